@@ -1,0 +1,1 @@
+"""Batch manifest processor for Seedance 2.0 on HiAPI."""

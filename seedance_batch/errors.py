@@ -1,0 +1,135 @@
+"""The exception tree: what can go wrong, and the exit code that each kind has.
+
+::
+
+    SeedanceBatchError            1  internal error, when nothing below fits
+    ├── UsageError                2  nothing was sent
+    │   ├── SettingsError            a flag, variable or config file that cannot be used
+    │   ├── ManifestError            the manifest has problems; carries all of them
+    │   ├── EmptySelection           no row matches what was asked for
+    │   ├── ConsentNeeded            new money, and nobody said yes
+    │   ├── FolderMismatch           the run folder belongs to another API or manifest
+    │   ├── FolderMissing            there is no run folder here
+    │   └── JournalUnreadable        a damaged journal, or one of a version unknown here
+    ├── BudgetExceeded            4  the cap would be passed, or no price is known for it
+    ├── WorkUnfinished            5  paid work goes on; the same command continues it
+    │   └── StorageFailed            the disk refused a write; nothing more was sent
+    ├── AccountStopped            6  401, 402 or 403 from the API
+    ├── FolderInUse               7  another process holds the run folder
+    ├── PlanDrifted               8  manifest, prices or journal moved since the plan was saved
+    └── ApiUnreachable            9  before anything was sent
+
+A row that fails is an outcome, not an exception (exit 3 or 5, see ``seedance_batch.outcome``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import ClassVar
+
+
+class Exit(IntEnum):
+    """Exit codes of every command."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    BUDGET = 4
+    UNFINISHED = 5
+    ACCOUNT = 6
+    IN_USE = 7
+    DRIFTED = 8
+    UNREACHABLE = 9
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class SeedanceBatchError(Exception):
+    """Base of all errors; ``hint`` is a command or a setting that leads on."""
+
+    exit_code: ClassVar[Exit] = Exit.INTERNAL
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(SeedanceBatchError):
+    """Something asked for cannot be done as asked; nothing was sent."""
+
+    exit_code = Exit.USAGE
+
+
+class SettingsError(UsageError):
+    """A flag, an environment variable or the config file cannot be used."""
+
+
+class ManifestError(UsageError):
+    """The manifest has problems: ``problems`` holds one printable line each."""
+
+    def __init__(self, message: str, problems: Sequence[str], *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+
+
+class EmptySelection(UsageError):
+    """No row matches the selection."""
+
+
+class ConsentNeeded(UsageError):
+    """The plan holds new money and nobody agreed to it."""
+
+
+class FolderMismatch(UsageError):
+    """The run folder belongs to another API or another manifest."""
+
+
+class FolderMissing(UsageError):
+    """There is no run folder where one is needed."""
+
+
+class JournalUnreadable(UsageError):
+    """The journal is damaged or of an unknown version; it was left as it is."""
+
+
+class BudgetExceeded(SeedanceBatchError):
+    """The cap would be passed, or there is a cap and no known price."""
+
+    exit_code = Exit.BUDGET
+
+
+class WorkUnfinished(SeedanceBatchError):
+    """Paid work is in flight, downloading or ambiguous."""
+
+    exit_code = Exit.UNFINISHED
+
+
+class StorageFailed(WorkUnfinished):
+    """The disk refused a write; nothing was sent after that."""
+
+
+class AccountStopped(SeedanceBatchError):
+    """The API refused the key, the balance or the permission."""
+
+    exit_code = Exit.ACCOUNT
+
+
+class FolderInUse(SeedanceBatchError):
+    """Another process works in this run folder."""
+
+    exit_code = Exit.IN_USE
+
+
+class PlanDrifted(SeedanceBatchError):
+    """What the saved plan was made from has changed since."""
+
+    exit_code = Exit.DRIFTED
+
+
+class ApiUnreachable(SeedanceBatchError):
+    """The API could not be reached before anything was sent."""
+
+    exit_code = Exit.UNREACHABLE

@@ -1,0 +1,321 @@
+"""HiAPI's objects as typed values: what is sent (`TaskInput`), what comes back (`Task`).
+
+Field names and rules are those of HiAPI's page for the model ``seedance-2-0``.
+Nothing here reads a file, a clock or the network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+DEFAULT_MODEL: Final = "seedance-2-0"
+MODEL_SPELLINGS: Final = frozenset({"seedance-2-0", "seedance-2.0"})
+"""Both names that HiAPI has published for the one model."""
+
+
+class AspectRatio(StrEnum):
+    """``input.aspect_ratio``; ``adaptive`` lets the service choose."""
+
+    SQUARE = "1:1"
+    FOUR_THREE = "4:3"
+    THREE_FOUR = "3:4"
+    SIXTEEN_NINE = "16:9"
+    NINE_SIXTEEN = "9:16"
+    TWENTY_ONE_NINE = "21:9"
+    ADAPTIVE = "adaptive"
+
+    @property
+    def quotient(self) -> float | None:
+        """Width divided by height; None for ``adaptive``."""
+        if self is AspectRatio.ADAPTIVE:
+            return None
+        width, height = self.value.split(":")
+        return int(width) / int(height)
+
+
+class Resolution(StrEnum):
+    """``input.resolution``: a name for an area in pixels, not for a side."""
+
+    P480 = "480p"
+    P720 = "720p"
+    P1080 = "1080p"
+    K4 = "4k"
+
+    @property
+    def area(self) -> int:
+        """Pixels in a frame, by the sizes measured upstream."""
+        return _AREAS[self]
+
+
+_AREAS: Final = {
+    Resolution.P480: 640 * 640,
+    Resolution.P720: 1280 * 720,
+    Resolution.P1080: 1920 * 1080,
+    Resolution.K4: 3840 * 2160,
+}
+
+
+class MediaKind(StrEnum):
+    """What a media field may hold."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+MEDIA_FIELDS: Final = {
+    "first_frame_url": MediaKind.IMAGE,
+    "last_frame_url": MediaKind.IMAGE,
+    "reference_image_urls": MediaKind.IMAGE,
+    "reference_video_urls": MediaKind.VIDEO,
+    "reference_audio_urls": MediaKind.AUDIO,
+}
+"""Input fields that name media, and the kind each takes."""
+
+LIST_FIELDS: Final = frozenset(
+    {"reference_image_urls", "reference_video_urls", "reference_audio_urls"}
+)
+
+BLOB_PREFIX: Final = "sha256:"
+"""Stands for a local file's bytes inside the program; a data URI takes its place on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """What the documentation leaves open and a person may let through (``--allow-…``)."""
+
+    resolution_4k: bool = False
+    mixed_references: bool = False
+    blobs: bool = False
+    """Local media as ``sha256:…``; only between reader and client."""
+
+
+_DATA_URI: Final = re.compile(r"data:(image|video|audio)/[\w.+-]+;base64,([A-Za-z0-9+/]+={0,2})")
+_BLOB: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+
+
+def _allow(info: ValidationInfo) -> Allow:
+    return info.context if isinstance(info.context, Allow) else Allow()
+
+
+def _check_address(text: str, kind: MediaKind, allow: Allow) -> str:
+    if allow.blobs and _BLOB.fullmatch(text):
+        return text
+    if text.startswith("data:"):
+        return _check_data_uri(text, kind)
+    if _UNPRINTABLE.search(text):
+        raise PydanticCustomError("media_address", "holds a space or a control character")
+    scheme, _, rest = text.partition("://")
+    if scheme == "asset" and rest:
+        return text
+    if scheme in {"http", "https"} and _has_host(text):
+        return text
+    raise PydanticCustomError(
+        "media_address",
+        "is neither an http(s) URL nor asset://… nor a base64 data URI",
+    )
+
+
+def _has_host(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and (parts.port is None or parts.port >= 0)
+    except ValueError:
+        return False
+
+
+def _check_data_uri(text: str, kind: MediaKind) -> str:
+    match = _DATA_URI.fullmatch(text)
+    if match is None or len(match[2]) % 4:
+        raise PydanticCustomError("media_address", "is not a whole base64 data URI")
+    if match[1] != kind:
+        raise PydanticCustomError(
+            "media_address",
+            "is {got}, where {kind} is wanted",
+            {"got": match[1], "kind": kind.value},
+        )
+    return text
+
+
+def _media(kind: MediaKind) -> AfterValidator:
+    def check(text: str, info: ValidationInfo) -> str:
+        return _check_address(text, kind, _allow(info))
+
+    return AfterValidator(check)
+
+
+Image = Annotated[str, StringConstraints(strict=True, min_length=1), _media(MediaKind.IMAGE)]
+Video = Annotated[str, StringConstraints(strict=True, min_length=1), _media(MediaKind.VIDEO)]
+Audio = Annotated[str, StringConstraints(strict=True, min_length=1), _media(MediaKind.AUDIO)]
+
+
+class TaskInput(BaseModel):
+    """``input`` of ``POST /v1/tasks``: the fourteen fields, with every documented rule.
+
+    Validation is strict: a boolean is no number, ``5.0`` is no integer, null is no value, an
+    unknown field is refused. Pass an `Allow` as ``context`` to let open questions through.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    prompt: Annotated[str, StringConstraints(strict=True, min_length=3, max_length=20_000)]
+    aspect_ratio: Annotated[AspectRatio, Field(strict=False)] = AspectRatio.SIXTEEN_NINE
+    duration: Annotated[int, Field(ge=4, le=15)] = 5
+    resolution: Annotated[Resolution, Field(strict=False)] = Resolution.P720
+    first_frame_url: Image | None = None
+    last_frame_url: Image | None = None
+    reference_image_urls: Annotated[tuple[Image, ...], Field(strict=False, min_length=1)] | None = (
+        None
+    )
+    reference_video_urls: (
+        Annotated[tuple[Video, ...], Field(strict=False, min_length=1, max_length=3)] | None
+    ) = None
+    reference_audio_urls: (
+        Annotated[tuple[Audio, ...], Field(strict=False, min_length=1, max_length=3)] | None
+    ) = None
+    return_last_frame: bool = False
+    generate_audio: bool = True
+    web_search: bool | None = None
+    nsfw_checker: bool = False
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_null(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for name, content in value.items():
+                if content is None:
+                    raise PydanticCustomError(
+                        "null", "{field} is null; leave it out instead", {"field": str(name)}
+                    )
+                if name in LIST_FIELDS and not isinstance(content, list | tuple):
+                    raise PydanticCustomError("list", "{field} is no list", {"field": str(name)})
+        return value
+
+    @model_validator(mode="after")
+    def _modes(self, info: ValidationInfo) -> Self:
+        allow = _allow(info)
+        if self.resolution is Resolution.K4 and not allow.resolution_4k:
+            raise PydanticCustomError(
+                "resolution", "resolution 4k is not documented (--allow-4k sends it)"
+            )
+        if self.last_frame_url and not self.first_frame_url:
+            raise PydanticCustomError("mode", "last_frame_url needs a first_frame_url")
+        if self.frames and self.references and not allow.mixed_references:
+            raise PydanticCustomError(
+                "mode", "frames and references exclude each other (--allow-mixed sends both)"
+            )
+        if len(self.frames) + len(self.reference_image_urls or ()) > 9:
+            raise PydanticCustomError("mode", "more than 9 frames and reference images")
+        return self
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """First and last frame, those that are given."""
+        return tuple(url for url in (self.first_frame_url, self.last_frame_url) if url)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Reference images, videos and audios, in that order."""
+        return (
+            *(self.reference_image_urls or ()),
+            *(self.reference_video_urls or ()),
+            *(self.reference_audio_urls or ()),
+        )
+
+    def media(self) -> Iterator[tuple[str, str]]:
+        """Every (field name, address) that names media."""
+        for field in MEDIA_FIELDS:
+            value = getattr(self, field)
+            for address in (value,) if isinstance(value, str) else value or ():
+                yield field, address
+
+    def wire(self) -> dict[str, Any]:
+        """The object to send: fields whose default the sources dispute always, others if set."""
+        sent = self.model_fields_set | _ALWAYS_SENT
+        return self.model_dump(mode="json", include=sent, exclude_none=True)
+
+    def effective(self) -> dict[str, Any]:
+        """What decides the clip, however it is spelled: `wire` without documented defaults."""
+        return {
+            name: value
+            for name, value in self.model_dump(mode="json", exclude_none=True).items()
+            if not (name in _FALSE_BY_DEFAULT and value is False)
+        }
+
+
+_ALWAYS_SENT: Final = frozenset(
+    {"prompt", "aspect_ratio", "duration", "resolution", "generate_audio"}
+)
+_FALSE_BY_DEFAULT: Final = frozenset({"return_last_frame", "nsfw_checker"})
+
+INPUT_FIELDS: Final = tuple(TaskInput.model_fields)
+"""The fourteen field names in HiAPI's order."""
+
+
+class TaskStatus(StrEnum):
+    """A task's status, closed: every name HiAPI has used maps here, an unknown one is RUNNING."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAIL = "fail"
+
+
+class OutputType(StrEnum):
+    """``output[].type``, closed: what is not a clip or a returned frame is OTHER."""
+
+    VIDEO = "video"
+    LAST_FRAME = "last_frame"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One entry of ``output``: where it lies, and until when (Unix seconds, None if not said)."""
+
+    url: str
+    type: OutputType
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskError:
+    """``error`` of a failed task: HiAPI's code and words."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """HiAPI's task object. ``created`` and ``completed`` are Unix seconds; 0 means not yet."""
+
+    task_id: str
+    status: TaskStatus
+    model: str = ""
+    created: float = 0.0
+    completed: float = 0.0
+    output: tuple[OutputFile, ...] = ()
+    error: TaskError | None = None
+    raw_status: str = ""
+
+    def first(self, kind: OutputType) -> OutputFile | None:
+        """The first output of that type, never merely ``output[0]``."""
+        return next((file for file in self.output if file.type is kind), None)

@@ -1,0 +1,142 @@
+"""How each row of a run folder stands: rows and attempts in, one line per row out.
+
+Pure. Sheets, page, status and exit code are all views of these values.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from seedance_batch.errors import Exit
+from seedance_batch.state import Attempt, ErrorClass, Kind, Phase
+
+
+class Status(StrEnum):
+    """How a row stands, in the words of the results sheet."""
+
+    NEW = "new"
+    """Nothing was sent for it."""
+    SUBMITTING = "submitting"
+    IN_FLIGHT = "in_flight"
+    DOWNLOADING = "downloading"
+    DONE = "done"
+    FAILED = "failed"
+    AMBIGUOUS = "ambiguous"
+    EXPIRED = "expired"
+    MEDIA_MISMATCH = "media_mismatch"
+    REMOVED = "removed"
+    """Paid for, and no longer in the manifest."""
+
+
+_STATUS_OF: Final = {
+    Phase.PLANNED: Status.NEW,
+    Phase.SUBMITTING: Status.SUBMITTING,
+    Phase.IN_FLIGHT: Status.IN_FLIGHT,
+    Phase.DOWNLOADING: Status.DOWNLOADING,
+    Phase.DONE: Status.DONE,
+    Phase.FAILED: Status.FAILED,
+    Phase.AMBIGUOUS: Status.AMBIGUOUS,
+    Phase.EXPIRED: Status.EXPIRED,
+    Phase.MEDIA_MISMATCH: Status.MEDIA_MISMATCH,
+}
+
+UNFINISHED: Final = frozenset(
+    {Status.SUBMITTING, Status.IN_FLIGHT, Status.DOWNLOADING, Status.AMBIGUOUS}
+)
+FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED, Status.MEDIA_MISMATCH})
+
+
+@dataclass(frozen=True, slots=True)
+class RowRecord:
+    """A row of the last-read manifest, as the journal keeps it."""
+
+    number: int
+    key: str
+    content: str
+    cells: Mapping[str, str]
+    """The person's columns, in their order, text unchanged."""
+    model: str
+    resolution: str
+    duration: int
+    aspect_ratio: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One line of the results: a row (or a removed one), its status, its attempts."""
+
+    key: str
+    status: Status
+    row: RowRecord | None
+    """None for a row that left the manifest."""
+    shown: Attempt | None
+    """The attempt that the line shows: the final clip's, else the draft's."""
+    attempts: tuple[Attempt, ...] = ()
+    """All of the row's attempts, oldest first."""
+
+
+def outcomes(rows: Sequence[RowRecord], attempts: Iterable[Attempt]) -> list[Outcome]:
+    """One outcome per row in manifest order, then the removed ones that have attempts."""
+    by_key: dict[str, list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        by_key[attempt.intent.key].append(attempt)
+    present = [_outcome(row.key, row, by_key.pop(row.key, [])) for row in rows]
+    return present + [_outcome(key, None, found) for key, found in by_key.items()]
+
+
+def _outcome(key: str, row: RowRecord | None, attempts: list[Attempt]) -> Outcome:
+    ordered = tuple(sorted(attempts, key=lambda a: a.id))
+    shown = _shown(row, ordered)
+    if row is None:
+        status = Status.REMOVED
+    else:
+        status = _STATUS_OF[shown.state.phase] if shown else Status.NEW
+    return Outcome(key, status, row, shown, ordered)
+
+
+def _shown(row: RowRecord | None, attempts: Sequence[Attempt]) -> Attempt | None:
+    """The newest final of the row's present content, else its newest draft, else the newest."""
+    finals = [a for a in attempts if a.intent.kind is Kind.FINAL]
+    current = [a for a in finals if row is None or a.intent.content == row.content]
+    for group in (current, finals, attempts):
+        if group:
+            return next((a for a in reversed(group) if a.state.phase is Phase.DONE), group[-1])
+    return None
+
+
+def exit_code(found: Iterable[Outcome]) -> Exit:
+    """0 all done · 3 some failed · 5 paid work unfinished; the worst wins."""
+    statuses = {outcome.status for outcome in found}
+    if statuses & UNFINISHED:
+        return Exit.UNFINISHED
+    return Exit.SOME_FAILED if statuses & FAILED else Exit.OK
+
+
+def next_step(outcome: Outcome) -> str:
+    """What a person would do next about this row, in a few words; empty when nothing."""
+    match outcome.status:
+        case Status.NEW:
+            return "run"
+        case Status.SUBMITTING | Status.IN_FLIGHT | Status.DOWNLOADING:
+            return "run again: it continues, nothing is paid twice"
+        case Status.AMBIGUOUS:
+            return "reconcile"
+        case Status.EXPIRED:
+            return "paid, file gone: fetch tries once more, rerun makes it anew"
+        case Status.MEDIA_MISMATCH:
+            return "look at the kept file; verify --claims lists it"
+        case Status.FAILED:
+            return _after_failure(outcome.shown)
+        case Status.DONE | Status.REMOVED:
+            return ""
+
+
+def _after_failure(attempt: Attempt | None) -> str:
+    error_class = attempt.state.error_class if attempt else None
+    if error_class in {ErrorClass.TRANSIENT, ErrorClass.RELEASED}:
+        return "rerun"
+    return "edit the row, then run"

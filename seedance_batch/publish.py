@@ -1,0 +1,82 @@
+"""Files appear whole or not at all: write beside, fsync, rename, fsync the folder.
+
+The one way sheets and clips reach their names. Knows nothing of what it publishes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path to fill; it takes ``path``'s name if the block ends well, else vanishes.
+
+    The folder must exist. Raises ``OSError`` as the file system gives it; ``path`` then still
+    holds what it held before.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        fsync_file(temporary)
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Give a finished file its name, durably, and never over another file.
+
+    Raises ``FileExistsError`` where the name is taken; ``temporary`` is then untouched. Both must
+    lie on one file system.
+    """
+    fsync_file(temporary)
+    try:
+        os.link(temporary, final)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        _rename_without_links(temporary, final)
+    else:
+        temporary.unlink()
+    fsync_folder(final.parent)
+
+
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def _rename_without_links(temporary: Path, final: Path) -> None:
+    # FAT and some network shares have no hard links; the run folder's lock keeps us alone there.
+    if final.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
+    temporary.rename(final)
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file's bytes durable."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_folder(path: Path) -> None:
+    """Make a folder's names durable, where the system lets a folder be opened."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
