@@ -133,3 +133,13 @@ class ApiUnreachable(SeedanceBatchError):
     """The API could not be reached before anything was sent."""
 
     exit_code = Exit.UNREACHABLE
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> SeedanceBatchError | None:
+    """The first of our errors in a group, however deep; None where there is none."""
+    for error in group.exceptions:
+        if isinstance(error, SeedanceBatchError):
+            return error
+        if isinstance(error, BaseExceptionGroup) and (found := first_of(error)) is not None:
+            return found
+    return None

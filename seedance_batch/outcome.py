@@ -28,6 +28,8 @@ class Status(StrEnum):
     AMBIGUOUS = "ambiguous"
     EXPIRED = "expired"
     MEDIA_MISMATCH = "media_mismatch"
+    CHANGED = "changed"
+    """Done, but for what the row asked before it was edited."""
     REMOVED = "removed"
     """Paid for, and no longer in the manifest."""
 
@@ -44,8 +46,8 @@ _STATUS_OF: Final = {
     Phase.MEDIA_MISMATCH: Status.MEDIA_MISMATCH,
 }
 
-UNFINISHED: Final = frozenset(
-    {Status.SUBMITTING, Status.IN_FLIGHT, Status.DOWNLOADING, Status.AMBIGUOUS}
+_UNFINISHED_PHASES: Final = frozenset(
+    {Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING, Phase.AMBIGUOUS}
 )
 FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED, Status.MEDIA_MISMATCH})
 
@@ -91,11 +93,18 @@ def outcomes(rows: Sequence[RowRecord], attempts: Iterable[Attempt]) -> list[Out
 def _outcome(key: str, row: RowRecord | None, attempts: list[Attempt]) -> Outcome:
     ordered = tuple(sorted(attempts, key=lambda a: a.id))
     shown = _shown(row, ordered)
+    return Outcome(key, _status(row, shown), row, shown, ordered)
+
+
+def _status(row: RowRecord | None, shown: Attempt | None) -> Status:
     if row is None:
-        status = Status.REMOVED
-    else:
-        status = _STATUS_OF[shown.state.phase] if shown else Status.NEW
-    return Outcome(key, status, row, shown, ordered)
+        return Status.REMOVED
+    if shown is None:
+        return Status.NEW
+    status = _STATUS_OF[shown.state.phase]
+    # A draft's content is never the row's own; its clip is one to look at all the same.
+    edited = shown.intent.kind is Kind.FINAL and shown.intent.content != row.content
+    return Status.CHANGED if edited and status is Status.DONE else status
 
 
 def _shown(row: RowRecord | None, attempts: Sequence[Attempt]) -> Attempt | None:
@@ -109,17 +118,23 @@ def _shown(row: RowRecord | None, attempts: Sequence[Attempt]) -> Attempt | None
 
 
 def exit_code(found: Iterable[Outcome]) -> Exit:
-    """0 all done · 3 some failed · 5 paid work unfinished; the worst wins."""
-    statuses = {outcome.status for outcome in found}
-    if statuses & UNFINISHED:
+    """0 all done · 3 some failed · 5 paid work unfinished; the worst wins.
+
+    Unfinished is any attempt, also one that its row's line does not show: a former content's, a
+    second take's, a removed row's.
+    """
+    outcomes = list(found)
+    phases = {attempt.state.phase for outcome in outcomes for attempt in outcome.attempts}
+    if phases & _UNFINISHED_PHASES:
         return Exit.UNFINISHED
+    statuses = {outcome.status for outcome in outcomes}
     return Exit.SOME_FAILED if statuses & FAILED else Exit.OK
 
 
 def next_step(outcome: Outcome) -> str:
     """What a person would do next about this row, in a few words; empty when nothing."""
     match outcome.status:
-        case Status.NEW:
+        case Status.NEW | Status.CHANGED:
             return "run"
         case Status.SUBMITTING | Status.IN_FLIGHT | Status.DOWNLOADING:
             return "run again: it continues, nothing is paid twice"

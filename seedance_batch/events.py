@@ -1,0 +1,76 @@
+"""What a run tells whoever watches: values, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from seedance_batch.state import Attempt, Phase
+
+
+class Stop(StrEnum):
+    """Why a run stopped submitting before its rows were all sent."""
+
+    ACCOUNT = "account"
+    """401, 402 or 403 from the API."""
+    BUDGET = "budget"
+    """The next row would pass ``--max-cost``."""
+    FAILURES = "failures"
+    """``--max-failures`` failures in a row."""
+    SIGNAL = "signal"
+    """Ctrl-C or SIGTERM."""
+    WAIT = "wait"
+    """``--wait`` is over."""
+    UNREACHABLE = "unreachable"
+    """The API did not answer before anything was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptChanged:
+    """An attempt took a step; ``before`` is None for a new one."""
+
+    attempt: Attempt
+    before: Phase | None
+
+
+@dataclass(frozen=True, slots=True)
+class BytesArrived:
+    """Bytes of a clip were received."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """A request to the API ended, with its verdict: ``create``, ``list`` or ``get``."""
+
+    what: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """No more submits, and why, in words for people."""
+
+    why: Stop
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowSkipped:
+    """A row was left alone although it was planned, and why."""
+
+    key: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something worth a line on stderr."""
+
+    message: str
+
+
+RunEvent = AttemptChanged | BytesArrived | RequestEnded | Stopping | RowSkipped | Remark
+Observer = Callable[[RunEvent], None]

@@ -1,0 +1,247 @@
+"""The one function from (state, event) to state, and its cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from seedance_batch.model import OutputType, Task, TaskError, TaskStatus
+from seedance_batch.state.attempt import FINAL_PHASES, ErrorClass, Phase, State
+from seedance_batch.state.events import (
+    Accepted,
+    Adopted,
+    Event,
+    FileWrong,
+    KeyMismatch,
+    Named,
+    Published,
+    Refetch,
+    Refused,
+    Rejected,
+    Released,
+    Seen,
+    Sent,
+    Unanswered,
+    UrlGone,
+    WindowPassed,
+)
+from seedance_batch.state.meaning import classify
+
+MISSING_VIDEO_PATIENCE: Final = 600.0
+"""Seconds to look again when a successful task shows no video."""
+FRESH: Final = 600.0
+"""Seconds after a look within which a URL that fails was not merely old."""
+
+
+def step(state: State, event: Event) -> State:
+    """The state after ``event``; an event that means nothing here leaves the state as it is."""
+    match event:
+        case Sent(at):
+            return _sent(state, at)
+        case Accepted(task_id, at, replayed):
+            return _accepted(state, task_id, at, replayed)
+        case Refused(message):
+            return _refused(state, message)
+        case Unanswered(message):
+            return _unanswered(state, message)
+        case Rejected() | KeyMismatch() | WindowPassed():
+            return _create_ended(state, event)
+        case Seen(task, at):
+            return _seen(state, task, at)
+        case Named() | UrlGone() | FileWrong() | Published():
+            return _file_event(state, event)
+        case _:
+            return _person_decided(state, event)
+
+
+def _sent(state: State, at: float) -> State:
+    if state.phase not in {Phase.PLANNED, Phase.SUBMITTING}:
+        return state
+    return replace(
+        state,
+        phase=Phase.SUBMITTING,
+        unanswered=state.unanswered + 1,
+        first_sent_at=at if state.first_sent_at is None else min(state.first_sent_at, at),
+        submitted_at=state.submitted_at or at,
+    )
+
+
+def _accepted(state: State, task_id: str, at: float, replayed: bool) -> State:
+    if not _awaits_its_task(state):
+        return state
+    return _clear_error(
+        replace(
+            state,
+            phase=Phase.IN_FLIGHT,
+            task_id=task_id,
+            replayed=replayed,
+            unanswered=0,
+            first_sent_at=None,
+            submitted_at=state.submitted_at or at,
+            finished_at=None,
+        )
+    )
+
+
+def _awaits_its_task(state: State) -> bool:
+    """Whether a task id is news: also late, for an ambiguous row or one released by hand."""
+    if state.phase is Phase.FAILED:
+        return state.error_class is ErrorClass.RELEASED
+    return state.phase in {Phase.PLANNED, Phase.SUBMITTING, Phase.AMBIGUOUS}
+
+
+def _refused(state: State, message: str) -> State:
+    if state.phase is not Phase.SUBMITTING:
+        return state
+    left = max(0, state.unanswered - 1)
+    if left:  # this send was refused, but an earlier one may have been accepted
+        return replace(state, unanswered=left, error_message=message)
+    return replace(
+        state, phase=Phase.PLANNED, unanswered=0, first_sent_at=None, error_message=message
+    )
+
+
+def _unanswered(state: State, message: str) -> State:
+    if state.phase is not Phase.SUBMITTING:
+        return state
+    return replace(state, error_message=message)
+
+
+def _create_ended(state: State, event: Rejected | KeyMismatch | WindowPassed) -> State:
+    if state.phase is not Phase.SUBMITTING:
+        return state
+    if isinstance(event, Rejected) and state.unanswered <= 1:
+        return _failed(state, ErrorClass.INVALID, event.error, event.at)
+    # A mismatch, a passed window, or a refusal after a send whose fate is unknown: a task may
+    # exist, and only a person may decide to risk paying again.
+    error = event.error if isinstance(event, Rejected) else TaskError("", event.message)
+    return replace(
+        state,
+        phase=Phase.AMBIGUOUS,
+        finished_at=event.at,
+        error_class=ErrorClass.AMBIGUOUS,
+        error_code=error.code or None,
+        error_message=error.message,
+    )
+
+
+def _seen(state: State, task: Task, at: float) -> State:
+    if state.task_id is None or task.task_id != state.task_id:
+        return state
+    if state.phase is Phase.DOWNLOADING:
+        return _seen_again(state, task, at)
+    if state.phase is not Phase.IN_FLIGHT:
+        return state
+    if task.status is TaskStatus.FAIL:
+        error = task.error or TaskError("", "the task failed and gave no reason")
+        return _failed(state, classify(error.code), error, at)
+    if task.status is TaskStatus.SUCCESS:
+        return _succeeded(state, task, at)
+    return state
+
+
+def _succeeded(state: State, task: Task, at: float) -> State:
+    video = task.first(OutputType.VIDEO)
+    if video is None:
+        since = at if state.no_video_since is None else state.no_video_since
+        if at - since >= MISSING_VIDEO_PATIENCE:
+            return _expired(state, "the task succeeded, but its answer names no video", at)
+        return replace(state, no_video_since=since)
+    return _with_urls(replace(state, phase=Phase.DOWNLOADING), task)
+
+
+def _with_urls(state: State, task: Task) -> State:
+    video, last = task.first(OutputType.VIDEO), task.first(OutputType.LAST_FRAME)
+    return replace(
+        state,
+        video_url=video.url if video else state.video_url,
+        url_expires_at=video.expires_at if video else state.url_expires_at,
+        last_frame_url=last.url if last else state.last_frame_url,
+        finished_at=task.completed or state.finished_at,
+    )
+
+
+def _seen_again(state: State, task: Task, at: float) -> State:
+    if task.status is not TaskStatus.SUCCESS:  # a stale page; the clip was already announced
+        return state
+    if not state.needs_look:
+        return state
+    if task.first(OutputType.VIDEO) is None:
+        return _expired(state, "the clip's URL is gone, and the task names no new one", at)
+    return replace(_with_urls(state, task), needs_look=False, refreshed_at=at)
+
+
+def _file_event(state: State, event: Named | UrlGone | FileWrong | Published) -> State:
+    if state.phase is not Phase.DOWNLOADING:
+        return state
+    match event:
+        case Named(file):
+            return replace(state, file=file)
+        case UrlGone(message, at):
+            # A look of an earlier run says nothing about a URL that has aged since.
+            if state.refreshed_at is not None and 0 <= at - state.refreshed_at < FRESH:
+                return _expired(state, message, at)
+            return replace(state, needs_look=True, error_message=message)
+        case FileWrong(sha256, reason, kept, at):
+            if state.rejected_sha256 != sha256:
+                return replace(state, rejected_sha256=sha256, error_message=reason)
+            return replace(
+                state,
+                phase=Phase.MEDIA_MISMATCH,
+                clip=kept,
+                error_class=ErrorClass.MEDIA_MISMATCH,
+                error_message=reason,
+                finished_at=state.finished_at or at,
+            )
+        case _:
+            finished = state.finished_at or event.at
+            done = replace(state, phase=Phase.DONE, clip=event.clip, finished_at=finished)
+            return _clear_error(done)
+
+
+def _person_decided(state: State, event: Adopted | Released | Refetch) -> State:
+    match event:
+        case Adopted(task_id, at) if state.phase in {Phase.AMBIGUOUS, Phase.FAILED}:
+            return _accepted(state, task_id, at, False)
+        case Released(at) if state.phase is Phase.AMBIGUOUS:
+            error = TaskError("", "released by hand: no task was found for it")
+            return _failed(state, ErrorClass.RELEASED, error, at)
+        case Refetch() if state.task_id and state.phase in FINAL_PHASES - {Phase.FAILED}:
+            return _clear_error(
+                replace(
+                    state,
+                    phase=Phase.DOWNLOADING if state.video_url else Phase.IN_FLIGHT,
+                    needs_look=True,
+                    refreshed_at=None,
+                    no_video_since=None,
+                    rejected_sha256=None,
+                    clip=None,
+                )
+            )
+        case _:
+            return state
+
+
+def _failed(state: State, error_class: ErrorClass, error: TaskError, at: float) -> State:
+    return replace(
+        state,
+        phase=Phase.FAILED,
+        error_class=error_class,
+        error_code=error.code or None,
+        error_message=error.message,
+        finished_at=at,
+    )
+
+
+def _expired(state: State, message: str, at: float) -> State:
+    return replace(
+        state,
+        phase=Phase.EXPIRED,
+        error_class=ErrorClass.EXPIRED,
+        error_message=message,
+        finished_at=state.finished_at or at,
+    )
+
+
+def _clear_error(state: State) -> State:
+    return replace(state, error_class=None, error_code=None, error_message=None)

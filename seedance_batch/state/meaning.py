@@ -1,0 +1,48 @@
+"""What follows from a state: may it be sent again, was it charged, what can be done about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from seedance_batch.state.attempt import Charged, ErrorClass, Phase, State
+
+RESEND_WINDOW: Final = 23 * 3600.0
+"""Seconds a key and its bytes may be sent again; the service forgets keys after about 24 h."""
+_TRANSIENT_CODES: Final = frozenset(
+    {"TASK_TIMEOUT", "STORAGE_UNAVAILABLE", "MODEL_UNAVAILABLE", "PROVIDER_ERROR"}
+)
+_INVALID_CODES: Final = frozenset({"INVALID_REQUEST", "INPUT_TOO_LARGE", "UNSUPPORTED_FORMAT"})
+_REFUSED_CODES: Final = frozenset({"TASK_FAILED", "MODEL_ERROR"})
+
+
+def classify(code: str) -> ErrorClass:
+    """What a failed task's error code allows; a code unknown here is the row's own fault."""
+    name = code.upper()
+    if name in _TRANSIENT_CODES:
+        return ErrorClass.TRANSIENT
+    if name in _INVALID_CODES:
+        return ErrorClass.INVALID
+    return ErrorClass.REFUSED if name in _REFUSED_CODES else ErrorClass.PERMANENT
+
+
+def may_resend(state: State, now: float) -> bool:
+    """Whether the same key and bytes may be sent (again); ``now`` is the later of both clocks."""
+    if state.phase not in {Phase.PLANNED, Phase.SUBMITTING}:
+        return False
+    return state.first_sent_at is None or now - state.first_sent_at < RESEND_WINDOW
+
+
+def charged(state: State) -> Charged:
+    """Whether the service charged for it: a success is, a refusal is not, the rest is unknown."""
+    if state.phase is Phase.PLANNED:
+        return Charged.NO
+    if state.phase in {Phase.DOWNLOADING, Phase.DONE, Phase.EXPIRED, Phase.MEDIA_MISMATCH}:
+        return Charged.YES
+    if state.phase is Phase.FAILED and state.task_id is None:
+        return Charged.NO if state.error_class is ErrorClass.INVALID else Charged.UNKNOWN
+    return Charged.UNKNOWN
+
+
+def counts_against_budget(state: State) -> bool:
+    """Whether its estimate stays reserved or spent under ``--max-cost``."""
+    return state.phase is Phase.SUBMITTING or charged(state) is not Charged.NO
