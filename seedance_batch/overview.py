@@ -1,0 +1,120 @@
+"""Shows a plan: as lines for people, as JSON values for machines. Prints nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from seedance_batch.plan import Action, Plan, Step, Total, to_json
+from seedance_batch.pricing import PriceTable, money
+from seedance_batch.redact import redact
+
+__all__ = ["label", "overview", "price_note", "shown", "to_json"]
+
+_LABELS: Final = {
+    Action.IN_FLIGHT: "in flight",
+    Action.FETCH: "to fetch",
+}
+
+
+def overview(plan: Plan, *, verbose: bool = False) -> list[str]:
+    """The plan in a few lines; with ``verbose`` one more for each row, with its reason."""
+    lines = list(_table(plan))
+    if verbose:
+        lines += ["", *(_row(step) for step in plan.steps)]
+    notes = list(_notes(plan))
+    return [*lines, "", *notes] if notes else lines
+
+
+def _table(plan: Plan) -> Iterator[str]:
+    if not plan.steps:
+        yield "Nothing to do."
+        return
+    for action, total in plan.totals.items():
+        yield _line(action.sign, label(action), total, spends=action.spends)
+    if plan.new:
+        yield _line(" ", "new money", plan.new_total, spends=True)
+
+
+def _line(sign: str, name: str, total: Total, *, spends: bool) -> str:
+    rows = f"{total.rows:,} {'row' if total.rows == 1 else 'rows'}"
+    cost = money(total.cost) if spends else ""
+    return f"  {sign} {name:<10}{rows:>12}{total.seconds:>10,} s{cost:>14}".rstrip()
+
+
+def label(action: Action) -> str:
+    """An action's name for people."""
+    return _LABELS.get(action, action.value)
+
+
+def _row(step: Step) -> str:
+    cost = f"  {money(step.cost)}" if step.action.spends else ""
+    return f"  {step.action.sign} {shown(step.key)}  {step.seconds} s{cost}  {shown(step.reason)}"
+
+
+# ── what a person should know beside the table ──────────────────────────────────────────────────
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    if plan.left_out:
+        yield f"Left out: {plan.left_out:,} rows that have not failed; run takes those."
+    yield from _spent(plan)
+    if plan.new:
+        yield from _unknown(plan)
+        yield from _bounded(plan)
+        yield price_note(plan.table)
+
+
+def _spent(plan: Plan) -> Iterator[str]:
+    spent = plan.spending
+    if spent.committed != 0:
+        parts = [f"{money(spent.settled)} settled", f"{money(spent.reserved)} reserved"]
+        if spent.unknown:
+            parts.append(f"up to {money(spent.unknown)} for failed attempts")
+        if spent.unpriced:
+            parts.append(f"{spent.unpriced:,} attempts of unknown price")
+        yield f"Spent so far: {', '.join(parts)}."
+    before = sum((step.spent_before for step in plan.new), Decimal(0))
+    if before:
+        yield f"Rows to be made again have cost {money(before)} before."
+
+
+def _unknown(plan: Plan) -> Iterator[str]:
+    reasons = {step.no_price: None for step in plan.new if step.no_price}
+    if not reasons:
+        return
+    seconds = (f"{n:,} s of {name}" for name, n in sorted(plan.seconds_by_resolution.items()))
+    yield f"The cost is unknown: {shown('; '.join(map(str, reasons)))}."
+    yield f"It is the price of {', '.join(seconds)}."
+
+
+def _bounded(plan: Plan) -> Iterator[str]:
+    rows = sum(step.bounded for step in plan.new)
+    if rows:
+        yield (
+            f"Reference videos of {rows:,} {'row' if rows == 1 else 'rows'} could not be measured"
+            " and count with 15 s, the most they may have."
+        )
+
+
+def price_note(table: PriceTable | None) -> str:
+    """Where the prices come from, and what they are not."""
+    if table is None:
+        return "There is no price list."
+    if table.sandbox:
+        return "Sandbox prices, no real money."
+    day = datetime.fromtimestamp(table.dated, UTC).date()
+    return (
+        "An estimate before the account's group ratio, not a cap;"
+        f" prices from {shown(table.source)} of {day}."
+    )
+
+
+def shown(text: str) -> str:
+    """Text from elsewhere, safe to print: no secrets, control characters escaped."""
+    plain = redact(text)
+    if plain.isprintable():
+        return plain
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)

@@ -1,0 +1,157 @@
+"""Decides what would be done to one row, from what it asks for and what was tried before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from seedance_batch.manifest import Job
+from seedance_batch.plan.changes import changes
+from seedance_batch.plan.history import LIVE, LOST, History
+from seedance_batch.plan.steps import Action
+from seedance_batch.state import Attempt, ErrorClass, Phase
+
+_CONTENT: Final = frozenset({ErrorClass.INVALID, ErrorClass.REFUSED, ErrorClass.PERMANENT})
+"""The row's own fault: the same again would fail again."""
+_PAID: Final = frozenset({ErrorClass.EXPIRED, ErrorClass.MEDIA_MISMATCH})
+"""Paid for already: only a person who names them pays again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RerunChoice:
+    """Which failed rows a rerun takes.
+
+    ``classes`` None means transient and released failures (with ``force`` also those that are the
+    row's own fault); given, these classes only. ``keys`` None means every row.
+    """
+
+    classes: frozenset[ErrorClass] | None = None
+    force: bool = False
+    keys: Collection[str] | None = None
+    redo: Collection[str] = frozenset()
+    """Rows to make anew although they are done: another take."""
+
+    def takes(self, error_class: ErrorClass) -> bool:
+        """Whether an unchanged row that failed so is tried again."""
+        if error_class in _CONTENT and not self.force:
+            return False
+        if self.classes is None:
+            return error_class not in _PAID
+        return error_class in self.classes
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What would be done, why, and with which attempt."""
+
+    action: Action
+    reason: str
+    attempt: Attempt | None = None
+
+
+def decide(
+    job: Job,
+    history: History,
+    *,
+    rerun: RerunChoice | None,
+    flag_changes: Sequence[str],
+) -> Decision | None:
+    """What a run (or a rerun) would do to a row; None for a row that a rerun does not touch.
+
+    ``flag_changes`` are differences in flags that change bodies; with any, no row is made anew.
+    """
+    standing = history.standing(job.content)
+    if rerun is not None and job.key in rerun.redo and _is_done(history, job.content):
+        return Decision(Action.RERUN, "marked redo: another take", history.planned)
+    if standing is not None and standing.state.phase in LIVE:
+        return _kept(standing, moved=standing is history.inherited)
+    if history.unsettled is not None:
+        return _unsettled(job, history.unsettled)
+    if standing is not None:
+        return _after_failure(job, standing, history, rerun)
+    if history.sent:
+        return _changed(job, history, rerun, flag_changes)
+    return None if rerun else _new(job, history)
+
+
+def _is_done(history: History, content: str) -> bool:
+    """Whether there is a take, and no other one on its way."""
+    equal = [a.state.phase for a in history.sent if a.intent.content == content]
+    on_its_way = LIVE - {Phase.DONE}
+    return Phase.DONE in equal and on_its_way.isdisjoint(equal) and history.unsettled is None
+
+
+def _kept(attempt: Attempt, *, moved: bool) -> Decision:
+    if moved:
+        return Decision(Action.MOVED, f"the same order as {attempt.intent.key} before", attempt)
+    match attempt.state.phase:
+        case Phase.DONE:
+            return Decision(Action.DONE, "done", attempt)
+        case Phase.DOWNLOADING:
+            return Decision(Action.FETCH, "made and paid for, to be downloaded", attempt)
+        case Phase.IN_FLIGHT:
+            return Decision(Action.IN_FLIGHT, "in flight", attempt)
+        case _:
+            return Decision(
+                Action.IN_FLIGHT, "being submitted: continues with the same key", attempt
+            )
+
+
+def _unsettled(job: Job, attempt: Attempt) -> Decision:
+    if attempt.state.phase is Phase.AMBIGUOUS:
+        why = "whether it was accepted is not known, so nothing is sent again: reconcile"
+        return Decision(Action.BLOCKED, why, attempt)
+    edit = changes(attempt.intent.template, job)
+    why = f"its former content is being submitted; the edit waits for that ({edit})"
+    return Decision(Action.IN_FLIGHT, why, attempt)
+
+
+def _after_failure(
+    job: Job, failed: Attempt, history: History, rerun: RerunChoice | None
+) -> Decision:
+    planned = history.planned
+    if planned is not None and planned.intent.content == job.content and planned.id > failed.id:
+        return Decision(Action.RERUN, f"planned before, not sent; {_failure(failed)}", planned)
+    if rerun is not None and rerun.takes(_error_class(failed)):
+        return Decision(Action.RERUN, _failure(failed), planned)
+    return Decision(Action.BLOCKED, f"{_failure(failed)}: {_advice(failed)}", failed)
+
+
+def _changed(
+    job: Job, history: History, rerun: RerunChoice | None, flag_changes: Sequence[str]
+) -> Decision | None:
+    last = history.sent[-1]
+    if rerun is not None and last.state.phase not in LOST:
+        return None
+    edit = changes(last.intent.template, job)
+    if flag_changes:
+        why = f"made with other flags ({', '.join(flag_changes)}): --remake makes it anew"
+        return Decision(Action.BLOCKED, why, last)
+    return Decision(Action.CHANGED, edit, history.planned)
+
+
+def _new(job: Job, history: History) -> Decision:
+    planned = history.planned
+    if planned is None:
+        return Decision(Action.NEW, "not sent yet")
+    edited = planned.intent.content != job.content
+    why = "planned before, edited since, not sent" if edited else "planned before, not sent"
+    return Decision(Action.NEW, why, planned)
+
+
+def _error_class(attempt: Attempt) -> ErrorClass:
+    return attempt.state.error_class or ErrorClass.PERMANENT
+
+
+def _failure(attempt: Attempt) -> str:
+    state = attempt.state
+    words = " ".join(text for text in (state.error_code, state.error_message) if text)
+    return f"{_error_class(attempt)}: {words}" if words else str(_error_class(attempt))
+
+
+def _advice(attempt: Attempt) -> str:
+    error_class = _error_class(attempt)
+    if error_class in _PAID:
+        return f"paid; rerun makes it anew only where {error_class} is named"
+    return "edit the row, or rerun --force" if error_class in _CONTENT else "rerun"

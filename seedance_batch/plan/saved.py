@@ -1,0 +1,227 @@
+"""A plan as a document: written once, approved, executed as approved, or found to have drifted.
+
+What carrying out the plan did is no drift: an intent of the plan that became an attempt is still
+the plan's. New money that the plan did not hold is never part of it, whatever happened since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from seedance_batch.errors import UsageError
+from seedance_batch.plan.steps import Action, Plan, Step
+from seedance_batch.pricing import money
+from seedance_batch.redact import redact
+from seedance_batch.state import Kind, Phase
+
+FORMAT: Final = "seedance-batch plan"
+VERSION: Final = 1
+
+
+# ── a plan to JSON ──────────────────────────────────────────────────────────────────────────────
+
+
+def to_json(plan: Plan, flags: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The plan as JSON values, for ``--json`` and ``--save``.
+
+    Amounts are decimal strings in US dollars, None if unknown. ``flags`` is kept as it is, so that
+    executing the plan can use what it was made with.
+    """
+    words = {reason: redact(reason) for reason in {step.reason for step in plan.steps}}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": plan.kind.value,
+        "flags": dict(flags or {}),
+        "fingerprint": plan.fingerprint,
+        "rows_digest": plan.rows_digest,
+        "prices": _prices(plan),
+        "new_rows": plan.new_rows,
+        "new_cost_usd": _amount(plan.new_cost),
+        "spent": _spent(plan),
+        "totals": {
+            action.value: {
+                "rows": total.rows,
+                "seconds": total.seconds,
+                "cost_usd": _amount(total.cost) if action.spends else None,
+            }
+            for action, total in plan.totals.items()
+        },
+        "seconds_by_resolution": plan.seconds_by_resolution,
+        "left_out": plan.left_out,
+        "steps": [_step(step, words[step.reason]) for step in plan.steps],
+    }
+
+
+def _prices(plan: Plan) -> dict[str, Any] | None:
+    if plan.table is None:
+        return None
+    table = plan.table
+    return {"source": redact(table.source), "dated": table.dated, "sandbox": table.sandbox}
+
+
+def _spent(plan: Plan) -> dict[str, Any]:
+    spent = plan.spending
+    return {
+        "settled_usd": _amount(spent.settled),
+        "reserved_usd": _amount(spent.reserved),
+        "failed_unknown_usd": _amount(spent.unknown),
+        "attempts_without_price": spent.unpriced,
+    }
+
+
+def _step(step: Step, reason: str) -> dict[str, Any]:
+    return {
+        "action": step.action.value,
+        "id": step.key,
+        "row": step.job.row.number if step.job else None,
+        "content": step.job.content if step.job else None,
+        "number": step.number,
+        "continues": step.attempt.intent.number if step.attempt else None,
+        "seconds": step.seconds,
+        "cost_usd": _amount(step.cost),
+        "spent_before_usd": _amount(step.spent_before),
+        "reason": reason,
+    }
+
+
+def _amount(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:f}"
+
+
+# ── JSON to a saved plan ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class SavedStep:
+    """What a saved plan holds of one row; see `Step`."""
+
+    action: Action
+    key: str
+    content: str | None
+    number: int
+    continues: int | None
+    """The number of the attempt that the row had already."""
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """A plan that was approved."""
+
+    kind: Kind
+    flags: Mapping[str, str]
+    rows_digest: str
+    steps: tuple[SavedStep, ...]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The rows to make the fresh plan for, in place of any selection."""
+        return frozenset(s.key for s in self.steps if s.action is not Action.REMOVED)
+
+
+def from_json(document: object) -> SavedPlan:
+    """The saved plan in a document that `to_json` wrote; `UsageError` for any other."""
+    try:
+        if not isinstance(document, dict) or document["format"] != FORMAT:
+            raise UsageError("This is no saved plan.", hint="seedance-batch plan M --save FILE")
+        if document["version"] != VERSION:
+            raise UsageError(f"This plan has version {document['version']!r}, unknown here.")
+        return SavedPlan(
+            Kind(document["kind"]),
+            {str(name): str(value) for name, value in document["flags"].items()},
+            str(document["rows_digest"]),
+            tuple(_saved_step(step) for step in document["steps"]),
+        )
+    except (LookupError, ValueError, TypeError, AttributeError, InvalidOperation) as error:
+        raise UsageError(f"The saved plan is damaged: {error}") from error
+
+
+def _saved_step(step: Mapping[str, Any]) -> SavedStep:
+    cost, continues = step["cost_usd"], step["continues"]
+    return SavedStep(
+        Action(step["action"]),
+        str(step["id"]),
+        step["content"],
+        int(step["number"]),
+        None if continues is None else int(continues),
+        None if cost is None else Decimal(cost),
+    )
+
+
+# ── a saved plan against a fresh one ────────────────────────────────────────────────────────────
+
+
+def drift(saved: SavedPlan, fresh: Plan) -> list[str]:
+    """Why a saved plan can no longer be executed as approved, one reason a line; empty if it can.
+
+    ``fresh`` is a plan made now for `SavedPlan.keys` with the same flags.
+    """
+    if saved.kind is not fresh.kind:
+        return [f"the plan is for {saved.kind} clips, not for {fresh.kind} ones"]
+    now = {step.key: step for step in fresh.steps}
+    begun = _begun(fresh)
+    found = [
+        f"{step.key}: {why}"
+        for step in saved.steps
+        if step.action is not Action.REMOVED and (why := _moved_on(step, now.get(step.key), begun))
+    ]
+    if not found and saved.rows_digest != fresh.rows_digest:
+        found.append("rows were added, removed or edited that the plan does not touch")
+    return found
+
+
+_Intent = tuple[str, int, str]
+"""Row key, attempt number, content."""
+
+
+def _begun(fresh: Plan) -> frozenset[_Intent]:
+    return frozenset(
+        (a.intent.key, a.intent.number, a.intent.content)
+        for a in fresh.attempts
+        if a.intent.kind is fresh.kind and a.state.phase is not Phase.PLANNED
+    )
+
+
+def _moved_on(saved: SavedStep, now: Step | None, begun: frozenset[_Intent]) -> str | None:
+    """Why one row is no longer what was approved."""
+    if now is None or now.job is None or saved.content is None:
+        return "left the manifest"
+    if now.job.content != saved.content:
+        return "was edited"
+    if not saved.action.spends:
+        return _FOREIGN if now.number > saved.number else None
+    if (saved.key, saved.number, saved.content) in begun:
+        return _FOREIGN if now.number > saved.number + 1 else None
+    if not now.action.spends or now.number != saved.number:
+        return f"was {saved.action}, now it is {now.action} ({now.reason})"
+    if now.cost != saved.cost:
+        return f"the price was {money(saved.cost)}, now it is {money(now.cost)}"
+    return None
+
+
+_FOREIGN: Final = "has an attempt that this plan did not make"
+
+
+def approved(saved: SavedPlan, fresh: Plan) -> Plan:
+    """What is left to do of a saved plan: the fresh one without new money that it did not hold."""
+    known = {step.key: step for step in saved.steps}
+    return replace(fresh, steps=tuple(_approved(step, known.get(step.key)) for step in fresh.steps))
+
+
+def _approved(step: Step, saved: SavedStep | None) -> Step:
+    if not step.action.spends or _holds(saved, step):
+        return step
+    return replace(
+        step, action=Action.BLOCKED, reason=f"not in the saved plan ({step.reason})", cost=None
+    )
+
+
+def _holds(saved: SavedStep | None, step: Step) -> bool:
+    """Whether new money was approved, or is what the row had under way when it was."""
+    if saved is None or step.job is None or step.job.content != saved.content:
+        return False
+    return step.number == (saved.number if saved.action.spends else saved.continues)

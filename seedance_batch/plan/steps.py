@@ -1,0 +1,205 @@
+"""What a plan is: for every row what would be done, why, and for how much new money."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
+from typing import Final
+
+from seedance_batch.manifest import Job
+from seedance_batch.plan.spending import Spending
+from seedance_batch.pricing import PriceTable
+from seedance_batch.state import Attempt, Kind, Phase
+
+
+class Action(StrEnum):
+    """What would be done to a row; see `sign` and `spends`."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    """Edited since its last attempt: a new attempt."""
+    RERUN = "rerun"
+    IN_FLIGHT = "in_flight"
+    FETCH = "fetch"
+    """Made and paid for; its clip is to be downloaded."""
+    DONE = "done"
+    MOVED = "moved"
+    """Keeps the clip of an equal order that no row claims any more."""
+    BLOCKED = "blocked"
+    """Takes nothing until a person decides; the reason names the command."""
+    REMOVED = "removed"
+    """Has attempts, and left the manifest."""
+
+    @property
+    def sign(self) -> str:
+        """One character for lists."""
+        return _SIGNS[self]
+
+    @property
+    def spends(self) -> bool:
+        """Whether it is new money."""
+        return self in _SPENDING
+
+
+_SIGNS: Final = {
+    Action.NEW: "+",
+    Action.CHANGED: "~",
+    Action.RERUN: "↻",
+    Action.IN_FLIGHT: "…",
+    Action.FETCH: "⬇",
+    Action.DONE: "=",
+    Action.MOVED: "→",
+    Action.BLOCKED: "!",
+    Action.REMOVED: "-",
+}
+_SPENDING: Final = frozenset({Action.NEW, Action.CHANGED, Action.RERUN})
+_ENDED: Final = frozenset(
+    {Phase.PLANNED, Phase.DONE, Phase.FAILED, Phase.AMBIGUOUS, Phase.EXPIRED, Phase.MEDIA_MISMATCH}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row of a plan."""
+
+    action: Action
+    key: str
+    kind: Kind
+    reason: str
+    job: Job | None
+    """None for a removed row."""
+    attempt: Attempt | None
+    """The attempt to go on with, or whose clip is kept. For new money: one that was planned and
+    never sent; its intent is to be replaced where its content is not the job's."""
+    number: int
+    """The number that a new attempt has, counted by row and kind from 1."""
+    seconds: int
+    """What is billed, reference videos included; for what is not new money, what was asked for."""
+    cost: Decimal | None = None
+    """New money in US dollars; None for none, and where no price is known."""
+    spent_before: Decimal = Decimal(0)
+    """Estimates of this row's earlier attempts of the kind, save those surely not charged."""
+    no_price: str | None = None
+    """Why new money has no known cost."""
+    bounded: bool = False
+    """Reference videos were not measured, and count with their documented limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Rows, billed seconds and new money together; ``cost`` is None if any of it is unknown."""
+
+    rows: int
+    seconds: int
+    cost: Decimal | None
+
+
+def total(steps: Iterable[Step]) -> Total:
+    """The sum of some steps; what is not new money costs nothing."""
+    found = list(steps)
+    unknown = any(step.action.spends and step.cost is None for step in found)
+    cost = sum((step.cost for step in found if step.cost is not None), Decimal(0))
+    return Total(len(found), sum(step.seconds for step in found), None if unknown else cost)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, row by row in manifest order, then the rows that left the manifest."""
+
+    steps: tuple[Step, ...]
+    kind: Kind
+    jobs: Sequence[Job]
+    """Every job of the manifest, selected or not."""
+    attempts: Sequence[Attempt]
+    """Everything that the journal held."""
+    table: PriceTable | None
+    left_out: int = 0
+    """Rows that a rerun does not touch: never run, or edited after they were done."""
+
+    @cached_property
+    def new(self) -> tuple[Step, ...]:
+        """The steps that are new money, in manifest order."""
+        return tuple(step for step in self.steps if step.action.spends)
+
+    @cached_property
+    def totals(self) -> dict[Action, Total]:
+        """A total for every action that occurs."""
+        found = {action: [s for s in self.steps if s.action is action] for action in Action}
+        return {action: total(steps) for action, steps in found.items() if steps}
+
+    @cached_property
+    def new_total(self) -> Total:
+        """All new money."""
+        return total(self.new)
+
+    @property
+    def new_rows(self) -> int:
+        """How many rows would be paid for."""
+        return self.new_total.rows
+
+    @property
+    def new_cost(self) -> Decimal | None:
+        """What they would cost in US dollars; None if any price is unknown."""
+        return self.new_total.cost
+
+    @cached_property
+    def spending(self) -> Spending:
+        """What the run folder's attempts have cost and hold reserved, drafts included."""
+        return Spending.of(self.attempts)
+
+    @cached_property
+    def also_watched(self) -> tuple[Attempt, ...]:
+        """Attempts under way that no step carries: of other rows, kinds, or former contents."""
+        carried = {step.attempt.id for step in self.steps if step.attempt is not None}
+        return tuple(
+            a for a in self.attempts if a.state.phase not in _ENDED and a.id not in carried
+        )
+
+    @cached_property
+    def seconds_by_resolution(self) -> dict[str, int]:
+        """Billed seconds of new money by resolution: what to reckon with when no price is known."""
+        sizes = [(s.job.input.resolution.value, s.seconds) for s in self.new if s.job]
+        seconds: Counter[str] = Counter()
+        for resolution, length in sizes:
+            seconds[resolution] += length
+        return dict(seconds)
+
+    @cached_property
+    def rows_digest(self) -> str:
+        """Hash of every row's key and content, in any order."""
+        return _digest(f"{job.key}\n{job.content}" for job in self.jobs)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the rows and of every intent of this kind, made or to be made, with its price.
+
+        Carrying the plan out turns planned intents into made ones, and so leaves it as it is; an
+        edited row, another price or a foreign attempt does not.
+        """
+        made = {
+            (a.intent.key, a.intent.number): (a.intent.content, a.intent.est_cost)
+            for a in self.attempts
+            if a.intent.kind is self.kind and a.state.phase is not Phase.PLANNED
+        }
+        planned = {(s.key, s.number): (s.job.content, s.cost) for s in self.new if s.job}
+        intents = (_line(*who, *what) for who, what in (made | planned).items())
+        return _digest((self.kind, self.rows_digest, *intents))
+
+    def cheapest(self, rows: int) -> tuple[Step, ...]:
+        """The cheapest new steps, by seconds where no price is known; for a first try."""
+        by_price = sorted(self.new, key=lambda step: (step.cost or Decimal(0), step.seconds))
+        return tuple(by_price[:rows])
+
+
+def _line(key: str, number: int, content: str, cost: Decimal | None) -> str:
+    return f"{key}\n{number}\n{content}\n{None if cost is None else cost.normalize()}"
+
+
+def _digest(lines: Iterable[str]) -> str:
+    joined = "\0".join(sorted(lines))
+    return hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,174 @@
+"""Picks the rows that a command is about, by position, id, condition, number or sample."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from seedance_batch.errors import EmptySelection, UsageError
+from seedance_batch.manifest import Job
+from seedance_batch.model import INPUT_FIELDS, LIST_FIELDS
+from seedance_batch.outcome import Outcome, Status
+from seedance_batch.where import Lookup, Type, Value, as_name, compile_where
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was asked for; a row has to satisfy all of it. Then the sample is drawn, then cut."""
+
+    rows: str | None = None
+    """Row numbers and ranges, e.g. ``1-20,57,90-``."""
+    ids: Collection[str] | None = None
+    where: str | None = None
+    from_ids: Collection[str] | None = None
+    """Ids read from a list of picks."""
+    sample: int | None = None
+    sample_seed: int = 0
+    limit: int | None = None
+
+
+def select(
+    jobs: Sequence[Job], outcomes: Iterable[Outcome], selection: Selection
+) -> tuple[str, ...]:
+    """The keys of the chosen jobs, in manifest order.
+
+    Raises `UsageError` for what cannot be understood or names no row, `EmptySelection` when no
+    row is left.
+    """
+    chosen = jobs
+    for accepts in _tests(jobs, outcomes, selection):
+        chosen = [job for job in chosen if accepts(job)]
+    keys = [job.key for job in chosen]
+    if selection.sample is not None:
+        keys = _sampled(keys, _positive("--sample", selection.sample), selection.sample_seed)
+    if selection.limit is not None:
+        keys = keys[: _positive("--limit", selection.limit)]
+    if not keys:
+        raise EmptySelection(
+            f"None of {len(jobs):,} rows matches the selection.",
+            hint="leave --rows, --ids, --where, --limit out to see what there is",
+        )
+    return tuple(keys)
+
+
+def _tests(
+    jobs: Sequence[Job], outcomes: Iterable[Outcome], selection: Selection
+) -> Iterator[Callable[[Job], bool]]:
+    if selection.rows is not None:
+        yield _in_ranges(selection.rows, max((job.row.number for job in jobs), default=0))
+    if selection.ids is not None:
+        yield _has_id("--ids", selection.ids, jobs)
+    if selection.from_ids is not None:
+        yield _has_id("--from", selection.from_ids, jobs)
+    if selection.where is not None:
+        yield _where(selection.where, jobs, outcomes)
+
+
+def _positive(flag: str, number: int) -> int:
+    if number < 1:
+        raise UsageError(f"{flag} {number}: at least 1", hint=f"{flag} 10")
+    return number
+
+
+def _sampled(keys: Sequence[str], size: int, seed: int) -> list[str]:
+    """Some keys in their order: the same seed draws the same, wherever rows were added or moved."""
+    drawn = frozenset(sorted(keys, key=lambda key: _lot(key, seed))[:size])
+    return [key for key in keys if key in drawn]
+
+
+def _lot(key: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}\n{key}".encode("utf-8", "surrogatepass")).digest()
+
+
+# ── --rows, --ids ───────────────────────────────────────────────────────────────────────────────
+
+_RANGE: Final = re.compile(r"(\d{1,9})|(\d{0,9})\s*-\s*(\d{0,9})")
+
+
+def _in_ranges(text: str, last: int) -> Callable[[Job], bool]:
+    ranges = [_range(part.strip(), last) for part in text.split(",")]
+    return lambda job: any(job.row.number in wanted for wanted in ranges)
+
+
+def _range(part: str, last: int) -> range:
+    """``57``, ``1-20``, ``90-`` or ``-5``, up to the manifest's last row."""
+    match = _RANGE.fullmatch(part)
+    if match is None or part == "-":
+        raise UsageError(f"--rows: {part!r} is no row number or range", hint="--rows 1-20,57")
+    first = int(match[1] or match[2] or 1)
+    until = int(match[1] or match[3] or last)
+    if first > last:
+        raise UsageError(f"--rows: there is no row {first}, the manifest has {last:,}")
+    if first < 1 or until < first:
+        raise UsageError(f"--rows: {part} is no range of rows", hint="--rows 1-20,57")
+    return range(first, until + 1)
+
+
+def _has_id(flag: str, ids: Collection[str], jobs: Sequence[Job]) -> Callable[[Job], bool]:
+    known = {job.key for job in jobs}
+    wanted = frozenset(ids)
+    missing = sorted(wanted - known)
+    if missing:
+        close = difflib.get_close_matches(missing[0], known, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        others = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+        raise UsageError(f"{flag}: no row has the id {missing[0]}{others}{meant}")
+    return lambda job: job.key in wanted
+
+
+# ── --where ─────────────────────────────────────────────────────────────────────────────────────
+
+_NUMBERS: Final = frozenset({"duration", "seed"})
+_TRUTHS: Final = frozenset({"return_last_frame", "generate_audio", "web_search", "nsfw_checker"})
+_HIAPI: Final = frozenset(INPUT_FIELDS) - LIST_FIELDS
+_OURS: Final = ("id", "model", "status", "error_class", "sb_status", "sb_error_class")
+"""Names for how a row stands; the ``sb_`` ones also where a person's column has the short name."""
+
+
+def _where(text: str, jobs: Sequence[Job], outcomes: Iterable[Outcome]) -> Callable[[Job], bool]:
+    columns = _names(jobs)
+    condition = compile_where(text, _types(columns))
+    standing = {outcome.key: outcome for outcome in outcomes}
+    return lambda job: condition(_lookup(job, columns, standing.get(job.key)))
+
+
+def _names(jobs: Iterable[Job]) -> dict[str, str]:
+    """The person's columns by the name each has in an expression; a heading that is one wins."""
+    headings: dict[str, None] = {}
+    for job in jobs:
+        headings |= dict.fromkeys(job.row.cells)
+    names = {as_name(heading): heading for heading in headings}
+    return names | {heading: heading for heading in headings if heading in names}
+
+
+def _types(columns: Iterable[str]) -> dict[str, Type]:
+    """What each name is: a person's columns are text, HiAPI's fields are what HiAPI says."""
+    types = dict.fromkeys([*columns, *_OURS, *sorted(_HIAPI)], Type.TEXT)
+    return types | dict.fromkeys(_NUMBERS, Type.NUMBER) | dict.fromkeys(_TRUTHS, Type.TRUTH)
+
+
+def _lookup(job: Job, columns: Mapping[str, str], outcome: Outcome | None) -> Lookup:
+    def value(name: str) -> Value:
+        if name in _HIAPI:
+            found: Value = getattr(job.input, name)
+            return found
+        if name == "model":
+            return job.model
+        if name in columns and name != "id":
+            return job.row.cells.get(columns[name], "")
+        return _standing(job, name.removeprefix("sb_"), outcome)
+
+    return value
+
+
+def _standing(job: Job, name: str, outcome: Outcome | None) -> str | None:
+    if name == "id":
+        return job.key
+    if name == "status":
+        return (outcome.status if outcome else Status.NEW).value
+    shown = outcome.shown if outcome else None
+    return shown.state.error_class.value if shown and shown.state.error_class else None
