@@ -1,0 +1,90 @@
+"""``seedance-batch sandbox``: serves the sandbox alone and tells how to reach it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from seedance_batch.sandbox.config import SandboxConfig
+    from seedance_batch.sandbox.server import SandboxAddress
+
+
+@click.command(epilog="Example: seedance-batch sandbox --port 8080 --state sandbox.db")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="API port; 0: a free one.")
+@click.option("--files-port", type=click.IntRange(0, 65535), default=0, help="Port of the files.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to bind.")
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="SQLite file that keeps tasks, keys and ledger; default: memory.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML file with every setting, faults included; options win over it.",
+)
+@click.option("--rpm", type=click.IntRange(1), help="API requests a minute; default: no limit.")
+@click.option("--max-at-once", type=click.IntRange(0), help="Unfinished tasks; default: no limit.")
+@click.option("--generation-time", help="Seconds, or lognormal:MEDIAN:SIGMA.  [default: 2.0]")
+@click.option("--speed", type=float, help="Divides every duration of the service.  [default: 1]")
+@click.option("--clips", type=click.Choice(["full", "plain"]), help="plain: fast, without text.")
+@click.option("--api-key", help="The one good key; default: any that starts with sk-.")
+@click.option("--seed", type=int, help="Seeds faults and generation times.  [default: 0]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line with the URLs, no more.")
+def sandbox(
+    port: int,
+    files_port: int,
+    host: str,
+    state: Path | None,
+    config_file: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Serve a local stand-in for HiAPI: no key, no money, real MP4s. Ctrl-C ends it."""
+    from seedance_batch.sandbox.config import SandboxConfigError
+    from seedance_batch.sandbox.media import is_loopback
+    from seedance_batch.sandbox.server import serve_forever
+    from seedance_batch.sandbox.store import StateError
+
+    if not is_loopback(host):
+        raise click.UsageError(f"{host} is no loopback address; the sandbox serves only those")
+    try:
+        serve_forever(
+            _config(config_file, settings),
+            state=state,
+            host="127.0.0.1" if host == "localhost" else host,
+            port=port,
+            files_port=files_port,
+            announce=_tell_json if as_json else _tell,
+        )
+    except (SandboxConfigError, StateError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _config(file: Path | None, settings: dict[str, Any]) -> SandboxConfig:
+    from seedance_batch.sandbox.config import SandboxConfig, checked, load_config
+
+    base = load_config(file) if file else SandboxConfig()
+    given = {name: value for name, value in settings.items() if value is not None}
+    return checked({**base.model_dump(exclude_unset=True), **given}, "options")
+
+
+def _tell(address: SandboxAddress) -> None:
+    click.echo(f"sandbox API    {address.api_url}")
+    click.echo(f"sandbox files  {address.files_url}")
+    click.echo(f"ledger         {address.api_url}/sandbox/ledger")
+    click.echo(f"export HIAPI_BASE_URL={address.api_url} HIAPI_API_KEY={address.api_key}")
+
+
+def _tell_json(address: SandboxAddress) -> None:
+    told = {
+        "api_url": address.api_url,
+        "files_url": address.files_url,
+        "api_key": address.api_key,
+    }
+    click.echo(json.dumps(told))

@@ -1,0 +1,299 @@
+"""What a person can set about the sandbox: limits, time, money, and faults on demand."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+
+from seedance_batch.sandbox.timing import GenerationTime
+
+DAY: Final = 86_400.0
+
+
+class SandboxConfigError(ValueError):
+    """A sandbox configuration that cannot be used; the message names the place."""
+
+
+class ApiFault(StrEnum):
+    """A way in which an API answer goes wrong; `_AFTER` ones strike once the task is made."""
+
+    TOO_MANY = "429"
+    BUSY = "503"
+    TIMEOUT_408 = "408"
+    EARLY_425 = "425"
+    ERROR_500 = "500"
+    ERROR_502 = "502"
+    ERROR_504 = "504"
+    ERROR_500_AFTER = "500_after"
+    ERROR_502_AFTER = "502_after"
+    ERROR_504_AFTER = "504_after"
+    RESET = "reset"
+    RESET_AFTER = "reset_after"
+    STALL = "stall"
+    STALL_AFTER = "stall_after"
+    LATE = "late"
+    """Done at once, answered whole but `late_seconds` later."""
+    CUT = "cut"
+    """Done; the body ends before its Content-Length."""
+    HTML = "html"
+    """Not done; a gateway's 502 page."""
+    HTML_AFTER = "html_after"
+    """Done; status 200 with an HTML body."""
+    EMPTY = "empty"
+    """Not done; status 502 without a body."""
+    EMPTY_AFTER = "empty_after"
+    """Done; status 200 without a body."""
+    PROCESSING = "processing"
+    """Done, connection reset, and the idempotency key answers 409 for `processing_seconds`."""
+
+
+class FileFault(StrEnum):
+    """A way in which a download goes wrong."""
+
+    DENIED_403 = "403"
+    MISSING_404 = "404"
+    RANGE_416 = "416"
+    TOO_MANY = "429"
+    ERROR_500 = "500"
+    BUSY = "503"
+    RESET = "reset"
+    CUT = "cut"
+    """Ends at byte `cut_at` (or a seeded place), before its Content-Length."""
+    SHORT = "short"
+    """Ends there too, with a Content-Length that agrees: only the file is broken."""
+    NO_LENGTH = "no_length"
+    """Whole, but without a Content-Length."""
+    WRONG_LENGTH = "wrong_length"
+    """Promises more bytes than the file has, then closes."""
+    WRONG_RANGE = "wrong_range"
+    """Answers a range with another one."""
+    IGNORE_RANGE = "ignore_range"
+    """Answers a range with 200 and the whole file."""
+    ETAG = "etag"
+    """The ETag is another one than before; a range with If-Range gets the whole file."""
+    GZIP = "gzip"
+    """A gzip bomb: `endless_bytes` of zeros."""
+    ENDLESS = "endless"
+    """Never ends (well: after `endless_bytes`), without a Content-Length."""
+    EMPTY = "empty"
+    HTML = "html"
+    NO_MOOV = "no_moov"
+    """An MP4 without its index."""
+    STALL = "stall"
+    """Half of the file, then silence for `stall_seconds`, then a reset."""
+    DRIP = "drip"
+    """`drip_bytes_per_second`."""
+    LATE = "late"
+
+
+class OutputFault(StrEnum):
+    """A way in which a finished task's output is odd."""
+
+    NO_VIDEO = "no_video"
+    LATE_VIDEO = "late_video"
+    """`output` stays empty for `late_seconds` after success."""
+    VIDEO_LAST = "video_last"
+    MALFORMED = "malformed"
+    """Broken entries stand before the good one."""
+    EXPIRE_ISO = "expire_iso"
+    EXPIRE_ZERO = "expire_zero"
+    EXPIRE_PAST = "expire_past"
+    EXPIRE_MISSING = "expire_missing"
+    OTHER_LENGTH = "other_length"
+    OTHER_SIZE = "other_size"
+    OTHER_AUDIO = "other_audio"
+
+
+class CallbackFault(StrEnum):
+    """A way in which a callback goes wrong."""
+
+    DROP = "drop"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    """`late_seconds` later."""
+    REORDER = "reorder"
+    """A seeded time up to `reorder_seconds` later, so that others overtake it."""
+    UNSIGNED = "unsigned"
+    FORGED = "forged"
+    """Signed with another secret."""
+    STALE = "stale"
+    """Its timestamp lies an hour back."""
+
+
+class StatusFault(StrEnum):
+    """Another spelling of a status, as blogs and newer clients know them."""
+
+    ALIAS = "alias"
+    UNKNOWN = "unknown"
+    """A running status that nobody has documented."""
+
+
+class Envelope(StrEnum):
+    """The shapes in which refusals come."""
+
+    DOC = "doc"
+    HIAPI = "hiapi_error"
+    INVALID = "invalid_request_error"
+    HTML = "html"
+    EMPTY = "empty"
+
+
+class ExpireAt(StrEnum):
+    """When an output URL ends."""
+
+    FIXED = "fixed"
+    """`url_ttl` after the task finished."""
+    FRESH = "fresh"
+    """`url_ttl` after each look at the task."""
+
+
+def _text_keys(value: object) -> object:
+    """YAML reads the key 429 as a number."""
+    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _at_most_all(shares: dict[_Name, float]) -> dict[_Name, float]:
+    if sum(shares.values()) > 1 + 1e-9:
+        raise ValueError("the shares add up to more than 1")
+    return shares
+
+
+_Name = TypeVar("_Name", bound=str)
+Share = Annotated[float, Field(ge=0, le=1)]
+Shares = Annotated[dict[_Name, Share], BeforeValidator(_text_keys), AfterValidator(_at_most_all)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class FaultConfig(BaseModel):
+    """Shares (0 to 1) of what goes wrong, and its measures. A fault depends on the seed, the
+    content it strikes and how often that content was tried, never on the order of requests.
+    Its seconds are real ones, whatever the speed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    create: Shares[ApiFault] = {}
+    look: Shares[ApiFault] = {}
+    """Details and list pages."""
+    files: Shares[FileFault] = {}
+    tasks: Shares[str] = {}
+    """Error codes of tasks that fail."""
+    outputs: Shares[OutputFault] = {}
+    callbacks: Shares[CallbackFault] = {}
+    statuses: Shares[StatusFault] = {}
+    bare_lists: bool = False
+    """Final tasks in list pages lack their output and error; the detail has them."""
+    moderation: tuple[str, ...] = ()
+    """A prompt that holds one of these texts ends as `TASK_FAILED`."""
+    envelopes: tuple[Envelope, ...] = Field(default=(Envelope.DOC,), min_length=1)
+    tries: int | None = Field(default=None, ge=0)
+    """Only the first so many tries of a content are struck."""
+    revoke_after: int | None = Field(default=None, ge=0)
+    """After so many accepted creates the key is good for nothing."""
+    revoked_status: Literal[401, 403] = 401
+    retry_after: Literal["seconds", "date", "none"] = "seconds"
+    retry_after_seconds: Seconds = 1.0
+    stall_seconds: Seconds = 120.0
+    late_seconds: Seconds = 2.0
+    reorder_seconds: Seconds = 5.0
+    processing_seconds: Seconds = 5.0
+    processing_names_task: bool = False
+    """Whether the 409 tells the task id."""
+    cut_at: int | None = Field(default=None, ge=0)
+    endless_bytes: int = Field(default=2**31, ge=0)
+    drip_bytes_per_second: float = Field(default=1.0, gt=0)
+
+
+class SandboxConfig(BaseModel):
+    """The whole configuration; durations are HiAPI's own, `speed` divides them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 0
+    speed: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Divides every duration of the service: generation, expiry, windows, callback retries."""
+    generation_time: str = "2.0"
+    """Seconds, or ``lognormal:MEDIAN:SIGMA``."""
+    clips: Literal["full", "plain"] = "full"
+    api_key: str | None = None
+    """The one good key; None: any that starts with ``sk-`` or ``hi-sk-``."""
+    webhook_secret: str | None = Field(default=None, min_length=16, max_length=256, repr=False)
+    balance: Decimal | None = Field(default=None, ge=0)
+    """USD that all tasks of the state together may cost; None: no end."""
+    rpm: int | None = Field(default=None, ge=1)
+    """API requests in any minute and key."""
+    max_at_once: int | None = Field(default=None, ge=0)
+    """Unfinished tasks of a key."""
+    url_ttl: Seconds = 7 * DAY
+    expire_at: ExpireAt = ExpireAt.FIXED
+    key_memory: Seconds = DAY
+    """How long an idempotency key is remembered."""
+    create_seconds: Seconds = 0.0
+    """How long a create takes; the same key meanwhile gets 409."""
+    callback_timeout: Seconds = 10.0
+    """Real seconds a receiver has to answer."""
+    max_body: int = Field(default=128 * 2**20, ge=1)
+    allow_4k: bool = False
+    allow_mixed: bool = False
+    """Frames beside references."""
+    routes: tuple[str, ...] = ("pro",)
+    """Routes besides the default one."""
+    faults: FaultConfig = FaultConfig()
+
+    @field_validator("generation_time", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return str(value) if number else value
+
+    @field_validator("generation_time")
+    @classmethod
+    def _parsed(cls, value: str) -> str:
+        GenerationTime.parse(value)
+        return value
+
+    def compressed(self, seconds: float) -> float:
+        """A duration of the service as it passes here."""
+        return seconds / self.speed
+
+
+def checked(values: dict[str, Any], place: str) -> SandboxConfig:
+    """A configuration from plain values; raises `SandboxConfigError` naming place and setting."""
+    try:
+        return SandboxConfig.model_validate(values)
+    except ValidationError as error:
+        raise SandboxConfigError(f"{place}: {_problems(error)}") from error
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'the whole'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    )
+
+
+def load_config(path: Path) -> SandboxConfig:
+    """Reads a YAML file; raises `SandboxConfigError` naming file, line or setting."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SandboxConfigError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SandboxConfigError(f"{path}: {error}") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise SandboxConfigError(f"{path}: settings are wanted, as `name: value` lines")
+    return checked(values, str(path))

@@ -1,0 +1,321 @@
+"""The sandbox's rules without HTTP: who may ask, what a create leads to, what a look shows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from seedance_batch.sandbox.config import SandboxConfig
+from seedance_batch.sandbox.faults import draw, retry_after
+from seedance_batch.sandbox.limits import Window
+from seedance_batch.sandbox.links import Links
+from seedance_batch.sandbox.prices import MODELS, price
+from seedance_batch.sandbox.refusals import Refusal, invalid
+from seedance_batch.sandbox.schema import Checker, Unreadable, parse_json
+from seedance_batch.sandbox.store import Store, StoredKey, StoredTask
+from seedance_batch.sandbox.timing import GenerationTime, Times, phases
+from seedance_batch.sandbox.views import View
+
+_KEY_LIMIT: Final = 255
+_MINUTE: Final = 60.0
+_IDS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A valid create: what is wanted, and the identity of the request."""
+
+    account: str
+    model: str
+    route: str | None
+    storage: str | None
+    callback_url: str | None
+    input: dict[str, Any]
+    input_json: str
+    content: str
+    body_sha256: str
+    key: str | None
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """An idempotency key whose first request is still running, until when at most."""
+
+    until: float
+    task_id: str | None
+
+
+class Engine:
+    """Tasks of all accounts (an account is an API key) under one configuration and clock."""
+
+    def __init__(self, config: SandboxConfig, store: Store, clock: Callable[[], float]) -> None:
+        self.store = store
+        self.clock = clock
+        self.links = Links(store.meta("secret"))
+        self._world = store.meta("world")
+        self._windows: defaultdict[str, Window] = defaultdict(Window)
+        self._processing: dict[tuple[str, str], Held] = {}
+        self.configure(config)
+
+    def configure(self, config: SandboxConfig) -> None:
+        """Puts a configuration in force; accepted tasks keep the times they were given."""
+        self.config = config
+        self._checker = Checker(config.allow_4k, config.allow_mixed)
+        self._generation = GenerationTime.parse(config.generation_time)
+
+    # -- who may ask ---------------------------------------------------------------------------
+
+    def account(self, authorization: str) -> str:
+        """The account behind an Authorization header; 401 and 403."""
+        scheme, _, key = authorization.partition(" ")
+        key = key.strip()
+        wanted = self.config.api_key
+        good = key == wanted if wanted is not None else key.startswith(("sk-", "hi-sk-"))
+        if scheme.lower() != "bearer" or not good:
+            raise Refusal(401, "unauthorized", "the API key is missing or not valid")
+        account = hashlib.sha256(key.encode()).hexdigest()[:16]
+        limit = self.config.faults.revoke_after
+        if limit is not None and self.store.count_tasks(account) >= limit:
+            status = self.config.faults.revoked_status
+            raise Refusal(status, "key_revoked", "this API key was revoked")
+        return account
+
+    def admit(self, account: str) -> None:
+        """Counts a request against the minute; 429."""
+        if self.config.rpm is None:
+            return
+        now, minute = self.clock(), self.config.compressed(_MINUTE)
+        wait = self._windows[account].admit(now, self.config.rpm, minute)
+        if wait > 0:
+            self._refuse_rate(f"more than {self.config.rpm} requests a minute", wait)
+
+    def _refuse_rate(self, message: str, wait: float) -> None:
+        headers = retry_after(self.config.faults, self.clock(), max(wait, 1.0))
+        raise Refusal(429, "rate_limit_exceeded", message, headers=headers)
+
+    def limit_headers(self, account: str) -> dict[str, str]:
+        """``X-RateLimit-*``, where there is a limit."""
+        if self.config.rpm is None:
+            return {}
+        minute = self.config.compressed(_MINUTE)
+        return self._windows[account].headers(self.clock(), self.config.rpm, minute)
+
+    # -- creating ------------------------------------------------------------------------------
+
+    def read_order(self, account: str, body: bytes, key: str | None) -> Order:
+        """The create that a body asks for; 400 and 404."""
+        if key is not None and len(key.encode("latin-1", "replace")) > _KEY_LIMIT:
+            raise invalid(f"Idempotency-Key is longer than {_KEY_LIMIT} bytes")
+        try:
+            asked = parse_json(body)
+        except Unreadable as error:
+            raise invalid(f"the body is no JSON: {error}") from error
+        problems = self._checker.problems("Create", asked) or _mixed_count(asked["input"])
+        if problems:
+            raise invalid("; ".join(problems[:10]))
+        model, route = self._model(asked)
+        fields = asked["input"]
+        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        return Order(
+            account,
+            model,
+            route,
+            asked.get("storage"),
+            _callback_url(asked),
+            fields,
+            text,
+            _content(model, fields),
+            hashlib.sha256(body).hexdigest(),
+            key or None,
+        )
+
+    def _model(self, asked: dict[str, Any]) -> tuple[str, str | None]:
+        model, _, suffix = asked["model"].partition("@")
+        if model not in MODELS:
+            raise Refusal(404, "model_not_found", f"no model is called {asked['model'][:80]!r}")
+        route = asked.get("route") or suffix or "default"
+        known = ("default", *self.config.routes)
+        if route not in known:
+            raise invalid(f"no route is called {route[:80]!r}; there are: {', '.join(known)}")
+        return model, None if route == "default" else route
+
+    def replayed(self, order: Order) -> str | None:
+        """The task id that the order's key already stands for; 409 and 422."""
+        if order.key is None:
+            return None
+        known = self.store.key(order.account, order.key)
+        if known and self._forgotten(known):
+            known = None
+        if known and known.body_sha256 != order.body_sha256:
+            raise Refusal(
+                422, "IDEMPOTENCY_KEY_MISMATCH", "the Idempotency-Key came with another body"
+            )
+        self._refuse_processing(order.account, order.key)
+        return known.task_id if known else None
+
+    def _forgotten(self, known: StoredKey) -> bool:
+        return self.clock() >= known.created + self.config.compressed(self.config.key_memory)
+
+    def _refuse_processing(self, account: str, key: str) -> None:
+        held = self._processing.get((account, key))
+        wait = held.until - self.clock() if held else 0.0
+        if held is None or wait <= 0:
+            self._processing.pop((account, key), None)
+            return
+        named = self.config.faults.processing_names_task
+        raise Refusal(
+            409,
+            "IDEMPOTENCY_KEY_PROCESSING",
+            "the first request with this Idempotency-Key is still running",
+            headers=retry_after(self.config.faults, self.clock(), min(max(wait, 1.0), 5.0)),
+            data={"taskId": held.task_id} if named and held.task_id else None,
+        )
+
+    @contextmanager
+    def holding(self, order: Order) -> Iterator[None]:
+        """While the block runs, another create with the order's key is answered 409."""
+        mine = self.hold_key(order, math.inf)
+        try:
+            yield
+        finally:
+            if order.key is not None and self._processing.get((order.account, order.key)) is mine:
+                del self._processing[order.account, order.key]
+
+    def hold_key(self, order: Order, seconds: float, task_id: str | None = None) -> Held:
+        """Answers 409 to the order's key for a while."""
+        held = Held(self.clock() + seconds, task_id)
+        if order.key is not None:
+            self._processing[order.account, order.key] = held
+        return held
+
+    def price(self, order: Order, reference_seconds: Decimal = Decimal(0)) -> Decimal:
+        """What the order will cost, in USD."""
+        return price(order.input, reference_seconds)
+
+    def check_means(self, order: Order, cost: Decimal) -> None:
+        """402 when the balance is too low, 429 when too many tasks run."""
+        balance = self.config.balance
+        if balance is not None and self.store.charged() + cost > balance:
+            raise Refusal(402, "insufficient_balance", "the balance is too low; nothing created")
+        limit, now = self.config.max_at_once, self.clock()
+        if limit is not None and self.store.count_running(order.account, now) >= limit:
+            end = self.store.next_end(order.account, now)
+            self._refuse_rate(f"more than {limit} tasks at once", (end or now) - now)
+
+    def accept(self, order: Order, cost: Decimal) -> str:
+        """Makes the task, durable when this returns, and answers its id."""
+        nth = self.store.count_try("task", order.content)
+        code, message = self._fate(order, nth)
+        task = StoredTask(
+            _task_id(self._world, order.content, nth),
+            order.account,
+            self._times(order, nth),
+            code,
+            message,
+            order.model,
+            order.route,
+            order.storage,
+            order.input_json,
+            order.input.get("return_last_frame", False),
+            order.content,
+            nth,
+            order.body_sha256,
+            order.key,
+            cost,
+            order.callback_url,
+        )
+        self.store.add_task(task, task.times.final if task.callback_url else None)
+        return task.task_id
+
+    def _times(self, order: Order, nth: int) -> Times:
+        seconds = self._generation.sample(f"{self.config.seed}:{order.content}:{nth}")
+        return phases(self.clock(), self.config.compressed(seconds))
+
+    def _fate(self, order: Order, nth: int) -> tuple[str | None, str | None]:
+        """The error that the task will end with, or (None, None)."""
+        faults, prompt = self.config.faults, order.input["prompt"].casefold()
+        for word in faults.moderation:
+            if word.casefold() in prompt:
+                return "TASK_FAILED", "the content was refused by moderation"
+        code = draw(faults, self.config.seed, "tasks", faults.tasks, order.content, nth)
+        return (code, _MESSAGES.get(code, "the generation failed")) if code else (None, None)
+
+    # -- looking -------------------------------------------------------------------------------
+
+    def view(self) -> View:
+        """How tasks look now."""
+        return View(self.config, self.links, self.clock())
+
+    def task_of(self, account: str, task_id: str) -> StoredTask:
+        """The account's task of that id; 404 for an unknown and for a foreign one."""
+        task = self.store.task(task_id)
+        if task is None or task.account != account:
+            raise Refusal(404, "task_not_found", "no such task")
+        return task
+
+    def page(self, account: str, page: str | None, size: str | None) -> dict[str, Any]:
+        """A list page; a value out of range silently becomes the default."""
+        number, count = _within(page, 1, 10**9, 1), _within(size, 1, 100, 10)
+        view = self.view()
+        seen = view.listed if self.config.faults.bare_lists else view.task
+        return {
+            "page": number,
+            "size": count,
+            "total": self.store.count_tasks(account),
+            "tasks": [seen(task) for task in self.store.page(account, number, count)],
+        }
+
+
+_MESSAGES: Final = {
+    "TASK_FAILED": "the generation failed",
+    "TASK_TIMEOUT": "the upstream task timed out",
+    "STORAGE_UNAVAILABLE": "the output could not be stored",
+    "MODEL_UNAVAILABLE": "the model is not available at the moment",
+}
+
+
+def _within(text: str | None, low: int, high: int, default: int) -> int:
+    if text is None or not (text.isascii() and text.isdigit() and len(text) < 12):
+        return default
+    return int(text) if low <= int(text) <= high else default
+
+
+def _content(model: str, fields: dict[str, Any]) -> str:
+    """Equal for both spellings of the model and for any order of the fields."""
+    text = json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{model.replace('.', '-')}\n{text}".encode()).hexdigest()
+
+
+def _task_id(world: str, content: str, nth: int) -> str:
+    number = int.from_bytes(hashlib.sha256(f"{world}:{content}:{nth}".encode()).digest())
+    digits = []
+    for _ in range(26):
+        number, digit = divmod(number, len(_IDS))
+        digits.append(_IDS[digit])
+    return "tk-hiapi-" + "".join(digits)
+
+
+def _mixed_count(fields: dict[str, Any]) -> list[str]:
+    """Frames and reference images together are at most nine; JSON Schema cannot say it."""
+    frames = sum(name in fields for name in ("first_frame_url", "last_frame_url"))
+    if frames + len(fields.get("reference_image_urls", ())) > 9:
+        return ["input has more than 9 frames and reference images"]
+    return []
+
+
+def _callback_url(asked: dict[str, Any]) -> str | None:
+    """The callback's address; the schema has seen to its form."""
+    if "callback" not in asked:
+        return None
+    url: str = asked["callback"]["url"]
+    if (urlsplit(url).hostname or "").endswith((".local", ".internal", ".localhost")):
+        raise invalid("callback.url is not on a public host")
+    return url

@@ -1,0 +1,126 @@
+"""Which fault strikes whom, and what it does to an answer.
+
+A draw depends on the seed, the kind of request, its content and how often that content was tried:
+never on the order of requests, so that a concurrent run repeats.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from typing import Final, TypeVar
+
+from seedance_batch.sandbox.config import ApiFault, FaultConfig
+from seedance_batch.sandbox.refusals import Refusal, html_answer
+from seedance_batch.sandbox.wire import Answer, Ending, reset_answer
+
+Name = TypeVar("Name", bound=str)
+
+
+def unit(*parts: object) -> float:
+    """A number in [0, 1) that belongs to these parts."""
+    text = "\x1f".join(map(str, parts)).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
+
+
+def pick(shares: Mapping[Name, float], where: float) -> Name | None:
+    """The name in whose share of [0, 1) the number lies."""
+    for name, share in shares.items():
+        where -= share
+        if where < 0:
+            return name
+    return None
+
+
+def draw(
+    config: FaultConfig, seed: int, kind: str, shares: Mapping[Name, float], content: str, nth: int
+) -> Name | None:
+    """The fault of the nth try of a content, or None."""
+    if not shares or (config.tries is not None and nth > config.tries):
+        return None
+    return pick(shares, unit(seed, kind, content, nth))
+
+
+_REFUSED: Final = {
+    ApiFault.TOO_MANY: (429, "rate_limit_exceeded", "too many requests"),
+    ApiFault.BUSY: (503, "service_unavailable", "the platform is busy"),
+    ApiFault.TIMEOUT_408: (408, "request_timeout", "the request took too long"),
+    ApiFault.EARLY_425: (425, "too_early", "too early"),
+    ApiFault.ERROR_500: (500, "internal_error", "internal error"),
+    ApiFault.ERROR_502: (502, "bad_gateway", "bad gateway"),
+    ApiFault.ERROR_504: (504, "gateway_timeout", "gateway time-out"),
+    ApiFault.ERROR_500_AFTER: (500, "internal_error", "internal error"),
+    ApiFault.ERROR_502_AFTER: (502, "bad_gateway", "bad gateway"),
+    ApiFault.ERROR_504_AFTER: (504, "gateway_timeout", "gateway time-out"),
+}
+
+_BEFORE: Final = frozenset(
+    {
+        ApiFault.TOO_MANY, ApiFault.BUSY, ApiFault.TIMEOUT_408, ApiFault.EARLY_425,
+        ApiFault.ERROR_500, ApiFault.ERROR_502, ApiFault.ERROR_504, ApiFault.RESET,
+        ApiFault.STALL, ApiFault.HTML, ApiFault.EMPTY,
+    }
+)  # fmt: skip
+
+
+def strikes_before(fault: ApiFault) -> bool:
+    """Whether the request has no effect at all."""
+    return fault in _BEFORE
+
+
+def broken(answer: Answer | None, fault: ApiFault, config: FaultConfig, now: float) -> Answer:
+    """What the client gets; ``answer`` is what it would have got, None if nothing was done.
+
+    Raises Refusal for the faults that are refusals, so that they wear the configured envelope.
+    """
+    task_id = answer.task_id if answer else None
+    verdict = f"fault {fault.value}"
+    if fault in _REFUSED:
+        status, code, message = _REFUSED[fault]
+        headers = retry_after(config, now) if status in (429, 503) else {}
+        raise Refusal(status, code, message, headers=headers, verdict=verdict)
+    if fault in (ApiFault.STALL, ApiFault.STALL_AFTER):
+        return reset_answer(verdict, pause=config.stall_seconds, task_id=task_id)
+    if fault is ApiFault.HTML:
+        return html_answer(502, "Bad Gateway", verdict)
+    if fault is ApiFault.EMPTY:
+        return Answer(502, verdict)
+    if answer is None or fault in (ApiFault.RESET, ApiFault.RESET_AFTER, ApiFault.PROCESSING):
+        return reset_answer(verdict, task_id=task_id)
+    return _SPOILT[fault](answer, config).having(verdict=verdict, task_id=task_id)
+
+
+def _late(answer: Answer, config: FaultConfig) -> Answer:
+    return answer.having(pause=config.late_seconds)
+
+
+def _cut(answer: Answer, config: FaultConfig) -> Answer:
+    whole = answer.body if isinstance(answer.body, bytes) else b""
+    return answer.having(body=whole[: len(whole) // 2], length=len(whole), ending=Ending.CUT)
+
+
+def _html(answer: Answer, config: FaultConfig) -> Answer:
+    return html_answer(200, "Welcome", "")
+
+
+def _empty(answer: Answer, config: FaultConfig) -> Answer:
+    return Answer(200, "", b"")
+
+
+_SPOILT: Final[dict[ApiFault, Callable[[Answer, FaultConfig], Answer]]] = {
+    ApiFault.LATE: _late,
+    ApiFault.CUT: _cut,
+    ApiFault.HTML_AFTER: _html,
+    ApiFault.EMPTY_AFTER: _empty,
+}
+
+
+def retry_after(config: FaultConfig, now: float, seconds: float | None = None) -> dict[str, str]:
+    """The Retry-After header, as seconds or as a date, rounded up."""
+    wait = -int(-(config.retry_after_seconds if seconds is None else seconds) // 1)
+    if config.retry_after == "none":
+        return {}
+    if config.retry_after == "date":
+        return {"retry-after": formatdate(-int(-(now + wait) // 1), usegmt=True)}
+    return {"retry-after": str(wait)}

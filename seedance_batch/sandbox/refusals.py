@@ -1,0 +1,71 @@
+"""Refusals and the envelopes they come in (contract: Errors)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seedance_batch.sandbox.config import Envelope
+from seedance_batch.sandbox.wire import Answer, json_answer
+
+
+class Refusal(Exception):
+    """A request that is answered with an error and has no effect."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
+        verdict: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+        self.data = data
+        self.verdict = verdict or f"refused {code}"
+
+
+def invalid(message: str) -> Refusal:
+    """400: the request must be mended."""
+    return Refusal(400, "INVALID_REQUEST", message)
+
+
+def refusal_answer(refusal: Refusal, envelope: Envelope, request_id: str) -> Answer:
+    """The refusal in one of HiAPI's envelopes, or in none."""
+    headers = {**refusal.headers, "x-request-id": request_id}
+    if envelope is Envelope.EMPTY:
+        return Answer(refusal.status, refusal.verdict, headers=headers)
+    if envelope is Envelope.HTML:
+        return html_answer(refusal.status, refusal.message, refusal.verdict).adding(headers)
+    content = _content(refusal, envelope, request_id)
+    return json_answer(refusal.status, content, refusal.verdict, headers=headers)
+
+
+def _content(refusal: Refusal, envelope: Envelope, request_id: str) -> dict[str, Any]:
+    if envelope is Envelope.DOC:
+        return {
+            "code": refusal.status,
+            "message": refusal.message,
+            "data": refusal.data,
+            "error_code": refusal.code,
+        }
+    error = {
+        "type": envelope.value,
+        "code": refusal.code,
+        "message": refusal.message,
+        "request_id": request_id,
+        **(refusal.data or {}),
+    }
+    return {"error": error}
+
+
+def html_answer(status: int, text: str, verdict: str) -> Answer:
+    """What a gateway in between says."""
+    body = f"<html><head><title>{status}</title></head><body><h1>{text}</h1></body></html>"
+    return Answer(status, verdict, body.encode(), {"content-type": "text/html"})

@@ -1,0 +1,216 @@
+"""Serves the sandbox's two origins on loopback sockets, in one thread with its own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.from_thread
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from seedance_batch.sandbox.app import Sandbox, build
+from seedance_batch.sandbox.config import SandboxConfig
+from seedance_batch.sandbox.media import is_loopback
+from seedance_batch.sandbox.wire import (
+    DISCONNECT,
+    Answer,
+    AsgiApp,
+    Receive,
+    Scope,
+    Send,
+    send_answer,
+)
+
+DEFAULT_KEY: Final = "sk-sandbox"
+"""Good wherever no key is configured; the same in every run, so that a state is continued."""
+
+
+@dataclass(frozen=True)
+class SandboxAddress:
+    """Where a sandbox is served; clients add ``/v1`` to ``api_url``."""
+
+    api_url: str
+    files_url: str
+    api_key: str
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's HTTP/1.1, whose connection the application can drop."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._inner = self.app
+        self._lost = asyncio.Event()
+        self.app = self._run
+
+    async def _run(self, scope: Any, receive: Any, send: Any) -> None:
+        """Runs the application; an answer that was dropped on purpose is no error to log."""
+        scope.setdefault("extensions", {})[DISCONNECT] = self._drop
+        try:
+            await self._inner(scope, receive, send)
+        except asyncio.CancelledError:
+            self.transport.abort()  # the server ends
+        if self.transport.is_closing():
+            await self._lost.wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the wait of `_run`."""
+        super().connection_lost(exc)
+        self._lost.set()
+
+    def _drop(self, reset: bool) -> None:
+        """A reset (RST), or an orderly close after what was written."""
+        if not reset:
+            return self.transport.close()
+        sock = self.transport.get_extra_info("socket")
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+
+class _LoopbackOnly:
+    """Refuses what a web page could send here: a foreign Host (rebinding) or a foreign Origin."""
+
+    def __init__(self, app: AsgiApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on what comes from this machine."""
+        names = {b"host": b"//", b"origin": b""}
+        told = [names[k] + v for k, v in scope["headers"] if k in names]
+        if all(is_loopback(_host(value)) for value in told):
+            return await self._app(scope, receive, send)
+        answer = Answer(403, "", b"the sandbox serves this machine only\n")
+        await send_answer(answer, scope, send)
+
+
+def _host(url: bytes) -> str:
+    try:
+        return urlsplit(url.decode("latin-1")).hostname or ""
+    except ValueError:
+        return ""
+
+
+@contextmanager
+def running(
+    config: SandboxConfig,
+    *,
+    state: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    files_port: int = 0,
+) -> Iterator[SandboxAddress]:
+    """Serves the sandbox until the block ends; port 0 takes a free one."""
+    with ExitStack() as stack:
+        api_socket = stack.enter_context(_listen(host, port))
+        files_socket = stack.enter_context(_listen(host, files_port))
+        sandbox = build(config, state=state)
+        stack.callback(sandbox.close)
+        address = SandboxAddress(
+            _url(host, api_socket), _url(host, files_socket), config.api_key or DEFAULT_KEY
+        )
+        sandbox.engine.links.base = address.files_url
+        portal = stack.enter_context(anyio.from_thread.start_blocking_portal("asyncio"))
+        served, _ = portal.start_task(_serve, sandbox, (api_socket, files_socket))
+        stack.callback(_finish, served)
+        yield address
+
+
+def _finish(served: Future[None]) -> None:
+    """Ends the serving; raises what had ended it before."""
+    if not served.cancel():
+        served.result()
+
+
+def serve_forever(
+    config: SandboxConfig,
+    *,
+    state: Path | None,
+    host: str,
+    port: int,
+    files_port: int,
+    announce: Callable[[SandboxAddress], None],
+) -> None:
+    """Serves the sandbox until SIGINT or SIGTERM; for the main thread."""
+    stop = threading.Event()
+    handlers = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with running(config, state=state, host=host, port=port, files_port=files_port) as address:
+            announce(address)
+            while not stop.wait(0.2):
+                pass
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio turns Nagle's delay (40 ms an answer) off only then.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(512)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _url(host: str, sock: socket.socket) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{sock.getsockname()[1]}"
+
+
+async def _serve(
+    sandbox: Sandbox,
+    sockets: tuple[socket.socket, socket.socket],
+    *,
+    task_status: Any = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_serve_one, _LoopbackOnly(sandbox.api), sockets[0])
+        await tasks.start(_serve_one, _LoopbackOnly(sandbox.files), sockets[1])
+        tasks.start_soon(sandbox.callbacks.serve)
+        task_status.started()
+
+
+async def _serve_one(
+    app: AsgiApp, sock: socket.socket, *, task_status: Any = anyio.TASK_STATUS_IGNORED
+) -> None:
+    config = Config(app, lifespan="off", ws="none", access_log=False, log_config=None)
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: _Protocol(config=config, server_state=state, app_state={}, _loop=loop), sock=sock
+    )
+    task_status.started()
+    try:
+        while True:
+            state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+            await anyio.sleep(1)
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        for task in list(state.tasks):
+            task.cancel()

@@ -1,0 +1,118 @@
+"""How a stored task looks from outside at a moment, odd outputs and odd statuses included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from seedance_batch.sandbox.config import ExpireAt, OutputFault, SandboxConfig, StatusFault
+from seedance_batch.sandbox.faults import draw
+from seedance_batch.sandbox.links import Links
+from seedance_batch.sandbox.store import StoredTask
+from seedance_batch.sandbox.timing import Status
+
+VIDEO: Final = "video.mp4"
+LAST_FRAME: Final = "last_frame.png"
+THUMBNAIL: Final = "thumbnail.jpg"
+
+_ALIASES: Final = {
+    Status.QUEUED: "pending",
+    Status.HANDLING: "pending",
+    Status.ARCHIVING: "pending",
+    Status.SUCCESS: "succeeded",
+    Status.FAIL: "failed",
+}
+
+
+def output_fault(config: SandboxConfig, task: StoredTask) -> OutputFault | None:
+    """What is odd about this task's output, for good."""
+    faults = config.faults
+    return draw(faults, config.seed, "outputs", faults.outputs, task.content, task.nth)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look at tasks: the configuration, the links and the time of the look."""
+
+    config: SandboxConfig
+    links: Links
+    now: float
+
+    def status(self, task: StoredTask) -> Status:
+        """The documented status."""
+        return task.times.status(self.now, failed=task.error_code is not None)
+
+    def task(self, task: StoredTask) -> dict[str, Any]:
+        """HiAPI's task object."""
+        status = self.status(task)
+        final = status in (Status.SUCCESS, Status.FAIL)
+        seen: dict[str, Any] = {
+            "taskId": task.task_id,
+            "model": f"{task.model}@{task.route}" if task.route else task.model,
+            "status": self._spelled(task, status),
+            "created": int(task.times.created),
+            "completed": int(task.times.final) if final else 0,
+        }
+        if task.storage:
+            seen["storage"] = task.storage
+        if task.route:
+            seen["route"] = task.route
+        if status is Status.SUCCESS:
+            seen["output"] = self._output(task)
+        if status is Status.FAIL:
+            seen["error"] = {"code": task.error_code, "message": task.error_message}
+        return seen
+
+    def listed(self, task: StoredTask) -> dict[str, Any]:
+        """The task object without its output and error."""
+        whole = self.task(task)
+        return {name: whole[name] for name in whole if name not in ("output", "error")}
+
+    def _spelled(self, task: StoredTask, status: Status) -> str:
+        faults = self.config.faults
+        odd = draw(faults, self.config.seed, "statuses", faults.statuses, task.content, task.nth)
+        if odd is StatusFault.ALIAS:
+            return _ALIASES[status]
+        if odd is StatusFault.UNKNOWN and status is Status.HANDLING:
+            return "reviewing"
+        return status.value
+
+    def _output(self, task: StoredTask) -> list[Any]:
+        odd = output_fault(self.config, task)
+        video = self._entry(task, VIDEO, "video", odd)
+        others = [self._entry(task, THUMBNAIL, "thumbnail", odd)]
+        if task.wants_last_frame:
+            others.append(self._entry(task, LAST_FRAME, "last_frame", odd))
+        if odd is OutputFault.NO_VIDEO:
+            return others
+        late = task.times.final + self.config.faults.late_seconds
+        if odd is OutputFault.LATE_VIDEO and self.now < late:
+            return []
+        if odd is OutputFault.VIDEO_LAST:
+            return [*others, video]
+        if odd is OutputFault.MALFORMED:
+            return [None, "video", {"type": "video"}, {"url": 7, "type": "video"}, video, *others]
+        return [video, *others]
+
+    def _entry(
+        self, task: StoredTask, name: str, kind: str, odd: OutputFault | None
+    ) -> dict[str, Any]:
+        start = self.now if self.config.expire_at is ExpireAt.FRESH else task.times.final
+        expires = int(start + self.config.compressed(self.config.url_ttl))
+        entry: dict[str, Any] = {
+            "url": self.links.url(task.task_id, name, expires),
+            "type": kind,
+            "expireAt": _told(expires, odd, self.now),
+        }
+        if odd is OutputFault.EXPIRE_MISSING:
+            del entry["expireAt"]
+        return entry
+
+
+def _told(expires: int, odd: OutputFault | None, now: float) -> int | str:
+    if odd is OutputFault.EXPIRE_ISO:
+        return datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z")
+    if odd is OutputFault.EXPIRE_ZERO:
+        return 0
+    return int(now) - 3600 if odd is OutputFault.EXPIRE_PAST else expires

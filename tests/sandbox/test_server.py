@@ -1,0 +1,97 @@
+"""Serving: connections that are dropped on purpose, quick ends, and nothing said on stderr."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from seedance_batch.sandbox.app import build
+from seedance_batch.sandbox.clips import Clip, Drawn
+from seedance_batch.sandbox.render import Abandoned, render
+from seedance_batch.sandbox.server import running
+
+from .conftest import KEY, config, order, serving
+
+
+def _lose_an_answer(url: str, wait: float = 30) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with pytest.raises(httpx.TransportError):
+        httpx.post(f"{url}/v1/tasks", json=order(), headers=headers, timeout=wait)
+
+
+def test_it_ends_at_once_and_quietly_while_answers_are_waited_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with running(config(faults={"create": {"stall": 1.0}})) as address:
+        threads = [
+            threading.Thread(target=_lose_an_answer, args=(address.api_url,)) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        started = time.monotonic()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - started < 20, "it waited for answers that stall for 120 s"
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("fault", ["reset", "reset_after", "cut", "stall", "html_after"])
+def test_a_dropped_connection_is_no_error_of_the_server(
+    fault: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(faults={"create": {fault: 1.0}, "stall_seconds": 0.1}) as served:
+        for _ in range(3):
+            if fault == "html_after":
+                assert served.create().is_success
+            else:
+                _lose_an_answer(served.address.api_url)
+        served.configure(faults={})
+        assert served.create().is_success
+    assert capfd.readouterr().err == ""
+
+
+def test_a_reset_is_a_real_one() -> None:
+    with serving(faults={"create": {"reset": 1.0}}) as served:
+        place = urlsplit(served.address.api_url)
+        body = b'{"model":"seedance-2-0","input":{"prompt":"abc"}}'
+        with socket.create_connection((place.hostname or "", place.port or 0)) as sock:
+            sock.sendall(
+                b"POST /v1/tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sk-x\r\n"
+                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            )
+            with pytest.raises(ConnectionResetError):
+                sock.recv(100)
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with serving() as served:
+        port = urlsplit(served.address.api_url).port or 0
+        with pytest.raises(OSError, match="in use"), running(config(), port=port):
+            pass
+
+
+def test_an_ipv6_loopback_is_served_too() -> None:
+    try:
+        with running(config(), host="::1") as address:
+            assert address.api_url.startswith("http://[::1]:")
+            assert httpx.get(f"{address.api_url}/api/pricing").is_success
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+
+
+def test_ending_gives_up_a_clip_that_is_being_rendered() -> None:
+    sandbox = build(config(clips="full"))
+    drawn = Drawn("content", "prompt", "caption", None, None, (), ())
+    clip = Clip(1920, 1080, 361, True, drawn)
+    stopped = threading.Event()
+    stopped.set()
+    with pytest.raises(Abandoned):
+        render(clip, "video.mp4", stopped)
+    sandbox.close()
+    assert sandbox.studio.closed.is_set()
