@@ -1,0 +1,252 @@
+"""From a file's tables to a `Manifest`: layouts, overrides, rows, keys."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from seedance_batch.columns import folded
+from seedance_batch.identity import row_keys
+from seedance_batch.manifest import Job, Manifest, Place
+from seedance_batch.model import MEDIA_FIELDS, Allow
+from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.headings import FIELDS, field_of, slip_of
+from seedance_batch.reader.judge import Judge, Overrides
+from seedance_batch.reader.layout import Layout, layout_of
+from seedance_batch.reader.media_files import Found, MediaFiles
+from seedance_batch.reader.noted import Noted
+from seedance_batch.reader.options import ReadOptions
+from seedance_batch.reader.rows import Draft, RowReader, addressed, read_cell
+from seedance_batch.reader.source import STDIN, Format, Loading, Source, format_of, opened
+from seedance_batch.reader.table import Table
+
+if TYPE_CHECKING:
+    import pandas
+
+MOST_COLUMNS: Final = 16_384
+"""As in a workbook."""
+_SET: Final = "--set"
+_MAP: Final = "--map"
+
+
+def manifest_at(path: str | Path, options: ReadOptions) -> Manifest:
+    """See `seedance_batch.reader.read`."""
+    source = opened(path)
+    loading = Loading(options, Noted())
+    is_stdin = str(path) == STDIN
+    absolute = STDIN if is_stdin else str(source.folder / source.file)
+    name = source.file if is_stdin else Path(source.file).stem
+    with _without_collections():
+        tables = tables_of(source, loading)
+        return _assembled(tables, absolute, name, source.folder, loading)
+
+
+def manifest_of_frame(frame: pandas.DataFrame, name: str, options: ReadOptions) -> Manifest:
+    """See `seedance_batch.reader.read_frame`."""
+    from seedance_batch.reader.columnar import table_of_frame
+
+    loading = Loading(options, Noted(), {"format": "DataFrame"})
+    with _without_collections():
+        tables = table_of_frame(frame, name, loading)
+        return _assembled(tables, STDIN, name, Path.cwd(), loading)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keeps Python from searching for cycles among objects that all live on: a quarter faster."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def tables_of(source: Source, loading: Loading) -> list[Table]:
+    """A file's tables, whatever its format; none, with a problem noted, where it has none."""
+    if not source.data.strip():
+        loading.noted.problem(source.place, "is empty")
+        return []
+    file_format = format_of(source.data, source.file)
+    if file_format is None:
+        loading.noted.problem(
+            source.place, "is no manifest: CSV, XLSX, XLS, ODS, YAML, JSONL and Parquet are read"
+        )
+        return []
+    loading.about["format"] = file_format.value
+    return _loader(file_format)(source, loading)
+
+
+def _loader(file_format: Format) -> _Load:
+    """What reads that format; its libraries are imported only now."""
+    room = import_module(f"seedance_batch.reader.{_ROOMS[file_format]}")
+    load: _Load = room.load
+    return load
+
+
+_Load = Callable[[Source, Loading], list[Table]]
+_ROOMS: Final = {
+    Format.CSV: "delimited",
+    Format.YAML: "yaml_form",
+    Format.JSONL: "json_lines",
+    Format.JSON: "json_lines",
+    Format.PARQUET: "columnar",
+    Format.XLSX: "workbook",
+    Format.XLS: "workbook",
+    Format.ODS: "workbook",
+}
+
+
+# ── from tables to a manifest ───────────────────────────────────────────────────────────────────
+
+
+def _assembled(
+    tables: Sequence[Table], path: str, name: str, folder: Path, loading: Loading
+) -> Manifest:
+    options, noted = loading.options, loading.noted
+    tables = [table for table in tables if _is_narrow(table, noted)]
+    pairs = [(table, layout_of(table, options.column_map, noted)) for table in tables]
+    layouts = [layout for _, layout in pairs]
+    _check_map(options.column_map, tables, noted)
+    files = MediaFiles(
+        options.folder or _home(path, folder, layouts),
+        max_body=options.max_body,
+        allow_outside=options.allow_outside,
+    )
+    overrides = _overrides(options, files, noted)
+    judge = Judge(noted, options.allow or Allow(), options.max_body, overrides)
+    reader = RowReader(noted, files, judge)
+    drafts = [
+        draft
+        for table, layout in pairs
+        if _has_rows(table, layout, overrides, noted)
+        for draft in reader.read(table, layout)
+    ]
+    _tell_columns(layouts, loading)
+    return Manifest(
+        path=path,
+        name=name,
+        columns=_columns(layouts),
+        jobs=tuple(_jobs(drafts, noted, twins_meant="variants" in loading.about)),
+        findings=tuple(dict.fromkeys(noted)),
+        source=loading.about,
+    )
+
+
+def _is_narrow(table: Table, noted: Noted) -> bool:
+    if len(table.headings) <= MOST_COLUMNS:
+        return True
+    noted.problem(
+        table.heading_place(),
+        f"has {len(table.headings):,} columns, where {MOST_COLUMNS:,} are the most",
+    )
+    return False
+
+
+def _home(path: str, folder: Path, layouts: Sequence[Layout]) -> Path:
+    """Where relative paths begin: for a sheet in ``runs/<name>/`` it is its manifest's folder."""
+    is_ours = any(layout.is_ours for layout in layouts)
+    if is_ours and path != STDIN and folder.parent.name == "runs":
+        return folder.parent.parent
+    return folder
+
+
+def _has_rows(table: Table, layout: Layout, overrides: Overrides, noted: Noted) -> bool:
+    if not table.rows:
+        noted.problem(table.heading_place(), "has headings and no rows")
+        return False
+    fields = {column.field for column in layout.inputs} | overrides.fields.keys()
+    if "prompt" in fields:
+        return True
+    if any(slip_of(heading) == "prompt" for heading in table.headings):
+        return False  # that was said already
+    headings = ", ".join(quoted(heading, 30) for heading in table.headings[:12])
+    noted.problem(
+        table.heading_place(),
+        f"no column is the prompt; the headings are {headings}; name the right one: --map prompt=…",
+    )
+    return False
+
+
+def _check_map(column_map: Mapping[str, str], tables: Sequence[Table], noted: Noted) -> None:
+    headings = {folded(heading) for table in tables for heading in table.headings}
+    for field, heading in column_map.items():
+        if field not in FIELDS:
+            noted.problem(Place(_MAP, column=field), _no_such_field(field))
+        elif tables and folded(heading) not in headings:
+            noted.problem(Place(_MAP, column=field), f"no column is called {quoted(heading)}")
+
+
+def _no_such_field(name: str) -> str:
+    meant = field_of(name) or slip_of(name)
+    if meant:
+        return f"is no input field; did you mean {meant}?"
+    return f"is no input field; those are {', '.join(FIELDS)}"
+
+
+def _columns(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(column.heading for layout in layouts for column in layout.own))
+
+
+def _tell_columns(layouts: Sequence[Layout], loading: Loading) -> None:
+    own = [column for layout in layouts for column in layout.own]
+    renamed = {c.heading: c.field for c in own if c.field and c.heading != c.field}
+    kept = list(dict.fromkeys(c.heading for c in own if not c.field))
+    if given := " ".join(dict.fromkeys(str(column.field) for column in own if column.field)):
+        loading.about["given_inputs"] = given
+    if renamed:
+        loading.about["columns"] = _listed([f"{h} → {f}" for h, f in renamed.items()])
+    if kept:
+        loading.about["not sent"] = _listed(kept)
+    if any(layout.is_ours for layout in layouts):
+        loading.about["sheet of ours"] = "its own results columns are not read as the manifest's"
+
+
+def _listed(texts: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+# ── what flags set in every row ─────────────────────────────────────────────────────────────────
+
+
+def _overrides(options: ReadOptions, files: MediaFiles, noted: Noted) -> Overrides:
+    fields: dict[str, Any] = {}
+    found: dict[str, list[Found]] = {}
+    model = options.model.strip() or None if options.model else None
+    for name, text in options.overrides.items():
+        place = Place(_SET, column=name)
+        if name not in FIELDS or name == "id":
+            noted.problem(place, "is each row's own" if name == "id" else _no_such_field(name))
+            continue
+        cell = read_cell(name, text)
+        if cell.problem:
+            noted.problem(place, cell.problem)
+        elif name == "model":
+            model = model or cell.value
+        elif name in MEDIA_FIELDS and cell.value:
+            found[name] = [files.find(one, MEDIA_FIELDS[name]) for one in cell.value]
+            fields[name] = addressed(name, found[name])
+        else:
+            fields[name] = cell.value
+    return Overrides(fields, found, model)
+
+
+# ── keys ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _jobs(drafts: Sequence[Draft], noted: Noted, *, twins_meant: bool) -> Iterator[Job]:
+    keys = row_keys((draft.id, draft.base) for draft in drafts)
+    first: dict[str, int] = {}
+    for draft, key in zip(drafts, keys, strict=True):
+        if draft.task_input is None:
+            continue
+        earlier = first.setdefault(draft.content, draft.row.number)
+        if earlier != draft.row.number and not twins_meant:
+            noted.warning(draft.row.place, f"orders the same clip as row {earlier:,}, once more")
+        yield Job(draft.row, key, draft.model, draft.task_input, draft.content, draft.media)

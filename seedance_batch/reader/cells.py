@@ -1,0 +1,263 @@
+"""A cell's value as its input field wants it: typed, repaired with a receipt, or refused.
+
+Knows what spreadsheets do to ``16:9``, ``5``, ``true`` and URLs. Prompts never come here: they are
+sent as they stand. Ranges and combinations are `TaskInput`'s to judge.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from datetime import date, time, timedelta
+from typing import Any, Final, NamedTuple
+
+from seedance_batch.model import LIST_FIELDS, MEDIA_FIELDS, AspectRatio, Resolution
+from seedance_batch.reader.table import Value, text_of
+from seedance_batch.redact import redact
+
+
+class Cell(NamedTuple):
+    """What became of a cell: ``value`` is None where nothing usable stands there."""
+
+    value: Any = None
+    receipt: str | None = None
+    problem: str | None = None
+
+
+def quoted(text: str, longest: int = 60) -> str:
+    """A value as it is shown in messages: one line, in quotes, cut, and without secrets."""
+    short = redact(text[: 40 * longest])
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in short[: longest + 1])
+    return f"‘{line[:longest]}…’" if len(line) > longest else f"‘{line}’"
+
+
+def parser(field: str) -> Callable[[Value], Cell]:
+    """What reads a cell of that input field (or of ``id`` and ``model``)."""
+    if field in LIST_FIELDS:
+        return _list
+    if field in MEDIA_FIELDS:
+        return _single_address
+    return _PARSERS[field]
+
+
+# ── numbers and truth ───────────────────────────────────────────────────────────────────────────
+
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_POINT_ZERO: Final = re.compile(r"([+-]?[0-9]{1,18})[.,]0+")
+_SECONDS: Final = re.compile(r"([0-9]{1,18}) ?(?:s|sec|secs|seconds?|秒)", re.IGNORECASE)
+
+
+def _whole_number(value: Value) -> Cell:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Cell(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return Cell(int(value))
+    text = text_of(value).strip()
+    if isinstance(value, str):
+        if _WHOLE.fullmatch(text):
+            return Cell(int(text))
+        if match := _POINT_ZERO.fullmatch(text):
+            return _repaired(int(match[1]), text)
+    return Cell(problem=f"{quoted(text)} is no whole number")
+
+
+def _duration(value: Value) -> Cell:
+    cell = _whole_number(value)
+    if cell.problem and isinstance(value, str) and (match := _SECONDS.fullmatch(value.strip())):
+        return _repaired(int(match[1]), value)
+    return cell
+
+
+_TRUE: Final = frozenset("true yes y on 1 1.0 wahr ja vrai oui verdadero sí vero 是 真 ✓ ✔".split())
+_FALSE: Final = frozenset("false no n off 0 0.0 falsch nein faux non falso 否 假 ✗ ✘".split())
+
+
+def _truth(value: Value) -> Cell:
+    if isinstance(value, bool):
+        return Cell(value)
+    text = text_of(value).strip()
+    word = text.casefold()
+    if word in _TRUE or word in _FALSE:
+        is_true = word in _TRUE
+        plain = word in {"true", "false"} or not isinstance(value, str)
+        return Cell(is_true) if plain else _repaired(is_true, text)
+    return Cell(problem=f"{quoted(text)} is neither true nor false")
+
+
+def _repaired(value: str | int, text: str) -> Cell:
+    return Cell(value, receipt=f"{quoted(text)} is read as {text_of(value)}")
+
+
+# ── closed sets ─────────────────────────────────────────────────────────────────────────────────
+
+_RESOLUTIONS: Final = {
+    **{name.value: name for name in Resolution},
+    **{name.value.removesuffix("p"): name for name in Resolution},
+}
+
+
+def _resolution(value: Value) -> Cell:
+    text = text_of(value)
+    found = _RESOLUTIONS.get(text.strip().casefold())
+    if found is None:
+        names = ", ".join(name.value for name in Resolution if name is not Resolution.K4)
+        return Cell(problem=f"{quoted(text)} is none of {names}")
+    return Cell(found.value) if text == found.value else _repaired(found.value, text)
+
+
+_RATIO_NAMES: Final = {ratio.value: ratio for ratio in AspectRatio}
+_RATIO_SIGNS: Final = re.compile(r"\s*[:：∶/x×]\s*", re.IGNORECASE)
+
+
+def _ratio(value: Value) -> Cell:
+    if isinstance(value, str):
+        if value in _RATIO_NAMES:
+            return Cell(value)
+        named = _RATIO_NAMES.get(_RATIO_SIGNS.sub(":", value.strip().casefold()))
+        if named is not None:
+            return _repaired(named.value, value)
+    minutes = _minutes_of_day(value)
+    text = text_of(value)
+    clock = "" if minutes is None else f"{minutes // 60}:{minutes % 60}"
+    if minutes is None or (clock not in _RATIO_NAMES and clock == text.strip()):
+        return Cell(problem=f"{quoted(text)} is none of {', '.join(_RATIO_NAMES)}")
+    if clock in _RATIO_NAMES:
+        return Cell(
+            clock, receipt=f"{quoted(text)}, a time that a spreadsheet made, is read as {clock}"
+        )
+    return Cell(
+        problem=f"{quoted(text)} is the time {minutes // 60}:{minutes % 60:02}, and no ratio; "
+        "format the column as text and write it again"
+    )
+
+
+_CLOCK: Final = re.compile(
+    r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}(?:[.,][0-9]+)?))?(?:\s*([ap])\.?m\.?)?", re.IGNORECASE
+)
+_DAY_FRACTION: Final = re.compile(r"0?[.,][0-9]{3,}")
+
+
+def _minutes_of_day(value: Value) -> int | None:
+    """The time that a spreadsheet made of a ratio, to the nearest minute."""
+    seconds: float | None = None
+    if isinstance(value, time):
+        seconds = value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6
+    elif isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, float) and 0 < value < 1:
+        seconds = value * 86_400
+    elif isinstance(value, str):
+        seconds = _seconds_of_text(value.strip())
+    if seconds is None or not 0 <= seconds < 86_400:
+        return None
+    # A day's fraction has lost some digits; a time with odd seconds never was a ratio.
+    minutes = round(seconds / 60)
+    return minutes if abs(seconds - minutes * 60) < 1 else None
+
+
+def _seconds_of_text(text: str) -> float | None:
+    if _DAY_FRACTION.fullmatch(text):
+        return float(text.replace(",", ".")) * 86_400
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        return None
+    hours, minutes = int(match[1]), int(match[2])
+    if match[4]:
+        hours = hours % 12 + (12 if match[4] in "pP" else 0)
+    return hours * 3600 + minutes * 60 + float((match[3] or "0").replace(",", "."))
+
+
+# ── addresses ───────────────────────────────────────────────────────────────────────────────────
+
+_WRAPPING: Final = " \t\r\n\u00a0\u200b\u200e\u200f\u2060\ufeff\"'“”„‟‘’‚‛«»‹›"
+_STRAY: Final = re.compile(r"[\s\x00-\x20\x7f\u200b-\u200f\u202a-\u202e\u2060\ufeff“”„‟‘’«»]")
+"""What word processors put into addresses, and no address holds."""
+SEVERAL: Final = re.compile(r"[|\r\n]+")
+
+
+def _single_address(value: Value) -> Cell:
+    if isinstance(value, tuple):
+        if len(value) != 1:
+            return Cell(problem=f"takes one file or address, not {len(value)}")
+        value = value[0]
+    if not isinstance(value, str):
+        return Cell(problem=f"{quoted(text_of(value))} is neither a file nor an address")
+    return _addresses([value]) if value.strip() else Cell()
+
+
+def _list(value: Value) -> Cell:
+    """Texts; one cell is split on ``|`` and line breaks, a list is taken as it is."""
+    items = list(value) if isinstance(value, tuple) else [value]
+    wrong = next((item for item in items if not isinstance(item, str)), None)
+    if wrong is not None:
+        return Cell(problem=f"{quoted(text_of(wrong))} is neither a file nor an address")
+    texts = [item for item in items if isinstance(item, str)]
+    if not isinstance(value, tuple):
+        texts = SEVERAL.split(texts[0])
+    elif any(not item.strip() for item in texts):
+        return Cell(problem="has an empty item")
+    return _addresses([text for text in texts if text.strip()])
+
+
+def _addresses(texts: list[str]) -> Cell:
+    clean = [text.strip(_WRAPPING) for text in texts]
+    if not all(clean):
+        return Cell(problem=f"{quoted(' | '.join(texts))} is neither a file nor an address")
+    for text in clean:
+        if not text.startswith("data:") and "://" in text and (stray := _STRAY.search(text)):
+            name = unicodedata.name(stray[0], "a control character").lower()
+            return Cell(problem=f"{quoted(text)} holds a stray character ({name})")
+    changed = [text for text, kept in zip(texts, clean, strict=True) if text.strip(" \t") != kept]
+    if not changed:
+        return Cell(clean or None)
+    return Cell(clean, receipt=f"quotes or blanks around {quoted(changed[0])} are left out")
+
+
+# ── id and model ────────────────────────────────────────────────────────────────────────────────
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+LONGEST_ID: Final = 200
+
+
+def _id(value: Value) -> Cell:
+    if isinstance(value, date | time | timedelta):
+        text = text_of(value)
+        return Cell(text, receipt=f"an id that a spreadsheet made a date of is read as {text}")
+    text = text_of(value).strip()
+    if _CONTROL.search(text):
+        return Cell(problem=f"{quoted(text)} holds a line break or a control character")
+    if len(text) > LONGEST_ID:
+        return Cell(problem=f"an id has {LONGEST_ID} characters at most, not {len(text):,}")
+    if _MADE_BY_SPREADSHEET.fullmatch(text):
+        words = f"{quoted(text)} looks like a date or a number that a spreadsheet made; it is kept"
+        return Cell(text, receipt=words)
+    return Cell(text)
+
+
+_MADE_BY_SPREADSHEET: Final = re.compile(
+    r"[0-9]{1,2}[-. ][A-Z][a-zé]{2,3}\.?([- ][0-9]{2,4})?|[A-Z][a-z]{2}[- ][0-9]{2,4}"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2} 00:00(:00)?|[0-9]([.,][0-9]+)?E\+[0-9]+"
+)
+"""What becomes of ``3-5``, ``MAR5`` and ``123456789012345678`` on their way through a CSV."""
+
+
+def _model(value: Value) -> Cell:
+    text = text_of(value).strip()
+    if _CONTROL.search(text) or len(text) > LONGEST_ID:
+        return Cell(problem=f"{quoted(text)} is no model's name")
+    return Cell(text)
+
+
+_PARSERS: Final[dict[str, Callable[[Value], Cell]]] = {
+    "aspect_ratio": _ratio,
+    "resolution": _resolution,
+    "duration": _duration,
+    "seed": _whole_number,
+    "return_last_frame": _truth,
+    "generate_audio": _truth,
+    "web_search": _truth,
+    "nsfw_checker": _truth,
+    "id": _id,
+    "model": _model,
+}

@@ -1,0 +1,77 @@
+"""Parquet files and DataFrames: typed columns in, cells as plain Python values out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from datetime import date, time, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from seedance_batch.reader.source import Loading, Source
+from seedance_batch.reader.table import Table, Value
+
+if TYPE_CHECKING:
+    import pandas
+
+_MOST_CELLS: Final = 20_000_000
+_HEADING_LINES: Final = 1
+
+
+def load(source: Source, loading: Loading) -> list[Table]:
+    """The table in a Parquet file; none, with a problem noted, where it cannot be read."""
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        loading.noted.problem(
+            source.place, "needs one more package: pip install 'seedance-batch[parquet]'"
+        )
+        return []
+    try:
+        file = parquet.ParquetFile(io.BytesIO(source.data))
+        if file.metadata.num_rows * max(1, file.metadata.num_columns) > _MOST_CELLS:
+            loading.noted.problem(source.place, f"has more than {_MOST_CELLS:,} cells")
+            return []
+        content = file.read()
+        columns = [column.to_pylist() for column in content.columns]
+    except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        loading.noted.problem(source.place, f"is a damaged Parquet file ({_first_line(error)})")
+        return []
+    return [_table(source.file, content.column_names, columns)]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
+def table_of_frame(frame: pandas.DataFrame, name: str, loading: Loading) -> list[Table]:
+    """The one table in a DataFrame; its index is left out."""
+    columns = [frame.iloc[:, position].tolist() for position in range(frame.shape[1])]
+    missing = [frame.iloc[:, position].isna().tolist() for position in range(frame.shape[1])]
+    known = [
+        [None if is_missing is True else value for value, is_missing in zip(*pair, strict=True)]
+        for pair in zip(columns, missing, strict=True)
+    ]
+    return [_table(name, [str(heading) for heading in frame.columns], known)]
+
+
+def _table(file: str, headings: Sequence[str], columns: Iterable[Sequence[Any]]) -> Table:
+    cells = [[_value(value) for value in column] for column in columns]
+    rows: list[Sequence[Value]] = list(zip(*cells, strict=True))
+    # Numbered as the same table would be in a workbook, where the headings are line 1.
+    lines = range(_HEADING_LINES + 1, _HEADING_LINES + 1 + len(rows))
+    return Table(file, list(headings), rows, lines)
+
+
+def _value(value: Any) -> Value:
+    if value is None or isinstance(value, str | bool | int | date | time | timedelta):
+        return value
+    if isinstance(value, float):
+        return None if value != value else value  # NaN stands for nothing
+    if isinstance(value, list | tuple):
+        return tuple(item if isinstance(item, str) else str(item) for item in value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays
+        return _value(value.tolist())
+    return str(value)

@@ -1,0 +1,107 @@
+"""Bytes of a text manifest into text: UTF-8 and UTF-16 are recognised, others must be named."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Final
+
+from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.source import Loading, Source
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with BOM"),
+    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
+    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
+)
+CANDIDATES: Final = ("gb18030", "big5", "shift_jis", "euc_kr", "cp1252", "cp1251", "cp1250")
+"""What spreadsheets without UTF-8 are mostly written in, by country."""
+_LOOKED_AT: Final = 1 << 20
+_DELIMITERS: Final = re.compile(rb"[\r\n\t,;\"]")
+
+
+def decoded(source: Source, loading: Loading) -> str | None:
+    """The file's text; None, with a problem noted, where its encoding is not known for sure."""
+    asked = loading.options.encoding
+    if asked:
+        return _as_asked(source, asked, loading)
+    for mark, codec, label in _MARKS:
+        if source.data.startswith(mark):
+            return _strictly(source, codec, label, loading)
+    if (utf16 := _utf16_without_mark(source.data)) is not None:
+        return _strictly(source, utf16, "UTF-16 without BOM", loading)
+    try:
+        text = source.data.decode()
+    except UnicodeDecodeError as error:
+        _ask(source, error.start, loading)
+        return None
+    loading.about["encoding"] = "UTF-8"
+    return text
+
+
+def _as_asked(source: Source, name: str, loading: Loading) -> str | None:
+    try:
+        codec = codecs.lookup(name).name
+        if not isinstance("".encode(codec), bytes):
+            raise LookupError
+    except (LookupError, ValueError, TypeError, AttributeError):
+        loading.noted.problem(source.place, f"--encoding {quoted(name)} is no text encoding")
+        return None
+    marked = codec == "utf-8" and source.data.startswith(codecs.BOM_UTF8)
+    return _strictly(source, "utf-8-sig" if marked else codec, name, loading)
+
+
+def _strictly(source: Source, codec: str, label: str, loading: Loading) -> str | None:
+    try:
+        text = source.data.decode(codec)
+    except UnicodeError as error:
+        start = getattr(error, "start", 0)
+        line = source.data.count(b"\n", 0, start) + 1
+        loading.noted.problem(source.place, f"is not {label} at line {line} (byte {start:,})")
+        return None
+    loading.about["encoding"] = label
+    return text.removeprefix("\ufeff")
+
+
+def _utf16_without_mark(data: bytes) -> str | None:
+    """UTF-16 by its zero bytes: in Latin text every other byte is one."""
+    head = data[:512]
+    if len(head) < 4 or len(data) % 2:
+        return None
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if odd > len(head) // 4 and not even:
+        return "utf-16-le"
+    return "utf-16-be" if even > len(head) // 4 and not odd else None
+
+
+def _ask(source: Source, position: int, loading: Loading) -> None:
+    """Show the first cell that is not UTF-8 under each encoding that the file could be in."""
+    line = source.data.count(b"\n", 0, position) + 1
+    cell = _cell_around(source.data, position)
+    readings: dict[str, str] = {}
+    for name in CANDIDATES:
+        if _can_be(source.data[:_LOOKED_AT], name):
+            readings.setdefault(cell.decode(name, errors="replace"), name)
+    shown = ", ".join(f"{quoted(text, 30)} in {name}" for text, name in readings.items())
+    loading.noted.problem(
+        source.place,
+        f"is not UTF-8, and nothing says what it is; line {line} would read {shown}; "
+        f"name the right one: --encoding {next(iter(readings.values()), 'NAME')}",
+    )
+
+
+def _cell_around(data: bytes, position: int) -> bytes:
+    before = [match.end() for match in _DELIMITERS.finditer(data, max(0, position - 60), position)]
+    start = before[-1] if before else max(0, position - 60)
+    after = _DELIMITERS.search(data, position)
+    return data[start : min(after.start() if after else len(data), start + 120)]
+
+
+def _can_be(data: bytes, name: str) -> bool:
+    try:
+        codecs.getincrementaldecoder(name)().decode(data)
+    except UnicodeError:
+        return False
+    return True

@@ -1,0 +1,172 @@
+"""Whether a row may be sent: every rule of the contract, with and without the overrides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from seedance_batch.identity import content_hash
+from seedance_batch.manifest import LocalMedia
+from seedance_batch.model import Allow, MediaKind, TaskInput
+from seedance_batch.reader.advice import advice
+from seedance_batch.reader.media_files import (
+    LENGTH_SLACK,
+    MAX_SECONDS,
+    Found,
+    encoded_size,
+)
+from seedance_batch.reader.noted import Noted
+from seedance_batch.reader.wording import PLACEHOLDERS, refusals
+
+if TYPE_CHECKING:
+    from seedance_batch.reader.rows import Reading
+
+_BODY_OVERHEAD: Final = 2_000
+"""Bytes of a request besides its texts: names, quotes, a callback's address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What flags set in every row. ``fields`` are typed; None takes a field away."""
+
+    fields: Mapping[str, Any]
+    found: Mapping[str, list[Found]]
+    model: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.fields) or self.model is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided about a row; without an input it is not sent."""
+
+    model: str
+    base: str
+    content: str = ""
+    task_input: TaskInput | None = None
+    media: tuple[LocalMedia, ...] = ()
+
+
+class Judge:
+    """Judges rows, and notes problems and advice with their places."""
+
+    def __init__(self, noted: Noted, allow: Allow, max_body: int, overrides: Overrides) -> None:
+        self._noted = noted
+        self._allow = replace(allow, blobs=True)
+        self._max_body = max_body
+        self._overrides = overrides
+
+    def judge(self, reading: Reading, model: str) -> Verdict:
+        """The verdict on a row whose cells have been read."""
+        written = reading.fields
+        base = None
+        if self._overrides:
+            base = self._base(written, model)
+            model = self._overrides.model or model
+            reading.fields = self._overridden(reading)
+        task_input = self._validated(reading)
+        if task_input is None:
+            return Verdict(model, base or _raw_hash(written, model))
+        content = content_hash(model, task_input)
+        for name, words in advice(task_input, model, reading.found):
+            self._noted.warning(reading.place(name), words)
+        return Verdict(model, base or content, content, task_input, _media(reading.found))
+
+    def _base(self, fields: Mapping[str, Any], model: str) -> str:
+        try:
+            return content_hash(model, TaskInput.model_validate(fields, context=self._allow))
+        except ValidationError:
+            return _raw_hash(fields, model)
+
+    def _overridden(self, reading: Reading) -> dict[str, Any]:
+        fields = {**reading.fields, **self._overrides.fields}
+        for name in self._overrides.fields:
+            reading.refused.pop(name, None)
+            reading.found.pop(name, None)
+        reading.found.update(self._overrides.found)
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def _validated(self, reading: Reading) -> TaskInput | None:
+        if reading.found:
+            self._refuse_media(reading)
+        if not reading.refused:
+            try:
+                return TaskInput.model_validate(reading.fields, context=self._allow)
+            except ValidationError as error:
+                self._refuse(reading, error)
+        self._look_on(reading)
+        for name, why in reading.refused.items():
+            self._noted.problem(reading.place(name), why)
+        return None
+
+    def _look_on(self, reading: Reading) -> None:
+        """Check the rest of a row with stand-ins for what was refused, so as to say all at once."""
+        for _ in range(2):
+            sound = {k: v for k, v in reading.fields.items() if k not in reading.refused}
+            stand_ins = {k: v for k, v in PLACEHOLDERS.items() if k in reading.refused}
+            try:
+                TaskInput.model_validate(sound | stand_ins, context=self._allow)
+            except ValidationError as error:
+                self._refuse(reading, error)
+            else:
+                return
+
+    def _refuse(self, reading: Reading, error: ValidationError) -> None:
+        for name, why in refusals(error):
+            reading.refused.setdefault(name, why)
+
+    def _refuse_media(self, reading: Reading) -> None:
+        for name, found in reading.found.items():
+            self._refuse_files(reading, name, found)
+        size = _body_size(reading)
+        if size > self._max_body:
+            largest = max(reading.found, key=lambda n: sum(map(_wire_size, reading.found[n])))
+            reading.refused.setdefault(
+                largest,
+                f"makes the request {size:,} bytes long, and it may have {self._max_body:,} "
+                "(--max-body raises that)",
+            )
+
+    def _refuse_files(self, reading: Reading, name: str, several: list[Found]) -> None:
+        for found in several:
+            if found.problem:
+                reading.refused.setdefault(name, found.problem)
+            if found.receipt:
+                self._noted.receipt(reading.place(name), found.receipt)
+            if found.warning:
+                self._noted.warning(reading.place(name), found.warning)
+        timed = [f.media.seconds or 0.0 for f in several if f.media and f.kind != MediaKind.IMAGE]
+        if sum(timed) > MAX_SECONDS + LENGTH_SLACK * len(timed):
+            reading.refused.setdefault(
+                name, f"lasts {sum(timed):.1f} s in all, where 15 are the most"
+            )
+
+
+def _media(found: Mapping[str, list[Found]]) -> tuple[LocalMedia, ...]:
+    if not found:
+        return ()
+    files = {
+        one.media.token: one.media for several in found.values() for one in several if one.media
+    }
+    return tuple(files.values())
+
+
+def _body_size(reading: Reading) -> int:
+    prompt = str(reading.fields.get("prompt", ""))
+    media = sum(_wire_size(found) for several in reading.found.values() for found in several)
+    return _BODY_OVERHEAD + 2 * len(prompt.encode(errors="replace")) + media
+
+
+def _wire_size(found: Found) -> int:
+    return encoded_size(found.media.size) if found.media else len(found.address)
+
+
+def _raw_hash(fields: Mapping[str, Any], model: str) -> str:
+    text = json.dumps([model, fields], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,242 @@
+"""Files that rows name: found below the manifest's folder, known by their bytes, hashed once.
+
+Never leaves the folder unless told to, and never follows ``file://`` or a network path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from seedance_batch.manifest import LocalMedia
+from seedance_batch.media_type import HEAD_SIZE, content_of
+from seedance_batch.model import MediaKind
+from seedance_batch.reader.cells import quoted
+
+MIN_SECONDS: Final = 2.0
+MAX_SECONDS: Final = 15.0
+"""What a reference video or audio may last."""
+LENGTH_SLACK: Final = 0.1
+"""Seconds by which containers round their length."""
+
+MIN_SIDE: Final = 300
+MAX_SIDE: Final = 6000
+MIN_QUOTIENT: Final = 0.4
+MAX_QUOTIENT: Final = 2.5
+"""Upstream's limits for images; they warn only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an address turned out to be; ``media`` is None for what passes through as it is."""
+
+    address: str = ""
+    """What stands in the input: the address itself, or the file's token."""
+    media: LocalMedia | None = None
+    kind: MediaKind | None = None
+    sides: tuple[int, int] | None = None
+    """Width and height of an image."""
+    problem: str | None = None
+    receipt: str | None = None
+    warning: str | None = None
+
+
+def is_address(text: str) -> bool:
+    """Whether this is sent as it stands, being no path."""
+    return "://" in text or text.startswith("data:")
+
+
+class MediaFiles:
+    """The files of one manifest, each looked at once.
+
+    ``folder`` is where relative paths begin, and what nothing may lie outside of.
+    """
+
+    def __init__(self, folder: Path, *, max_body: int, allow_outside: bool) -> None:
+        self._folder = folder
+        self._root = Path(os.path.realpath(folder))
+        self._max_body = max_body
+        self._allow_outside = allow_outside
+        self._by_text: dict[tuple[str, MediaKind], Found] = {}
+        self._by_path: dict[str, Found] = {}
+
+    def find(self, text: str, kind: MediaKind) -> Found:
+        """What a cell's text names, where the field takes that kind of media."""
+        found = self._by_text.get((text, kind))
+        if found is None:
+            found = self._by_text[text, kind] = self._find(text, kind)
+        return found
+
+    def _find(self, text: str, kind: MediaKind) -> Found:
+        if text[:7].casefold() == "file://":
+            return Found(problem=f"{quoted(text)}: write a path relative to the manifest instead")
+        if is_address(text):
+            return Found(text)
+        try:
+            found = self._file(text)
+        except (OSError, ValueError) as error:  # too long, NUL, a loop of links, no permission
+            why = error.strerror if isinstance(error, OSError) else "no path"
+            return Found(problem=f"{quoted(text)} cannot be read ({why})")
+        if found.kind not in {None, kind}:
+            return Found(problem=f"{quoted(text)} is {_A[found.kind]}, where {_A[kind]} is wanted")
+        return found
+
+    def _file(self, text: str) -> Found:
+        if text.startswith(("\\\\", "//")):
+            return Found(problem=f"{quoted(text)}: network paths are not read")
+        path, receipt = self._existing(text)
+        if path is None:
+            return Found(problem=_missing(text))
+        real = Path(os.path.realpath(path))
+        if not self._allow_outside and not real.is_relative_to(self._root):
+            return Found(
+                problem=f"{quoted(text)} lies outside the manifest's folder "
+                "(--allow-outside reads it)"
+            )
+        known = self._by_path.get(str(real))
+        if known is None:
+            known = self._by_path[str(real)] = _looked_at(real, text, self._max_body)
+        return known if receipt is None or known.problem else _with_receipt(known, receipt)
+
+    def _existing(self, text: str) -> tuple[Path | None, str | None]:
+        path = self._folder / text
+        if path.exists():
+            return path, None
+        turned = text.replace("\\", "/")
+        if turned != text and ":" not in text and (self._folder / turned).exists():
+            return self._folder / turned, f"{quoted(text)} is read as {quoted(turned)}"
+        return None, None
+
+
+_A: Final = {
+    MediaKind.IMAGE: "an image",
+    MediaKind.VIDEO: "a video",
+    MediaKind.AUDIO: "a sound",
+    None: "no media",
+}
+
+
+def _with_receipt(found: Found, receipt: str) -> Found:
+    return Found(
+        found.address, found.media, found.kind, found.sides, receipt=receipt, warning=found.warning
+    )
+
+
+def _missing(text: str) -> str:
+    if text.casefold().startswith(("asset-", "asset_", "asset:")):
+        return f"{quoted(text)} is no file here; an asset's id is written asset://…"
+    if text.casefold().startswith(("www.", "http")):
+        return f"{quoted(text)} is no file here; an address begins with https://"
+    return f"{quoted(text)}: there is no such file"
+
+
+def _looked_at(path: Path, text: str, max_body: int) -> Found:
+    if not path.is_file():
+        return Found(problem=f"{quoted(text)} is no file")
+    with os.fdopen(_opened_without_waiting(path), "rb") as file:
+        status = os.fstat(file.fileno())
+        if encoded_size(status.st_size) > max_body:
+            return Found(
+                problem=f"{quoted(text)} has {status.st_size:,} bytes, and a request may have "
+                f"{max_body:,} (--max-body raises that)"
+            )
+        head = file.read(HEAD_SIZE)
+        content = content_of(head)
+        if content is None:
+            return Found(problem=f"{quoted(text)} is {_what_else(head)}")
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    seconds = None if content.kind is MediaKind.IMAGE else _seconds(path)
+    media = LocalMedia(str(path), sha256, content.mime, status.st_size, seconds)
+    return _judged(media, content.kind, text)
+
+
+def _opened_without_waiting(path: Path) -> int:
+    # A named pipe that has taken the file's place would wait for a writer for ever.
+    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+
+
+def encoded_size(size: int) -> int:
+    """Characters of a data URI that holds so many bytes."""
+    return (size + 2) // 3 * 4 + 64
+
+
+def _what_else(head: bytes) -> str:
+    if not head:
+        return "empty"
+    if head.lstrip()[:1] == b"<":
+        return "a web page or an SVG, and no image, video or audio that HiAPI takes"
+    return "no image, video or audio that HiAPI takes (by its content)"
+
+
+def _judged(media: LocalMedia, kind: MediaKind, text: str) -> Found:
+    if kind is not MediaKind.IMAGE:
+        problem = _length_problem(media, text)
+        return Found(kind=kind, problem=problem) if problem else Found(media.token, media, kind)
+    sides = _sides(Path(media.path))
+    if sides is None:
+        words = f"{quoted(text)} is a damaged image: it does not open"
+        return Found(kind=kind, problem=words)
+    return Found(media.token, media, kind, sides, warning=_sides_warning(sides, text))
+
+
+def _length_problem(media: LocalMedia, text: str) -> str | None:
+    length = media.seconds
+    if length is None:
+        return f"{quoted(text)} is damaged: it does not open"
+    if MIN_SECONDS - LENGTH_SLACK <= length <= MAX_SECONDS + LENGTH_SLACK:
+        return None
+    return f"{quoted(text)} lasts {length:.1f} s, where 2 to 15 are wanted"
+
+
+def _sides_warning(sides: tuple[int, int], text: str) -> str | None:
+    width, height = sides
+    if not MIN_SIDE <= min(sides) <= max(sides) <= MAX_SIDE:
+        return f"{quoted(text)} has {width}×{height} pixels; sides of 300 to 6000 are safe"
+    if not MIN_QUOTIENT <= width / height <= MAX_QUOTIENT:
+        return f"{quoted(text)} has {width}×{height} pixels, a ratio that may be refused"
+    return None
+
+
+_ORIENTATION: Final = 0x0112
+"""The EXIF entry by which phones note that a picture lies on its side."""
+
+
+def _sides(path: Path) -> tuple[int, int] | None:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as image:
+                width, height = image.size
+                # Only for photos: in a PNG the entry may lie behind all pixels.
+                is_turned = image.format == "JPEG" and image.getexif().get(_ORIENTATION, 1) >= 5
+                image.verify()
+                return (height, width) if is_turned else (width, height)
+        except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+            return None
+
+
+def _seconds(path: Path) -> float | None:
+    """Length of a video or an audio by its container, else by its last packet."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if container.duration is not None:
+                return container.duration / 1_000_000
+            return max(_packet_ends(container), default=None)
+    except (OSError, ValueError, av.FFmpegError):
+        return None
+
+
+def _packet_ends(container: object) -> Iterator[float]:
+    for packet in container.demux():  # type: ignore[attr-defined]
+        if packet.pts is not None and packet.time_base is not None:
+            yield float((packet.pts + (packet.duration or 0)) * packet.time_base)

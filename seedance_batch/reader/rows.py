@@ -1,0 +1,229 @@
+"""Rows of a table into drafts of jobs: read each cell, judge the whole, say what is wrong where.
+
+A row that has a problem still becomes a draft, so that every row has its number and its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from seedance_batch.manifest import LocalMedia, Place, Row
+from seedance_batch.model import DEFAULT_MODEL, LIST_FIELDS, MEDIA_FIELDS, TaskInput
+from seedance_batch.reader.cells import Cell, parser, quoted
+from seedance_batch.reader.judge import Judge
+from seedance_batch.reader.layout import Column, Layout
+from seedance_batch.reader.media_files import Found, MediaFiles
+from seedance_batch.reader.noted import Noted
+from seedance_batch.reader.table import Table, Value, is_blank, text_of
+
+_MOST_REMEMBERED: Final = 4_096
+_REMOVED: Final = "removed"
+"""Status of a paid row that had left the manifest when our sheet was written."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """A row while it is read: what its cells say, by input field."""
+
+    table: Table
+    index: int
+    layout: Layout
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Typed values; addresses as texts, local files as tokens."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Field → why its cell cannot be read."""
+    found: dict[str, list[Found]] = field(default_factory=dict)
+    """Media field → what it names."""
+
+    def place(self, name: str) -> Place:
+        """The cell of that field; the row where no column feeds it."""
+        column = self.layout.column_of(name)
+        return self.table.place(self.index) if column is None else self.cell(column)
+
+    def cell(self, column: Column) -> Place:
+        """The cell in that column."""
+        return self.table.place(self.index, column.position, column.heading)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A row that was read; without an input it has problems and is no job."""
+
+    row: Row
+    id: str | None
+    model: str
+    base: str
+    """Hash of the row as written, without overrides: what a key is made from."""
+    content: str = ""
+    task_input: TaskInput | None = None
+    media: tuple[LocalMedia, ...] = ()
+
+
+class RowReader:
+    """Reads the rows of a manifest's tables, one table after the other."""
+
+    def __init__(self, noted: Noted, files: MediaFiles, judge: Judge) -> None:
+        self._noted = noted
+        self._files = files
+        self._judge = judge
+        self._number = 0
+        self._ids: dict[str, int] = {}
+
+    def read(self, table: Table, layout: Layout) -> Iterator[Draft]:
+        """A draft for each row; removed rows of our sheets are left out. Empties the table."""
+        readers = [(column, _remembering(column)) for column in layout.inputs]
+        for index, values in enumerate(table.rows):
+            table.rows[index] = ()  # a large manifest need not stand in memory twice
+            if _is_removed(values, layout.status):
+                continue
+            if len(values) < len(table.headings):
+                values = [*values, *[None] * (len(table.headings) - len(values))]
+            self._number += 1
+            yield self._draft(Reading(table, index, layout), values, readers)
+
+    def _draft(
+        self,
+        reading: Reading,
+        values: Sequence[Value],
+        readers: Sequence[tuple[Column, Callable[[Value], Cell]]],
+    ) -> Draft:
+        texts = {
+            column.heading: value
+            if type(value := values[column.position]) is str
+            else text_of(value)
+            for column in reading.layout.own
+        }
+        row = Row(self._number, reading.table.place(reading.index), texts)
+        is_text = self._check_texts(reading, texts)
+        for column, read in readers:
+            value = values[column.position]
+            if value is not None and value != "":
+                self._take(reading, column, read(value))
+        if reading.table.flaws:
+            self._take_flaws(reading)
+        row_id = self._id(reading)
+        model = reading.fields.pop("model", None) or DEFAULT_MODEL
+        if reading.layout.has_media:
+            self._find_media(reading)
+        verdict = self._judge.judge(reading, model)
+        return Draft(
+            row,
+            row_id,
+            verdict.model,
+            verdict.base,
+            verdict.content,
+            verdict.task_input if is_text else None,
+            verdict.media,
+        )
+
+    def _id(self, reading: Reading) -> str | None:
+        row_id: str | None = reading.fields.pop("id", None)
+        if row_id:
+            earlier = self._ids.setdefault(row_id, self._number)
+            if earlier != self._number:
+                words = f"{quoted(row_id)} is the id of row {earlier:,} already"
+                self._noted.problem(reading.place("id"), words)
+        return row_id or None
+
+    def _take(self, reading: Reading, column: Column, cell: Cell) -> None:
+        name = str(column.field)
+        if cell.problem is not None:
+            reading.refused[name] = cell.problem
+        elif cell.value is not None:
+            reading.fields[name] = cell.value
+        if cell.receipt is not None:
+            self._noted.receipt(reading.place(name), cell.receipt)
+
+    def _take_flaws(self, reading: Reading) -> None:
+        for column in dict.fromkeys((*reading.layout.inputs, *reading.layout.own)):
+            words = reading.table.flaws.get((reading.index, column.position))
+            if words and column.field:
+                reading.refused[column.field] = words
+            elif words:
+                self._noted.warning(reading.cell(column), words)
+
+    def _find_media(self, reading: Reading) -> None:
+        for name, kind in MEDIA_FIELDS.items():
+            texts = reading.fields.get(name)
+            if texts is None:
+                continue
+            reading.found[name] = [self._files.find(text, kind) for text in texts]
+            reading.fields[name] = addressed(name, reading.found[name])
+
+    def _check_texts(self, reading: Reading, texts: Mapping[str, str]) -> bool:
+        """Whether every cell of the person's is text that any file can hold."""
+        joined = "".join(texts.values())
+        if "\0" not in joined and _is_unicode(joined):
+            return True
+        for column in reading.layout.own:
+            text = texts[column.heading]
+            why = "a NUL character" if "\0" in text else "half a character (a lone surrogate)"
+            if "\0" in text or not _is_unicode(text):
+                self._noted.problem(reading.cell(column), f"holds {why}")
+        return False
+
+
+def addressed(name: str, found: Sequence[Found]) -> str | list[str]:
+    """What a media field holds: one address, or a list where the field takes one."""
+    addresses = [one.address for one in found]
+    return addresses if name in LIST_FIELDS else addresses[0]
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_removed(values: Sequence[Value], status: int | None) -> bool:
+    return status is not None and status < len(values) and values[status] == _REMOVED
+
+
+def read_cell(name: str, value: Value) -> Cell:
+    """A value as the field of that name takes it."""
+    if name == "prompt":
+        return _prompt(value)
+    return Cell() if is_blank(value) else parser(name)(value)
+
+
+def _remembering(column: Column) -> Callable[[Value], Cell]:
+    """The field's parser; texts that repeat down a column are parsed once."""
+    if column.field == "prompt":
+        return _prompt
+    parse = parser(str(column.field))
+    known: dict[str, Cell] = {}
+
+    def read(value: Value) -> Cell:
+        if not isinstance(value, str):
+            return parse(value)
+        cell = known.get(value)
+        if cell is None:
+            cell = Cell() if is_blank(value) else parse(value)
+            if len(known) < _MOST_REMEMBERED:
+                known[value] = cell
+        return cell
+
+    return read
+
+
+_SPREADSHEET_ERRORS: Final = frozenset(
+    {"#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#N/A", "#NULL!", "#NUM!", "#SPILL!", "#CALC!"}
+)
+
+
+def _prompt(value: Value) -> Cell:
+    """The text as it stands: a prompt is never repaired."""
+    if isinstance(value, tuple):
+        return Cell(problem="is a list, where one text is wanted")
+    text = text_of(value)
+    if text.isspace():
+        return Cell(problem="holds white space only")
+    if text in _SPREADSHEET_ERRORS:
+        return Cell(problem=f"is {text}, an error that a spreadsheet left")
+    return Cell(text)

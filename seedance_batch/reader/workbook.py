@@ -1,0 +1,196 @@
+"""XLSX, XLS and ODS: which sheet holds the rows, and what stands there."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.headings import heading_index, names_prompt
+from seedance_batch.reader.source import Format, Loading, Source, format_of
+from seedance_batch.reader.table import HEADINGS_BELOW, Table, is_blank, text_of
+from seedance_batch.reader.workbook_archive import WorkbookFault, opened_archive
+from seedance_batch.reader.workbook_facts import SheetFacts, ods_facts, xlsx_facts
+from seedance_batch.reader.workbook_values import Book, SheetValues, opened_book
+
+_MOST_SHEETS_TRIED: Final = 8
+
+
+def load(source: Source, loading: Loading) -> list[Table]:
+    """One sheet as a table: the one asked for, else the first visible one that has a prompt."""
+    try:
+        table = _load(source, loading)
+    except WorkbookFault as fault:
+        loading.noted.problem(source.place, fault.words)
+        return []
+    return [] if table is None else [table]
+
+
+def _load(source: Source, loading: Loading) -> Table | None:
+    file_format = format_of(source.data, source.file)
+    archive = None if file_format is Format.XLS else opened_archive(source.data)
+    if archive is None:
+        loading.noted.receipt(
+            source.place, "in an .xls, hidden rows and formulas without a value cannot be told"
+        )
+    elif "xl/workbook.bin" in archive.namelist():
+        raise WorkbookFault("is an XLSB workbook; save it as .xlsx")
+    # Before the values: calamine lays out every sheet of an ODS as soon as it opens it.
+    known = ods_facts(archive) if archive and file_format is Format.ODS else {}
+    with opened_book(source.data) as book:
+        return _Reader(source, loading, book, archive, known).chosen()
+
+
+class _Reader:
+    """A workbook while its sheet is chosen and read."""
+
+    def __init__(
+        self,
+        source: Source,
+        loading: Loading,
+        book: Book,
+        archive: zipfile.ZipFile | None,
+        known: Mapping[str, SheetFacts],
+    ) -> None:
+        self._source = source
+        self._loading = loading
+        self._book = book
+        self._archive = archive
+        self._known = known
+
+    def chosen(self) -> Table | None:
+        """The sheet that holds the rows; None, with a problem noted, where there is none."""
+        wanted = self._loading.options.sheet
+        names = self._book.visible
+        if wanted is not None:
+            name = _named(wanted, self._book.names)
+            if name is None:
+                listed = ", ".join(map(quoted, self._book.names))
+                self._loading.noted.problem(
+                    self._source.place, f"has no sheet {quoted(wanted)}; its sheets are {listed}"
+                )
+                return None
+            names = [name]
+        table = self._first_with_prompt(names)
+        if table is None:
+            self._loading.noted.problem(self._source.place, "is empty")
+            return None
+        others = [name for name in self._book.visible if name != table.sheet]
+        also = f" (also there: {', '.join(others)})" if others else ""
+        self._loading.about["sheet"] = f"{table.sheet}{also}"
+        return table
+
+    def _first_with_prompt(self, names: Sequence[str]) -> Table | None:
+        first: tuple[Table, SheetFacts] | None = None
+        for name in names[:_MOST_SHEETS_TRIED]:
+            read = self._table(name)
+            if read is None:
+                continue
+            first = first or read
+            column_map = self._loading.options.column_map
+            if any(names_prompt(heading, column_map) for heading in read[0].headings):
+                first = read
+                break
+        if first is None:
+            return None
+        table, facts = first
+        self._tell_hidden(table, facts)
+        return table
+
+    def _table(self, name: str) -> tuple[Table, SheetFacts] | None:
+        facts = self._facts(name)
+        values = self._book.values(name)
+        if values is None:
+            return None
+        _make_room(values, facts)
+        _put_texts(values, facts)
+        _spread_merged(values)
+        rows = values.rows
+        flawed = {row - values.top for row, _ in facts.flaws}
+        kept = [i for i, row in enumerate(rows) if i in flawed or not all(map(is_blank, row))]
+        if not kept:
+            return None
+        texts = [[c if isinstance(c, str) else "" for c in rows[i]] for i in kept[:10]]
+        titles = heading_index(texts, self._loading.options.column_map)
+        heading_row, *body = kept[titles:]
+        table = Table(
+            self._source.file,
+            [text_of(cell) for cell in rows[heading_row]],
+            [rows[index] for index in body],
+            [values.top + index + 1 for index in body],
+            values.top + heading_row + 1,
+            sheet=name,
+            first_letter=values.left,
+            flaws=_flaws(facts, values, body),
+        )
+        if titles:
+            self._loading.noted.receipt(table.heading_place(), HEADINGS_BELOW)
+        return table, facts
+
+    def _facts(self, name: str) -> SheetFacts:
+        if self._archive is None:
+            return SheetFacts()
+        return self._known.get(name) or xlsx_facts(self._archive, name)
+
+    def _tell_hidden(self, table: Table, facts: SheetFacts) -> None:
+        for index, line in enumerate(table.lines):
+            if line - 1 in facts.hidden:
+                self._loading.noted.warning(
+                    table.place(index), "is hidden in the workbook, and is sent like any other row"
+                )
+
+
+def _make_room(values: SheetValues, facts: SheetFacts) -> None:
+    """Calamine ends a sheet at its last value; a formula without one may stand further down."""
+    for row, column in facts.flaws:
+        line, position = row - values.top, column - values.left
+        if line < 0 or position < 0:
+            continue
+        width = max(position + 1, len(values.rows[0]))
+        while len(values.rows) <= line:
+            values.rows.append([None] * width)
+        values.rows[line].extend([None] * (position + 1 - len(values.rows[line])))
+
+
+def _put_texts(values: SheetValues, facts: SheetFacts) -> None:
+    """Calamine leaves errors blank, where a person sees ``#REF!``, and drops tabs from ODS."""
+    for (row, column), text in facts.texts.items():
+        line, position = row - values.top, column - values.left
+        if 0 <= line < len(values.rows) and 0 <= position < len(values.rows[line]):
+            values.rows[line][position] = text
+
+
+def _spread_merged(values: SheetValues) -> None:
+    """A cell merged downwards says the same in each of its rows, as a person sees it."""
+    bottom = values.top + len(values.rows) - 1
+    for (first, column), (last, last_column) in values.merged:
+        position = column - values.left
+        is_upright = column == last_column and values.top <= first < min(last, bottom)
+        if is_upright and 0 <= position < len(values.rows[first - values.top]):
+            value = values.rows[first - values.top][position]
+            for row in range(first + 1, min(last, bottom) + 1):
+                values.rows[row - values.top][position] = value
+
+
+def _flaws(
+    facts: SheetFacts, values: SheetValues, body: Sequence[int]
+) -> dict[tuple[int, int], str]:
+    """The flaws of a sheet by row of the table, and column of the rectangle."""
+    numbers = {values.top + index: number for number, index in enumerate(body)}
+    return {
+        (numbers[row], column - values.left): words
+        for (row, column), words in facts.flaws.items()
+        if row in numbers
+    }
+
+
+def _named(wanted: str, names: Sequence[str]) -> str | None:
+    if wanted in names:
+        return wanted
+    alike = [name for name in names if name.strip().casefold() == wanted.strip().casefold()]
+    if len(alike) == 1:
+        return alike[0]
+    if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted[:6]) <= len(names):
+        return names[int(wanted[:6]) - 1]
+    return None
