@@ -11,6 +11,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+TEMPORARY: Final = ".tmp"
+"""The ending of files on their way, after a dot, the name to come and eight random characters."""
 
 
 @contextlib.contextmanager
@@ -20,7 +24,9 @@ def replacing(path: Path) -> Iterator[Path]:
     The folder must exist. Raises ``OSError`` as the file system gives it; ``path`` then still
     holds what it held before.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(
+        prefix=f".{path.name[:40]}.", suffix=TEMPORARY, dir=path.parent
+    )
     os.close(descriptor)
     temporary = Path(name)
     try:

@@ -1,0 +1,220 @@
+"""From a clip's URL to a published, checked file: transfer, verify, publish, in that order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from seedance_batch import media, names
+from seedance_batch.download.answers import Known
+from seedance_batch.download.frames import NoImage, as_png
+from seedance_batch.download.partial import (
+    Partial,
+    inside,
+    make_durable,
+    move_aside,
+    sha256_of,
+    storage,
+)
+from seedance_batch.download.results import (
+    DEFAULT_LIMITS,
+    Failed,
+    Fetched,
+    Gone,
+    Limits,
+    Result,
+    Wrong,
+)
+from seedance_batch.download.transfer import Offload, T, Transfer
+from seedance_batch.media import MediaUnreadable, Probe
+from seedance_batch.state import Clip, Intent
+
+_THREADS: Final = 16
+"""A fetch uses one at a time: with as many lanes, none waits for another's decoding."""
+_HEAD: Final = 512
+"""Bytes by which a page is told from a file."""
+
+
+def in_threads() -> Offload:
+    """Worker threads with a limit of their own, so that decoding never keeps a commit waiting."""
+    limiter = anyio.CapacityLimiter(_THREADS)
+
+    def offload(work: Callable[..., T], /, *args: Any) -> Awaitable[T]:
+        return anyio.to_thread.run_sync(work, *args, limiter=limiter)
+
+    return offload
+
+
+class Downloader:
+    """Fetches clips into one run folder, whose lock the caller holds."""
+
+    def __init__(
+        self,
+        folder: Path,
+        http: httpx.AsyncClient,
+        *,
+        allow_private: bool,
+        limits: Limits = DEFAULT_LIMITS,
+        offload: Offload | None = None,
+        observe: Callable[[int], None] | None = None,
+    ) -> None:
+        """``http`` carries no key (see `file_client`); ``observe`` is told bytes as they arrive."""
+        if "authorization" in http.headers:
+            raise ValueError("a client that carries a key must not meet a file host")
+        self._folder = folder
+        self._limits = limits
+        self._offload = offload or in_threads()
+        self._transfer = Transfer(
+            http, allow_private, limits, self._offload, observe or (lambda _: None)
+        )
+
+    async def fetch(
+        self, url: str, *, file: str, intent: Intent, last_frame_url: str | None
+    ) -> Result:
+        """Bring the clip to ``file``, a name kept for it in the journal before this call.
+
+        A right clip that stands there already, from before a crash, is taken as it is. Raises
+        `StorageFailed` where the disk refuses.
+        """
+        standing = await self._offload(self._standing, file, intent)
+        video = standing or await self._fetch_video(url, file, intent)
+        if not isinstance(video, Clip):
+            return video
+        return await self._with_frame(video, last_frame_url) if last_frame_url else Fetched(video)
+
+    # ── the clip ────────────────────────────────────────────────────────────────────────────────
+
+    def _standing(self, file: str, intent: Intent) -> Clip | None:
+        """The clip at ``file`` where it is right; anything else there is moved aside."""
+        path = inside(self._folder, file)
+        if not os.path.lexists(path):
+            return None
+        if path.is_file() and not path.is_symlink():
+            with storage(f"read {path}"):
+                probe = _probed(path)
+            if isinstance(probe, Probe) and media.judge(probe, intent) is None:
+                make_durable(path)  # its publication may have ended before the folder's sync
+                return _clip(file, path.stat().st_size, sha256_of(path), probe)
+        move_aside(self._folder, file)
+        return None
+
+    async def _fetch_video(
+        self, url: str, file: str, intent: Intent
+    ) -> Clip | Gone | Wrong | Failed:
+        partial = await self._offload(Partial, self._folder, names.CLIP_ENDING)
+        try:
+            arrived = await self._transfer.pull(url, partial, self._limits.max_bytes)
+            if not isinstance(arrived, Known):
+                return arrived
+            return await self._offload(self._settle, partial, arrived, file, intent)
+        finally:
+            partial.discard()
+
+    def _settle(
+        self, partial: Partial, arrived: Known, file: str, intent: Intent
+    ) -> Clip | Wrong | Failed:
+        """Publish what arrived under the name that it deserves."""
+        page = _page(partial.path)
+        if page:
+            return Failed(page)
+        with storage(f"read {partial.path}"):
+            probe = _probed(partial.path)
+        if isinstance(probe, MediaUnreadable) and not arrived.framed:
+            return Failed(f"the file was cut short: {probe.reason}")
+        reason = probe.reason if isinstance(probe, MediaUnreadable) else media.judge(probe, intent)
+        if reason:
+            return self._keep_wrong(partial, file, probe, reason)
+        partial.publish(file)
+        with storage(f"remove {names.mismatch_name(file)}"):
+            (self._folder / names.mismatch_name(file)).unlink(missing_ok=True)
+        return _clip(file, partial.size, partial.sha256, probe)
+
+    def _keep_wrong(
+        self, partial: Partial, file: str, probe: Probe | MediaUnreadable, reason: str
+    ) -> Wrong:
+        """Keep the latest wrong file, once, under its own name."""
+        name = names.mismatch_name(file)
+        partial.publish(name, replace=True)
+        kept = _clip(name, partial.size, partial.sha256, probe)
+        return Wrong(partial.sha256, reason, kept)
+
+    # ── its last frame ──────────────────────────────────────────────────────────────────────────
+
+    async def _with_frame(self, clip: Clip, url: str) -> Fetched | Failed:
+        """The clip with its returned frame. Only the frame host's bad day makes it `Failed`.
+
+        The clip stands by then: the next fetch finds it and asks for the frame alone.
+        """
+        name = names.frame_name(clip.file)
+        if await self._offload(self._frame_stands, name):
+            return Fetched(replace(clip, last_frame_file=name))
+        partial = await self._offload(Partial, self._folder, names.FRAME_ENDING)
+        try:
+            arrived = await self._transfer.pull(url, partial, self._limits.max_frame_bytes)
+            if isinstance(arrived, Failed):
+                return replace(arrived, message=f"last frame: {arrived.message}")
+            if isinstance(arrived, Gone):
+                return Fetched(clip, note=f"no last frame: {arrived.message}")
+            await self._offload(self._publish_frame, partial, name)
+        except NoImage as error:
+            return Fetched(clip, note=f"no last frame: the file {error}")
+        finally:
+            partial.discard()
+        return Fetched(replace(clip, last_frame_file=name))
+
+    def _frame_stands(self, name: str) -> bool:
+        path = inside(self._folder, name)
+        if not os.path.lexists(path):
+            return False
+        try:
+            stands = path.is_file() and not path.is_symlink() and as_png(_bytes(path)) is None
+        except NoImage:
+            stands = False
+        if stands:
+            make_durable(path)
+        else:
+            move_aside(self._folder, name)
+        return stands
+
+    def _publish_frame(self, partial: Partial, name: str) -> None:
+        png = as_png(_bytes(partial.path))
+        if png is not None:
+            partial.restart()
+            partial.write([png])
+        partial.publish(name)
+
+
+def _probed(path: Path) -> Probe | MediaUnreadable:
+    try:
+        return media.probe(path)
+    except MediaUnreadable as error:
+        return error
+
+
+def _bytes(path: Path) -> bytes:
+    with storage(f"read {path}"):
+        return path.read_bytes()
+
+
+def _page(path: Path) -> str | None:
+    """Why this is no file at all: text in its place is an error page, and may pass."""
+    with storage(f"read {path}"), path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not head:
+        return "the file host sent an empty file"
+    return None if b"\0" in head else "the file host sent a page of text in place of the file"
+
+
+def _clip(file: str, size: int, sha256: str, probe: Probe | MediaUnreadable) -> Clip:
+    if isinstance(probe, MediaUnreadable):
+        return Clip(file, size, sha256, seconds=0.0, width=0, height=0, has_audio=False)
+    return Clip(
+        file, size, sha256, probe.seconds, probe.width, probe.height, has_audio=probe.has_audio
+    )

@@ -1,0 +1,1 @@
+"""Downloads against a file host that breaks them."""

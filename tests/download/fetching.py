@@ -1,0 +1,33 @@
+"""What most tests of downloads do: fetch one clip, and look at what it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seedance_batch.download import Downloader, Limits, Result
+from tests.download.clips import intent
+
+FILE = "videos/a.mp4"
+QUICK = Limits(answer=0.4, stall=0.3, min_speed=2048, tries=3, backoff=0.0)
+"""The production rules with short waits."""
+
+
+async def fetch(
+    downloader: Downloader,
+    url: str,
+    *,
+    file: str = FILE,
+    last_frame_url: str | None = None,
+    **asked: Any,
+) -> Result:
+    """Fetch the clip of a row that asks for 4 s of 480p, or for what ``asked`` changes."""
+    row = intent(**asked)
+    return await downloader.fetch(url, file=file, intent=row, last_frame_url=last_frame_url)
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Every file in the run folder, relative to it."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
+    )
