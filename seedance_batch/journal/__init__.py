@@ -1,0 +1,43 @@
+"""The durable record of attempts: SQLite in the run folder, one writer, commits in groups.
+
+Intent is written before the deed and fact after it; what this file holds is what happened. It
+decides nothing: states come from `seedance_batch.state`, and every sheet can be rebuilt from here.
+"""
+
+from seedance_batch.journal.journal import (
+    Journal,
+)
+from seedance_batch.journal.opening import (
+    SCHEMA_VERSION,
+    look_into,
+    open_journal,
+)
+from seedance_batch.journal.operations import (
+    Operation,
+    add_attempts,
+    add_blob,
+    forget_planned,
+    rekey,
+    renew,
+    save,
+    set_meta,
+    set_rows,
+    set_sheet_hashes,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Journal",
+    "Operation",
+    "add_attempts",
+    "add_blob",
+    "forget_planned",
+    "look_into",
+    "open_journal",
+    "rekey",
+    "renew",
+    "save",
+    "set_meta",
+    "set_rows",
+    "set_sheet_hashes",
+]

@@ -1,0 +1,194 @@
+"""The open journal: what is read from it, and operations that are durable when they return."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import anyio
+
+from seedance_batch import records
+from seedance_batch.errors import StorageFailed
+from seedance_batch.journal.operations import Operation
+from seedance_batch.journal.writer import Writer
+from seedance_batch.outcome import RowRecord
+from seedance_batch.state import Attempt
+
+T = TypeVar("T")
+
+
+class Journal:
+    """An open journal. Use `open_journal`; the caller holds the run folder's lock.
+
+    ``write`` and its async twin run an operation inside a transaction and return once it is
+    durable. They raise `StorageFailed` if the disk refuses, and from then on always: a journal
+    that could not commit once records nothing more, so nothing more may be sent.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        reader: sqlite3.Connection,
+        path: Path,
+        *,
+        threaded: bool,
+    ) -> None:
+        self.path = path
+        self._connection = connection
+        self._reader = reader
+        self._failure: StorageFailed | None = None
+        self._writer = Writer(self._commit) if threaded else None
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────
+
+    def write(self, operation: Operation[T]) -> T:
+        """Run one operation durably; blocks until it is committed."""
+        if self._writer is not None:
+            return self._writer.submit(operation).result()
+        future: Future[T] = Future()
+        self._commit([(operation, future)])
+        return future.result()
+
+    async def awrite(self, operation: Operation[T]) -> T:
+        """As `write`, without blocking the event loop; many waiting calls share one commit.
+
+        Cancellation waits for the commit: what was handed over is recorded.
+        """
+        if self._writer is None:
+            return self.write(operation)
+        future = asyncio.wrap_future(self._writer.submit(operation))
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([future])
+        return future.result()
+
+    def check(self) -> None:
+        """Raises `StorageFailed` once a commit has failed: what is done now is not recorded."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _commit(self, batch: Sequence[tuple[Operation[Any], Future[Any]]]) -> None:
+        try:
+            self.check()
+            with self._transaction():
+                results = [operation(self._connection) for operation, _ in batch]
+        except BaseException as error:  # handed to whoever waits; nobody is left hanging
+            reason = self._translate(error)
+            if len(batch) > 1 and reason is not self._failure:
+                for item in batch:  # one operation's fault is not its neighbours'
+                    self._commit([item])
+                return
+            for _, future in batch:
+                future.set_exception(reason)
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                future.set_result(result)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _translate(self, error: BaseException) -> BaseException:
+        if _is_the_disk(error):
+            self._failure = StorageFailed(
+                f"The journal {self.path} cannot be written: {error}. Nothing more was sent; "
+                "what was sent before is recorded.",
+                hint="make room or mend the disk, then run the same command again",
+            )
+            return self._failure
+        return error
+
+    # ── what is kept ────────────────────────────────────────────────────────────────────────
+
+    def meta(self, name: str) -> str | None:
+        """A named value, or None."""
+        found = self._read("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(found[0][0]) if found else None
+
+    def attempts(self) -> list[Attempt]:
+        """Every attempt, oldest first."""
+        found = self._read(f"SELECT {records.ATTEMPT_COLUMNS} FROM attempts ORDER BY id")
+        return [records.attempt_from(row) for row in found]
+
+    def rows(self) -> list[RowRecord]:
+        """The rows of the last-read manifest, in its order."""
+        found = self._read(f"SELECT {records.ROW_COLUMNS} FROM rows ORDER BY position")
+        return [records.row_from(row) for row in found]
+
+    def columns(self) -> tuple[str, ...]:
+        """The person's columns of the last-read manifest, in their order."""
+        return tuple(json.loads(self.meta("columns") or "[]"))
+
+    def blob(self, sha256: str) -> tuple[str, bytes]:
+        """Media type and bytes of a stored media file. Raises ``KeyError``."""
+        found = self._read("SELECT mime, content FROM blobs WHERE sha256 = ?", (sha256,))
+        if not found:
+            raise KeyError(sha256)
+        return found[0][0], found[0][1]
+
+    def knows_idempotency_key(self, key: str) -> bool:
+        """Whether an attempt has that key, whichever row it belongs to by now."""
+        return bool(self._read("SELECT 1 FROM attempts WHERE idempotency_key = ?", (key,)))
+
+    def has_blob(self, sha256: str) -> bool:
+        """Whether those bytes are stored."""
+        return bool(self._read("SELECT 1 FROM blobs WHERE sha256 = ?", (sha256,)))
+
+    def sheet_hashes(self) -> dict[str, str]:
+        """sha256 of each sheet as we last wrote it, by file name."""
+        return dict(self._read("SELECT name, sha256 FROM sheets"))
+
+    def last_event(self) -> int:
+        """The number of the newest event: a journal that shows another one has moved on."""
+        found = self._read("SELECT coalesce(max(id), 0) FROM events")
+        return int(found[0][0])
+
+    def events(self, attempt: int) -> list[tuple[float, str, str]]:
+        """(wall time, name, detail) of what happened to an attempt, oldest first."""
+        return self._read(
+            "SELECT at, name, detail FROM events WHERE attempt = ? ORDER BY id", (attempt,)
+        )
+
+    def _read(self, sql: str, arguments: Sequence[object] = ()) -> list[Any]:
+        # A connection of its own: what it shows is committed, whatever the writer is at.
+        try:
+            return self._reader.execute(sql, arguments).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StorageFailed(
+                f"The journal {self.path} cannot be read: {error}.",
+                hint="mend the disk, then run the same command again",
+            ) from error
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────
+
+    def close(self) -> None:
+        """Commit what waits, then let go of the file."""
+        if self._writer is not None:
+            self._writer.stop()
+        self._reader.close()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _is_the_disk(error: BaseException) -> bool:
+    """Whether the file could not be written, rather than an operation being wrong."""
+    return isinstance(error, sqlite3.OperationalError | OSError) or (
+        type(error) is sqlite3.DatabaseError  # a malformed page; its subclasses are our bugs
+    )

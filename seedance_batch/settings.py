@@ -1,0 +1,161 @@
+"""What a person chose, in one frozen value: flags > environment > config file > built-in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from seedance_batch.callbacks import SECRET, secrets_from
+from seedance_batch.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
+from seedance_batch.errors import SettingsError
+
+KEY: Final = "HIAPI_API_KEY"
+KEY_FILE: Final = "HIAPI_API_KEY_FILE"
+BASE_URL: Final = "HIAPI_BASE_URL"
+SANDBOX_ORIGIN: Final = "sandbox"
+DEFAULT_RPM: Final = 60.0
+SANDBOX_RPM: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An API and the key for it. The key is in no ``repr``."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    sandbox: bool = False
+    webhook_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Keys that sign callbacks; two while one replaces the other."""
+
+    @property
+    def origin(self) -> str:
+        """What a run folder belongs to; the sandbox is one origin whatever its port."""
+        return SANDBOX_ORIGIN if self.sandbox else self.base_url
+
+    @property
+    def private_files(self) -> bool:
+        """Whether files may lie on private addresses: only while the API itself is on loopback."""
+        return is_loopback(self.base_url)
+
+
+def access_from(environ: Mapping[str, str], api_url: str | None = None) -> Access:
+    """The real API's address and key, from ``--api-url`` and the environment.
+
+    Raises `SettingsError` where there is no key, or one that no header can carry.
+    """
+    base_url = normal_base_url(api_url or environ.get(BASE_URL) or DEFAULT_BASE_URL)
+    return Access(base_url, _key(environ), webhook_keys=secrets_from(environ.get(SECRET)))
+
+
+def public_access(environ: Mapping[str, str], api_url: str | None = None) -> Access:
+    """The real API for what needs no key: its price list."""
+    base_url = normal_base_url(api_url or environ.get(BASE_URL) or DEFAULT_BASE_URL)
+    return Access(base_url, "")
+
+
+def _key(environ: Mapping[str, str]) -> str:
+    key = environ.get(KEY, "").strip()
+    if not key and environ.get(KEY_FILE):
+        key = _key_from(Path(environ[KEY_FILE]))
+    if not key:
+        raise SettingsError(
+            f"There is no API key: neither {KEY} nor {KEY_FILE} is set. Nothing was sent.",
+            hint=f"add --sandbox to rehearse for free, or: export {KEY}=sk-…",
+        )
+    if not key.isascii() or any(c.isspace() or not c.isprintable() for c in key):
+        raise SettingsError(f"{KEY} holds characters that no key has; was it copied whole?")
+    return key
+
+
+def _key_from(path: Path) -> str:
+    try:
+        return path.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{KEY_FILE} cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a batch is run; the defaults are those of the command line."""
+
+    out: Path | None = None
+    sandbox: bool = False
+    sandbox_config: Path | None = None
+    api_url: str | None = None
+    price_file: Path | None = None
+    concurrency: int | None = 10
+    """Tasks at once; None finds the account's limit out."""
+    rpm: float | None = None
+    """Requests a minute; None is 60, and 600 for the sandbox."""
+    poll_interval: float = 2.0
+    downloads: int = 4
+    wait: float | None = None
+    max_cost: Decimal | None = None
+    max_cost_per_row: Decimal | None = None
+    max_failures: int | None = 10
+    storage: str | None = None
+    callback_url: str | None = None
+    """Where the service is asked to call when a task is over."""
+    callback_bind: str | None = None
+    """``HOST:PORT`` at which this run takes those calls itself."""
+    name: str = "{id}"
+    draft: bool = False
+    remake: bool = False
+
+    @property
+    def requests_per_minute(self) -> float:
+        """The budget in use."""
+        return self.rpm or (SANDBOX_RPM if self.sandbox else DEFAULT_RPM)
+
+
+def check_settings(settings: RunSettings) -> None:
+    """Raise `SettingsError` for choices that contradict each other."""
+    if settings.sandbox and settings.api_url:
+        raise SettingsError(
+            "--sandbox and --api-url exclude each other: the sandbox is its own API."
+        )
+    if settings.sandbox_config and not settings.sandbox:
+        raise SettingsError("--sandbox-config is of no use without --sandbox.")
+    if settings.storage not in {None, "temp", "persistent"}:
+        raise SettingsError("--storage is temp or persistent.")
+    for name, least in _AT_LEAST.items():
+        value = getattr(settings, name)
+        if value is not None and not (value == value and least <= value < float("inf")):
+            raise SettingsError(f"--{name.replace('_', '-')} is at least {least}, not {value}.")
+
+
+_AT_LEAST: Final[Mapping[str, float]] = {
+    "concurrency": 1,
+    "rpm": 1,
+    "poll_interval": 0.1,
+    "downloads": 1,
+    "wait": 0,
+    "max_cost": 0,
+    "max_cost_per_row": 0,
+    "max_failures": 1,
+}
+"""A library call names these without the command line's own checks."""
+
+
+def config_defaults(path: Path) -> dict[str, Any]:
+    """The config file's values by flag name; empty where there is no file.
+
+    Raises `SettingsError` with the file's place for one that is no plain mapping.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"The config file {path} cannot be read: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"The config file {path} is no mapping of flags to values.")
+    return {str(name).replace("-", "_"): value for name, value in content.items()}
