@@ -1,0 +1,160 @@
+"""When to look at tasks in flight, and at which of them: a look is worth what it may find."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Generic, TypeVar
+
+from seedance_batch.pacing.spans import Spans
+
+Size = tuple[str, int]
+"""Resolution and seconds: tasks of one size take about the same time."""
+
+_ASSUMED_GENERATION: Final = 60.0
+"""Seconds that a generation takes, until this run has measured one."""
+_SHARE: Final = 11
+"""Requests between two looks, while submits could use every one of them."""
+_PATIENCE: Final = 60.0
+"""Seconds after which everything in flight is looked at, whatever is expected of it."""
+_PATIENCE_TOLD: Final = 100.0
+"""The same, while callbacks tell nearly everything."""
+_MOSTLY: Final = 0.1
+"""Share of endings that callbacks may leave untold, to be relied upon."""
+_TRUSTED: Final = 4.5, 5.0
+"""Before any ending is known, callbacks are trusted as if they had told so many of so many."""
+_KEEP: Final = 0.98
+"""What a new ending leaves of the older ones: about the last fifty count."""
+_SAMPLE: Final = 24
+"""Flights at one place that are reckoned with; more would only cost time."""
+_EXACT: Final = 0.25
+"""Seconds."""
+
+P = TypeVar("P", bound=Hashable)
+
+
+class Demand(Enum):
+    """What rows that wait to be sent are short of, and what a look has to be worth then.
+
+    Worth is counted in seconds that ended tasks have waited to be noticed, all together.
+    """
+
+    SLOTS = 0.1
+    """An ended task that is not noticed keeps a row waiting; requests are left over."""
+    NOTHING = 1.0
+    """No row waits."""
+    REQUESTS = 10.0
+    """A look takes a submit's turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A task in flight, as far as timing is concerned."""
+
+    accepted_at: float
+    size: Size
+    seen_at: float
+    """When it was last known not to be over."""
+    hinted: bool = False
+    """Somebody unproven says that it is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Generic[P]):
+    """What to look at next, and when."""
+
+    at: float
+    place: P
+
+
+@dataclass(slots=True)
+class Looks:
+    """Plans looks from this run's own generation times, and from what callbacks leave untold."""
+
+    floor: float
+    """``--poll-interval``: seconds between looks at the same place, at least."""
+    called_back: bool = False
+    """Callbacks are expected."""
+    _spans: dict[Size, Spans] = field(default_factory=dict)
+    _all: Spans = field(default_factory=Spans)
+    _told: float = _TRUSTED[0]
+    _ended: float = _TRUSTED[1]
+
+    def learned(self, size: Size, seconds: float, *, told: bool = False) -> None:
+        """A task of that size took so long; ``told``: a callback said so before a look did."""
+        self._spans.setdefault(size, Spans()).learned(seconds)
+        self._all.learned(seconds)
+        self._told = self._told * _KEEP + told
+        self._ended = self._ended * _KEEP + 1.0
+
+    def typical(self) -> float:
+        """Median seconds of a generation, or as assumed."""
+        return self._all.typical() if self._all.recent else _ASSUMED_GENERATION
+
+    @property
+    def untold(self) -> float:
+        """Share of endings that only a look finds."""
+        return 1.0 - self._told / self._ended if self.called_back else 1.0
+
+    def next(
+        self,
+        now: float,
+        flights: Mapping[P, Sequence[Flight]],
+        looked: Mapping[P, float],
+        *,
+        spacing: float,
+        demand: Demand,
+    ) -> Look[P] | None:
+        """The next look, from flights by the place that one request shows: a page, a task.
+
+        No place is empty; ``looked`` are the times of earlier looks, ``spacing`` the seconds
+        between requests. None where nothing is in flight.
+        """
+        due = {
+            place: self._due(seen, looked.get(place, seen[0].seen_at), self._price(spacing, demand))
+            for place, seen in flights.items()
+        }
+        if not due:
+            return None
+        at = max(now, min(due.values()))
+        if demand is Demand.REQUESTS and looked:
+            at = max(at, max(looked.values()) + _SHARE * spacing)
+        ready = [place for place, its in due.items() if its <= at]
+        return Look(at, max(ready, key=lambda place: self._worth(flights[place], at)))
+
+    def _price(self, spacing: float, demand: Demand) -> float:
+        """What a look has to be worth; less where requests are plenty."""
+        # Of what is over, callbacks leave a share untold; of what a look finds, the same share.
+        return min(1.0, spacing) * demand.value / self.untold**2
+
+    def _due(self, flights: Sequence[Flight], looked: float, price: float) -> float:
+        """When a look at these is worth its request; bisected, since worth only grows."""
+        early, late = looked + self.floor, looked + self._patience()
+        if late <= early or self._worth(flights, early) >= price:
+            return early
+        if self._worth(flights, late) < price:
+            return late
+        while late - early > _EXACT:
+            middle = (early + late) / 2
+            if self._worth(flights, middle) < price:
+                early = middle
+            else:
+                late = middle
+        return late
+
+    def _patience(self) -> float:
+        return _PATIENCE_TOLD if self.untold < _MOSTLY else _PATIENCE
+
+    def _worth(self, flights: Sequence[Flight], at: float) -> float:
+        """Seconds that tasks of these are likely to have been over by then, unnoticed."""
+        stride = -(-len(flights) // _SAMPLE)
+        return stride * sum(self._waited(flight, at) for flight in flights[::stride])
+
+    def _waited(self, flight: Flight, at: float) -> float:
+        if flight.hinted:
+            return float("inf")
+        known = self._spans.get(flight.size)
+        spans = known if known is not None and len(known.recent) > 2 else self._all
+        then = max(0.0, flight.seen_at - flight.accepted_at)
+        return spans.waited(then, max(then, at - flight.accepted_at))

@@ -1,0 +1,8 @@
+"""Submits, watches and fetches until nothing is left to do; is handed all that it works with."""
+
+from seedance_batch.runner.book import Book
+from seedance_batch.runner.orders import MediaChanged, Order, Terms
+from seedance_batch.runner.run import Ending, Pace, Runner
+from seedance_batch.runner.stopper import Stopper
+
+__all__ = ["Book", "Ending", "MediaChanged", "Order", "Pace", "Runner", "Stopper", "Terms"]

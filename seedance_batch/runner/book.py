@@ -1,0 +1,119 @@
+"""Attempts under way: where an event becomes a state, durably, and then known to everyone.
+
+The states in memory are always those that the journal was handed, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+import anyio
+
+from seedance_batch import journal as journals
+from seedance_batch.events import AttemptChanged, Observer
+from seedance_batch.journal import Journal
+from seedance_batch.state import (
+    Attempt,
+    Event,
+    Intent,
+    Phase,
+    Sent,
+    State,
+    counts_against_budget,
+    step,
+)
+
+
+class Book:
+    """All attempts of a run folder, kept in step with its journal.
+
+    ``wall`` is the wall clock in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        attempts: Iterable[Attempt],
+        *,
+        wall: Callable[[], float],
+        observer: Observer,
+    ) -> None:
+        self._journal = journal
+        self._wall = wall
+        self._observer = observer
+        self._pulse = anyio.Event()
+        self.attempts: dict[int, Attempt] = {}
+        self.by_task: dict[str, int] = {}
+        self._phases: dict[Phase, dict[int, None]] = defaultdict(dict)
+        self.committed = Decimal(0)
+        """Estimates that count against ``--max-cost``; unknown ones count nothing here."""
+        for attempt in attempts:
+            self._take(attempt)
+
+    def in_phase(self, *phases: Phase) -> list[Attempt]:
+        """Attempts in these phases, in the order in which they came there."""
+        return [self.attempts[id] for phase in phases for id in self._phases[phase]]
+
+    def count(self, *phases: Phase) -> int:
+        """How many attempts are in these phases."""
+        return sum(len(self._phases[phase]) for phase in phases)
+
+    async def add(self, intent: Intent, at: float) -> Attempt:
+        """Record an intent that is about to be sent, before it is sent. ``at`` as in `Sent`."""
+        state = step(State(), Sent(at))
+        (attempt,) = await self._journal.awrite(journals.add_attempts([intent], state))
+        self._take(attempt)
+        self._tell(attempt, None)
+        return attempt
+
+    async def apply(self, attempt_id: int, event: Event, detail: str = "") -> Attempt:
+        """Take a step; returns once it is durable. An event that changes nothing costs nothing."""
+        before = self.attempts[attempt_id]
+        state = step(before.state, event)
+        if state == before.state:
+            return before
+        after = Attempt(before.id, before.intent, state)
+        self._drop(before)
+        self._take(after)
+        name = type(event).__name__
+        await self._journal.awrite(journals.save(after, at=self._wall(), event=name, detail=detail))
+        self._tell(after, before.state.phase)
+        return after
+
+    def check(self) -> None:
+        """Raises `StorageFailed` where nothing can be recorded any more."""
+        self._journal.check()
+
+    async def changed(self, within: float | None = None) -> None:
+        """Wait until any attempt takes a step, or for ``within`` seconds."""
+        pulse = self._pulse
+        with anyio.move_on_after(within):
+            await pulse.wait()
+
+    def wake(self) -> None:
+        """Let everyone who waits in `changed` look again."""
+        self._pulse.set()
+        self._pulse = anyio.Event()
+
+    def _tell(self, attempt: Attempt, before: Phase | None) -> None:
+        self._observer(AttemptChanged(attempt, before))
+        self.wake()
+
+    def _take(self, attempt: Attempt) -> None:
+        self.attempts[attempt.id] = attempt
+        self._phases[attempt.state.phase][attempt.id] = None
+        if attempt.state.task_id is not None:
+            self.by_task[attempt.state.task_id] = attempt.id
+        self.committed += _committed(attempt)
+
+    def _drop(self, attempt: Attempt) -> None:
+        del self._phases[attempt.state.phase][attempt.id]
+        self.committed -= _committed(attempt)
+
+
+def _committed(attempt: Attempt) -> Decimal:
+    if not counts_against_budget(attempt.state):
+        return Decimal(0)
+    return attempt.intent.est_cost or Decimal(0)

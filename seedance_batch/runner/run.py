@@ -1,0 +1,146 @@
+"""One run: a submitter, a watcher and download lanes in one task group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import anyio
+
+from seedance_batch.callbacks import Hear
+from seedance_batch.client import Client
+from seedance_batch.download import Downloader
+from seedance_batch.events import Observer, Stop
+from seedance_batch.pacing import Looks, RequestBudget, Slots
+from seedance_batch.runner.book import Book
+from seedance_batch.runner.desk import Desk
+from seedance_batch.runner.fetch import Fetcher
+from seedance_batch.runner.gate import Gate
+from seedance_batch.runner.orders import Order, Terms
+from seedance_batch.runner.sightings import Sightings
+from seedance_batch.runner.stopper import Stopper
+from seedance_batch.runner.submit import Submitter
+from seedance_batch.runner.watch import Watcher
+from seedance_batch.state import Attempt, Phase
+
+_GRACE = 8.0
+"""Seconds that POSTs and downloads under way have after the first Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a run may go."""
+
+    rpm: float
+    concurrency: int | None
+    """Tasks at once at most; None finds out without a ceiling."""
+    poll_interval: float
+    lanes: int
+    called_back: bool = False
+    """A receiver of callbacks passes them to `Runner.hear`."""
+    wait: float | None = None
+    """Seconds after which waiting ends; None waits for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: why submitting stopped early, if it did, and how much was left unsent."""
+
+    stop: Stop | None
+    message: str
+    unsent: int
+
+
+class Runner:
+    """Drives a book of attempts to its end. ``jitter`` draws from [0, 1)."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        book: Book,
+        downloader: Downloader,
+        stopper: Stopper,
+        pace: Pace,
+        terms: Terms,
+        name_for: Callable[[Attempt], str],
+        observer: Observer,
+        wall: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        gate = Gate(RequestBudget(pace.rpm), jitter=jitter, observer=observer)
+        looks = Looks(pace.poll_interval, called_back=pace.called_back)
+        self._book = book
+        self._pace = pace
+        self._stopper = stopper
+        self._fetcher = Fetcher(
+            downloader=downloader,
+            book=book,
+            stopper=stopper,
+            name_for=name_for,
+            lanes=pace.lanes,
+            jitter=jitter,
+            wall=wall,
+        )
+        self._submitter = Submitter(
+            client=client,
+            book=book,
+            gate=gate,
+            slots=Slots(pace.concurrency),
+            stopper=stopper,
+            terms=replace(terms, room=lambda: self._fetcher.keeps_up() and terms.room()),
+            typical=looks.typical,
+            wall=wall,
+        )
+        sightings = Sightings(
+            book=book, looks=looks, stopper=stopper, ended=self._submitter.task_ended, wall=wall
+        )
+        self._desk = Desk(client=client, book=book, gate=gate, sightings=sightings, wall=wall)
+        self._watcher = Watcher(
+            client=client,
+            book=book,
+            gate=gate,
+            sightings=sightings,
+            stopper=stopper,
+            demand=lambda: self._submitter.demand,
+        )
+
+    @property
+    def hear(self) -> Hear:
+        """Where a receiver passes callbacks to."""
+        return self._desk.hear
+
+    async def run(self, orders: list[Order], *, settle: bool = True) -> Ending:
+        """Send ``orders``, take up what the book holds, and return when nothing is left to do.
+
+        ``settle`` False leaves unanswered sends alone, so that nothing at all is submitted.
+        """
+        unsettled = self._book.in_phase(Phase.SUBMITTING) if settle else []
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._leave_in_time, scope)
+                if self._pace.wait is not None:
+                    group.start_soon(self._stop_waiting, self._pace.wait)
+                group.start_soon(self._submitter.run, orders, unsettled, group)
+                group.start_soon(self._watcher.run, self._over)
+                group.start_soon(self._desk.run)
+                await self._fetcher.run(self._over)
+                while not self._submitter.idle:
+                    await self._book.changed(within=1.0)
+                scope.cancel()
+        return Ending(self._stopper.why, self._stopper.message, self._submitter.waiting)
+
+    def _over(self) -> bool:
+        blind = self._watcher.blind
+        in_flight = self._book.count(Phase.IN_FLIGHT) and not blind
+        return self._submitter.idle and not in_flight and self._fetcher.idle(blind=blind)
+
+    async def _leave_in_time(self, scope: anyio.CancelScope) -> None:
+        await self._stopper.until_left()
+        self._book.wake()
+        await anyio.sleep(_GRACE)
+        scope.cancel()
+
+    async def _stop_waiting(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        self._stopper.stop(Stop.WAIT, f"waited {seconds:g} s")

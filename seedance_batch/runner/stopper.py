@@ -1,0 +1,66 @@
+"""The one switch that ends submitting, and what may still go on after it."""
+
+from __future__ import annotations
+
+import anyio
+
+from seedance_batch.events import Observer, Stop, Stopping
+
+_LETS_WORK_FINISH = frozenset({Stop.ACCOUNT, Stop.BUDGET, Stop.FAILURES})
+"""After these, tasks in flight are still watched and downloaded to the end."""
+
+
+class Stopper:
+    """Remembers the first reason to stop submitting, and whether watching goes on."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.why: Stop | None = None
+        self.message = ""
+        self.leaving = False
+        """No new looks and no new downloads either; what runs may end."""
+        self._stopped = anyio.Event()
+        self._halted = anyio.Event()
+        self._left = anyio.Event()
+
+    @property
+    def settles(self) -> bool:
+        """Whether a send without an answer may still be repeated: a replay costs nothing new."""
+        return not self._halted.is_set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether submitting is over."""
+        return self.why is not None
+
+    def stop(self, why: Stop, message: str) -> None:
+        """End submitting; the first account trouble outranks an earlier mild reason."""
+        if self.why is None or (why is Stop.ACCOUNT and self.why in _LETS_WORK_FINISH):
+            self.why, self.message = why, message
+            self.observer(Stopping(why, message))
+        self._stopped.set()
+        if why is Stop.ACCOUNT:
+            self._halted.set()
+        if why not in _LETS_WORK_FINISH:
+            self.leave()
+
+    def leave(self) -> None:
+        """Stop looking and downloading as well."""
+        self.leaving = True
+        self._stopped.set()
+        self._halted.set()
+        self._left.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, but not past the end of submitting."""
+        with anyio.move_on_after(seconds):
+            await self._stopped.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep before a repeated send, but not past the time at which it is still allowed."""
+        with anyio.move_on_after(seconds):
+            await self._halted.wait()
+
+    async def until_left(self) -> None:
+        """Returns once the run is to be left."""
+        await self._left.wait()

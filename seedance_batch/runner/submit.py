@@ -1,0 +1,318 @@
+"""Rows to tasks: intent first, then one POST, and resends only where they cannot pay twice."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Final, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from seedance_batch import wire
+from seedance_batch.client import Answer, Client, Created
+from seedance_batch.events import RowSkipped, Stop
+from seedance_batch.pacing import Demand, RetryBudget, Slots, backoff
+from seedance_batch.runner.book import Book
+from seedance_batch.runner.gate import Gate
+from seedance_batch.runner.orders import MediaChanged, Order, Terms, again, event_of
+from seedance_batch.runner.stopper import Stopper
+from seedance_batch.state import (
+    Accepted,
+    Attempt,
+    Event,
+    KeyMismatch,
+    Phase,
+    Sent,
+    WindowPassed,
+    may_resend,
+)
+from seedance_batch.wire import Verdict
+
+_UNSENT: Final = frozenset({Phase.SUBMITTING, Phase.PLANNED})
+
+
+T = TypeVar("T")
+
+
+class Submitter:
+    """Sends orders in their sequence while slots, budget and room allow."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        book: Book,
+        gate: Gate,
+        slots: Slots,
+        stopper: Stopper,
+        terms: Terms,
+        typical: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._book = book
+        self._gate = gate
+        self._slots = slots
+        self._stopper = stopper
+        self._terms = terms
+        self._typical = typical
+        self._wall = wall
+        self._retries = RetryBudget()
+        self._waiting: deque[Order] = deque()
+        self._under_way = 0
+        self._reserved = Decimal(0)
+        self._failures_in_a_row = 0
+        self._finished = False
+
+    @property
+    def waiting(self) -> int:
+        """Orders not yet handed to a POST."""
+        return len(self._waiting)
+
+    @property
+    def demand(self) -> Demand:
+        """What rows that wait to be sent are short of."""
+        if self._stopper.stopped or not self._waiting:
+            return Demand.NOTHING
+        return Demand.REQUESTS if self._may_start() else Demand.SLOTS
+
+    @property
+    def idle(self) -> bool:
+        """Whether no POST is under way and none will be."""
+        return self._finished and not self._under_way
+
+    async def run(self, orders: list[Order], unsettled: list[Attempt], group: TaskGroup) -> None:
+        """Settle what an earlier process left unanswered, then send the orders."""
+        try:
+            await self._submit(orders, unsettled, group)
+        finally:
+            self._finished = True
+            self._book.wake()
+
+    async def _submit(
+        self, orders: list[Order], unsettled: list[Attempt], group: TaskGroup
+    ) -> None:
+        self._waiting.extend(orders)
+        if (orders or unsettled) and await self._hear_the_clock():
+            for attempt in unsettled:
+                self._start(group, self._take_up, attempt)
+        while not self._stopper.stopped and await self._next_is_due():
+            # Asked again: what was started meanwhile has reserved its cost by now.
+            if await self._gate.wait(self._still_due) and self._affordable():
+                order = self._waiting.popleft()
+                self._reserved += order.cost or Decimal(0)
+                self._start(group, self._place, order)
+
+    # ── when ────────────────────────────────────────────────────────────────────────────────
+
+    def _going(self) -> bool:
+        return not self._stopper.stopped
+
+    def _settling(self) -> bool:
+        return self._stopper.settles
+
+    def _still_due(self) -> bool:
+        return self._going() and self._may_start()
+
+    async def _next_is_due(self) -> bool:
+        """Wait for an order and a slot for it; False when no order is left or affordable."""
+        while not self._stopper.stopped:
+            if not self._waiting and not self._under_way:
+                return False  # a POST under way may still bring its order back
+            if self._waiting and self._may_start():
+                return self._affordable()
+            wait = self._slots.next_change(anyio.current_time()) - anyio.current_time()
+            await self._book.changed(within=min(5.0, wait))
+        return False
+
+    def _may_start(self) -> bool:
+        taken = self._running() + self._under_way_unrecorded()
+        return taken < self._slots.allowed(anyio.current_time()) and self._terms.room()
+
+    def _running(self) -> int:
+        return self._book.count(Phase.SUBMITTING, Phase.IN_FLIGHT)
+
+    def _under_way_unrecorded(self) -> int:
+        # Orders between the gate and their first record; the others are counted by their phase.
+        return max(0, self._under_way - self._book.count(Phase.SUBMITTING))
+
+    def _affordable(self) -> bool:
+        cap, order = self._terms.max_cost, self._waiting[0]
+        if cap is None:
+            return True
+        if order.cost is None:
+            self._stopper.stop(Stop.BUDGET, f"row {order.key} has no known price")
+            return False
+        total = self._book.committed + self._reserved + order.cost
+        if total > cap:
+            self._stopper.stop(
+                Stop.BUDGET, f"row {order.key} would bring the estimate to ${total}, over ${cap}"
+            )
+            return False
+        return True
+
+    async def _hear_the_clock(self) -> bool:
+        """One good answer before anything is sent: the 23 h guard wants the server's clock.
+
+        A first send that only a wrong wall clock has dated could look younger than it is.
+        """
+        while not self._stopper.stopped:
+            await self._gate.wait()
+            answer = await self._client.probe()
+            self._gate.heard("list", answer)
+            if answer.verdict is Verdict.OK:
+                return True
+            if answer.verdict in wire.ACCOUNT:
+                self._stopper.stop(Stop.ACCOUNT, answer.error.message)
+        return False
+
+    async def _take_up(self, attempt: Attempt) -> None:
+        """A send that an earlier process left without an answer."""
+        await self._resend(attempt, None)
+
+    # ── one order ───────────────────────────────────────────────────────────────────────────
+
+    def _start(self, group: TaskGroup, work: Callable[[T], Awaitable[None]], what: T) -> None:
+        self._under_way += 1
+        group.start_soon(self._counted, work, what)
+
+    async def _counted(self, work: Callable[[T], Awaitable[None]], what: T) -> None:
+        try:
+            await work(what)
+        finally:
+            self._under_way -= 1
+            self._book.wake()
+
+    async def _place(self, order: Order) -> None:
+        try:
+            attempt = await self._record(order)
+        except MediaChanged as error:
+            self._stopper.observer(RowSkipped(order.key, str(error)))
+            return
+        if attempt.state.phase is not Phase.SUBMITTING:
+            return  # a callback told meanwhile that an earlier send was accepted
+        self._retries.first_try()
+        answer = await self._post(attempt)
+        if answer.verdict is Verdict.BUSY:
+            await self._stopper.sleep(self._retries.wait(anyio.current_time()))
+        attempt = self._book.attempts[attempt.id]
+        if attempt.state.phase is Phase.PLANNED:
+            self._waiting.appendleft(again(order, attempt))
+        elif attempt.state.phase is Phase.SUBMITTING:
+            await self._resend(attempt, answer)
+
+    async def _record(self, order: Order) -> Attempt:
+        """The order as an attempt being sent; its reservation ends where the attempt's begins."""
+        try:
+            if order.attempt is None:
+                return await self._book.add(await order.prepare(), self._earlier_clock())
+        finally:
+            self._reserved -= order.cost or Decimal(0)
+        return await self._book.apply(order.attempt.id, Sent(self._earlier_clock()))
+
+    async def _resend(self, attempt: Attempt, answer: Answer[Created] | None) -> None:
+        """Same key, same bytes, until something definite comes back or resending is unsafe."""
+        tries = 0
+        while attempt.state.phase in _UNSENT:
+            pause = self._pause(tries, answer) if tries or answer is not None else 0.0
+            if not await self._safe_again(attempt, pause):
+                return
+            attempt = await self._book.apply(attempt.id, Sent(self._earlier_clock()))
+            if attempt.state.phase is not Phase.SUBMITTING:
+                return
+            answer = await self._post(attempt)
+            attempt = self._book.attempts[attempt.id]
+            tries += 1
+
+    async def _safe_again(self, attempt: Attempt, pause: float) -> bool:
+        """Wait for the attempt's next turn; False if by then it must not or need not be sent."""
+        # A refused one counts no longer, and will again once it is sent.
+        refused = attempt.state.phase is Phase.PLANNED
+        freed = (attempt.intent.est_cost if refused else None) or Decimal(0)
+        self._reserved += freed
+        try:
+            await self._stopper.pause(pause)
+            if not await self._gate.wait(self._going if refused else self._settling):
+                return False
+        finally:
+            self._reserved -= freed
+        if self._book.attempts[attempt.id].state.phase not in _UNSENT:
+            return False
+        reason = self._unsafe(attempt)
+        if reason is not None:
+            await self._book.apply(attempt.id, WindowPassed(reason, self._wall()), reason)
+        return reason is None
+
+    def _pause(self, tries: int, answer: Answer[Created] | None) -> float:
+        wished = answer.retry_after if answer is not None else None
+        budget = self._retries.wait(anyio.current_time())
+        return max(wished or 0.0, budget, backoff(tries, self._gate.jitter()))
+
+    def _unsafe(self, attempt: Attempt) -> str | None:
+        if attempt.intent.key_fingerprint != self._terms.key_fingerprint:
+            return "it was sent under another API key, where this one is no replay"
+        if not may_resend(attempt.state, self._later_clock()):
+            return "the service may have forgotten its key after 23 h; a resend could pay again"
+        return None
+
+    async def _post(self, attempt: Attempt) -> Answer[Created]:
+        body = self._terms.body_of(attempt.intent)
+        self._book.check()
+        answer = await self._client.create(body, attempt.intent.idempotency_key)
+        event = self._unless_taken(attempt, event_of(answer, self._wall()))
+        attempt = await self._book.apply(attempt.id, event, answer.error.message)
+        self._learn(attempt, answer)
+        return answer
+
+    def _unless_taken(self, attempt: Attempt, event: Event) -> Event:
+        """A task belongs to one attempt: an answer that names another one's settles nothing."""
+        if not isinstance(event, Accepted):
+            return event
+        holder = self._book.by_task.get(event.task_id, attempt.id)
+        if holder == attempt.id:
+            return event
+        row = self._book.attempts[holder].intent.key
+        message = f"the answer names task {event.task_id}, which is row {row}'s already"
+        return KeyMismatch(message, event.at)
+
+    # ── what an answer teaches ──────────────────────────────────────────────────────────────
+
+    def _learn(self, attempt: Attempt, answer: Answer[Created]) -> None:
+        crowded = self._gate.heard("create", answer)
+        if answer.verdict is Verdict.OK:
+            self._slots.accepted(self._book.count(Phase.IN_FLIGHT))
+        elif crowded:
+            self._too_many(answer)
+        elif answer.verdict in wire.ACCOUNT:
+            self._stopper.stop(Stop.ACCOUNT, answer.error.message)
+        if attempt.state.phase is Phase.FAILED:
+            self._failed()
+
+    def _too_many(self, answer: Answer[Created]) -> None:
+        in_flight = self._book.count(Phase.IN_FLIGHT)
+        pause = answer.retry_after or 0.0
+        if not in_flight and not pause:  # others use up the account; come back without haste
+            pause = backoff(2, self._gate.jitter())
+        self._slots.refused(in_flight, anyio.current_time(), self._typical(), pause)
+
+    def task_ended(self, attempt: Attempt) -> None:
+        """The service said how a task ended."""
+        if attempt.state.phase is Phase.FAILED:
+            self._failed()
+        else:
+            self._failures_in_a_row = 0
+
+    def _failed(self) -> None:
+        """Too many failures in a row stop the submits: something is wrong with all of them."""
+        self._failures_in_a_row += 1
+        limit = self._terms.max_failures
+        if limit is not None and self._failures_in_a_row >= limit:
+            self._stopper.stop(Stop.FAILURES, f"{self._failures_in_a_row} rows failed in a row")
+
+    def _earlier_clock(self) -> float:
+        return min(self._wall(), self._client.server_time() or self._wall())
+
+    def _later_clock(self) -> float:
+        return max(self._wall(), self._client.server_time() or self._wall())

@@ -1,0 +1,130 @@
+"""What 2,000 tasks in flight cost the client: CPU and memory, over sockets, against a free sandbox.
+
+Run it as ``python -m tests.benchmarks.crowd``: the process measures itself; the sandbox is another.
+Media checks and posters aside: once without the downloads, once with clips that are fetched,
+hashed and published, but not decoded.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import resource
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from seedance_batch.batch.intents import IntentMaker
+from seedance_batch.client import Client
+from seedance_batch.download import Fetched, Result, file_client
+from seedance_batch.events import AttemptChanged, RunEvent
+from seedance_batch.journal import open_journal
+from seedance_batch.runner import Book, Pace, Runner, Stopper, Terms
+from seedance_batch.state import Clip, Intent, Phase
+
+from .world import Case, Unchecked, orders, room
+
+ROWS = 2_000
+GENERATION = 25.0
+"""Seconds: longer than it takes to submit them all, so that all are in flight at once."""
+RPM = 120_000.0
+CPU_TARGET = 5.0
+"""Milliseconds of CPU per row."""
+MEMORY_TARGET = 250.0
+"""MB at most."""
+
+
+def serve(pipe: Connection) -> None:
+    """A sandbox without limits, until the other end hangs up."""
+    from seedance_batch.sandbox.config import checked
+    from seedance_batch.sandbox.server import running
+
+    settings = {"clips": "plain", "generation_time": str(GENERATION)}
+    with running(checked(settings, "crowd")) as address:
+        pipe.send((address.api_url, address.api_key))
+        pipe.recv()
+
+
+class Unfetched(Unchecked):
+    """Clips that count as fetched, where only the tasks in flight are measured."""
+
+    async def fetch(
+        self, url: str, *, file: str, intent: Intent, last_frame_url: str | None
+    ) -> Result:
+        return Fetched(Clip(file, 1, "0" * 64, 4.0, 864, 496, has_audio=True))
+
+
+async def drive(
+    url: str, key: str, folder: Path, rows: int, kind: type[Unchecked]
+) -> tuple[int, int]:
+    """Run the rows; how many were done, and the most that were in flight."""
+    most = 0
+
+    def observe(event: RunEvent) -> None:
+        nonlocal most
+        if isinstance(event, AttemptChanged):
+            most = max(most, book.count(Phase.IN_FLIGHT))
+
+    with open_journal(folder / "journal.db") as journal:
+        book = Book(journal, [], wall=time.time, observer=observe)
+        maker = IntentMaker(
+            journal, api_key=key, storage=None, wall=time.time, offload=anyio.to_thread.run_sync
+        )
+        async with Client(url, key) as client, file_client(allow_private=True, lanes=4) as files:
+            runner = Runner(
+                client=client,
+                book=book,
+                downloader=kind(folder, files, allow_private=True),
+                stopper=Stopper(observe),
+                pace=Pace(RPM, None, 2.0, lanes=4),
+                terms=Terms(maker.key_fingerprint, None, None, maker.body_of, room),
+                name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
+                observer=observe,
+                wall=time.time,
+                jitter=random.random,
+            )
+            await runner.run(orders(Case(rows), maker))
+    return book.count(Phase.DONE), most
+
+
+def main() -> int:
+    """0 where the targets are met; prints what was measured, a line of JSON for each."""
+    missed = sum(not measured(*each) for each in (("in flight", Unfetched), ("all", Unchecked)))
+    return 1 if missed else 0
+
+
+def measured(name: str, kind: type[Unchecked]) -> bool:
+    """Whether the targets are met; prints what was measured."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    server = context.Process(target=serve, args=(theirs,))
+    server.start()
+    url, key = ours.recv()
+    before, started = _cpu(), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        done, most = anyio.run(drive, url, key, Path(folder), ROWS, kind)
+    cpu, wall = _cpu() - before, time.perf_counter() - started
+    ours.send("enough")
+    server.join()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    per_row = 1000 * cpu / ROWS
+    found = {"measured": name, "rows": ROWS, "done": done, "most in flight": most}
+    found |= {"seconds": round(wall, 1)}
+    found |= {"CPU ms per row": round(per_row, 2), "peak MB": round(memory)}
+    sys.stdout.write(json.dumps(found) + "\n")
+    return done == ROWS and per_row <= CPU_TARGET and memory <= MEMORY_TARGET
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""A whole run in virtual time: the real client, journal, runner and downloads, a real sandbox.
+
+Nothing is simulated but the clock: it jumps to the next deadline whenever everybody waits.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import httpx
+import trio
+import trio.testing
+
+from seedance_batch.batch.intents import IntentMaker
+from seedance_batch.callbacks import Receiver, attempt_url
+from seedance_batch.client import Client
+from seedance_batch.download import Downloader
+from seedance_batch.events import RunEvent
+from seedance_batch.identity import content_hash
+from seedance_batch.journal import open_journal
+from seedance_batch.manifest import Job, Place, Row
+from seedance_batch.model import Resolution, TaskInput
+from seedance_batch.plan import Action, Step
+from seedance_batch.runner import Book, Ending, Order, Pace, Runner, Stopper, Terms
+from seedance_batch.sandbox.app import Sandbox, build
+from seedance_batch.sandbox.app import inline as sandbox_inline
+from seedance_batch.sandbox.config import checked
+from seedance_batch.sandbox.inprocess import InProcess
+from seedance_batch.sandbox.store import StoredRequest, StoredTask
+from seedance_batch.state import Clip, Intent, Kind
+
+START = 1_800_000_000.0
+"""Unix seconds at which every world begins."""
+KEY = "sk-bench"
+SECRET = "whsec_of_the_benches"
+CALLBACKS = "http://127.0.0.1:2/hiapi"
+LOGNORMAL = "lognormal:130:0.25"
+T = TypeVar("T")
+
+
+async def inline(work: Callable[..., T], /, *args: Any) -> T:
+    """No thread: the clock would jump while it works."""
+    return work(*args)
+
+
+class Unchecked(Downloader):
+    """Downloads whose clips are not decoded, where they are not what is measured."""
+
+    def _settle(self, partial: Any, arrived: Any, file: str, intent: Intent) -> Clip:
+        partial.publish(file)
+        return Clip(file, partial.size, partial.sha256, 4.0, 864, 496, has_audio=True)
+
+
+@dataclass
+class World:
+    """One run as it goes on: what a script beside it may look at and change."""
+
+    sandbox: Sandbox
+    book: Book
+    stopper: Stopper
+    receiver: Receiver
+    wall: Callable[[], float]
+    events: list[tuple[float, RunEvent]] = field(default_factory=list)
+    runner: Runner | None = None
+    """Set once there is one; scripts start later."""
+
+    @property
+    def desk(self) -> Any:
+        """Where its callbacks arrive."""
+        return self.runner._desk if self.runner else None
+
+
+Between = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
+Script = Callable[[World], Awaitable[None]]
+"""Runs beside a run, in the same virtual time."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run: rows, the person's flags, the server's limits, and what happens meanwhile."""
+
+    rows: int
+    rpm: float = 60.0
+    concurrency: int | None = 10
+    poll_interval: float = 2.0
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The sandbox's, beside plain clips and log-normal times."""
+    script: Script | None = None
+    seed: int = 0
+    durations: Sequence[int] = (4,)
+    """Seconds of clip, row by row in turn."""
+    max_failures: int | None = None
+    between: Between | None = None
+    """What stands between the client and the API, if anything."""
+    callbacks: bool = False
+    """Whether the run asks for callbacks, and takes them; signed if the sandbox has a secret."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a case."""
+
+    case: Case
+    ending: Ending
+    world: World
+    tasks: list[StoredTask]
+    requests: list[StoredRequest]
+    """To the API only."""
+    seconds: float
+    """Virtual seconds from start to end."""
+
+
+def jobs(case: Case) -> list[Job]:
+    """Rows of small clips, each with a prompt of its own."""
+    found = []
+    for number in range(1, case.rows + 1):
+        wanted = TaskInput(
+            prompt=f"paper boat {number} drifts down a rainy street",
+            duration=case.durations[number % len(case.durations)],
+            resolution=Resolution.P480,
+        )
+        row = Row(number, Place("bench.csv", line=number + 1), {})
+        content = content_hash("seedance-2-0", wanted)
+        found.append(Job(row, f"row{number:05}", "seedance-2-0", wanted, content))
+    return found
+
+
+def step_for(job: Job) -> Step:
+    """The step of a plan that buys a job for the first time."""
+    return Step(
+        Action.NEW, job.key, Kind.FINAL, "", job, None, number=1, seconds=job.input.duration
+    )
+
+
+def play(case: Case) -> Played:
+    """Run a case to its end."""
+
+    async def main() -> Played:
+        with tempfile.TemporaryDirectory() as folder:
+            return await _play(case, Path(folder))
+
+    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def _play(case: Case, folder: Path) -> Played:
+    started = trio.current_time()
+
+    def wall() -> float:
+        return START + trio.current_time() - started
+
+    settings = {"clips": "plain", "generation_time": LOGNORMAL, "seed": case.seed, **case.settings}
+    keys = (settings["webhook_secret"],) if settings.get("webhook_secret") else ()
+    receiver = Receiver(lambda told: runner.hear(told), keys=keys, wall=wall, allow_private=True)
+    sandbox = build(
+        checked(settings, "bench"),
+        clock=wall,
+        offload=sandbox_inline,
+        callback_transport=InProcess(receiver.app),
+    )
+    dice = random.Random(case.seed)
+    events: list[tuple[float, RunEvent]] = []
+
+    def observe(event: RunEvent) -> None:
+        events.append((wall(), event))
+
+    with open_journal(folder / "journal.db", threaded=False) as journal:
+        stopper = Stopper(observe)
+        book = Book(journal, journal.attempts(), wall=wall, observer=observe)
+        world = World(sandbox, book, stopper, receiver, wall, events)
+        maker = IntentMaker(
+            journal,
+            api_key=KEY,
+            storage=None,
+            callback_url=lambda: attempt_url(CALLBACKS) if case.callbacks else None,
+            wall=wall,
+            offload=inline,
+        )
+        api: httpx.AsyncBaseTransport = InProcess(sandbox.api)
+        api = case.between(api) if case.between else api
+        async with (
+            Client("http://127.0.0.1:1", KEY, transport=api, wall=wall) as client,
+            httpx.AsyncClient(transport=InProcess(sandbox.files)) as files,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(sandbox.callbacks.serve)
+            runner = world.runner = Runner(
+                client=client,
+                book=book,
+                downloader=Unchecked(folder, files, allow_private=True, offload=inline),
+                stopper=stopper,
+                pace=Pace(
+                    case.rpm,
+                    case.concurrency,
+                    case.poll_interval,
+                    lanes=4,
+                    called_back=case.callbacks,
+                ),
+                terms=Terms(maker.key_fingerprint, None, case.max_failures, maker.body_of, room),
+                name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
+                observer=observe,
+                wall=wall,
+                jitter=dice.random,
+            )
+            if case.script is not None:
+                group.start_soon(case.script, world)
+            ending = await runner.run(orders(case, maker))
+            seconds = wall() - START
+            group.cancel_scope.cancel()
+    store = sandbox.engine.store
+    tasks, requests = list(store.tasks()), list(store.requests())
+    sandbox.close()
+    requests = [r for r in requests if r.origin == "api"]
+    return Played(case, ending, world, tasks, requests, seconds)
+
+
+def room() -> bool:
+    """Always."""
+    return True
+
+
+def orders(case: Case, maker: IntentMaker) -> list[Order]:
+    """The rows of a case, in order."""
+
+    def order(job: Job) -> Order:
+        async def prepare() -> Any:
+            return await maker.make(step_for(job), job)
+
+        return Order(job.key, None, prepare)
+
+    return [order(job) for job in jobs(case)]

@@ -1,0 +1,201 @@
+"""Progress: bars on a terminal, lines in a log, JSON for machines; all of them only watch."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from seedance_batch.events import (
+    AttemptChanged,
+    BytesArrived,
+    Remark,
+    RequestEnded,
+    RowSkipped,
+    RunEvent,
+    Stop,
+    Stopping,
+)
+from seedance_batch.progress import Bars, Course, JsonLines, Lines, Silent, bars_for, observer_for
+from seedance_batch.state import Attempt, Phase
+from tests.plan_builders import attempt, job
+
+TOLD: list[RunEvent] = [
+    Stopping(Stop.BUDGET, "row \x1b[31mb would pass the budget"),
+    RowSkipped("b", "its image has changed"),
+    Remark("task tk-1 is unknown"),
+]
+NOISE: list[RunEvent] = [BytesArrived(1024), RequestEnded("list", "ok")]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def row(number: int, phase: Phase, cost: str | None = "0.50") -> Attempt:
+    made = attempt(job(f"row{number}"), phase=phase)
+    price = Decimal(cost) if cost else None
+    return replace(made, id=number, intent=replace(made.intent, est_cost=price))
+
+
+def steps(number: int, *phases: Phase, cost: str | None = "0.50") -> list[RunEvent]:
+    before: list[Phase | None] = [None, *phases]
+    return [
+        AttemptChanged(row(number, phase, cost), earlier)
+        for phase, earlier in zip(phases, before, strict=False)
+    ]
+
+
+DONE = (Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING, Phase.DONE)
+
+
+def course(
+    rows: int = 4, foretold: float | None = None, old: list[Attempt] | None = None
+) -> Course:
+    return Course(rows, old or [], started=0.0, foretold=foretold)
+
+
+def taken(found: Course, events: list[RunEvent]) -> Course:
+    for event in events:
+        assert isinstance(event, AttemptChanged)
+        found.take(event)
+    return found
+
+
+def test_counts_money_rate_and_time_left_follow_from_the_events() -> None:
+    found = taken(course(), steps(1, *DONE) + steps(2, *DONE[:2]) + steps(3, Phase.SUBMITTING))
+    assert found.words(60.0) == (
+        "1 sending, 1 in flight, 1 done, $1.50, 1.0 rows/min, about 3 min left"
+    )
+
+
+def test_what_an_earlier_run_ended_counts_only_once_it_changes_again() -> None:
+    old = [row(1, Phase.DONE), row(2, Phase.EXPIRED), row(3, Phase.IN_FLIGHT)]
+    found = course(rows=2, old=old)
+    assert (found.ended, found.words(1.0)) == (0, "1 in flight")
+    taken(found, steps(2, Phase.DOWNLOADING, Phase.DONE))
+    assert found.ended == 1
+
+
+def test_a_refused_create_gives_its_money_back() -> None:
+    found = taken(course(), steps(1, Phase.SUBMITTING, Phase.PLANNED))
+    assert found.spent == 0
+    assert found.words(10.0) == ""
+
+
+def test_without_a_price_no_money_is_named() -> None:
+    assert "$" not in taken(course(), steps(1, *DONE, cost=None)).words(60.0)
+
+
+def test_the_time_left_is_foretold_at_first_and_measured_in_the_end() -> None:
+    found = course(rows=4, foretold=400.0)
+    assert found.left(100.0) == 300.0
+    taken(found, steps(1, *DONE))  # measured: 4 × 200 s; a quarter of it is believed
+    assert found.left(200.0) == pytest.approx(0.25 * 800 + 0.75 * 400 - 200)
+    taken(found, steps(2, *DONE) + steps(3, *DONE) + steps(4, *DONE))
+    assert found.left(300.0) is None
+    assert course().left(10.0) is None
+
+
+def test_a_forecast_that_is_passed_says_nothing_more() -> None:
+    assert course(foretold=50.0).left(60.0) is None
+
+
+def test_bars_show_rows_counts_and_bytes_and_let_lines_through() -> None:
+    stream, clock = Terminal(), Clock()
+    bars = Bars(course(rows=2, foretold=600.0), stream, clock)
+    for event in [*steps(1, *DONE), *TOLD, *NOISE]:
+        clock.now += 1.0
+        bars(event)
+    bars.close()
+    shown = stream.getvalue()
+    assert " 1/2 [" in shown
+    assert "1 done, $0.50" in shown
+    assert "left" in shown
+    assert "clips: " in shown
+    assert "Row b was left out: its image has changed.\n" in shown
+    assert "\x1b[31m" not in shown
+
+
+def test_bars_are_redrawn_ten_times_a_second_at_most() -> None:
+    def drawn(pause: float) -> int:
+        stream, clock = Terminal(), Clock()
+        bars = Bars(course(rows=500), stream, clock)
+        for number in range(500):
+            clock.now += pause
+            bars(steps(number, Phase.IN_FLIGHT)[0])
+        bars.close()
+        return stream.getvalue().count("in flight")
+
+    assert drawn(0.001) < 10
+    assert drawn(0.2) == 500
+
+
+def test_a_log_gets_a_line_every_15_s_and_after_two_minutes_every_60_s() -> None:
+    stream, clock = io.StringIO(), Clock()
+    lines = Lines(course(rows=2), stream, clock)
+    lines(steps(1, Phase.IN_FLIGHT)[0])
+    for second in range(1, 601):
+        clock.now = float(second)
+        lines(RequestEnded("list", "ok"))
+    lines.close()
+    said = stream.getvalue().splitlines()
+    assert said[0] == "0 of 2 rows ended: 1 in flight, $0.50"
+    assert len(said) == 7 + 8
+
+
+def test_what_is_worth_a_line_is_said_at_once() -> None:
+    for observer in (Lines, Silent):
+        stream = io.StringIO()
+        shown = Lines(course(), stream, Clock()) if observer is Lines else Silent(stream)
+        for event in TOLD + NOISE:
+            shown(event)
+        shown.close()
+        assert len(stream.getvalue().splitlines()) == 3
+        assert "\x1b" not in stream.getvalue()
+
+
+def test_json_is_one_event_a_line_without_noise() -> None:
+    stream = io.StringIO()
+    lines = JsonLines(stream)
+    for event in [*steps(1, *DONE), *TOLD, *NOISE]:
+        lines(event)
+    lines.close()
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [each["event"] for each in found] == ["row"] * 4 + ["stopping", "skipped", "remark"]
+    assert [each["status"] for each in found[:4]] == list(DONE)
+
+
+@pytest.mark.parametrize(
+    ("as_json", "progress", "stream", "kind"),
+    [
+        (True, True, Terminal(), JsonLines),
+        (False, False, Terminal(), Silent),
+        (False, True, Terminal(), Bars),
+        (False, True, io.StringIO(), Lines),
+    ],
+)
+def test_the_observer_fits_where_the_output_goes(
+    as_json: bool, progress: bool, stream: io.StringIO, kind: type
+) -> None:
+    shown = observer_for(3, [], as_json=as_json, progress=progress, stream=stream)
+    assert isinstance(shown, kind)
+    shown.close()
+
+
+def test_a_library_may_have_bars_on_any_stream() -> None:
+    bars = bars_for(3, [], io.StringIO())
+    bars(steps(1, Phase.SUBMITTING)[0])
+    bars.close()
