@@ -1,0 +1,234 @@
+"""What the review page shows: outcomes in, plain values for its JSON out.
+
+Pure. Everything in here ends up in a file that is sent around, so texts from elsewhere have their
+secrets taken out, and no remote address is among the values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+from urllib.parse import quote
+
+from seedance_batch.columns import folded
+from seedance_batch.outcome import Outcome, Status, next_step
+from seedance_batch.pricing import money
+from seedance_batch.redact import redact
+from seedance_batch.state import Attempt, Charged, Clip, Intent, Kind, Phase, charged
+from seedance_batch.tally import Surety, Tally
+
+LONGEST_MESSAGE: Final = 1_000
+"""Characters of an error message; some services answer with a web page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A clip that can be watched. ``src`` and ``poster`` are relative URLs; empty where missing."""
+
+    file: str
+    src: str
+    poster: str
+    width: int
+    height: int
+    measured: str
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One attempt of a row."""
+
+    name: str
+    """``Draft``, ``Final``, ``Take 2``: told apart within its row."""
+    kind: str
+    status: str
+    shown: bool
+    asked: str
+    cost: str
+    message: str
+    prompt: str
+    """Only where it differs from the row's present one."""
+    film: Film | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One card of the page."""
+
+    id: str
+    status: str
+    step: str
+    """What a person would do next."""
+    message: str
+    prompt: str
+    cells: tuple[str, ...]
+    """The person's, in the order of their columns; none for a removed row."""
+    asked: str
+    cost: str
+    spent: float
+    """What the cost sorts by, in dollars."""
+    clip: str
+    """Which clip is shown, empty for none; a choice belongs to the clip that it was made of."""
+    made: float
+    """When the shown clip was made, in Unix seconds; 0 where there is none."""
+    takes: tuple[Take, ...]
+    """Drafts first, then finals, each oldest first."""
+
+
+def page_rows(
+    columns: Sequence[str], outcomes: Iterable[Outcome], stills: Mapping[str, str | None]
+) -> list[Row]:
+    """A card for each outcome, in their order.
+
+    ``stills`` maps a clip's file to its poster (None where there is none); a file that is not in
+    it does not exist on disk.
+    """
+    return [_row(columns, outcome, stills) for outcome in outcomes]
+
+
+def films(outcomes: Iterable[Outcome]) -> Iterable[Clip]:
+    """Every clip that the page shows."""
+    for outcome in outcomes:
+        for attempt in outcome.attempts:
+            if attempt.state.clip:
+                yield attempt.state.clip
+
+
+def sums(found: Tally) -> str:
+    """Rows and money in one line."""
+    words = f"{found.rows:,} {'row' if found.rows == 1 else 'rows'}"
+    settled = found.money[Surety.SETTLED]
+    parts = [words, f"{money(settled.amount)} for {settled.attempts:,} clips"]
+    if found.money[Surety.RESERVED].attempts:
+        parts.append(f"{money(found.money[Surety.RESERVED].amount)} reserved")
+    if found.money[Surety.UNKNOWN].attempts:
+        parts.append(f"up to {money(found.money[Surety.UNKNOWN].amount)} without a clip")
+    return " · ".join(parts)
+
+
+def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | None]) -> Row:
+    shown = outcome.shown
+    prompt = _prompt(outcome)
+    source = outcome.row or (shown and shown.intent)
+    filmed = shown if shown and shown.state.clip else None
+    return Row(
+        id=outcome.key,
+        status=outcome.status.value.replace("_", " "),
+        step=next_step(outcome),
+        message=_message(shown) if shown and outcome.status is not Status.DONE else "",
+        prompt=redact(prompt),
+        cells=_cells(columns, outcome),
+        asked=f"{source.resolution} · {source.duration} s · {source.aspect_ratio}"
+        if source
+        else "",
+        cost=_cost(outcome.attempts),
+        spent=float(_spent(outcome.attempts)),
+        clip=str(filmed.id) if filmed else "",
+        made=(filmed.state.finished_at if filmed else None) or 0.0,
+        takes=_takes(outcome, prompt, stills),
+    )
+
+
+def _cells(columns: Sequence[str], outcome: Outcome) -> tuple[str, ...]:
+    if outcome.row is None:
+        return ()
+    cells = outcome.row.cells
+    return tuple(redact(cells.get(column, "")) for column in columns)
+
+
+def _prompt(outcome: Outcome) -> str:
+    """The row's present prompt; that of its attempt where no column says it."""
+    cells = outcome.row.cells if outcome.row else {}
+    written = next((text for name, text in cells.items() if folded(name) == "prompt"), None)
+    if written is not None:
+        return written.strip()
+    return _asked_prompt(outcome.shown.intent) if outcome.shown else ""
+
+
+def _asked_prompt(intent: Intent) -> str:
+    body = json.loads(intent.template)
+    return str(body.get("input", {}).get("prompt", "")).strip()
+
+
+# ── takes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _takes(outcome: Outcome, prompt: str, stills: Mapping[str, str | None]) -> tuple[Take, ...]:
+    drafts = [a for a in outcome.attempts if a.intent.kind is Kind.DRAFT]
+    finals = [a for a in outcome.attempts if a.intent.kind is Kind.FINAL]
+    final = "Final" if drafts else "Take"
+    return tuple(
+        _take(attempt, name, outcome, prompt, stills)
+        for word, group in (("Draft", drafts), (final, finals))
+        for name, attempt in _numbered(word, group)
+    )
+
+
+def _numbered(word: str, group: Sequence[Attempt]) -> Iterable[tuple[str, Attempt]]:
+    for number, attempt in enumerate(group, 1):
+        yield (f"{word} {number}" if len(group) > 1 or word == "Take" else word), attempt
+
+
+def _take(
+    attempt: Attempt, name: str, outcome: Outcome, prompt: str, stills: Mapping[str, str | None]
+) -> Take:
+    intent = attempt.intent
+    made_from = _asked_prompt(intent)
+    return Take(
+        name=name,
+        kind=intent.kind.value,
+        status=attempt.state.phase.value.replace("_", " "),
+        shown=attempt is outcome.shown,
+        asked=f"{intent.resolution} · {intent.duration} s · {intent.aspect_ratio}",
+        cost=_cost([attempt]),
+        message=_message(attempt) if attempt.state.phase is not Phase.DONE else "",
+        prompt="" if made_from == prompt else redact(made_from),
+        film=_film(attempt.state.clip, stills) if attempt.state.clip else None,
+    )
+
+
+def _film(clip: Clip, stills: Mapping[str, str | None]) -> Film:
+    sound = "sound" if clip.has_audio else "no sound"
+    return Film(
+        file=clip.file,
+        src=_url(clip.file) if clip.file in stills else "",
+        poster=_url(stills.get(clip.file) or ""),
+        width=clip.width,
+        height=clip.height,
+        measured=f"{clip.width}×{clip.height} · {clip.seconds:.1f} s · {sound}",
+    )
+
+
+def _url(path: str) -> str:
+    """A path below the run folder as a relative URL: no scheme, no query, no way upwards."""
+    parts = [part for part in path.split("/") if part not in {"", ".", ".."}]
+    return "/".join(quote(part, safe="", errors="replace") for part in parts)
+
+
+def _message(attempt: Attempt) -> str:
+    code, words = attempt.state.error_code, attempt.state.error_message
+    whole = " ".join(redact(": ".join(part for part in (code, words) if part)).split())
+    return whole if len(whole) <= LONGEST_MESSAGE else f"{whole[:LONGEST_MESSAGE]}…"
+
+
+# ── money ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _cost(attempts: Sequence[Attempt]) -> str:
+    """What some attempts cost, as sure as it is known; empty where nothing was sent."""
+    if not attempts:
+        return ""
+    counted = [a for a in attempts if charged(a.state) is not Charged.NO]
+    if not counted:
+        return "not charged"
+    if any(a.intent.est_cost is None for a in counted):
+        return "price unknown"
+    sure = all(charged(a.state) is Charged.YES for a in counted)
+    return f"{'' if sure else 'up to '}{money(_spent(counted))}"
+
+
+def _spent(attempts: Iterable[Attempt]) -> Decimal:
+    costs = (a.intent.est_cost for a in attempts if charged(a.state) is not Charged.NO)
+    return sum((cost for cost in costs if cost is not None), Decimal(0))

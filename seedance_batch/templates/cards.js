@@ -1,0 +1,156 @@
+// The contact sheet: one card a row, its pictures loaded while they are near, its clips on demand.
+
+const MOST_PANELS = 3; // side by side on a card; the large view has all
+
+const choices = new Choices(page.store);
+const sheet = document.getElementById("sheet");
+
+/** A copy of a template of the page. */
+function make(name) {
+  return document.getElementById(name).content.firstElementChild.cloneNode(true);
+}
+
+function part(root, name) {
+  return root.querySelector(`[data-part=${name}]`);
+}
+
+/** Put a text into a part; an empty one is hidden. */
+function write(root, name, text) {
+  const found = part(root, name);
+  found.textContent = text;
+  found.hidden = !text;
+  return found;
+}
+
+function buildCard(row) {
+  const card = make("card");
+  card.dataset.status = row.status;
+  part(card, "id").textContent = row.id;
+  write(card, "status", row.status === "done" ? "" : row.status);
+  part(card, "prompt").textContent = row.prompt || "—";
+  part(card, "asked").textContent = row.asked;
+  part(card, "cost").textContent = row.cost;
+  const panels = panelsOf(row).slice(-MOST_PANELS);
+  part(card, "pictures").append(...panels);
+  card.dataset.panels = panels.length;
+  part(card, "marks").append(...markButtons(row));
+  part(card, "marks").setAttribute("aria-label", `Mark ${row.id}`);
+  reachable(card, false);
+  nearby.observe(card);
+  return card;
+}
+
+function panelsOf(row) {
+  const clips = row.takes.filter((take) => take.film).map((take) => clipPanel(row, take));
+  if (clips.length === 1 && clips[0].dataset.kind === "final") part(clips[0], "name").hidden = true;
+  const settled = row.status === "done" || (row.status === "removed" && clips.length);
+  return settled ? clips : [...clips, noticePanel(row)];
+}
+
+function clipPanel(row, take) {
+  const panel = make("clip");
+  panel.dataset.kind = take.kind;
+  panel.dataset.src = take.film.src;
+  panel.dataset.poster = take.film.poster;
+  panel.setAttribute("aria-label", `Enlarge ${row.id}, ${take.name}`);
+  part(panel, "name").textContent = take.name;
+  const { width, height } = take.film;
+  panel.classList.toggle("fills", Math.abs(width / height / (16 / 9) - 1) < 0.06);
+  if (!take.film.src) panel.dataset.gone = "the file is missing";
+  return panel;
+}
+
+function noticePanel(row) {
+  const panel = make("notice");
+  write(panel, "status", row.status);
+  write(panel, "message", row.message);
+  write(panel, "step", row.step && `Next: ${row.step}`);
+  return panel;
+}
+
+function markButtons(row) {
+  return Object.entries(MARKS).map(([mark, [sign, word, key]]) => {
+    const button = make("mark");
+    button.dataset.mark = mark;
+    button.textContent = `${sign} ${word}`;
+    button.title = `${word} (${key.toUpperCase()})`;
+    button.disabled = mark === "keep" && !row.clip; // nothing there to keep
+    return button;
+  });
+}
+
+/** Show a row's mark and note on an element that holds mark buttons. */
+function showChoice(element, row) {
+  const mark = choices.mark(row);
+  element.dataset.mark = mark;
+  for (const button of part(element, "marks").children) {
+    button.setAttribute("aria-pressed", String(button.dataset.mark === mark));
+  }
+  if (!element.classList.contains("card")) return;
+  const earlier = choices.earlier(row);
+  const words = [earlier && `${earlier}, said of an earlier clip`, choices.of(row).note];
+  write(element, "note", words.filter(Boolean).join(" · "));
+}
+
+// ── pictures and clips ─────────────────────────────────────────────────────────────────────────
+
+// Pictures are let go again when they are far, so that any number of rows costs what is in sight.
+const nearby = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      for (const clip of target.querySelectorAll(".clip")) {
+        const image = clip.querySelector("img");
+        if (isIntersecting && clip.dataset.poster) image.src = clip.dataset.poster;
+        else image.removeAttribute("src");
+      }
+    }
+  },
+  { rootMargin: "120px 0px" },
+);
+
+let playing = null; // the card whose clips play
+
+function play(card) {
+  stop();
+  for (const clip of card.querySelectorAll(".clip:not([data-gone])")) {
+    const video = document.createElement("video");
+    Object.assign(video, { muted: true, loop: true, playsInline: true, tabIndex: -1 });
+    video.addEventListener("error", () => (clip.dataset.gone = "this browser cannot play it"));
+    video.src = clip.dataset.src;
+    clip.append(video);
+    video.play().catch(() => {}); // stopped before it began, or an error that is shown
+    playing = card;
+  }
+}
+
+function stop() {
+  clearTimeout(hovering);
+  for (const video of playing?.querySelectorAll("video") ?? []) release(video);
+  playing = null;
+}
+
+/** Take a video away, and with it its decoder and its buffers. */
+function release(video) {
+  video.pause();
+  video.removeAttribute("src");
+  video.load();
+  video.remove();
+}
+
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+let hovering = 0; // the timer: a mouse that only passes by plays nothing
+let hovered = null; // the card whose pictures are under the mouse
+
+function hover(card) {
+  if (card === hovered) return;
+  clearTimeout(hovering);
+  if (playing && playing === hovered) stop();
+  hovered = card;
+  if (card && card !== playing) hovering = setTimeout(play, 120, card);
+}
+
+sheet.addEventListener("pointerover", (event) => {
+  if (event.pointerType !== "mouse" || still.matches) return;
+  hover(event.target.closest(".pictures")?.parentElement ?? null);
+});
+sheet.addEventListener("pointerleave", () => hover(null));

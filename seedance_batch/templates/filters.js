@@ -1,0 +1,163 @@
+// Which rows are in sight, and in which order.
+
+const TO_CHOOSE = "to choose";
+const MOST_VALUES = 200; // a column of more is for the search
+const LONGEST_VALUE = 80;
+
+// What the person asked to see; kept while this tab is open, so that a reload shows the same.
+const view = { search: "", mark: "", status: [], columns: {}, sort: "", current: "", keys: true };
+const showing = []; // each shows one part of the view on its controls
+
+const collator = new Intl.Collator(undefined, { numeric: true });
+const haystacks = new Map(page.rows.map((row) => [row, textOf(row)]));
+
+function $(id) {
+  return document.getElementById(id);
+}
+
+function textOf(row) {
+  const takes = row.takes.flatMap((take) => [take.name, take.message, take.film?.file]);
+  const texts = [row.id, row.status, row.prompt, row.message, ...row.cells, ...takes];
+  return texts.join("\n").toLocaleLowerCase();
+}
+
+function rowsInSight() {
+  const words = view.search.toLocaleLowerCase().split(/\s+/);
+  const found = page.rows.filter((row) => hasMark(row) && hasValues(row) && hasWords(row, words));
+  const compare = view.sort in ORDERS ? ORDERS[view.sort][1] : byColumn(view.sort);
+  return compare ? found.sort(compare) : found;
+}
+
+function hasMark(row) {
+  if (!view.mark) return true;
+  const mark = choices.mark(row);
+  return view.mark === TO_CHOOSE ? !mark && row.clip !== "" : mark === view.mark;
+}
+
+function hasValues(row) {
+  if (view.status.length && !view.status.includes(row.status)) return false;
+  return Object.entries(view.columns).every(([column, text]) => (row.cells[column] ?? "") === text);
+}
+
+function hasWords(row, words) {
+  const text = `${haystacks.get(row)}\n${choices.of(row).note.toLocaleLowerCase()}`;
+  return words.every((word) => text.includes(word));
+}
+
+const ORDERS = {
+  "": ["Manifest order", null],
+  made: ["Newest first", (a, b) => b.made - a.made],
+  spent: ["Dearest first", (a, b) => b.spent - a.spent],
+  status: ["Status", (a, b) => collator.compare(a.status, b.status)],
+  id: ["Id", (a, b) => collator.compare(a.id, b.id)],
+};
+
+function byColumn(sort) {
+  const column = Number(sort.replace("column ", ""));
+  return (a, b) => collator.compare(a.cells[column] ?? "", b.cells[column] ?? "");
+}
+
+/** How many rows have each mark, and how many wait for one. */
+function countMarks() {
+  const counts = { "": page.rows.length, [TO_CHOOSE]: 0, keep: 0, reject: 0, redo: 0 };
+  for (const row of page.rows) {
+    const mark = choices.mark(row) || (row.clip ? TO_CHOOSE : "");
+    if (mark) counts[mark] += 1;
+  }
+  return counts;
+}
+
+// ── controls ───────────────────────────────────────────────────────────────────────────────────
+
+/** Change what is asked for, and show it. */
+function ask(values) {
+  Object.assign(view, values);
+  showSheet();
+  say(`${visible.length} of ${page.rows.length} rows`);
+}
+
+function showFilters() {
+  for (const show of showing) show();
+}
+
+function buildFilters() {
+  $("search").addEventListener("input", () => ask({ search: $("search").value }));
+  $("sort").addEventListener("change", () => ask({ sort: $("sort").value }));
+  $("clear").addEventListener("click", () => {
+    ask({ search: "", mark: "", status: [], columns: {} });
+    $("search").focus();
+  });
+  buildMarkChips();
+  buildStatusChips();
+  page.columns.forEach(buildColumn);
+  $("by-column").hidden = !$("by-column").querySelector("select");
+  for (const [sort, [words]] of Object.entries(ORDERS)) $("sort").add(new Option(words, sort));
+  page.columns.forEach((name, at) => $("sort").add(new Option(`By ${name}`, `column ${at}`)));
+  showing.push(() => {
+    if ($("search").value !== view.search) $("search").value = view.search;
+    $("sort").value = view.sort;
+    const asked = Object.keys(view.columns).length;
+    $("by-column").querySelector("summary").textContent = asked ? `Columns (${asked})` : "Columns";
+    $("clear").hidden = !(view.search || view.mark || view.status.length || asked);
+  });
+}
+
+function buildMarkChips() {
+  let counts;
+  showing.push(() => (counts = countMarks()));
+  for (const mark of ["", TO_CHOOSE, ...Object.keys(MARKS)]) {
+    const words = () => `${mark || "all"} ${counts[mark]}`;
+    addChip("by-mark", words, () => view.mark === mark, () => ask({ mark }));
+  }
+}
+
+function buildStatusChips() {
+  const counts = countBy((row) => row.status);
+  $("by-status").hidden = counts.size < 2;
+  for (const [status, count] of counts) {
+    const pressed = () => view.status.includes(status);
+    const others = () => view.status.filter((other) => other !== status);
+    const act = () => ask({ status: pressed() ? others() : [...view.status, status] });
+    addChip("by-status", () => `${status} ${count}`, pressed, act).dataset.status = status;
+  }
+}
+
+function addChip(group, words, pressed, act) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.addEventListener("click", act);
+  $(group).append(button);
+  showing.push(() => {
+    button.textContent = words();
+    button.setAttribute("aria-pressed", String(pressed()));
+  });
+  return button;
+}
+
+/** A choice among a column's values, where they tell rows apart and are not all different. */
+function buildColumn(name, column) {
+  const counts = countBy((row) => row.cells[column] ?? "");
+  const longest = Math.max(...[...counts.keys()].map((text) => text.length));
+  if (counts.size < 2 || counts.size > MOST_VALUES || longest > LONGEST_VALUE) return;
+  if (counts.size === page.rows.length) return;
+  const [label, select] = [document.createElement("label"), document.createElement("select")];
+  const values = [...counts.keys()].sort(collator.compare);
+  select.add(new Option("any", ""));
+  values.forEach((text, at) => select.add(new Option(`${text || "(empty)"} · ${counts.get(text)}`, at)));
+  label.append(name, select);
+  $("by-column").querySelector("div").append(label);
+  select.addEventListener("change", () => {
+    const { [column]: _, ...columns } = view.columns;
+    ask({ columns: select.value ? { ...columns, [column]: values[select.value] } : columns });
+  });
+  showing.push(() => {
+    const asked = values.indexOf(view.columns[column]);
+    select.value = asked < 0 ? "" : String(asked);
+  });
+}
+
+function countBy(value) {
+  const counts = new Map();
+  for (const row of page.rows) counts.set(value(row), (counts.get(value(row)) ?? 0) + 1);
+  return counts;
+}

@@ -1,0 +1,123 @@
+"""The review page in a headless Chromium; every test here is skipped where there is none."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedance_batch.outcome import Outcome
+from seedance_batch.report import write_report
+from tests.writer.samples import PERSON, add_clips
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_QUIET = (
+    "--no-sandbox",  # the tests may run as root, where Chromium's own sandbox does not start
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+# Not for the session: Playwright keeps an event loop running in this thread for as long as it is
+# open, and other tests start their own.
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Any]:
+    """The browser."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next(filter(None, map(shutil.which, _NAMES)), None)
+    if program is None:
+        pytest.skip("there is no Chromium on this machine")
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=program, args=list(_QUIET))
+        yield browser
+        browser.close()
+
+
+VIEWPORT = {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="package")
+def profile(chromium: Any) -> Any:
+    """One profile for most tests: a run folder of its own gives each of them its own marks."""
+    return chromium.new_context(viewport=VIEWPORT)
+
+
+@pytest.fixture
+def tab(profile: Any) -> Iterator[Any]:
+    """An empty tab; the test fails where the page breaks, or is refused something."""
+    yield from faultless_tab(profile)
+
+
+def faultless_tab(profile: Any) -> Iterator[Any]:
+    """What `tab` says, in any profile."""
+    page = profile.new_page()
+    page.set_default_timeout(5_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda entry: faults.append(entry.text) if entry.type == "error" else None)
+    yield page
+    for opened in profile.pages:
+        opened.close()
+    assert [] == faults
+
+
+Review = Callable[..., Path]
+
+
+@pytest.fixture
+def review(tmp_path: Path, tab: Any) -> Review:
+    """Write the page of some outcomes, with real clips, and open it in the tab."""
+
+    def write(
+        outcomes: Sequence[Outcome],
+        columns: Sequence[str] = PERSON,
+        *,
+        clips: bool = True,
+        open_it: bool = True,
+        **more: Any,
+    ) -> Path:
+        if clips:
+            add_clips(tmp_path, outcomes)
+        words = {"title": "storyboard", "prices_note": "Sandbox prices."} | more
+        path = write_report(tmp_path, tuple(columns), outcomes, **words)
+        if open_it:
+            tab.goto(path.as_uri())
+        return path
+
+    return write
+
+
+def ids(tab: Any) -> list[str]:
+    """The rows in sight, in order."""
+    found: list[str] = tab.locator(".card .id").all_text_contents()
+    return found
+
+
+def current(tab: Any) -> str:
+    """The row that keys act on."""
+    return str(tab.locator(".card.current .id").text_content())
+
+
+def press(tab: Any, keys: str) -> None:
+    """Press single keys one after another; a blank is the space bar."""
+    for key in keys:
+        tab.keyboard.press("Space" if key == " " else key)
+
+
+def until(tab: Any, expression: str) -> None:
+    """Wait until the page says that ``expression`` is true.
+
+    Playwright's own way evaluates texts inside the page, which the page's policy forbids.
+    """
+    for _ in range(200):
+        if tab.evaluate(expression):
+            return
+        tab.wait_for_timeout(25)
+    raise AssertionError(f"never came true: {expression}")

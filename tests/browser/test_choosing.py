@@ -1,0 +1,257 @@
+"""Marks and notes: by key and by button, kept over a reload, exported for `read_picks`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seedance_batch.outcome import RowRecord, outcomes
+from seedance_batch.picks import Mark, Pick, read_picks
+from seedance_batch.state import Attempt, Kind, Phase
+from tests.writer.samples import attempt, row
+
+from .conftest import Review, current, ids, press
+
+ROWS = [row(number) for number in range(1, 7)]
+MADE = outcomes(ROWS, [attempt(of) for of in ROWS])
+
+
+def progress(tab: Any) -> str:
+    return str(tab.locator("#progress").text_content())
+
+
+def marks(tab: Any) -> list[str]:
+    found: list[str] = tab.eval_on_selector_all(".card", "cards => cards.map(c => c.dataset.mark)")
+    return found
+
+
+def export(tab: Any, folder: Path) -> list[Pick]:
+    with tab.expect_download() as waiting:
+        tab.click("#export")
+    assert "picks.csv" == waiting.value.suggested_filename
+    waiting.value.save_as(folder / "picks.csv")
+    return read_picks(folder / "picks.csv")
+
+
+def test_j_and_k_move_through_the_rows_and_stop_at_both_ends(review: Review, tab: Any) -> None:
+    review(MADE)
+    press(tab, "j")
+    assert "shot-01" == current(tab)
+    press(tab, "jj")
+    assert "shot-03" == current(tab)
+    assert tab.evaluate("document.activeElement.classList.contains('current')")
+    press(tab, "kkkkk")
+    assert "shot-01" == current(tab)
+    press(tab, "jjjjjjjjj")
+    assert "shot-06" == current(tab)
+
+
+def test_y_n_and_r_mark_a_row_and_the_same_key_takes_it_back(review: Review, tab: Any) -> None:
+    review(MADE)
+    press(tab, "jyjnjrjyy")
+    assert ["keep", "reject", "redo", "", "", ""] == marks(tab)
+    assert "3 of 6 clips chosen" == progress(tab)
+    assert "shot-04: no choice. 3 of 6 clips chosen" == tab.locator("#say").text_content()
+
+
+def test_a_key_held_down_marks_once(review: Review, tab: Any) -> None:
+    review(MADE)
+    press(tab, "j")
+    for _ in range(4):
+        tab.keyboard.down("y")
+    tab.keyboard.up("y")
+    assert "keep" == marks(tab)[0]
+
+
+def test_a_click_marks_its_own_row(review: Review, tab: Any) -> None:
+    review(MADE)
+    tab.get_by_role("group", name="Mark shot-05").get_by_role("button", name="Keep").click()
+    assert ["", "", "", "", "keep", ""] == marks(tab)
+    assert "shot-05" == current(tab)
+
+
+def test_marks_and_notes_survive_a_reload(review: Review, tab: Any) -> None:
+    review(MADE)
+    press(tab, "jyjne")
+    tab.fill("#note", "too dark")
+    tab.reload()
+    tab.wait_for_selector(".card[data-mark=reject]")  # the browser writes a moment later
+    assert ["keep", "reject", "", "", "", ""] == marks(tab)
+    assert "too dark" == tab.locator(".card .note").nth(1).text_content()
+    press(tab, "e")
+    assert "too dark" == tab.input_value("#note")
+
+
+def test_marks_belong_to_their_run_folder_even_when_it_moves(
+    review: Review, tab: Any, tmp_path: Path
+) -> None:
+    page = review(MADE, folder_id="first")
+    press(tab, "jy")
+    tab.wait_for_timeout(300)  # the browser writes a moment later
+    moved = tmp_path / "moved.html"
+    moved.write_bytes(page.read_bytes())
+    tab.goto(moved.as_uri())
+    assert "keep" == marks(tab)[0]
+    review(MADE, folder_id="second")
+    assert "" == marks(tab)[0]
+
+
+def test_a_new_clip_asks_again_and_an_old_redo_is_not_exported(
+    review: Review, tab: Any, tmp_path: Path
+) -> None:
+    review(MADE)
+    press(tab, "jrjy")
+    again = attempt(ROWS[0], number=2)
+    assert again.state.clip
+    clip = replace(again.state.clip, file="videos/shot-01.2.mp4")
+    newer = replace(again, state=replace(again.state, clip=clip))
+    review(outcomes(ROWS, [*(attempt(of) for of in ROWS), newer]))
+    assert ["", "keep", "", "", "", ""] == marks(tab)
+    assert "redo, said of an earlier clip" == tab.locator(".card .note").first.text_content()
+    assert [Pick("shot-02", Mark.KEEP, "")] == export(tab, tmp_path)
+
+
+def test_the_exported_picks_are_what_was_chosen(review: Review, tab: Any, tmp_path: Path) -> None:
+    review(MADE)
+    press(tab, "jyjjnjre")
+    tab.fill("#note", 'Warmer, "please"\nand slower')
+    tab.keyboard.press("Escape")
+    press(tab, "je")
+    tab.fill("#note", "ask the client")
+    tab.keyboard.press("Escape")
+    assert [
+        Pick("shot-01", Mark.KEEP, ""),
+        Pick("shot-03", Mark.REJECT, ""),
+        Pick("shot-04", Mark.REDO, 'Warmer, "please"\nand slower'),
+        Pick("shot-05", None, "ask the client"),
+    ] == export(tab, tmp_path)
+    assert tab.locator("#next").is_visible()
+
+
+RISKY = (
+    "=1+1",
+    "''=1",
+    "\u00a0@x",
+    "＝SUM(A1)",
+    "-1,5e3",
+    "+x",
+    "\tx",
+    'say "x"',
+    "-٣",
+    "夜读 🎬",
+    "1\n2",
+)
+
+
+def test_no_exported_cell_is_a_formula_and_every_one_comes_back_exactly(
+    review: Review, tab: Any, tmp_path: Path
+) -> None:
+    rows = [row(number, key=key) for number, key in enumerate((*RISKY, "__proto__"), 1)]
+    review(outcomes(rows, map(attempt_named_plainly, rows)))
+    press(tab, "j")
+    notes = [*RISKY[::-1], "'quoted'"]
+    for note in notes:
+        press(tab, "ye")
+        tab.fill("#note", note)
+        tab.keyboard.press("Escape")
+        press(tab, "j")
+    expected = [Pick(of.key, Mark.KEEP, note) for of, note in zip(rows, notes, strict=True)]
+    assert expected == export(tab, tmp_path)
+    cells = (tmp_path / "picks.csv").read_text("utf-8-sig").replace("\r\n", ",").split('","')
+    assert [] == [cell for cell in cells if cell.lstrip('" \u00a0').startswith(tuple("=@＝+\t"))]
+
+
+def attempt_named_plainly(of: RowRecord) -> Attempt:
+    """Its clip's name is its number, whatever its id is."""
+    made = attempt(of)
+    assert made.state.clip
+    clip = replace(made.state.clip, file=f"videos/{of.number}.mp4")
+    return replace(made, state=replace(made.state, clip=clip))
+
+
+def test_a_row_without_a_clip_can_be_redone_but_not_kept(review: Review, tab: Any) -> None:
+    review(outcomes(ROWS[:1], [attempt(ROWS[0], Phase.FAILED)]))
+    press(tab, "jy")
+    assert [""] == marks(tab)
+    assert "shot-01 has no clip to keep" == tab.locator("#say").text_content()
+    assert tab.locator(".card [data-mark=keep]").is_disabled()
+    press(tab, "r")
+    assert ["redo"] == marks(tab)
+    assert "0 of 0 clips chosen" == progress(tab)
+
+
+def test_what_is_left_to_choose_shrinks_and_the_next_row_takes_over(
+    review: Review, tab: Any
+) -> None:
+    review(MADE)
+    tab.get_by_role("button", name="to choose 6").click()
+    press(tab, "jjy")
+    assert ["shot-01", "shot-03", "shot-04", "shot-05", "shot-06"] == ids(tab)
+    assert "shot-03" == current(tab)
+    press(tab, "yyyy")
+    assert ["shot-01"] == ids(tab)
+    press(tab, "n")
+    assert [] == ids(tab)
+    assert tab.locator("#none").is_visible()
+
+
+def test_another_tab_of_the_same_page_sees_a_mark_at_once(review: Review, tab: Any) -> None:
+    page = review(MADE)
+    other = tab.context.new_page()
+    other.goto(page.as_uri())
+    press(other, "jyj")
+    tab.wait_for_selector(".card[data-mark=keep]")
+    press(tab, "jjn")
+    other.wait_for_selector(".card[data-mark=reject]")
+    assert ["keep", "reject", "", "", "", ""] == marks(other) == marks(tab)
+
+
+def test_a_browser_that_keeps_nothing_says_so_and_still_exports(
+    review: Review, tab: Any, tmp_path: Path
+) -> None:
+    tab.add_init_script(
+        "for (const name of ['localStorage', 'sessionStorage'])"
+        " Object.defineProperty(window, name, { get() { throw new Error('denied') } })"
+    )
+    review(MADE)
+    press(tab, "jyjn")
+    assert "keeps nothing" in tab.locator("#trouble").text_content()
+    assert ["keep", "reject"] == [str(pick.mark) for pick in export(tab, tmp_path)]
+
+
+def test_keys_can_be_switched_off_and_do_nothing_while_one_writes(review: Review, tab: Any) -> None:
+    review(MADE)
+    tab.fill("#search", "shot")
+    press(tab, "yj")
+    assert "shotyj" == tab.input_value("#search")
+    tab.fill("#search", "")
+    tab.click(".keys summary")
+    tab.uncheck("#keys")
+    tab.keyboard.press("Escape")
+    press(tab, "yj")
+    assert [""] * 6 == marks(tab)
+
+
+def test_keys_work_on_a_keyboard_of_another_script(review: Review, tab: Any) -> None:
+    review(MADE)
+    for key, code in (("о", "KeyJ"), ("н", "KeyY")):
+        event = f"new KeyboardEvent('keydown', {{ key: '{key}', code: '{code}', bubbles: true }})"
+        tab.evaluate(f"document.activeElement.dispatchEvent({event})")
+    assert "keep" == marks(tab)[0]
+
+
+def test_the_large_view_moves_marks_and_notes_too(review: Review, tab: Any) -> None:
+    draft = attempt(ROWS[1], kind=Kind.DRAFT, number=7, id=7)
+    review(outcomes(ROWS, [*(attempt(of) for of in ROWS), draft]))
+    press(tab, "j")
+    tab.keyboard.press("Enter")
+    press(tab, "yj")
+    assert "shot-02" == tab.locator("#large-id").text_content()
+    assert ["Draft", "Final"] == tab.locator("#large figcaption strong").all_text_contents()
+    assert "2 of 6 · done" in tab.locator("#large [data-part=place]").text_content()
+    tab.locator("#large").get_by_role("button", name="Reject").click()
+    tab.keyboard.press("Escape")
+    assert ["keep", "reject"] == marks(tab)[:2]
+    assert "shot-02" == current(tab)
+    assert 0 == tab.locator("#large video").count()

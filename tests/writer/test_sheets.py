@@ -1,0 +1,251 @@
+"""What stands in the sheets, in which order, whatever the person's columns hold."""
+
+from __future__ import annotations
+
+import csv
+import json
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from seedance_batch.columns import RESULT_COLUMNS
+from seedance_batch.guard import unguarded
+from seedance_batch.outcome import Outcome, outcomes
+from seedance_batch.plan import Spending
+from seedance_batch.state import Kind, Phase
+from seedance_batch.tally import Surety, tally
+from seedance_batch.writer import SHEETS, write_sheets
+
+from .samples import PERSON, add_clips, attempt, clip, every_status, row, source
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header, *lines = csv.reader(file)
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def lines_of(folder: Path, found: list[Outcome], **more: Any) -> list[dict[str, Any]]:
+    write_sheets(source(folder, found, **more), only={"results.jsonl"})
+    return read_jsonl(folder / "results.jsonl")
+
+
+def test_every_sheet_is_written_and_named(tmp_path: Path) -> None:
+    written = write_sheets(source(tmp_path, every_status()))
+    assert list(SHEETS) == list(written.files) == list(written.hashes)
+    assert set(SHEETS) == {path.name for path in tmp_path.iterdir()}
+    assert () == written.kept == written.siblings == written.notes
+
+
+def test_only_the_sheets_asked_for_are_written(tmp_path: Path) -> None:
+    write_sheets(source(tmp_path, every_status()), only={"results.csv"})
+    assert ["results.csv"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_the_persons_columns_come_first_then_ours_in_order(tmp_path: Path) -> None:
+    write_sheets(source(tmp_path, every_status()))
+    for lines in (read_csv(tmp_path / "results.csv"), read_jsonl(tmp_path / "results.jsonl")):
+        assert [*PERSON, *RESULT_COLUMNS] == list(lines[0])
+
+
+def test_rows_keep_manifest_order_and_removed_ones_come_last(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path, every_status())
+    assert [*range(1, 11), None] == [line["row"] for line in lines]
+    assert ("removed", "old-shot") == (lines[-1]["status"], lines[-1]["id"])
+
+
+def test_a_done_row_says_everything_about_its_clip(tmp_path: Path) -> None:
+    of = row(1)
+    [line] = lines_of(tmp_path, outcomes([of], [attempt(of)]))
+    assert {
+        "shot": "1",
+        "prompt": "A cat, take 1",
+        "client": "Acme",
+        "row": 1,
+        "id": "shot-01",
+        "status": "done",
+        "error_class": None,
+        "message": None,
+        "next_step": "",
+        "attempts": 1,
+        "task_id": "tk-hiapi-shot-01",
+        "model": "seedance-2-0",
+        "resolution": "720p",
+        "duration": 5,
+        "aspect_ratio": "16:9",
+        "est_cost_usd": "0.7125",
+        "charged": "yes",
+        "video_file": "videos/shot-01.mp4",
+        "last_frame_file": None,
+        "video_url": "https://cdn.example/shot-01.mp4?sign=a1b2&expires=9",
+        "url_expires_at": "2026-05-29T20:26:40Z",
+        "media_ok": "yes",
+        "got_duration": 5.042,
+        "got_resolution": "1280x720",
+        "bytes": 123456,
+        "sha256": clip(of).sha256,
+        "submitted_at": "2026-05-28T20:26:40Z",
+        "finished_at": "2026-05-28T20:28:50Z",
+    } == line
+
+
+def test_a_failed_row_says_why_and_what_next(tmp_path: Path) -> None:
+    of = row(1)
+    [line] = lines_of(tmp_path, outcomes([of], [attempt(of, Phase.FAILED)]))
+    assert "refused" == line["error_class"]
+    assert "TASK_FAILED: the prompt was refused by moderation" == line["message"]
+    assert "edit the row, then run" == line["next_step"]
+    assert "unknown" == line["charged"]
+
+
+def test_the_line_shows_the_final_clip_and_the_rows_own_inputs_not_the_drafts(
+    tmp_path: Path,
+) -> None:
+    of = row(1)
+    draft = attempt(of, kind=Kind.DRAFT)
+    [line] = lines_of(tmp_path, outcomes([of], [draft]))
+    assert ("drafts/shot-01.mp4", "720p", 5) == (
+        line["video_file"],
+        line["resolution"],
+        line["duration"],
+    )
+    final = attempt(of, number=2)
+    [line] = lines_of(tmp_path, outcomes([of], [draft, final]))
+    assert ("videos/shot-01.mp4", 2) == (line["video_file"], line["attempts"])
+
+
+def test_a_price_is_plain_and_an_unknown_one_is_empty(tmp_path: Path) -> None:
+    of, other = row(1), row(2)
+    found = outcomes(
+        [of, other], [attempt(of, est_cost=Decimal("1E-7")), attempt(other, est_cost=None)]
+    )
+    write_sheets(source(tmp_path, found))
+    assert ["0.0000001", ""] == [r["est_cost_usd"] for r in read_csv(tmp_path / "results.csv")]
+
+
+def test_inputs_that_the_person_has_are_theirs_alone(tmp_path: Path) -> None:
+    of = row(1, id="a", prompt="A cat", Duration="", seconds="5")
+    [line] = lines_of(tmp_path, outcomes([of], []), columns=list(of.cells))
+    assert ("a", "") == (line["id"], line["Duration"])
+    assert "duration" not in line
+
+
+def test_a_removed_row_is_told_by_what_was_asked_for(tmp_path: Path) -> None:
+    old = row(9, key="old", id="old", prompt="A dog", resolution="720p", note="mine")
+    found = outcomes([], [attempt(old)])
+    [line] = lines_of(tmp_path, found, columns=["id", "prompt", "resolution", "note"])
+    assert ["old", "A dog", "720p", ""] == [line[c] for c in ("id", "prompt", "resolution", "note")]
+
+
+def test_an_error_page_becomes_one_short_line(tmp_path: Path) -> None:
+    of = row(1)
+    page = "<html>\r\n\t<b>502</b>\x1b[31m \x00" + "x" * 9_000
+    [line] = lines_of(tmp_path, outcomes([of], [attempt(of, Phase.FAILED, error_message=page)]))
+    assert line["message"].startswith(r"TASK_FAILED: <html> <b>502</b>\x1b[31m \x00xxx")
+    assert 1_001 == len(line["message"])
+
+
+def test_failed_sheets_hold_only_rows_that_need_a_person(tmp_path: Path) -> None:
+    write_sheets(source(tmp_path, every_status()))
+    statuses = [line["status"] for line in read_csv(tmp_path / "failed.csv")]
+    assert ["failed", "ambiguous", "expired", "media_mismatch"] == statuses
+
+
+def test_failed_sheets_go_when_nothing_needs_a_person(tmp_path: Path) -> None:
+    written = write_sheets(source(tmp_path, every_status()))
+    done = outcomes([row(1)], [attempt(row(1))])
+    written = write_sheets(source(tmp_path, done, written=written.hashes))
+    assert {"results.csv", "results.xlsx", "results.jsonl", "summary.json"} == {
+        path.name for path in tmp_path.iterdir()
+    }
+    assert () == written.kept
+
+
+def test_summary_json_counts_rows_money_and_files(tmp_path: Path) -> None:
+    found = every_status()
+    write_sheets(source(tmp_path, found))
+    summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert (1, "storyboard", 10, 5) == (
+        summary["version"],
+        summary["manifest"],
+        summary["rows"],
+        summary["exit_code"],
+    )
+    assert {"new": 2, "done": 1, "removed": 1}.items() <= summary["status"].items()
+    assert {"amount": "3.7625", "attempts": 6, "unpriced_attempts": 0} == summary["money"][
+        "settled"
+    ]
+    assert {name: name for name in SHEETS if name != "summary.json"} == summary["files"]
+
+
+def test_the_commands_own_exit_code_stands_in_the_summary(tmp_path: Path) -> None:
+    write_sheets(source(tmp_path, [], exit_code=6))
+    assert 6 == json.loads((tmp_path / "summary.json").read_text("utf-8"))["exit_code"]
+
+
+def test_the_summarys_money_is_what_a_plan_counts_as_spent() -> None:
+    found = every_status()
+    spending = Spending.of(a for outcome in found for a in outcome.attempts)
+    money = tally(found).money
+    assert (spending.settled, spending.reserved, spending.unknown) == tuple(
+        money[surety].amount for surety in (Surety.SETTLED, Surety.RESERVED, Surety.UNKNOWN)
+    )
+
+
+def test_the_same_outcomes_give_the_same_bytes(tmp_path: Path) -> None:
+    found = every_status()
+    add_clips(tmp_path, found)
+    first = write_sheets(source(tmp_path, found))
+    for path in first.files.values():
+        path.unlink()
+    assert first.hashes == write_sheets(source(tmp_path, found)).hashes
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"])) | st.text("'=+-@\t\r\n\",; a", max_size=9)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
+    columns = draw(st.lists(CELLS, min_size=1, max_size=5, unique=True))
+    rows = draw(st.lists(st.lists(CELLS, min_size=len(columns), max_size=len(columns)), max_size=5))
+    return columns, rows
+
+
+@given(tables())
+@example((["status", "row", "sb_row", "=x"], [["'=a", '"', "\r", "\x00"]]))
+def test_the_persons_columns_come_back_byte_for_byte(
+    table: tuple[list[str], list[list[str]]],
+) -> None:
+    columns, rows = table
+    found = outcomes(
+        [row(n, **dict(zip(columns, cells, strict=True))) for n, cells in enumerate(rows, 1)], []
+    )
+    width = len(columns)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sheets(source(folder, found, columns=columns), only={"results.csv", "results.jsonl"})
+        lines = read_jsonl(folder / "results.jsonl")
+        with (folder / "results.csv").open(encoding="utf-8-sig", newline="") as file:
+            sheet = [[unguarded(cell) for cell in line[:width]] for line in csv.reader(file)]
+    assert rows == [list(line.values())[:width] for line in lines]
+    assert [columns, *rows] == sheet
+
+
+@pytest.mark.parametrize("half", ["\ud800", "a\udfffb"])
+def test_half_a_surrogate_pair_is_lossless_in_jsonl_and_shown_elsewhere(
+    tmp_path: Path, half: str
+) -> None:
+    found = outcomes([row(1, prompt=half)], [])
+    write_sheets(source(tmp_path, found, columns=["prompt"]))
+    assert half == read_jsonl(tmp_path / "results.jsonl")[0]["prompt"]
+    shown = half.encode("utf-8", "backslashreplace").decode()
+    assert shown == read_csv(tmp_path / "results.csv")[0]["prompt"]
