@@ -1,1 +1,50 @@
-"""Batch manifest processor for Seedance 2.0 on HiAPI."""
+"""Turn a spreadsheet of prompts into Seedance 2.0 videos through HiAPI, paying for every row once.
+
+The public names, each imported when it is first used::
+
+    import seedance_batch as sb
+
+    sb.plan("shots.xlsx", sandbox=True).new_cost
+    sb.run("shots.xlsx", sandbox=True).to_frame()
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seedance_batch.library import (
+        Finished,
+        Planned,
+        Reading,
+        SeedanceBatchError,
+        arun,
+        plan,
+        read,
+        run,
+    )
+
+__all__ = [
+    "Finished",
+    "Planned",
+    "Reading",
+    "SeedanceBatchError",
+    "arun",
+    "plan",
+    "read",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: `import seedance_batch` costs nothing until something is asked for.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    library = import_module(f"{__name__}.library")
+    globals().update({each: getattr(library, each) for each in __all__})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -27,6 +27,7 @@ from seedance_batch.state.attempt import (
 from seedance_batch.state.events import (
     Accepted,
     Adopted,
+    Doubted,
     Event,
     FileWrong,
     KeyMismatch,
@@ -66,6 +67,7 @@ __all__ = [
     "Attempt",
     "Charged",
     "Clip",
+    "Doubted",
     "ErrorClass",
     "Event",
     "FileWrong",

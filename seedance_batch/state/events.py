@@ -88,6 +88,13 @@ class UrlGone:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubted:
+    """The file host cannot be reached at the URL: a fresh look may bring one that works."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileWrong:
     """A complete download that is not what was asked for."""
 
@@ -136,6 +143,7 @@ Event = (
     | Seen
     | Named
     | UrlGone
+    | Doubted
     | FileWrong
     | Published
     | Adopted

@@ -10,6 +10,7 @@ from seedance_batch.state.attempt import FINAL_PHASES, ErrorClass, Phase, State
 from seedance_batch.state.events import (
     Accepted,
     Adopted,
+    Doubted,
     Event,
     FileWrong,
     KeyMismatch,
@@ -48,7 +49,7 @@ def step(state: State, event: Event) -> State:
             return _create_ended(state, event)
         case Seen(task, at):
             return _seen(state, task, at)
-        case Named() | UrlGone() | FileWrong() | Published():
+        case Named() | UrlGone() | Doubted() | FileWrong() | Published():
             return _file_event(state, event)
         case _:
             return _person_decided(state, event)
@@ -171,7 +172,7 @@ def _seen_again(state: State, task: Task, at: float) -> State:
     return replace(_with_urls(state, task), needs_look=False, refreshed_at=at)
 
 
-def _file_event(state: State, event: Named | UrlGone | FileWrong | Published) -> State:
+def _file_event(state: State, event: Named | UrlGone | Doubted | FileWrong | Published) -> State:
     if state.phase is not Phase.DOWNLOADING:
         return state
     match event:
@@ -181,6 +182,8 @@ def _file_event(state: State, event: Named | UrlGone | FileWrong | Published) ->
             # A look of an earlier run says nothing about a URL that has aged since.
             if state.refreshed_at is not None and 0 <= at - state.refreshed_at < FRESH:
                 return _expired(state, message, at)
+            return replace(state, needs_look=True, error_message=message)
+        case Doubted(message):
             return replace(state, needs_look=True, error_message=message)
         case FileWrong(sha256, reason, kept, at):
             if state.rejected_sha256 != sha256:

@@ -1,0 +1,71 @@
+"""What is done to a run folder without its manifest: look, fetch, settle, rebuild, check."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from seedance_batch.batch.opening import Site
+from seedance_batch.batch.rehearsal import sandbox
+from seedance_batch.errors import FolderMismatch
+from seedance_batch.folder import RunFolder, folder_of, held, wal_is_safe
+from seedance_batch.journal import Journal, open_journal
+from seedance_batch.settings import SANDBOX_ORIGIN, Access, RunSettings, access_from
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A run folder that this process holds."""
+
+    folder: RunFolder
+    journal: Journal
+    settings: RunSettings
+
+    @contextlib.contextmanager
+    def site(self, environ: Mapping[str, str]) -> Iterator[Site]:
+        """With the API that it belongs to. Raises `FolderMismatch` where another one is named."""
+        origin = self.journal.meta("origin") or ""
+        with _access(origin, self, environ) as access:
+            settings = replace(self.settings, sandbox=access.sandbox)
+            yield Site(self.folder, self.journal, access, settings)
+
+
+@contextlib.contextmanager
+def open_folder(given: Path, settings: RunSettings) -> Iterator[Opened]:
+    """Hold the run folder that ``M`` or ``D`` names. Raises `FolderMissing`, `FolderInUse`."""
+    folder = folder_of(given, out=settings.out, sandbox=settings.sandbox)
+    with held(folder), open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
+        yield Opened(folder, journal, settings)
+
+
+@contextlib.contextmanager
+def _access(origin: str, opened: Opened, environ: Mapping[str, str]) -> Iterator[Access]:
+    if origin == SANDBOX_ORIGIN:
+        state = opened.folder.sandbox_state
+        with sandbox(opened.settings.sandbox_config, state) as access:
+            yield access
+        return
+    access = access_from(environ, opened.settings.api_url)
+    if access.origin != origin:
+        raise FolderMismatch(
+            f"The run folder {opened.folder.path} belongs to {origin}, not to {access.origin}. "
+            "Nothing was sent."
+        )
+    yield access
+
+
+def ids_in_neighbours(folder: RunFolder) -> set[str]:
+    """Task ids that journals beside this one hold: they are other rows' clips."""
+    found: set[str] = set()
+    for path in folder.path.parent.glob("*/journal.db"):
+        if path.parent == folder.path:
+            continue
+        with contextlib.suppress(sqlite3.Error):
+            uri = f"{path.resolve().as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(uri, uri=True)) as other:
+                rows = other.execute("SELECT task_id FROM attempts WHERE task_id IS NOT NULL")
+                found.update(str(row[0]) for row in rows)
+    return found

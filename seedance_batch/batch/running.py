@@ -1,0 +1,325 @@
+"""Runs a batch: orders from the plan, the runner, sheets while it works and after."""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from seedance_batch import journal as journals
+from seedance_batch import names
+from seedance_batch.addresses import unpinned_note
+from seedance_batch.batch.aligning import settled_intents
+from seedance_batch.batch.hearing import Hearing, hearing
+from seedance_batch.batch.intents import IntentMaker
+from seedance_batch.batch.opening import Batch, Site
+from seedance_batch.batch.sheets import current, rebuild, standing, write_page
+from seedance_batch.client import Client
+from seedance_batch.download import Downloader, file_client, files_on_disk, sweep
+from seedance_batch.errors import Exit, StorageFailed
+from seedance_batch.events import BytesArrived, Observer, Remark, RowSkipped, RunEvent, Stop
+from seedance_batch.folder import sweep_leftovers
+from seedance_batch.outcome import Outcome, exit_code
+from seedance_batch.plan import Plan, Step
+from seedance_batch.report import PAGE
+from seedance_batch.runner import Book, Ending, Order, Pace, Runner, Stopper, Terms
+from seedance_batch.state import Attempt, Phase, Refetch, step
+from seedance_batch.writer import Written
+
+_SHEETS_EVERY = 8.0
+"""Seconds between sheets while rows end; the promise is ten."""
+_WORKBOOKS_UP_TO = 1_000
+"""Rows up to which the workbooks are written while a run goes on; 20,000 take ten seconds."""
+_LIGHT_SHEETS = frozenset({"results.csv", "results.jsonl", "failed.csv", "summary.json"})
+_ROOM = 256 * 1024 * 1024
+"""Bytes of disk to keep free beside what tasks in flight will bring."""
+_UNDER_WAY: Final = (Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING)
+"""With attempts in one of these, a run goes on, and a person may make room meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a run ended."""
+
+    exit_code: Exit
+    ending: Ending
+    outcomes: list[Outcome]
+    written: Written
+    page: Path
+    """The review page."""
+    skipped: tuple[RowSkipped, ...] = ()
+
+
+async def run_batch(batch: Batch, plan: Plan, observer: Observer, *, signals: bool) -> Report:
+    """Carry out a plan. ``signals``: the first Ctrl-C or SIGTERM ends it gently, the second now.
+
+    Raises `StorageFailed` where the disk refuses; everything sent until then is recorded.
+    """
+    batch.remember()
+    run = _Run(batch.site, observer)
+    attempts = settled_intents(batch, plan, run.key_fingerprint)
+    ending = await run.carry_out(attempts, plan.new, signals=signals)
+    watched = {attempt.intent.key for attempt in plan.also_watched}
+    return await _reported(run, ending, watched | {step.key for step in plan.steps})
+
+
+async def fetch_clips(site: Site, observer: Observer, *, signals: bool) -> Report:
+    """Bring every paid clip that is missing; submits nothing, not even a resend."""
+    refetched = []
+    for attempt in site.journal.attempts():
+        if _lacks_its_clip(site, attempt):
+            state = step(attempt.state, Refetch())
+            attempt = Attempt(attempt.id, attempt.intent, state)
+            site.journal.write(journals.save(attempt, at=time.time(), event="Refetch"))
+        refetched.append(attempt)
+    run = _Run(site, observer)
+    ending = await run.carry_out(refetched, (), signals=signals, settle=False)
+    return await _reported(run, ending, {a.intent.key for a in refetched})
+
+
+def _lacks_its_clip(site: Site, attempt: Attempt) -> bool:
+    state = attempt.state
+    if state.phase is Phase.EXPIRED:
+        return True
+    return (
+        state.phase is Phase.DONE
+        and state.clip is not None
+        and not (site.folder.path / state.clip.file).is_file()
+    )
+
+
+def _written(site: Site, code: int) -> tuple[Written, Path]:
+    """The sheets and the page; written anew only where there is anything new to say."""
+    there = current(site.folder, site.journal, code)
+    if there is not None:
+        return there, site.folder.path / PAGE
+    written = rebuild(site.folder, site.journal, exit_code=code)
+    return written, write_page(site.folder, site.journal)
+
+
+async def _reported(run: _Run, ending: Ending, keys: set[str]) -> Report:
+    site = run.site
+    found = standing(site.journal)
+    code = _exit_code(run, [o for o in found if o.key in keys], ending)
+    try:
+        written, page = await anyio.to_thread.run_sync(_written, site, int(code))
+    except OSError as error:
+        raise StorageFailed(
+            f"The sheets could not be written: {error}. All that was sent and fetched is recorded.",
+            hint=f"make room, then: seedance-batch results {shlex.quote(str(site.folder.path))}",
+        ) from error
+    return Report(code, ending, found, written, page, tuple(run.skipped))
+
+
+class _Run:
+    """One run in a run folder."""
+
+    def __init__(self, site: Site, observer: Observer) -> None:
+        self.site = site
+        self.signal: int | None = None
+        self.skipped: list[RowSkipped] = []
+        self._observer = observer
+        self._stopper = Stopper(self._observe)
+        self._hearing = Hearing(site.access)
+        self._maker = IntentMaker(
+            site.journal,
+            api_key=site.access.api_key,
+            storage=site.settings.storage,
+            callback_url=lambda: self._hearing.url_for_attempt(),
+            wall=time.time,
+            offload=anyio.to_thread.run_sync,
+        )
+
+    @property
+    def key_fingerprint(self) -> str:
+        """Tells today's API key from others."""
+        return self._maker.key_fingerprint
+
+    def _observe(self, event: RunEvent) -> None:
+        if isinstance(event, RowSkipped):
+            self.skipped.append(event)
+        self._observer(event)
+
+    async def carry_out(
+        self,
+        attempts: Sequence[Attempt],
+        steps: Sequence[Step],
+        *,
+        signals: bool,
+        settle: bool = True,
+    ) -> Ending:
+        """Go on with these attempts, and buy these steps."""
+        with hearing(self.site.settings, self.site.access) as self._hearing:
+            return await self._carry_out(attempts, steps, signals=signals, settle=settle)
+
+    async def _carry_out(
+        self, attempts: Sequence[Attempt], steps: Sequence[Step], *, signals: bool, settle: bool
+    ) -> Ending:
+        site = self.site
+        sweep(site.folder.path)
+        sweep_leftovers(site.folder)
+        book = Book(site.journal, attempts, wall=time.time, observer=self._observe)
+        allow_private = site.access.private_files
+        if not allow_private and (note := unpinned_note()) is not None:
+            self._observe(Remark(note))
+        async with (
+            Client(site.access.base_url, site.access.api_key) as client,
+            file_client(allow_private=allow_private, lanes=site.settings.downloads) as files,
+            anyio.create_task_group() as group,
+        ):
+            downloader = Downloader(
+                site.folder.path,
+                files,
+                allow_private=allow_private,
+                observe=lambda count: self._observe(BytesArrived(count)),
+            )
+            if signals:
+                await group.start(self._listen)
+            group.start_soon(self._keep_sheets_current, book)
+            runner = self._runner(client, book, downloader)
+            async with self._hearing.listening(runner.hear):
+                ending = await runner.run(self._orders(steps, book), settle=settle)
+            group.cancel_scope.cancel()
+        return ending
+
+    def _runner(self, client: Client, book: Book, downloader: Downloader) -> Runner:
+        settings = self.site.settings
+        return Runner(
+            client=client,
+            book=book,
+            downloader=downloader,
+            stopper=self._stopper,
+            pace=Pace(
+                rpm=settings.requests_per_minute,
+                concurrency=settings.concurrency,
+                poll_interval=settings.poll_interval,
+                lanes=settings.downloads,
+                called_back=self._hearing.socket is not None,
+                wait=settings.wait,
+            ),
+            terms=Terms(
+                key_fingerprint=self._maker.key_fingerprint,
+                max_cost=settings.max_cost,
+                max_failures=settings.max_failures,
+                body_of=self._maker.body_of,
+                room=partial(self._has_room, book),
+            ),
+            name_for=_Names(self.site, book.attempts.values()),
+            observer=self._observe,
+            wall=time.time,
+            jitter=random.random,
+        )
+
+    def _orders(self, steps: Sequence[Step], book: Book) -> list[Order]:
+        orders = []
+        for wanted in steps:
+            if wanted.job is None:
+                continue
+            planned = book.attempts.get(wanted.attempt.id) if wanted.attempt else None
+            prepare = partial(self._maker.make, wanted, wanted.job)
+            orders.append(Order(wanted.key, wanted.cost, prepare, planned))
+        return orders
+
+    def _has_room(self, book: Book) -> bool:
+        """Whether the disk takes more clips; raises `StorageFailed` where waiting will not help."""
+        try:
+            free = shutil.disk_usage(self.site.folder.path).free
+        except OSError:
+            return True
+        if free <= _ROOM and not book.count(*_UNDER_WAY):
+            raise StorageFailed(
+                f"The disk of {self.site.folder.path} has {free >> 20} MB left, too little for "
+                "more clips. No more rows were sent.",
+                hint="make room, then run the same command again",
+            )
+        return free > _ROOM
+
+    # ── beside the runner ───────────────────────────────────────────────────────────────────
+
+    async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            task_status.started()
+            async for number in received:
+                if self.signal is not None:
+                    os._exit(128 + number)  # the journal is safe at any moment
+                self.signal = int(number)
+                self._stopper.stop(
+                    Stop.SIGNAL, "interrupted; what is under way is recorded, a second one quits"
+                )
+
+    async def _keep_sheets_current(self, book: Book) -> None:
+        rows = len(self.site.journal.rows())
+        only = None if rows <= _WORKBOOKS_UP_TO else _LIGHT_SHEETS
+        write = partial(rebuild, self.site.folder, self.site.journal, only=only)
+        while True:
+            await book.changed()
+            started = time.monotonic()
+            try:
+                await anyio.to_thread.run_sync(write)
+            except StorageFailed:
+                raise
+            except OSError as error:
+                self._observe(Remark(f"the sheets could not be written: {error}"))
+            took = time.monotonic() - started
+            await anyio.sleep(max(_SHEETS_EVERY - took, 2 * took))
+
+
+class _Names:
+    """Gives clips names that are free on disk and in the journal."""
+
+    def __init__(self, site: Site, attempts: Iterable[Attempt]) -> None:
+        self._pattern = site.settings.name
+        self._columns = {row.key: row.cells for row in site.journal.rows()}
+        self._taken = names.Taken(files_on_disk(site.folder.path))
+        for attempt in attempts:
+            if attempt.state.file:
+                self._taken.add(attempt.state.file)
+
+    def __call__(self, attempt: Attempt) -> str:
+        intent = attempt.intent
+        cells = self._columns.get(intent.key, {})
+        columns = {**_input_columns(attempt), **cells}
+        pattern = self._pattern if intent.key in self._columns else "{id}"
+        name = names.clip_name(
+            intent.key, pattern=pattern, columns=columns, kind=intent.kind, taken=self._taken
+        )
+        self._taken.add(name)
+        return name
+
+
+def _input_columns(attempt: Attempt) -> dict[str, str]:
+    intent = attempt.intent
+    return {
+        "model": intent.model,
+        "resolution": intent.resolution,
+        "duration": str(intent.duration),
+        "aspect_ratio": intent.aspect_ratio,
+    }
+
+
+def _exit_code(run: _Run, found: list[Outcome], ending: Ending) -> Exit:
+    if run.signal is not None:
+        return Exit.INTERRUPTED if run.signal == signal.SIGINT else Exit.TERMINATED
+    codes = {exit_code(found), _STOPPED.get(ending.stop, Exit.OK)}
+    if run.skipped:
+        codes.add(Exit.SOME_FAILED)
+    return max(codes)
+
+
+_STOPPED: Final[Mapping[Stop | None, Exit]] = {
+    Stop.ACCOUNT: Exit.ACCOUNT,
+    Stop.BUDGET: Exit.BUDGET,
+    Stop.FAILURES: Exit.SOME_FAILED,
+    Stop.WAIT: Exit.UNFINISHED,
+}

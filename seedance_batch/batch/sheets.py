@@ -1,0 +1,120 @@
+"""Sheets from the journal: whole, current, and never further behind than a few seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from seedance_batch import journal as journals
+from seedance_batch.errors import FolderInUse, StorageFailed
+from seedance_batch.folder import RunFolder, held, wal_is_safe
+from seedance_batch.journal import Journal, look_into, open_journal
+from seedance_batch.outcome import Outcome, outcomes
+from seedance_batch.report import PAGE, write_report
+from seedance_batch.writer import SHEETS, SheetSource, Written, write_sheets
+
+
+def standing(journal: Journal) -> list[Outcome]:
+    """How every row of a run folder stands, from its journal alone."""
+    return outcomes(journal.rows(), journal.attempts())
+
+
+def rebuild(
+    folder: RunFolder,
+    journal: Journal,
+    *,
+    exit_code: int | None = None,
+    only: Collection[str] | None = None,
+) -> Written:
+    """Write the sheets as the journal has it."""
+    stamp = _stamp(journal, exit_code)
+    source = SheetSource(
+        folder=folder.path,
+        columns=journal.columns(),
+        outcomes=standing(journal),
+        prices_note=journal.meta("prices_note") or "",
+        written_hashes=journal.sheet_hashes(),
+        manifest_name=journal.meta("manifest_name") or "",
+        given_inputs=tuple((journal.meta("given_inputs") or "").split()),
+        exit_code=exit_code,
+        announce=lambda hashes: journal.write(journals.set_sheet_hashes(hashes)),
+    )
+    written = write_sheets(source, only=only)
+    journal.write(journals.set_sheet_hashes(written.hashes))
+    if only is None:
+        journal.write(journals.set_meta({_WRITTEN: stamp}))
+    return written
+
+
+def current(folder: RunFolder, journal: Journal, exit_code: int) -> Written | None:
+    """The sheets that lie there, where they and the page still say what the journal says."""
+    if journal.meta(_WRITTEN) != _stamp(journal, exit_code):
+        return None
+    if not all((folder.path / name).exists() for name in (*_ALWAYS, PAGE)):
+        return None
+    there = {name: folder.path / name for name in SHEETS if (folder.path / name).exists()}
+    return Written(there, journal.sheet_hashes())
+
+
+def _stamp(journal: Journal, exit_code: int | None) -> str:
+    """What the sheets are made from, in short; equal stamps make equal sheets."""
+    facts = ("rows_digest", "prices_note", "given_inputs", "manifest_name")
+    return json.dumps([journal.last_event(), exit_code, *map(journal.meta, facts)])
+
+
+def write_page(folder: RunFolder, journal: Journal, *, refresh: float | None = None) -> Path:
+    """Write the review page as the journal has it; see `report.write_report`."""
+    return write_report(
+        folder.path,
+        journal.columns(),
+        standing(journal),
+        title=journal.meta("manifest_name") or folder.path.name,
+        prices_note=journal.meta("prices_note") or "",
+        refresh=refresh,
+        folder_id=journal.meta("folder_id") or "",
+    )
+
+
+def watched_page(folder: RunFolder, every: float = 5.0) -> Iterator[Path]:
+    """Write the page again and again while another process runs the folder; yields it first once.
+
+    The page reloads itself meanwhile. The last one, written when the run is over, does not.
+    """
+    shown = False
+    while is_at_work(folder):
+        with look_into(folder.journal) as journal:
+            page = write_page(folder, journal, refresh=every)
+        if not shown:
+            yield page
+        shown = True
+        time.sleep(every)
+    with look_into(folder.journal) as journal:
+        page = write_page(folder, journal)
+    if not shown:
+        yield page
+
+
+def is_at_work(folder: RunFolder) -> bool:
+    """Whether another process holds the folder."""
+    try:
+        with held(folder):
+            return False
+    except FolderInUse:
+        return True
+
+
+def catch_up(folder: RunFolder) -> None:
+    """Write the sheets if a run died before it did, unless another one is at work."""
+    with contextlib.suppress(FolderInUse, StorageFailed), held(folder):
+        with open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
+            written_at = json.loads(journal.meta(_WRITTEN) or "[0]")[0]
+            if written_at != journal.last_event():
+                rebuild(folder, journal)
+
+
+_WRITTEN: Final = "sheets_written_from"
+_ALWAYS: Final = ("results.csv", "results.jsonl", "summary.json")

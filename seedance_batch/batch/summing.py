@@ -1,0 +1,144 @@
+"""What a run came to, in words and as JSON values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from decimal import ROUND_UP, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedance_batch import names
+from seedance_batch.errors import Exit
+from seedance_batch.events import Stop
+from seedance_batch.outcome import Outcome, Status
+from seedance_batch.overview import shown
+from seedance_batch.pricing import money
+from seedance_batch.redact import redact
+from seedance_batch.state import Kind
+from seedance_batch.tally import Surety, tally
+
+if TYPE_CHECKING:
+    from seedance_batch.batch.opening import Site
+    from seedance_batch.batch.running import Report
+    from seedance_batch.plan import Plan
+
+_SHOWN_TROUBLE = 10
+
+
+def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
+    """The summary that ends a run, save for the command that goes on from there."""
+    if not (plan.new or plan.also_watched or work_in(plan)):
+        yield _NOTHING[report.exit_code is Exit.OK]
+    yield from outcome_lines(site, report)
+    if report.ending.stop is Stop.BUDGET:
+        are = "is" if report.ending.unsent == 1 else "are"
+        yield f"{_some(report.ending.unsent, 'row')} {are} left: the budget is used up."
+
+
+_NOTHING = {
+    True: "Nothing to do: every row is done.",
+    False: "Nothing to do by itself: the rows below wait for a decision.",
+}
+
+
+def outcome_lines(site: Site, report: Report) -> Iterator[str]:
+    """Counts, money, what went wrong, and where everything is."""
+    yield from _counts(site, report)
+    yield from _trouble(report.outcomes)
+    yield ""
+    clips = site.folder.path / names.FOLDERS[Kind.DRAFT if site.settings.draft else Kind.FINAL]
+    yield f"  clips    {relative(clips)}{os.sep}"
+    sheets = [
+        p for n, p in report.written.files.items() if n.startswith("results.") and ".json" not in n
+    ]
+    yield f"  results  {relative(sheets[0])}"
+    for path in sheets[1:]:
+        yield f"           {relative(path)}"
+    for name in ("failed.csv", "failed.xlsx"):
+        if name in report.written.files:
+            yield f"  failed   {relative(report.written.files[name])}"
+    yield f"  page     {relative(report.page)}"
+    for note in (*report.written.notes, *(f"kept your edits in {p}" for p in report.written.kept)):
+        yield shown(note)
+
+
+def work_in(plan: Plan) -> int:
+    """How many rows a plan would see to their end."""
+    acting = {"in_flight", "fetch"}
+    return len(plan.new) + sum(
+        step.action.value in acting
+        or (step.attempt is not None and step.attempt.state.phase.value in {"downloading"})
+        for step in plan.steps
+        if not step.action.spends
+    )
+
+
+def _counts(site: Site, report: Report) -> Iterator[str]:
+    sums = tally(report.outcomes)
+    words = [
+        f"{count:,} {status.value.replace('_', ' ')}"
+        for status, count in sums.statuses.items()
+        if count
+    ]
+    drafts = sum(o.shown is not None and o.shown.intent.kind is Kind.DRAFT for o in report.outcomes)
+    only = f" ({drafts:,} of them as drafts only)" if drafts else ""
+    yield f"{_some(sums.rows, 'row')}: {', '.join(words) or 'none'}{only}."
+    settled, reserved = sums.money[Surety.SETTLED], sums.money[Surety.RESERVED]
+    unknown = sums.money[Surety.UNKNOWN]
+    parts = [f"{money(settled.amount)} for {_some(settled.attempts, 'clip')}"]
+    if reserved.attempts:
+        parts.append(f"{money(reserved.amount)} reserved")
+    if unknown.attempts:
+        parts.append(f"up to {money(unknown.amount)} for attempts without a clip")
+    note = " (sandbox prices, no real money)" if site.access.sandbox else " (estimate)"
+    yield f"Cost: {', '.join(parts)}{note}."
+
+
+def _trouble(outcomes: list[Outcome]) -> Iterator[str]:
+    bad = [o for o in outcomes if o.status not in {Status.DONE, Status.NEW, Status.REMOVED}]
+    for outcome in bad[:_SHOWN_TROUBLE]:
+        message = outcome.shown.state.error_message if outcome.shown else None
+        words = f": {message}" if message else ""
+        yield f"  {shown(outcome.key)} {outcome.status.value}{shown(words)}"
+    if len(bad) > _SHOWN_TROUBLE:
+        yield f"  … and {len(bad) - _SHOWN_TROUBLE:,} more, see the results sheet"
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
+def lifetime_cost(plan: Plan) -> Decimal | None:
+    """What a run folder will have cost once a plan is carried out, in whole cents; None if unknown.
+
+    The smallest ``--max-cost`` under which all of the plan fits.
+    """
+    committed, new = plan.spending.committed, plan.new_cost
+    if committed is None or new is None:
+        return None
+    return (committed + new).quantize(Decimal("0.01"), ROUND_UP)
+
+
+def closing_object(site: Site, report: Report) -> dict[str, Any]:
+    """The summary for machines."""
+    sums = tally(report.outcomes)
+    return {
+        "event": "end",
+        "exit_code": int(report.exit_code),
+        "folder": str(site.folder.path),
+        "statuses": {status.value: n for status, n in sums.statuses.items() if n},
+        "stop": report.ending.stop,
+        "message": redact(report.ending.message) or None,
+        "unsent": report.ending.unsent,
+        "files": {name: str(path) for name, path in report.written.files.items()},
+    }
+
+
+def relative(path: Path) -> str:
+    """A path as a person in the working directory would type it."""
+    try:
+        found = os.path.relpath(path)
+    except ValueError:  # another drive
+        return str(path)
+    return str(path) if found.startswith("..") else found

@@ -1,0 +1,246 @@
+"""Commands on a run folder: ``status``, ``fetch``, ``reconcile``, ``results``, ``verify``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from seedance_batch.cli import options as flags
+from seedance_batch.cli.again import again
+from seedance_batch.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from seedance_batch.batch.settling import Question
+
+_LOOK_EVERY: Final = 2.0
+"""Seconds between looks of ``status --watch``."""
+
+
+@click.command(epilog="Example: seedance-batch status manifests/runs/storyboard-sandbox")
+@flags.FOLDER
+@flags.option("--by", metavar="COLUMN", help="Count by one of your columns.")
+@flags.option("--watch", is_flag=True, help="Look again while a run goes on.")
+@flags.JSON
+@flags.OUT
+@flags.option("--sandbox", is_flag=True, help="The sandbox's run folder of manifest D.")
+def status(**given: Any) -> int:
+    """Show how run folder D stands: rows by status, and money. Sends nothing."""
+    from seedance_batch.batch.sheets import catch_up, is_at_work, standing
+    from seedance_batch.folder import folder_of
+    from seedance_batch.journal import look_into
+    from seedance_batch.outcome import exit_code
+    from seedance_batch.standing import as_object, lines
+
+    folder = folder_of(given["folder"], out=given["out"], sandbox=given["sandbox"])
+    catch_up(folder)
+    while True:
+        at_work = given["watch"] and is_at_work(folder)
+        with look_into(folder.journal) as journal:
+            found = standing(journal)
+            columns = journal.columns()
+        if given["by"] is not None and given["by"] not in columns:
+            raise UsageError(
+                f"There is no column {given['by']!r}.",
+                hint=again(by=columns[0] if columns else None),
+            )
+        if given["as_json"]:
+            click.echo(json.dumps(as_object(found, by=given["by"]), ensure_ascii=False))
+        else:
+            if given["watch"]:
+                click.clear()
+            for line in lines(found, by=given["by"]):
+                click.echo(line)
+        if not at_work:
+            return exit_code(found)
+        time.sleep(_LOOK_EVERY)
+
+
+@click.command(epilog="Example: seedance-batch fetch shots.csv")
+@flags.FOLDER
+@flags.API
+@flags.OUT
+@flags.PACE
+@flags.OUTPUT
+@flags.JSON
+@flags.TALK
+def fetch(**given: Any) -> int:
+    """Download every paid clip of run folder D that is missing. Never submits anything."""
+    import anyio
+
+    from seedance_batch.batch.folders import open_folder
+    from seedance_batch.batch.running import fetch_clips
+    from seedance_batch.batch.summing import closing_object, outcome_lines
+    from seedance_batch.progress import observer_for
+    from seedance_batch.state import Phase
+
+    with (
+        open_folder(given["folder"], flags.run_settings(given)) as opened,
+        opened.site(os.environ) as site,
+    ):
+        attempts = site.journal.attempts()
+        observer = observer_for(
+            sum(a.state.phase in {Phase.DOWNLOADING, Phase.EXPIRED} for a in attempts),
+            attempts,
+            as_json=given["as_json"],
+            progress=not (given["no_progress"] or given["quiet"]),
+            stream=sys.stderr,
+        )
+        try:
+            report = anyio.run(lambda: fetch_clips(site, observer, signals=True))
+        finally:
+            observer.close()
+        if given["as_json"]:
+            click.echo(json.dumps(closing_object(site, report), ensure_ascii=False))
+        else:
+            for line in outcome_lines(site, report):
+                click.echo(line)
+    return report.exit_code
+
+
+@click.command(epilog="Example: seedance-batch reconcile runs/shots --adopt 17=tk-hiapi-…")
+@flags.FOLDER
+@flags.API
+@flags.OUT
+@flags.option("--adopt", multiple=True, metavar="ROW=TASK", help="This task is that row's.")
+@flags.option("--release", multiple=True, metavar="ROW", help="No task exists for that row.")
+@flags.JSON
+def reconcile(**given: Any) -> int:
+    """Settle ambiguous rows of run folder D: show the tasks that could be theirs, or decide.
+
+    Nothing is decided by itself. To adopt costs nothing more. To release a row whose task exists
+    after all means that it was paid for, and will be again by a rerun.
+    """
+    import anyio
+
+    from seedance_batch.batch.folders import open_folder
+    from seedance_batch.batch.settling import adopt, questions, release
+    from seedance_batch.batch.sheets import rebuild
+
+    with (
+        open_folder(given["folder"], flags.run_settings(given)) as opened,
+        opened.site(os.environ) as site,
+    ):
+        for key, task_id in flags.pairs("--adopt", given["adopt"]).items():
+            anyio.run(adopt, site, key, task_id)
+            click.echo(f"{key} is task {task_id}; run continues it, at no further cost.", err=True)
+        for key in given["release"]:
+            freed = release(site, key)
+            cost = freed.intent.est_cost
+            price = "an unknown price" if cost is None else f"${cost}"
+            click.echo(
+                f"{key} is released; rerun makes it anew for {price}. If its task exists after "
+                "all, that was paid as well.",
+                err=True,
+            )
+        left = anyio.run(questions, site)
+        rebuild(site.folder, site.journal)
+        _show_questions(left, given)
+    return Exit.UNFINISHED if left else Exit.OK
+
+
+def _show_questions(left: list[Question], given: dict[str, Any]) -> None:
+    from seedance_batch.overview import shown
+
+    if given["as_json"]:
+        for q in left:
+            tasks = [task.task_id for task in q.candidates]
+            asked = {"id": q.attempt.intent.key, "candidates": tasks}
+            click.echo(json.dumps(asked, ensure_ascii=False))
+        return
+    if not left:
+        click.echo("No row is ambiguous.")
+    for question in left:
+        key, state = question.attempt.intent.key, question.attempt.state
+        click.echo(f"{shown(key)}: {shown(state.error_message or 'its create had no answer')}")
+        for task in question.candidates:
+            click.echo(f"  could be {task.task_id} ({task.status}, made {_moment(task.created)})")
+        if question.candidates:
+            decision: dict[str, Any] = {
+                "adopt": [f"{key}={question.candidates[0].task_id}"],
+                "release": None,
+            }
+        else:
+            click.echo("  no task fits its model and time")
+            decision = {"adopt": None, "release": [key]}
+        click.echo(f"hint: {shown(again(**decision))}")
+
+
+def _moment(at: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@click.command(epilog="Example: seedance-batch results runs/shots")
+@flags.FOLDER
+@flags.OUT
+def results(**given: Any) -> int:
+    """Write the sheets of run folder D anew, from its journal alone."""
+    from seedance_batch.batch.folders import open_folder
+    from seedance_batch.batch.sheets import rebuild
+
+    with open_folder(given["folder"], flags.run_settings(given)) as opened:
+        written = rebuild(opened.folder, opened.journal)
+    for path in written.files.values():
+        click.echo(path)
+    for path in written.kept:
+        click.echo(f"kept your edits in {path}", err=True)
+    for note in written.notes:
+        click.echo(note, err=True)
+    return Exit.OK
+
+
+@click.command(epilog="Example: seedance-batch report runs/shots")
+@flags.FOLDER
+@flags.OUT
+@flags.option("--watch", is_flag=True, help="Refresh it while a run goes on.")
+def report(**given: Any) -> int:
+    """Write the review page of run folder D: one file, to look at clips and choose."""
+    from seedance_batch.batch.sheets import watched_page, write_page
+    from seedance_batch.folder import folder_of
+    from seedance_batch.journal import look_into
+
+    folder = folder_of(given["folder"], out=given["out"], sandbox=False)
+    if given["watch"]:
+        for path in watched_page(folder):
+            click.echo(path)
+        return Exit.OK
+    with look_into(folder.journal) as journal:
+        click.echo(write_page(folder, journal))
+    return Exit.OK
+
+
+@click.command(epilog="Example: seedance-batch verify runs/shots --claims claims.csv")
+@flags.FOLDER
+@flags.OUT
+@flags.option("--claims", type=click.Path(path_type=Path), help="Write what to claim back.")
+@flags.JSON
+def verify(**given: Any) -> int:
+    """Check every clip of run folder D again: its bytes, and what they decode to."""
+    from seedance_batch.batch.checking import verify as check_clips
+    from seedance_batch.batch.checking import write_claims
+    from seedance_batch.folder import folder_of
+    from seedance_batch.journal import look_into
+    from seedance_batch.overview import shown
+
+    folder = folder_of(given["folder"], out=given["out"], sandbox=False)
+    with look_into(folder.journal) as journal:
+        found = check_clips(folder, journal.attempts())
+    bad = [finding for finding in found if finding.fault is not None]
+    if given["as_json"]:
+        faults = [{"id": f.attempt.intent.key, "fault": f.fault} for f in bad]
+        click.echo(json.dumps({"checked": len(found), "faults": faults}, ensure_ascii=False))
+    else:
+        for finding in bad:
+            click.echo(f"{shown(finding.attempt.intent.key)}: {shown(finding.fault or '')}")
+        click.echo(f"{len(found):,} clips checked, {len(bad):,} at fault.")
+    if given["claims"] is not None:
+        count = write_claims(given["claims"], found)
+        click.echo(f"{count:,} claims in {given['claims']}", err=True)
+    return Exit.SOME_FAILED if bad else Exit.OK

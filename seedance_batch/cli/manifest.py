@@ -1,0 +1,98 @@
+"""``init``, ``check`` and ``schema``: about manifests alone; nothing is ever sent."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seedance_batch.cli import options as flags
+from seedance_batch.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from seedance_batch.manifest import Manifest
+
+
+@click.command(epilog="Example: seedance-batch init shots.xlsx")
+@click.argument("path", metavar="P", type=click.Path(path_type=Path))
+def init(path: Path) -> int:
+    """Write a starter manifest: .csv, .yaml or .xlsx, with three rows to replace."""
+    from seedance_batch.starter import write_starter
+
+    if path.exists():
+        raise UsageError(f"{path} exists already; it was left as it is.")
+    write_starter(path)
+    click.echo(f"Wrote {path}. Try it: seedance-batch run {path} --sandbox")
+    return Exit.OK
+
+
+@click.command(epilog="Example: seedance-batch check shots.xlsx --sheet Final")
+@flags.MANIFEST
+@flags.option("--net", is_flag=True, help="Look at each URL once, too.")
+@flags.READING
+@flags.JSON
+def check(**given: Any) -> int:
+    """Find every problem of manifest M, with its cell. Nothing is sent."""
+    from seedance_batch.reader import read
+
+    manifest = read(given["manifest"], flags.read_options(given))
+    if given["net"]:
+        manifest = _looked_at(manifest)
+    _show_as_json(manifest) if given["as_json"] else _show(manifest)
+    return Exit.USAGE if manifest.problems else Exit.OK
+
+
+def _looked_at(manifest: Manifest) -> Manifest:
+    from seedance_batch.batch.checkup import look_at_addresses
+    from seedance_batch.client import DEFAULT_BASE_URL, is_loopback
+    from seedance_batch.forecast import Pace
+    from seedance_batch.settings import BASE_URL, DEFAULT_RPM
+
+    local = is_loopback(os.environ.get(BASE_URL) or DEFAULT_BASE_URL)
+    seen = look_at_addresses(manifest, allow_private=local, pace=Pace(10, DEFAULT_RPM))
+    return replace(manifest, findings=(*manifest.findings, *seen))
+
+
+def _show_as_json(manifest: Manifest) -> None:
+    from seedance_batch.reader import as_json
+
+    found = {
+        "rows": len(manifest.jobs),
+        "source": dict(manifest.source),
+        "findings": as_json(manifest.findings),
+    }
+    click.echo(json.dumps(found, ensure_ascii=False))
+
+
+def _show(manifest: Manifest) -> None:
+    from seedance_batch.manifest import Severity
+    from seedance_batch.overview import shown
+    from seedance_batch.reader import grouped
+
+    source = {name: text for name, text in manifest.source.items() if name != "given_inputs"}
+    kind = source.pop("format", "a table")
+    click.echo(shown("; ".join([f"Read as {kind}", *(f"{k}: {v}" for k, v in source.items())])))
+    for severity in (Severity.RECEIPT, Severity.WARNING):
+        for line in grouped(f for f in manifest.findings if f.severity is severity):
+            click.echo(f"{severity.value}: {shown(line)}")
+    for line in grouped(manifest.problems):
+        click.echo(shown(line), err=True)
+    count = len(manifest.problems)
+    if count:
+        noun = "problem" if count == 1 else "problems"
+        click.echo(f"error: {manifest.path} has {count:,} {noun}; nothing was sent.", err=True)
+    else:
+        click.echo(f"{len(manifest.jobs):,} rows, no problem.")
+
+
+@click.command(epilog="Example: seedance-batch schema > manifest.schema.json")
+def schema() -> int:
+    """Print the JSON Schema of the YAML form, for editors that complete by it."""
+    from seedance_batch.schema import manifest_schema
+
+    click.echo(json.dumps(manifest_schema(), ensure_ascii=False, indent=2))
+    return Exit.OK

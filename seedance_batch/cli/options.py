@@ -1,0 +1,221 @@
+"""Flags that commands share, and how they become settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from seedance_batch.errors import SettingsError
+
+if TYPE_CHECKING:
+    from seedance_batch.reader import ReadOptions
+    from seedance_batch.select import Selection
+    from seedance_batch.settings import RunSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+_NO_VARIABLE: Final = frozenset({"--yes", "--force", "--remake"})
+"""Consent is given on the command line or not at all."""
+
+
+def option(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """A click option with its ``SEEDANCE_BATCH_…`` variable."""
+    flag = next(name for name in names if name.startswith("--")).split("/")[0]
+    if flag not in _NO_VARIABLE:
+        attributes.setdefault("envvar", f"SEEDANCE_BATCH_{flag[2:].replace('-', '_').upper()}")
+    return click.option(*names, **attributes)
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, shown in this order."""
+
+    def decorate(function: F) -> F:
+        for add in reversed(options):
+            function = add(function)
+        return function
+
+    return decorate
+
+
+class Money(click.ParamType[Decimal]):
+    """An amount of US dollars."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Decimal:
+        """Exact, positive and finite, or a usage error."""
+        try:
+            amount = Decimal(str(value).removeprefix("$"))
+        except InvalidOperation:
+            self.fail(f"{value!r} is no amount.", param, ctx)
+        if not amount.is_finite() or amount < 0:
+            self.fail(f"{value!r} is no amount.", param, ctx)
+        return amount
+
+
+class Concurrency(click.ParamType[int]):
+    """A number of tasks, or ``auto``."""
+
+    name = "n|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """0 stands for ``auto``."""
+        if str(value) == "auto":
+            return 0
+        if not str(value).isdigit() or not int(value):
+            self.fail(f"{value!r} is neither a positive number nor auto.", param, ctx)
+        return int(value)
+
+
+_PATH = click.Path(path_type=Path)
+MANIFEST = click.argument("manifest", metavar="M", type=_PATH)
+FOLDER = click.argument("folder", metavar="D", type=_PATH)
+
+READING = together(
+    option("--sheet", help="Sheet of a workbook; default: its first."),
+    option("--encoding", hidden=True, help="Encoding of a text file; default: found out."),
+    option("--delimiter", hidden=True, help="Delimiter of a text table; default: found out."),
+    option("--map", "column_map", multiple=True, metavar="FIELD=HEADING", help="Name a column."),
+    option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Set in every row."),
+    option("--model", hidden=True, help="Model of every row."),
+    option("--allow-4k", is_flag=True, hidden=True),
+    option("--allow-mixed", is_flag=True, hidden=True),
+    option("--allow-outside", is_flag=True, hidden=True),
+    option("--max-body", type=int, hidden=True),
+)
+
+API = together(
+    option("--sandbox", is_flag=True, help="Use the embedded sandbox: no key, no money."),
+    option("--sandbox-config", type=_PATH, metavar="FILE", help="Faults to rehearse with."),
+    option("--api-url", metavar="URL", help="Another address of the API."),
+    option("--price-file", type=_PATH, metavar="FILE", help="Prices to reckon with."),
+)
+
+JSON = option("--json", "as_json", is_flag=True, help="For machines, on stdout.")
+OUT = option("--out", type=_PATH, metavar="DIR", help="The run folder; default: runs/<name>.")
+
+PACE = together(
+    option("-j", "--concurrency", type=Concurrency(), default="10", show_default=True,
+           help="Tasks at once; auto finds the account's limit."),
+    option("--rpm", type=click.FloatRange(min=1), help="Requests a minute (60)."),
+    option("--poll-interval", type=click.FloatRange(min=0.1), default=2.0, hidden=True,
+           help="Seconds between looks, at least."),
+    option("--downloads", type=click.IntRange(1, 16), default=4, hidden=True,
+           help="Clips fetched at once."),
+    option("--wait", type=click.FloatRange(min=0), help="Stop waiting after so many seconds."),
+)  # fmt: skip
+
+MONEY = together(
+    option("--max-cost", type=Money(), help="Most that the folder may cost, ever."),
+    option("--max-cost-per-row", type=Money(), help="Most that one row may cost."),
+    option("--max-failures", type=click.IntRange(min=0), metavar="N", default=10,
+           show_default=True, help="Stop after N failures in a row; 0: never."),
+    option("--canary", type=click.IntRange(min=1), metavar="N", help="First the N cheapest."),
+    option("--draft", is_flag=True, help="480p, 4 s, silent: look first, pay later."),
+    option("--remake", is_flag=True, help="Make rows anew that were made with other flags."),
+)  # fmt: skip
+
+SELECTION = together(
+    option("--rows", metavar="1-20,57", help="Rows by number."),
+    option("--ids", metavar="A,B", help="Rows by id."),
+    option("--where", metavar="EXPR", help="Rows by condition: \"client == 'Acme'\"."),
+    option("--from", "picks", type=_PATH, metavar="CSV", help="Rows of a list of picks."),
+    option("--sample", type=click.IntRange(min=1), metavar="N", help="So many, drawn at random."),
+    option("--sample-seed", type=int, default=0, hidden=True),
+    option("--limit", type=click.IntRange(min=1), metavar="N", help="The first so many."),
+)
+
+SAVED = together(
+    option("--save", type=_PATH, metavar="FILE", help="Keep the plan, to run it as approved."),
+    option("--plan", "plan_file", type=_PATH, metavar="FILE", help="Run exactly this plan."),
+)
+
+OUTPUT = together(
+    option("--storage", type=click.Choice(["temp", "persistent"]), hidden=True,
+           help="HiAPI's storage."),
+    option("--name", default="{id}", show_default=True, metavar="PATTERN", help="Clip names."),
+    option("--callback-url", metavar="URL", hidden=True,
+           help="Have HiAPI call this public address."),
+    option("--callback-bind", metavar="HOST:PORT", hidden=True, help="Take those calls here."),
+)  # fmt: skip
+
+TALK = together(
+    option("-y", "--yes", is_flag=True, help="Agree to new money."),
+    option("-v", "--verbose", count=True, help="Say more."),
+    option("-q", "--quiet", is_flag=True, help="Say less."),
+    option("--no-progress", is_flag=True, help="No bars."),
+)
+
+
+def run_settings(given: Mapping[str, Any]) -> RunSettings:
+    """The settings in a command's parameters."""
+    from seedance_batch.settings import RunSettings
+
+    names = RunSettings.__dataclass_fields__.keys() & given.keys()
+    chosen = {name: given[name] for name in names}
+    if "concurrency" in chosen:
+        chosen["concurrency"] = chosen["concurrency"] or None
+    if "max_failures" in chosen:
+        chosen["max_failures"] = chosen["max_failures"] or None
+    return RunSettings(**chosen)
+
+
+def read_options(given: Mapping[str, Any]) -> ReadOptions:
+    """How the manifest is to be read, from a command's parameters."""
+    from seedance_batch.model import Allow
+    from seedance_batch.reader import ReadOptions
+
+    plain = ReadOptions()
+    return ReadOptions(
+        sheet=given.get("sheet"),
+        encoding=given.get("encoding"),
+        delimiter=given.get("delimiter"),
+        column_map=pairs("--map", given.get("column_map") or ()),
+        model=given.get("model"),
+        overrides=pairs("--set", given.get("overrides") or ()),
+        allow=Allow(
+            resolution_4k=bool(given.get("allow_4k")),
+            mixed_references=bool(given.get("allow_mixed")),
+        ),
+        allow_outside=bool(given.get("allow_outside")),
+        max_body=given.get("max_body") or plain.max_body,
+    )
+
+
+def selection(given: Mapping[str, Any], *, marks: Collection[str] | None = None) -> Selection:
+    """Which rows are meant. ``marks`` of a list of picks count; None means all that it names."""
+    from seedance_batch.select import Selection
+
+    ids = given.get("ids")
+    picks = given.get("picks")
+    return Selection(
+        rows=given.get("rows"),
+        ids=None if ids is None else [part.strip() for part in ids.split(",") if part.strip()],
+        where=given.get("where"),
+        from_ids=None if picks is None else picked(picks, marks),
+        sample=given.get("sample"),
+        sample_seed=given.get("sample_seed") or 0,
+        limit=given.get("limit"),
+    )
+
+
+def picked(path: Path, marks: Collection[str] | None) -> list[str]:
+    """The ids in a list of picks that bear one of these marks; None means any but reject."""
+    from seedance_batch.picks import Mark, read_picks
+
+    wanted = [Mark.KEEP, Mark.REDO, None] if marks is None else marks
+    return [pick.id for pick in read_picks(path) if pick.mark in wanted]
+
+
+def pairs(flag: str, given: tuple[str, ...]) -> dict[str, str]:
+    """``name=value`` texts as a mapping."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise SettingsError(f"{flag} {text!r} is not of the form name=value.")
+        found[name.strip()] = value
+    return found

@@ -1,0 +1,242 @@
+"""Makes the plan that a command line means, shows it, keeps it, and holds it against its caps."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seedance_batch.cli import options as flags
+from seedance_batch.cli.again import CHOICE, again, as_planned
+from seedance_batch.errors import BudgetExceeded, Exit, PlanDrifted, SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seedance_batch.batch import Batch
+    from seedance_batch.forecast import Pace
+    from seedance_batch.plan import Plan, RerunChoice, SavedPlan
+    from seedance_batch.reader import ReadOptions
+    from seedance_batch.settings import RunSettings
+
+_ANY_COST = Decimal("Infinity")
+
+
+def show(
+    given: dict[str, Any],
+    environ: Mapping[str, str],
+    *,
+    marks: Collection[str] | None = None,
+    choice: RerunChoice | None = None,
+) -> int:
+    """``plan``: the plan on stdout, and exit 4 where it does not fit."""
+    from seedance_batch.batch import open_plan
+
+    saved = saved_plan(given)
+    with open_plan(given["manifest"], *chosen(given, saved), environ) as batch:
+        found = wanted(batch, given, saved, marks=marks, choice=choice)
+        if given["as_json"]:
+            from seedance_batch.overview import to_json
+
+            click.echo(json.dumps(to_json(found, plan_flags(batch)), ensure_ascii=False))
+        else:
+            say(batch, found, verbose=given["verbose"], err=False)
+        if given["save"] is not None:
+            save(batch, found, given["save"])
+        hold_against_caps(found, batch.settings.max_cost, batch.settings.max_cost_per_row)
+    return Exit.OK
+
+
+def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions, RunSettings]:
+    """Reading options and settings; a saved plan brings the flags that it was made with."""
+    options, settings = flags.read_options(given), flags.run_settings(given)
+    if saved is None:
+        return options, settings
+    if options.overrides or options.model:
+        raise SettingsError("--plan brings its own --set and --model; leave them out.")
+    overrides = {
+        name.removeprefix("set "): value
+        for name, value in saved.flags.items()
+        if name.startswith("set ")
+    }
+    options = replace(options, overrides=overrides, model=saved.flags.get("model"))
+    return options, replace(settings, draft=saved.kind.value == "draft")
+
+
+def saved_plan(given: dict[str, Any]) -> SavedPlan | None:
+    """The plan that ``--plan`` names. Raises `UsageError` for a file that is none."""
+    from seedance_batch.plan import from_json
+
+    path: Path | None = given["plan_file"]
+    if path is None:
+        return None
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"The plan {path} cannot be read: {error}") from error
+
+
+def wanted(
+    batch: Batch,
+    given: dict[str, Any],
+    saved: SavedPlan | None,
+    *,
+    marks: Collection[str] | None = None,
+    choice: RerunChoice | None = None,
+) -> Plan:
+    """The plan for the rows that are meant. Raises `PlanDrifted` where a saved one moved on."""
+    from seedance_batch.plan import approved, drift
+
+    selected: Collection[str] | None = None
+    if saved is None or given["picks"] is not None:
+        selected = batch.chosen(flags.selection(given, marks=marks))
+    if choice is not None and given["picks"] is not None:
+        redo = batch.redo(given["picks"], selected or (), record=not given["dry_run"])
+        choice = replace(choice, redo=redo)
+    if saved is None:
+        return batch.plan(rerun=choice, selected=selected)
+    fresh = batch.plan(rerun=choice, selected=saved.keys)
+    reasons = drift(saved, fresh)
+    if reasons:
+        shown = "\n".join(f"  {reason}" for reason in reasons[:10])
+        raise PlanDrifted(
+            f"The saved plan no longer holds; nothing was sent:\n{shown}",
+            hint=again(
+                "plan" if choice is None else None,
+                without={"plan_file"},
+                dry_run=choice is not None,
+                save=given["plan_file"],
+                **as_planned(batch),
+            ),
+        )
+    return approved(saved, fresh)
+
+
+def rerun_choice(given: dict[str, Any]) -> RerunChoice:
+    """Which failed rows to make again."""
+    from seedance_batch.batch import rerun_choice
+
+    return rerun_choice(given["classes"], force=given["force"])
+
+
+def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
+    """The plan, its price, and what to expect of it."""
+    from seedance_batch.forecast import forecast, forecast_lines
+    from seedance_batch.overview import overview
+
+    pace = _pace(batch)
+    lines = overview(found, verbose=bool(verbose))
+    if batch.settings.draft:
+        lines += both_prices(batch, found)
+    lines += _repeated(found)
+    if not batch.access.sandbox:
+        lines += forecast_lines(forecast(found, pace, time.time()), pace)
+    for line in lines:
+        click.echo(line, err=err)
+
+
+def _pace(batch: Batch) -> Pace:
+    from seedance_batch.forecast import Pace
+
+    return Pace(batch.settings.concurrency or 50, batch.settings.requests_per_minute)
+
+
+def foretold(batch: Batch, found: Plan) -> float | None:
+    """Seconds that the plan is likely to take; the sandbox keeps its own time."""
+    from seedance_batch.forecast import forecast
+
+    return None if batch.access.sandbox else forecast(found, _pace(batch), time.time()).seconds
+
+
+def both_prices(batch: Batch, found: Plan) -> list[str]:
+    """What these rows cost as drafts, and what they would cost as final clips."""
+    from seedance_batch.plan import side_by_side
+    from seedance_batch.pricing import money
+
+    keys = {step.key for step in found.new}
+    if not keys:
+        return []
+    prices = side_by_side([j for j in batch.manifest.jobs if j.key in keys], batch.prices)
+    return [f"As drafts {money(prices.draft.cost)}, as final clips {money(prices.final.cost)}."]
+
+
+def _repeated(found: Plan) -> list[str]:
+    """What would be paid for rows that order the same clip as another row does."""
+    from seedance_batch.plan import total
+    from seedance_batch.pricing import money
+
+    seen: set[str] = set()
+    again = []
+    for step in found.new:
+        content = step.job.content if step.job else step.key
+        if content in seen:
+            again.append(step)
+        seen.add(content)
+    if not again:
+        return []
+    return [
+        f"{len(again):,} of them order the same as another row, for {money(total(again).cost)}."
+    ]
+
+
+def plan_flags(batch: Batch) -> dict[str, str]:
+    """The flags that a saved plan brings back when it is run."""
+    return dict(batch.flags)
+
+
+def save(batch: Batch, found: Plan, path: Path) -> None:
+    """Keep the plan in a file."""
+    from seedance_batch.overview import shown, to_json
+    from seedance_batch.publish import replacing
+
+    text = json.dumps(to_json(found, plan_flags(batch)), ensure_ascii=False, indent=1)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    command = again(
+        "run" if click.get_current_context().info_name == "plan" else None,
+        without={"overrides", "model", "draft", *CHOICE - {"picks"}},
+        plan_file=path,
+    )
+    click.echo(f"hint: {shown(command)}", err=True)
+
+
+def hold_against_caps(
+    found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None
+) -> None:
+    """Raise `BudgetExceeded` where a plan does not fit; nothing was sent then."""
+    from seedance_batch.plan import budget_problem
+
+    problem = budget_problem(found, max_cost, max_cost_per_row)
+    if problem is not None:
+        raise BudgetExceeded(
+            f"Over the budget: {problem}. Nothing was sent.",
+            hint=_under_caps(found, max_cost, max_cost_per_row),
+        )
+
+
+def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None) -> str:
+    """The command whose caps the plan fits under, or that brings the prices it lacks."""
+    from seedance_batch.batch.summing import lifetime_cost
+
+    needed = lifetime_cost(found)
+    if needed is None:
+        return again(price_file="prices.yaml")
+    caps: dict[str, Any] = {}
+    if max_cost is not None and max_cost.is_finite() and needed > max_cost:
+        caps["max_cost"] = needed
+    dearest = max(step.cost or Decimal(0) for step in found.new)
+    if max_cost_per_row is not None and dearest > max_cost_per_row:
+        caps["max_cost_per_row"] = dearest
+    return again(**caps)
+
+
+def hold_before_running(
+    found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None
+) -> None:
+    """As `hold_against_caps`, save that a run sends the rows that fit under ``max_cost``."""
+    hold_against_caps(found, None if max_cost is None else _ANY_COST, max_cost_per_row)

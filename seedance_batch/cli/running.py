@@ -1,0 +1,146 @@
+"""Carries a plan out: ask once, run, perhaps a canary first, and sum up."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seedance_batch.cli import planning
+from seedance_batch.cli.again import again, next_command
+from seedance_batch.errors import ConsentNeeded, Exit
+
+if TYPE_CHECKING:
+    from seedance_batch.batch import Batch, Report
+    from seedance_batch.plan import Plan, RerunChoice
+
+
+def carry_out(
+    given: dict[str, Any],
+    environ: Mapping[str, str],
+    *,
+    marks: Collection[str] | None = None,
+    choice: RerunChoice | None = None,
+) -> int:
+    """``run`` and its kin: plan, ask, work, sum up; returns the exit code."""
+    from seedance_batch.batch import open_batch
+
+    saved = planning.saved_plan(given)
+    options, settings = planning.chosen(given, saved)
+    with open_batch(given["manifest"], options, settings, environ) as batch:
+        found = planning.wanted(batch, given, saved, marks=marks, choice=choice)
+        if not given["quiet"]:
+            planning.say(batch, found, verbose=given["verbose"], err=True)
+        if given["save"] is not None:
+            planning.save(batch, found, given["save"])
+        planning.hold_before_running(found, settings.max_cost, settings.max_cost_per_row)
+        if saved is None:
+            consent(batch, found, given)
+        if given["canary"] is not None and found.new_rows > given["canary"]:
+            code = canary(batch, found, given, choice)
+            if code is not None:
+                return code
+            found = planning.wanted(batch, given, saved, marks=marks, choice=choice)
+        report = work(batch, found, given)
+        sum_up(batch, found, report, given, choice)
+        return report.exit_code
+
+
+def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
+    """Ask before new money is spent: once, with rows and cost; the sandbox never asks."""
+    from seedance_batch.pricing import money
+
+    if not found.new or given["yes"] or batch.access.sandbox:
+        return
+    rows, cost = found.new_rows, money(found.new_cost)
+    if not _at_a_terminal():
+        raise ConsentNeeded(
+            f"The plan has {rows:,} new rows for {cost}, and there is no terminal to ask at. "
+            "Nothing was sent.",
+            hint=again(yes=True, save=given["save"]),
+        )
+    noun = "row" if rows == 1 else "rows"
+    if not click.confirm(f"Send {rows:,} {noun} for {cost}?", err=True):
+        raise ConsentNeeded("Nothing was sent.", hint=again(dry_run=True, verbose=1))
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def canary(
+    batch: Batch, found: Plan, given: dict[str, Any], choice: RerunChoice | None
+) -> int | None:
+    """Run the cheapest rows first; the exit code where the rest is not to follow."""
+    first = replace(found, steps=found.cheapest(given["canary"]))
+    count = f"{first.new_rows:,} {'row' if first.new_rows == 1 else 'rows'}"
+    click.echo(f"Canary: {count} first.", err=True)
+    report = work(batch, first, given)
+    keys = {step.key for step in first.new}
+    well = sum(o.key in keys and o.status.value == "done" for o in report.outcomes)
+    if report.exit_code == Exit.OK and well == len(keys):
+        return None
+    sum_up(batch, found, report, given, choice)
+    if report.exit_code in {Exit.OK, Exit.SOME_FAILED} and _at_a_terminal():
+        question = f"{well} of {len(keys)} came back well. Go on with the rest?"
+        return None if click.confirm(question, err=True) else report.exit_code
+    return report.exit_code
+
+
+def work(batch: Batch, found: Plan, given: dict[str, Any]) -> Report:
+    """Run a plan under the observer that fits where the output goes."""
+    import anyio
+
+    from seedance_batch.batch import run_batch, work_in
+    from seedance_batch.progress import observer_for
+
+    observer = observer_for(
+        work_in(found),
+        found.attempts,
+        as_json=given["as_json"],
+        progress=not (given["no_progress"] or given["quiet"]),
+        stream=sys.stderr,
+        foretold=planning.foretold(batch, found),
+    )
+    try:
+        return anyio.run(lambda: run_batch(batch, found, observer, signals=True))
+    finally:
+        observer.close()
+
+
+def sum_up(
+    batch: Batch, found: Plan, report: Report, given: dict[str, Any], choice: RerunChoice | None
+) -> None:
+    """What came of it: counts, money, paths, and the next command."""
+    from seedance_batch.batch.summing import closing_lines, closing_object
+    from seedance_batch.overview import shown
+
+    lines = list(closing_lines(batch.site, found, report))
+    command = next_command(batch, found, report, choice)
+    if command is not None:
+        lines.append(f"hint: {shown(command)}")
+    if given["as_json"]:
+        click.echo(json.dumps(closing_object(batch.site, report), ensure_ascii=False))
+    else:
+        for line in lines:
+            click.echo(line)
+    _for_github(lines)
+
+
+def _for_github(lines: list[str]) -> None:
+    """In GitHub Actions the summary also goes where the job shows it."""
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not target:
+        return
+    indented = (f"    {line}".rstrip() for line in lines)  # a code block that no text can end
+    try:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write("\n".join(["### seedance-batch", "", *indented, "", ""]))
+    except OSError as error:
+        click.echo(f"GITHUB_STEP_SUMMARY cannot be written: {error}", err=True)

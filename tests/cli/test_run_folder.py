@@ -1,0 +1,251 @@
+"""Commands on a run folder: status, fetch, verify, results, reconcile. None of them buys."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+
+import pytest
+
+from seedance_batch.batch.settling import ambiguous
+from seedance_batch.cli import folder as folder_commands
+from seedance_batch.errors import Exit
+from seedance_batch.state import Phase
+from tests.cli.shop import QUICK, Shop, read_rows, say, shot, shots
+
+# ── status ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_status_counts_rows_and_money_by_any_column(shop: Shop) -> None:
+    shop.write(shot(1, client="Acme"), shot(2, client="Acme"), shot(3, client="Zett\x1b[2J"))
+    assert shop.run("--limit", "2").code == Exit.OK
+    said = shop.at("status", "--by", "client")
+    assert said.code == Exit.OK
+    assert "client: Acme" in said.out
+    assert "client: Zett\\x1b[2J" in said.out
+    (found,) = shop.at("status", "--json", "--by", "client").lines
+    assert found["statuses"] == {"new": 1, "done": 2}
+    assert found["money"]["settled_usd"] == "0.384"
+    assert found["by"]["client"]["Acme"]["statuses"] == {"done": 2}
+    assert say("status", str(shop.manifest)).out == shop.at("status").out
+
+
+def test_status_by_a_column_that_there_is_not_names_one_that_there_is(shop: Shop) -> None:
+    shop.write(shot(1, client="Acme"))
+    assert shop.run().code == Exit.OK
+    said = shop.at("status", "--by", "customer")
+    assert said.code == Exit.USAGE
+    assert say(*said.hint).code == Exit.OK
+
+
+def test_status_of_a_folder_in_which_nothing_was_sent(shop: Shop) -> None:
+    shop.fill(1)
+    assert say("run", str(shop.manifest), "--api-url", shop.service.api_url).code == Exit.USAGE
+    assert shop.at("status").code == Exit.OK
+    assert shop.at("status", "--by", "client").code == Exit.USAGE
+
+
+def test_status_watches_until_the_run_is_over(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_commands, "_LOOK_EVERY", 0.0)
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    assert len(shop.at("status", "--watch", "--json").lines) == 1
+
+
+@pytest.mark.parametrize("command", ["status", "fetch", "reconcile", "results", "report", "verify"])
+def test_where_nothing_was_run_there_is_no_run_folder(shop: Shop, command: str) -> None:
+    shop.fill(1)
+    said = say(command, str(shop.manifest))
+    assert said.code == Exit.USAGE
+    assert said.hint[0] == "run"
+    assert not (shop.folder / "runs").exists()
+
+
+# ── fetch ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_fetch_brings_what_is_missing_by_fresh_urls_and_submits_nothing(shop: Shop) -> None:
+    shop.fill(3)
+    assert shop.run("--limit", "2").code == Exit.OK
+    (shop.run_folder / "videos/shot1.mp4").unlink()
+    with sqlite3.connect(shop.run_folder / "journal.db") as journal:
+        journal.execute("UPDATE attempts SET video_url = video_url || '0'")
+    journal.close()
+    posts = shop.service.posts()
+    said = shop.online("fetch", *QUICK)
+    assert said.code == Exit.OK
+    assert (shop.run_folder / "videos/shot1.mp4").is_file()
+    assert shop.service.posts() == posts
+    assert len(shop.tasks()) == 2
+
+
+def test_fetch_goes_on_with_a_run_that_stopped_waiting_and_sends_no_row(shop: Shop) -> None:
+    shop.fill(2)
+    with shop.service.having(generation_time="0.5"):
+        assert shop.run("--limit", "1", "--wait", "0.1").code == Exit.UNFINISHED
+    posts = shop.service.posts()
+    last = shop.online("fetch", *QUICK, "--json").lines[-1]
+    assert (last["event"], last["exit_code"], last["statuses"]) == ("end", 0, {"new": 1, "done": 1})
+    assert shop.service.posts() == posts
+
+
+def test_a_clip_whose_url_is_gone_for_good_stays_expired(shop: Shop) -> None:
+    shop.fill(1)
+    with shop.service.having(url_ttl=0.0):
+        said = shop.run()
+        assert said.code == Exit.SOME_FAILED
+        assert shop.statuses() == ["expired"]
+        assert said.hint[0] == "fetch"
+        assert say(*said.hint, *QUICK).code == Exit.SOME_FAILED
+    assert len(shop.tasks()) == 1
+
+
+# ── verify ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_verify_finds_what_is_wrong_and_lists_what_to_claim_back(shop: Shop) -> None:
+    shop.write(shot(1), shot(2), *[shot(n, prompt=f"=cmd|{n}") for n in (3,)])
+    assert shop.run().code == Exit.OK
+    assert shop.at("verify").code == Exit.OK
+    (shop.run_folder / "videos/shot1.mp4").write_bytes(b"another file")
+    (shop.run_folder / "videos/shot2.mp4").unlink()
+    said = shop.at("verify", "--claims", "claims.csv")
+    assert said.code == Exit.SOME_FAILED
+    assert "shot1: videos/shot1.mp4 is not the file that was downloaded" in said.out
+    assert "3 clips checked, 2 at fault." in said.out
+    assert "2 claims in claims.csv" in said.err
+    claims = read_rows(shop.folder / "claims.csv")
+    assert [(c["id"], c["asked"], c["paid_usd"]) for c in claims] == [
+        ("shot1", "4 s 480p 16:9 sound", "0.192"),
+        ("shot2", "4 s 480p 16:9 sound", "0.192"),
+    ]
+    (found,) = shop.at("verify", "--json").lines
+    assert found["checked"] == 3
+    assert [fault["id"] for fault in found["faults"]] == ["shot1", "shot2"]
+
+
+def test_a_clip_that_was_never_what_was_asked_for_can_be_claimed_back(shop: Shop) -> None:
+    shop.fill(1)
+    with shop.service.having(faults={"outputs": {"other_length": 1.0}}):
+        said = shop.run()
+    assert said.code == Exit.SOME_FAILED
+    assert say(*said.hint).code == Exit.SOME_FAILED
+    (claim,) = read_rows(shop.folder / "claims.csv")
+    assert claim["got"] != "no file"
+    assert claim["task_id"] == shop.tasks()[0]["task_id"]
+
+
+# ── results ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_results_rebuilds_every_sheet_from_the_journal_alone(shop: Shop) -> None:
+    shop.fill(2)
+    assert shop.run().code == Exit.OK
+    before = shop.results()
+    shop.manifest.unlink()
+    for sheet in shop.run_folder.glob("results.*"):
+        sheet.unlink()
+    said = shop.at("results")
+    assert said.code == Exit.OK
+    assert shop.results() == before
+    for name in ("results.csv", "results.xlsx", "results.jsonl"):
+        assert str(shop.run_folder / name) in said.out.splitlines()
+
+
+def test_results_keeps_a_sheet_that_the_person_has_edited(shop: Shop) -> None:
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    with (shop.run_folder / "results.csv").open("a") as sheet:
+        sheet.write("my own line\n")
+    said = shop.at("results")
+    assert "kept your edits in" in said.err
+    assert any("yours" in path.name for path in shop.run_folder.iterdir())
+
+
+# ── reconcile ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _lost(shop: Shop, count: int = 1) -> None:
+    """Rows whose create was accepted and lost, so long ago that no resend is safe."""
+    shop.write(*shots(count))
+    lost = {"create": {"reset_after": 1.0}}
+    with shop.service.having(faults=lost):
+        assert shop.run("--wait", "1").code == Exit.UNFINISHED
+    with sqlite3.connect(shop.run_folder / "journal.db") as journal:
+        journal.execute("UPDATE attempts SET first_sent_at = first_sent_at - 90000")
+    journal.close()
+    said = shop.run()
+    assert said.code == Exit.UNFINISHED
+    assert len(ambiguous(shop.attempts())) == count
+    assert said.hint[0] == "reconcile"
+
+
+def test_an_ambiguous_row_is_adopted_by_the_hint_and_brings_its_clip_at_no_charge(
+    shop: Shop,
+) -> None:
+    _lost(shop)
+    (task,) = shop.tasks()
+    said = shop.online("reconcile")
+    assert said.code == Exit.UNFINISHED
+    assert f"could be {task['task_id']}" in said.out
+    (asked,) = shop.online("reconcile", "--json").lines
+    assert asked == {"id": "shot1", "candidates": [task["task_id"]]}
+    adopted = say(*said.hint)
+    assert adopted.code == Exit.OK
+    assert "at no further cost" in adopted.err
+    assert shop.run().code == Exit.OK
+    assert shop.statuses() == ["done"]
+    assert shop.tasks() == [task | {"status": "success"}]
+
+
+def test_a_task_that_another_row_or_a_neighbouring_journal_holds_is_no_candidate(
+    shop: Shop,
+) -> None:
+    _lost(shop, 2)
+    first, second = sorted(task["task_id"] for task in shop.tasks())
+    shutil.copytree(shop.run_folder, shop.folder / "runs/neighbour")
+    with sqlite3.connect(shop.folder / "runs/neighbour/journal.db") as journal:
+        journal.execute("UPDATE attempts SET task_id = ? WHERE key = 'shot1'", (first,))
+    journal.close()
+    for asked in shop.online("reconcile", "--json").lines:
+        assert asked["candidates"] == [second]
+    for wrong in (f"shot1={first}", "shot1=tk-hiapi-none", f"shot9={second}", "shot1"):
+        said = shop.online("reconcile", "--adopt", wrong)
+        assert said.code == Exit.USAGE, wrong
+    assert len(ambiguous(shop.attempts())) == 2
+    assert shop.online("reconcile", "--adopt", f"shot1={second}").code == Exit.UNFINISHED
+    said = shop.online("reconcile", "--adopt", f"shot2={second}")
+    assert said.code == Exit.USAGE
+    assert "another row's" in said.err
+
+
+def test_a_released_row_is_made_anew_only_by_rerun(shop: Shop) -> None:
+    shop.write(shot(1))
+    with shop.service.having(faults={"create": {"reset": 1.0}}):
+        assert shop.run("--wait", "1").code == Exit.UNFINISHED
+    with sqlite3.connect(shop.run_folder / "journal.db") as journal:
+        journal.execute("UPDATE attempts SET first_sent_at = first_sent_at - 90000")
+    journal.close()
+    assert shop.run().code == Exit.UNFINISHED
+    said = shop.online("reconcile")
+    assert "no task fits" in said.out
+    released = say(*said.hint)
+    assert released.code == Exit.OK
+    assert "rerun makes it anew for $0.192" in released.err
+    assert shop.tasks() == []
+    assert shop.run().code == Exit.SOME_FAILED
+    assert shop.tasks() == []
+    assert shop.run(command="rerun").code == Exit.OK
+    assert [a.state.phase for a in shop.attempts()] == [Phase.FAILED, Phase.DONE]
+    assert len(shop.tasks()) == 1
+
+
+def test_a_row_that_is_not_ambiguous_cannot_be_settled(shop: Shop) -> None:
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    for decision in (["--release", "shot1"], ["--adopt", "shot1=tk-1"]):
+        said = shop.online("reconcile", *decision)
+        assert said.code == Exit.USAGE
+        assert "not ambiguous" in said.err
+    assert json.loads(shop.at("status", "--json").out)["statuses"] == {"done": 1}

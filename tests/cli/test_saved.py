@@ -1,0 +1,113 @@
+"""A saved plan is executed exactly, by the same command again, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from seedance_batch.errors import Exit
+from tests.cli.shop import QUICK, Shop, say, shot
+
+
+def test_the_hint_of_a_saved_plan_carries_it_out_as_approved(shop: Shop) -> None:
+    shop.write(shot(1, resolution="720p"), shot(2), shot(3))
+    flags = ["--rows", "1,3", "--set", "resolution=480p", "--out", "runs/mine"]
+    saved = shop.plan(*flags, "--save", "the plan.json")
+    assert saved.code == Exit.OK
+    for _ in range(2):
+        assert say(*saved.hint, *QUICK).code == Exit.OK  # a saved plan is consent
+        assert [task["input"]["resolution"] for task in shop.tasks()] == ["480p", "480p"]
+    assert sorted(shop.prompts()) == [shot(1)["prompt"], shot(3)["prompt"]]
+    assert (shop.folder / "runs/mine/results.csv").exists()
+
+
+def test_a_saved_plan_of_drafts_makes_drafts(shop: Shop) -> None:
+    shop.write(shot(1, resolution="720p"))
+    saved = shop.plan("--draft", "--save", "plan.json")
+    assert say(*saved.hint, *QUICK).code == Exit.OK
+    assert (shop.run_folder / "drafts/shot1.mp4").is_file()
+
+
+def test_the_same_command_continues_a_plan_after_a_kill(shop: Shop) -> None:
+    shop.fill(4)
+    saved = shop.plan("--save", "plan.json")
+    command = [sys.executable, "-m", "seedance_batch", *saved.hint, *QUICK, "--wait", "60"]
+    with shop.service.having(generation_time="2"):
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while len(shop.tasks()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert say(*saved.hint, *QUICK).code == Exit.OK
+    assert sorted(shop.prompts()) == sorted(shot(n)["prompt"] for n in range(1, 5))
+    assert shop.statuses() == ["done"] * 4
+
+
+@pytest.mark.parametrize("moved", ["edited", "priced", "bought", "removed"])
+def test_a_plan_that_no_longer_holds_is_exit_8_and_its_hint_makes_it_anew(
+    shop: Shop, moved: str
+) -> None:
+    shop.write(shot(1), shot(2))
+    (shop.folder / "prices.yaml").write_text("per_second: 1")
+    saved = shop.plan("--price-file", "prices.yaml", "--save", "plan.json", "--set", "duration=5")
+    if moved == "edited":
+        shop.write(shot(1, prompt="another boat"), shot(2))
+    elif moved == "priced":
+        (shop.folder / "prices.yaml").write_text("per_second: 2")
+    elif moved == "bought":
+        assert shop.run("--set", "duration=5", "--rows", "1").code == Exit.OK
+        (shop.folder / "plan2.json").touch()
+        assert shop.run("--set", "duration=6", "--remake", "--rows", "1").code == Exit.OK
+    else:
+        shop.write(shot(2))
+    before = len(shop.tasks())
+    said = say(*saved.hint, *QUICK)
+    assert said.code == Exit.DRIFTED, said.err
+    assert "nothing was sent" in said.err
+    assert len(shop.tasks()) == before
+    anew = say(*said.hint)
+    assert anew.code == Exit.OK, anew.err
+    if moved != "bought":  # there the flags differ now, and nothing is new without --remake
+        assert json.loads((shop.folder / "plan.json").read_text())["flags"] == {"set duration": "5"}
+        assert say(*anew.hint, *QUICK).code == Exit.OK
+
+
+def test_a_plan_brings_its_own_flags(shop: Shop) -> None:
+    shop.fill(1)
+    saved = shop.plan("--save", "plan.json")
+    assert say(*saved.hint, "--set", "duration=15").code == Exit.USAGE
+    assert shop.tasks() == []
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", "null", '{"format": "seedance-batch plan", "version": 99}', "\x00"]
+)
+def test_a_file_that_is_no_plan_is_refused(shop: Shop, content: str) -> None:
+    shop.fill(1)
+    (shop.folder / "plan.json").write_text(content)
+    assert shop.run("--plan", "plan.json").code == Exit.USAGE
+    assert shop.run("--plan", "none.json").code == Exit.USAGE
+    assert shop.tasks() == []
+
+
+def test_a_dry_run_is_a_plan(shop: Shop) -> None:
+    shop.fill(1)
+    assert shop.run("--dry-run").out == shop.plan(*QUICK).out
+    assert shop.tasks() == []
+    assert not shop.run_folder.exists()
+
+
+def test_the_environment_sets_flags(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.fill(3)
+    monkeypatch.setenv("SEEDANCE_BATCH_LIMIT", "1")
+    monkeypatch.setenv("SEEDANCE_BATCH_API_URL", shop.service.api_url)
+    assert say("run", os.fspath(shop.manifest), "--yes", *QUICK).code == Exit.OK
+    assert len(shop.tasks()) == 1

@@ -1,0 +1,327 @@
+"""The package from Python: typed results, DataFrames in and out, events, errors with exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import seedance_batch as sb
+from seedance_batch.errors import (
+    BudgetExceeded,
+    ConsentNeeded,
+    EmptySelection,
+    Exit,
+    FolderInUse,
+    FolderMismatch,
+    ManifestError,
+    SettingsError,
+    UsageError,
+)
+from seedance_batch.events import AttemptChanged, RunEvent
+from seedance_batch.folder import RunFolder, held
+from seedance_batch.model import INPUT_FIELDS
+from tests.cli.shop import Service, serving, shot, shots, write_rows
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with serving(faults={"moderation": ["forbidden"]}) as found:
+        yield found
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of the test's own, and a key."""
+    monkeypatch.setenv("HIAPI_API_KEY", f"sk-{abs(hash(str(tmp_path))):x}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def options(service: Service) -> dict[str, Any]:
+    """Options of a run that nothing slows down."""
+    return {"api_url": service.api_url, "rpm": 60000, "poll_interval": 0.1, "progress": False}
+
+
+def manifest(home: Path, count: int = 2) -> Path:
+    path = home / "shots.csv"
+    write_rows(path, shots(count))
+    return path
+
+
+# ── read ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_reading_gives_one_row_per_job_with_hiapis_fourteen_fields(home: Path) -> None:
+    found = sb.read(manifest(home))
+    assert found.problems == ()
+    frame = found.to_frame()
+    assert list(frame.columns) == ["row", "id", "model", *INPUT_FIELDS]
+    assert list(frame["id"]) == ["shot1", "shot2"]
+    assert list(frame["duration"]) == [4, 4]
+
+
+def test_problems_are_values_and_only_a_plan_raises_them(home: Path) -> None:
+    write_rows(home / "bad.csv", [shot(1, duration=99), shot(2, prompt="")])
+    problems = sb.read("bad.csv").problems
+    assert len(problems) == 2
+    assert str(problems[0].place).startswith("bad.csv:2:duration")
+    for use in (sb.plan, sb.run):
+        with pytest.raises(ManifestError) as refused:
+            use("bad.csv", sandbox=True)
+        assert len(refused.value.problems) == 2
+        assert refused.value.exit_code == Exit.USAGE
+
+
+def test_an_empty_reading_is_an_empty_frame_with_all_its_columns(home: Path) -> None:
+    frame = sb.read(pd.DataFrame({"prompt": pd.Series([], dtype=str)})).to_frame()
+    assert len(frame) == 0
+    assert list(frame.columns) == ["row", "id", "model", *INPUT_FIELDS]
+
+
+# ── plan ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_plan_says_what_would_be_done_and_what_it_would_cost(
+    home: Path, service: Service
+) -> None:
+    before = service.posts()
+    planned = sb.plan(manifest(home, 3), api_url=service.api_url, limit=2)
+    assert (planned.new_rows, planned.new_cost) == (2, Decimal("0.384"))
+    frame = planned.to_frame()
+    assert list(frame.columns) == [
+        "id", "action", "reason", "seconds", "cost_usd", "spent_before_usd",
+    ]  # fmt: skip
+    assert list(frame["action"]) == ["new", "new"]
+    assert frame["cost_usd"][0] == Decimal("0.192")
+    assert service.posts() == before
+    assert not (home / "runs").exists()
+
+
+def test_a_plan_needs_no_key(home: Path, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HIAPI_API_KEY")
+    planned = sb.plan(manifest(home), api_url=service.api_url, draft=True)
+    assert planned.new_cost == Decimal("0.384")
+
+
+# ── run ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_returns_the_results_sheet_and_the_same_call_again_pays_nothing(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    source = manifest(home)
+    finished = sb.run(source, yes=True, **options)
+    assert finished.exit_code == Exit.OK
+    assert finished.folder == home / "runs/shots"
+    frame = finished.to_frame()
+    assert list(frame["status"]) == ["done", "done"]
+    assert (finished.folder / frame["video_file"][0]).is_file()
+    assert list(frame.columns[:2]) == ["id", "prompt"]
+    tasks = len(service.ledger()["tasks"])
+    again = sb.run(source, **options)  # nothing new, nobody needs to agree
+    assert again.exit_code == Exit.OK
+    assert len(service.ledger()["tasks"]) == tasks
+
+
+def test_a_row_that_fails_is_in_the_result(home: Path, options: dict[str, Any]) -> None:
+    write_rows(home / "shots.csv", [shot(1), shot(2, prompt="forbidden fruit")])
+    finished = sb.run("shots.csv", yes=True, **options)
+    assert finished.exit_code == Exit.SOME_FAILED
+    assert [outcome.status.value for outcome in finished.outcomes] == ["done", "failed"]
+
+
+def test_a_data_frame_goes_in_with_its_own_columns_and_comes_back(
+    home: Path, options: dict[str, Any]
+) -> None:
+    frame = pd.DataFrame(
+        {
+            "id": ["a", "b"],
+            "prompt": ["a paper boat", "a tin boat"],
+            "duration": [4, 5],
+            "resolution": ["480p", "480p"],
+            "generate_audio": [True, False],
+            "client": ["Acme", None],
+        }
+    )
+    finished = sb.run(frame, out="runs/frame", yes=True, **options)
+    back = finished.to_frame()
+    assert finished.folder == home / "runs/frame"
+    assert list(back["client"]) == ["Acme", ""]
+    assert list(back["duration"].astype(str)) == ["4", "5"]
+    assert list(back["status"]) == ["done", "done"]
+    assert sb.plan(frame, out="runs/frame", api_url=options["api_url"]).new_rows == 0
+
+
+def test_every_event_is_told(home: Path, options: dict[str, Any]) -> None:
+    heard: list[RunEvent] = []
+    sb.run(manifest(home, 1), yes=True, on_event=heard.append, **options)
+    steps = [event for event in heard if isinstance(event, AttemptChanged)]
+    assert steps[0].before is None
+    assert steps[-1].attempt.state.phase == "done"
+
+
+def test_an_observer_that_raises_stops_the_run_loudly_and_it_can_be_continued(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    def broken(event: RunEvent) -> None:
+        if isinstance(event, AttemptChanged) and event.attempt.state.task_id:
+            raise ZeroDivisionError
+
+    source = manifest(home, 1)
+    before = len(service.ledger()["tasks"])
+    with pytest.raises(BaseException) as raised:  # noqa: PT011
+        sb.run(source, yes=True, on_event=broken, **options)
+    assert "ZeroDivisionError" in repr(raised.value)
+    assert sb.run(source, **options).exit_code == Exit.OK
+    assert len(service.ledger()["tasks"]) == before + 1
+
+
+def test_bars_are_shown_where_they_are_wanted(
+    home: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sb.run(manifest(home, 1), yes=True, **{**options, "progress": True})
+    said = capsys.readouterr()
+    assert "rows" in said.err
+    assert said.out == ""
+
+
+# ── running loops ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_in_a_running_loop_the_blocking_calls_work_as_in_a_notebook(
+    home: Path, options: dict[str, Any]
+) -> None:
+    source = manifest(home, 1)
+
+    async def cell() -> tuple[int, Exit]:
+        planned = sb.plan(source, api_url=options["api_url"])
+        return planned.new_rows, sb.run(source, yes=True, **options).exit_code
+
+    assert asyncio.run(cell()) == (1, Exit.OK)
+
+
+def test_arun_is_awaited_beside_other_work(home: Path, options: dict[str, Any]) -> None:
+    source = manifest(home, 1)
+
+    async def main() -> tuple[Exit, int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        beside = asyncio.create_task(tick())
+        finished = await sb.arun(source, yes=True, **options)
+        beside.cancel()
+        return finished.exit_code, ticks
+
+    code, ticks = asyncio.run(main())
+    assert code == Exit.OK
+    assert ticks > 5
+
+
+def test_a_cancelled_arun_frees_the_folder_and_can_be_continued(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    source = manifest(home, 1)
+    before = len(service.ledger()["tasks"])
+
+    async def main() -> None:
+        async with asyncio.timeout(0.8):
+            await sb.arun(source, yes=True, **options)
+
+    with service.having(generation_time="2"), pytest.raises(TimeoutError):
+        asyncio.run(main())
+    with held(RunFolder(home / "runs/shots")):
+        pass
+    assert sb.run(source, yes=True, **options).exit_code == Exit.OK
+    assert len(service.ledger()["tasks"]) == before + 1
+
+
+# ── what stops a whole run ──────────────────────────────────────────────────────────────────────
+
+
+def test_new_money_needs_a_yes(home: Path, service: Service, options: dict[str, Any]) -> None:
+    before = service.posts()
+    with pytest.raises(ConsentNeeded, match="2 new rows") as refused:
+        sb.run(manifest(home), **options)
+    assert refused.value.exit_code == Exit.USAGE
+    assert "yes=True" in (refused.value.hint or "")
+    assert service.posts() == before
+
+
+def test_a_cap_holds_as_on_the_command_line(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    finished = sb.run(manifest(home, 3), yes=True, max_cost=0.4, **options)
+    assert finished.exit_code == Exit.BUDGET
+    assert [o.status.value for o in finished.outcomes] == ["done", "done", "new"]
+    with pytest.raises(BudgetExceeded) as refused:
+        sb.run(manifest(home, 3), yes=True, max_cost_per_row="0.1", **options)
+    assert refused.value.exit_code == Exit.BUDGET
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"maxcost": 5},
+        {"max_cost": "much"},
+        {"max_cost": float("nan")},
+        {"max_cost": -1},
+        {"concurrency": 0},
+        {"poll_interval": 0},
+        {"sandbox": True},
+    ],
+)
+def test_an_option_that_there_is_not_or_that_makes_no_sense_is_refused(
+    home: Path, service: Service, options: dict[str, Any], odd: dict[str, Any]
+) -> None:
+    before = service.posts()
+    with pytest.raises(SettingsError) as refused:
+        sb.run(manifest(home), yes=True, **{**options, **odd})
+    assert refused.value.exit_code == Exit.USAGE
+    assert service.posts() == before
+
+
+def test_unknown_options_are_named_everywhere(home: Path) -> None:
+    source = manifest(home)
+    for use in (sb.read, sb.plan, sb.run):
+        with pytest.raises(SettingsError, match="'colour', 'size'"):
+            use(source, size=1, colour=2)
+    with pytest.raises(SettingsError, match="'limit'"):
+        sb.read(source, limit=1)
+
+
+def test_what_stops_a_run_has_its_own_class(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    source = manifest(home)
+    with pytest.raises(UsageError):
+        sb.read("none.csv")
+    with pytest.raises(EmptySelection):
+        sb.plan(source, api_url=service.api_url, where="status == 'done'")
+    with held(RunFolder(home / "runs/shots")), pytest.raises(FolderInUse):
+        sb.run(source, yes=True, **options)
+    sb.run(source, yes=True, **options)
+    with serving() as other, pytest.raises(FolderMismatch):
+        sb.run(source, yes=True, **{**options, "api_url": other.api_url})
+
+
+def test_a_path_may_be_a_text_or_a_path_and_a_run_folder_stands_for_its_manifest(
+    home: Path, options: dict[str, Any]
+) -> None:
+    source = manifest(home, 1)
+    assert sb.run(str(source), yes=True, **options).exit_code == Exit.OK
+    assert sb.run(home / "runs/shots", **options).exit_code == Exit.OK
+    assert sb.plan(str(home / "runs/shots"), api_url=options["api_url"]).new_rows == 0
