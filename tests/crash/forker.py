@@ -1,0 +1,171 @@
+"""Forks children from a process that has everything imported, so that a start costs nothing.
+
+As a program it reads one JSON request a line and answers one line each; `Forker` speaks to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+_PRELOADED = (
+    "anyio._backends._asyncio",
+    "av",
+    "filelock",
+    "h11",
+    "jinja2",
+    "httpx",
+    "httpcore._async.http11",
+    "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
+    "platformdirs",
+    "xlsxwriter.workbook",
+    "yaml",
+    "seedance_batch.batch",
+    "seedance_batch.cli.run",
+    "seedance_batch.media",
+    "seedance_batch.overview",
+    "seedance_batch.progress",
+    "seedance_batch.reader",
+    "seedance_batch.batch.summing",
+)
+
+_PACKAGES = ("seedance_batch.reader", "seedance_batch.writer", "seedance_batch.report")
+
+
+@dataclass
+class Forker:
+    """Children on demand. One at a time may be waited for."""
+
+    process: subprocess.Popen[str]
+
+    def start(self, call: str, environment: dict[str, str], log: Path, **arguments: Any) -> int:
+        """Call ``module:function`` with keyword arguments in a new child; returns its pid."""
+        request = {"call": call, "environment": environment, "log": str(log), **arguments}
+        return int(self._ask({"start": request}))
+
+    def wait(self, pid: int) -> int:
+        """A child's exit code, negative for the signal that ended it."""
+        return int(self._ask({"wait": pid}))
+
+    def ended(self, pid: int) -> bool:
+        """Whether a child has come to its end."""
+        return bool(self._ask({"ended": pid}))
+
+    def kill(self, pid: int) -> None:
+        """End a child that may have ended already; its pid is its own until it is waited for."""
+        os.kill(pid, signal.SIGKILL)
+
+    def call(self, call: str, environment: dict[str, str], log: Path, **arguments: Any) -> int:
+        """Start a child and wait for it."""
+        return self.wait(self.start(call, environment, log, **arguments))
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@contextlib.contextmanager
+def forking() -> Iterator[Forker]:
+    """A forker for the length of a block."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.crash.forker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        yield Forker(process)
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
+
+
+# ── the program ─────────────────────────────────────────────────────────────────────────────────
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    for name in (*_PRELOADED, *chain.from_iterable(map(_rooms, _PACKAGES))):
+        importlib.import_module(name)
+    # Reading all the world's certificates takes longer than a run; the sandbox speaks plain HTTP.
+    ssl.SSLContext.load_verify_locations = lambda *_, **__: None  # type: ignore[method-assign]
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(_answer(request)), flush=True)  # noqa: T201
+
+
+def _answer(request: dict[str, Any]) -> int | bool:
+    if "wait" in request:
+        return _waited(request["wait"])
+    if "ended" in request:
+        return os.waitid(os.P_PID, request["ended"], _LOOK) is not None
+    return _started(**request["start"])
+
+
+_LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT
+
+
+def _rooms(package: str) -> list[str]:
+    paths = importlib.import_module(package).__path__
+    return [f"{package}.{module.name}" for module in pkgutil.iter_modules(paths)]
+
+
+def _started(call: str, environment: dict[str, str], log: str, **arguments: Any) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 99
+    try:
+        with open(log, "a") as output:  # noqa: PTH123
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        os.environ.clear()
+        os.environ.update(environment)
+        module, _, function = call.partition(":")
+        code = getattr(importlib.import_module(module), function)(**arguments)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _waited(pid: int, seconds: float = 120.0) -> int:
+    deadline = time.monotonic() + seconds
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return -999
+        time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Real processes and a real kill -9 at random moments: the same command again, until it is done."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.crash.forker import Forker, forking
+from tests.crash.tables import tell
+from tests.rig import Bench, Service, serving, until
+
+ROWS = 20
+MOST_KILLS = 10
+MOST_RUNS = 4
+"""Undisturbed runs at the end until everything is done; one should do."""
+
+
+@pytest.fixture(scope="module")
+def slower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A sandbox whose tasks and files take a moment, so that a kill meets every phase."""
+    faults = {"files": {"drip": 0.5}, "drip_bytes_per_second": 400_000}
+    folder = Path(tmp_path_factory.mktemp("slower"))
+    with serving(folder, generation_time="lognormal:1.0:0.5", faults=faults) as found:
+        yield found
+
+
+def kill_until_done(bench: Bench, chance: random.Random) -> tuple[int, int]:
+    """Kill a batch 1 to 10 times, then let it finish; how many kills hit, and the runs after."""
+    hit = 0
+    for _ in range(chance.randint(1, MOST_KILLS)):
+        process = bench.start("-j", "8")
+        time.sleep(chance.uniform(0.05, 4.0))
+        process.send_signal(signal.SIGKILL)
+        output, _ = process.communicate()
+        if process.returncode == 0:  # it was done before
+            break
+        assert process.returncode == -signal.SIGKILL, output
+        hit += 1
+    for runs in range(1, MOST_RUNS + 1):
+        ran = bench.run("-j", "8")
+        if ran.code == 0:
+            return hit, runs
+    raise AssertionError(ran.output)
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [3, pytest.param(25, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.long)],
+)
+def test_killed_batches_pay_for_every_row_once(
+    batches: int, slower: Service, tmp_path: Path
+) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201 - to repeat a failure
+    chance = random.Random(seed)
+    seeds = [chance.randrange(1 << 32) for _ in range(batches)]
+
+    def one(number: int) -> tuple[int, int, list[str]]:
+        bench = Bench(tmp_path / str(number), slower, f"sk-kill-{batches}-{number}")
+        bench.fill(ROWS)
+        kills, runs = kill_until_done(bench, random.Random(seeds[number]))
+        verdict = bench.verdict(ROWS)
+        wrong = [] if verdict.holds and verdict.charged == ROWS else [f"{seeds[number]}: {verdict}"]
+        subprocess.run(["rm", "-rf", str(bench.folder)], check=True)
+        return kills, runs, wrong
+
+    with ThreadPoolExecutor(3) as lanes:
+        found = list(lanes.map(one, range(batches)))
+    kills = sum(hit for hit, _, _ in found)
+    runs = Counter(runs for _, runs, _ in found)
+    doubtful = sum(bool(wrong) for _, _, wrong in found)
+    tell(
+        f"kill -9, {batches} batches of {ROWS} rows (seed {seed})",
+        f"kills {kills}, charges {ROWS * batches}, batches in doubt {doubtful}",
+        f"undisturbed runs until done → batches: {dict(sorted(runs.items()))}",
+    )
+    assert [line for _, _, wrong in found for line in wrong] == []
+
+
+# ── amid downloads ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def forker() -> Iterator[Forker]:
+    with forking() as found:
+        yield found
+
+
+def test_twenty_kills_amid_downloads_leave_every_clip_whole_and_fetch_none_twice(
+    slower: Service, forker: Forker, tmp_path: Path
+) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201 - to repeat a failure
+    chance = random.Random(seed)
+    # Half a file, silence, a reset; or a late one. (A drip would answer a dead process's next
+    # request, sent ahead on the same connection, only after its successor had begun.)
+    slow = {"files": {"stall": 0.6, "late": 0.4}, "stall_seconds": 0.5, "late_seconds": 0.5}
+    slower.configure(generation_time="0.05", faults=slow)
+    bench = Bench(tmp_path / "downloads", slower, "sk-downloads", forker=forker)
+    bench.fill(24)
+    amid = 0
+    for _ in range(20):
+        done = {a.state.task_id for a in bench.attempts() if a.state.clip} if amid else set()
+        before = fetched(bench)
+        pid = bench.fork("--downloads", "4", "-j", "24")
+        partial = bench.run_folder / ".partial"
+        until(lambda: forker.ended(pid) or (partial.exists() and any(partial.iterdir())))  # noqa: B023
+        time.sleep(chance.uniform(0.0, 0.6))
+        forker.kill(pid)
+        amid += bench.ended(pid).code == -signal.SIGKILL
+        after = fetched(bench)
+        assert [task for task in done if task and after[task] != before[task]] == []
+    slower.configure(faults={})
+    assert bench.forked().code == 0
+    assert bench.verdict(24).holds
+    tell(f"kill -9 amid downloads (seed {seed})", f"kills {amid}, clips whole 24 of 24")
+    assert amid >= 5
+
+
+def fetched(bench: Bench) -> Counter[str]:
+    """Requests for files by task."""
+    requests = bench.service.requests("files", "GET")
+    return Counter(request["task_id"] for request in requests if request["task_id"])

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.forker import Forker, forking
+from tests.crash.tables import pytest_terminal_summary
+from tests.rig import Bench, Service, serving
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    with forking() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A faultless sandbox process; a test that wants faults configures them and starts clean."""
+    with serving(Path(tmp_path_factory.mktemp("service"))) as found:
+        yield found
+
+
+@pytest.fixture
+def calm(service: Service) -> Iterator[Service]:
+    """The module's sandbox, as it was before the test once that is over."""
+    before = dict(service.settings)
+    yield service
+    fresh = {
+        "faults": {},
+        "balance": None,
+        "generation_time": "0.05",
+        "key_memory": 86_400,
+        "seed": 0,
+    }
+    service.configure(**{**fresh, **before})
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path, calm: Service, forker: Forker) -> Callable[..., Bench]:
+    """Benches with an account of their own at the module's sandbox."""
+
+    def make(rows: int = 0, name: str = "one") -> Bench:
+        bench = Bench(tmp_path / name, calm, f"sk-{tmp_path.name}-{name}", forker=forker)
+        if rows:
+            bench.fill(rows)
+        return bench
+
+    return make
+
+
+__all__ = ["pytest_terminal_summary"]

@@ -1,0 +1,120 @@
+"""The disk refuses: nothing is sent that could not be recorded, and the exit is clear."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from itertools import count, product
+from pathlib import Path
+
+import pytest
+
+from tests.rig import Bench, Ran, some
+
+ROWS = 2
+REFUSED = "tests.faults.inside:failing_call"
+MakeBench = Callable[..., Bench]
+
+
+def finishes(bench: Bench) -> None:
+    """Once the disk is well, the same command ends the batch."""
+    ran = bench.forked()
+    assert ran.code == 0, ran.output
+    assert bench.verdict(ROWS).holds
+
+
+def ended_clearly(ran: Ran) -> None:
+    """With a sentence and a hint, not with an accident."""
+    assert "something broke inside" not in ran.output, ran.output
+    assert ran.code == 5, ran.output
+    assert "error:" in ran.output
+    assert "hint:" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("reason", "step"),
+    some(
+        ("disk full", 4),
+        ("damaged", 11),
+        slow=(("disk full", 1), ("damaged", 2), ("I/O error", 2), ("read-only", 2)),
+    ),
+)
+def test_nothing_is_sent_once_the_journal_cannot_commit(
+    reason: str, step: int, make_bench: MakeBench, tmp_path: Path
+) -> None:
+    for turn in count(1, step):
+        bench, log = make_bench(ROWS, name=f"turn{turn}"), tmp_path / f"log{turn}"
+        ran = bench.forked(
+            call="tests.faults.inside:failing_commit", turn=turn, reason=reason, deeds=str(log)
+        )
+        deeds = log.read_text().splitlines()
+        if "refused" not in deeds:
+            break
+        ended_clearly(ran)
+        recorded = len(bench.attempts()) if (bench.run_folder / "journal.db").exists() else 0
+        assert deeds.count("POST") <= recorded
+        assert deeds[deeds.index("refused") :].count("POST") <= 1  # one may be on its way
+        finishes(bench)
+        shutil.rmtree(bench.folder)
+    assert turn > 12
+
+
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE)
+CALLS = ("fsync", "link", "replace", "open")
+USUAL = tuple(zip(CALLS, ERRORS, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("call", "error"), some(*USUAL, slow=sorted({*product(CALLS, ERRORS)} - {*USUAL}))
+)
+def test_a_refused_sync_or_name_ends_clearly_and_goes_on(
+    call: str, error: int, make_bench: MakeBench
+) -> None:
+    for turn in (1, 4):
+        bench = make_bench(ROWS, name=f"turn{turn}")
+        ran = bench.forked(call=REFUSED, name=call, turn=turn, error=error)
+        if ran.code:
+            ended_clearly(ran)
+        finishes(bench)
+
+
+@pytest.mark.parametrize("most", some(8_000, 100_000, slow=(40_000, 400_000)))
+def test_files_that_may_grow_no_more_are_a_full_disk(most: int, make_bench: MakeBench) -> None:
+    bench = make_bench(ROWS)
+    ran = bench.forked(call="tests.faults.inside:limited", kind="RLIMIT_FSIZE", soft=most)
+    if most < 400_000:
+        ended_clearly(ran)
+    finishes(bench)
+
+
+def test_too_few_open_files_end_clearly_whatever_lacks_one(make_bench: MakeBench) -> None:
+    worked = 0
+    for most in (16, 28):  # with fewer than 14, Python itself has no event loop
+        bench = make_bench(ROWS, name=f"most{most}")
+        ran = bench.forked(call="tests.faults.inside:limited", kind="RLIMIT_NOFILE", soft=most)
+        worked += ran.code == 0
+        assert ran.code in {0, 5}, ran.output
+        assert "something broke inside" not in ran.output, ran.output
+        finishes(bench)
+    assert 0 < worked
+
+
+def test_a_disk_with_no_room_for_clips_buys_none(make_bench: MakeBench) -> None:
+    bench = make_bench(ROWS)
+    ran = bench.forked(call="tests.faults.inside:nearly_full", free=10 << 20)
+    ended_clearly(ran)
+    assert bench.tasks() == []
+    finishes(bench)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.getuid() != 0, reason="only root can become nobody")
+def test_a_folder_that_may_not_be_written_is_left_alone(make_bench: MakeBench) -> None:
+    bench = make_bench(ROWS)
+    for folder in (bench.folder, *list(bench.folder.parents)[:3]):
+        folder.chmod(0o755)
+    ran = bench.forked(call="tests.faults.inside:as_nobody")
+    ended_clearly(ran)
+    assert bench.tasks() == []
+    finishes(bench)
