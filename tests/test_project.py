@@ -1,0 +1,169 @@
+"""The project holds to its own rules: import direction, names, documents, style and types."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import seedance_batch
+from seedance_batch.cli import cli
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "seedance_batch"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+CORE = {
+    "candidates",
+    "columns",
+    "errors",
+    "events",
+    "forecast",
+    "guard",
+    "identity",
+    "manifest",
+    "model",
+    "names",
+    "outcome",
+    "overview",
+    "pacing",
+    "plan",
+    "pricing",
+    "redact",
+    "select",
+    "standing",
+    "state",
+    "tally",
+    "where",
+    "wire",
+}
+"""Rooms of the pure core: no files, no network, no clock, no randomness, no environment."""
+
+IMPURE = {"anyio", "asyncio", "httpx", "os", "random", "socket", "sqlite3", "subprocess", "time"}
+
+ALONE = {"download": {"runner", "journal"}, "reader": {"runner", "journal", "client"}}
+"""Rooms of the shell, and what they must not know."""
+
+LONGEST_FILE = 350
+
+
+def _files() -> Iterator[Path]:
+    yield from sorted(PACKAGE.rglob("*.py"))
+
+
+def _room(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            if node.module == "seedance_batch":
+                yield from (f"seedance_batch.{alias.name}" for alias in node.names)
+
+
+def _own(imports: Iterator[str]) -> set[str]:
+    return {name.split(".")[1] for name in imports if name.startswith("seedance_batch.")}
+
+
+@pytest.mark.parametrize("path", [p for p in _files() if _room(p) in CORE], ids=str)
+def test_the_core_is_pure_and_imports_only_the_core(path: Path) -> None:
+    names = set(_imports(path))
+    assert not {name.split(".")[0] for name in names} & IMPURE
+    assert _own(iter(names)) <= CORE
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "sandbox").rglob("*.py")), ids=str)
+def test_the_sandbox_imports_nothing_from_the_rest(path: Path) -> None:
+    assert _own(_imports(path)) <= {"sandbox"}
+
+
+@pytest.mark.parametrize("path", [p for p in _files() if _room(p) in ALONE], ids=str)
+def test_rooms_on_one_floor_do_not_know_each_other(path: Path) -> None:
+    assert not _own(_imports(path)) & ALONE[_room(path)]
+
+
+def test_httpx_is_known_in_few_rooms() -> None:
+    using = {_room(path) for path in _files() if "httpx" in set(_imports(path))}
+    assert using <= {"addresses", "client", "download", "preflight", "sandbox"}
+
+
+def test_no_file_outgrows_its_idea() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in _files()}
+    assert {str(path): n for path, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(seedance_batch.__all__) == [
+        "Finished",
+        "Planned",
+        "Reading",
+        "SeedanceBatchError",
+        "arun",
+        "plan",
+        "read",
+        "run",
+    ]
+    for name in seedance_batch.__all__:
+        assert getattr(seedance_batch, name).__doc__
+
+
+def _commands() -> dict[str, click.Command]:
+    context = click.Context(cli)
+    names = cli.list_commands(context)
+    found = {name: cli.get_command(context, name) for name in names}
+    return {name: command for name, command in found.items() if command is not None}
+
+
+def test_every_command_is_in_the_readme_and_has_an_example() -> None:
+    for name, command in _commands().items():
+        assert re.search(rf"\b{name}\b", README), name
+        assert "seedance-batch" in (command.epilog or ""), name
+
+
+def test_every_shown_flag_says_what_it_does() -> None:
+    for name, command in _commands().items():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_importing_the_command_line_is_light() -> None:
+    heavy = {"pandas", "httpx", "av", "pydantic", "anyio", "starlette", "jinja2", "xlsxwriter"}
+    script = f"import sys, seedance_batch.cli; print({heavy!r} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_style_and_types_are_clean() -> None:
+    for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("word", [r"/work/", r"\.\./shared", r"\bhelper[- ]session"])
+def test_the_project_speaks_of_itself_alone(word: str) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.split():
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".yaml", ".js", ".css", ".html"}:
+            if path != Path(__file__):
+                assert not re.search(word, path.read_text(encoding="utf-8")), name
