@@ -137,6 +137,12 @@ def _slowness(attempts: Iterable[Attempt]) -> float | None:
 # ── disk ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def clip_bytes(attempt: Attempt) -> int:
+    """About how many bytes an attempt's clip will have."""
+    pixels = Resolution(attempt.intent.resolution).area
+    return ceil(BYTES_PER_PIXEL_SECOND * pixels * attempt.intent.duration)
+
+
 def _pixel_seconds(plan: Plan, under_way: Iterable[Attempt]) -> int:
     """Area times length of all clips still to come."""
     sizes = _new_sizes(plan)

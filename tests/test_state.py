@@ -14,6 +14,7 @@ from seedance_batch.state import (
     Accepted,
     Adopted,
     Charged,
+    Doubted,
     ErrorClass,
     Event,
     FileWrong,
@@ -77,6 +78,7 @@ EVENTS: list[Event] = [
     Seen(RUNNING, 100.0),
     Named("videos/b.mp4"),
     UrlGone("403", 100.0),
+    Doubted("no route"),
     FileWrong("x", "wrong", CLIP, 100.0),
     Published(CLIP, 100.0),
 ]
@@ -191,6 +193,13 @@ def test_a_url_that_has_aged_since_its_look_is_looked_up_again(later: float) -> 
     looked = after(UrlGone("403", 70.0), Seen(MADE, 71.0), start=LOADING)
     again = step(looked, UrlGone("403", 71.0 + later))
     assert (again.phase, again.needs_look) == (Phase.DOWNLOADING, True)
+
+
+def test_a_host_that_cannot_be_reached_is_no_reason_to_give_the_clip_up() -> None:
+    doubted = step(LOADING, Doubted("no route"))
+    assert (doubted.phase, doubted.needs_look) == (Phase.DOWNLOADING, True)
+    assert after(Seen(MADE, 61.0), Doubted("no route"), start=doubted).phase is Phase.DOWNLOADING
+    assert step(FLYING, Doubted("no route")) == FLYING
 
 
 def test_a_look_that_finds_no_url_any_more_ends_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -295,7 +296,7 @@ def at_home(source: Source, settings: RunSettings) -> tuple[Source, RunSettings]
 
     Raises `FolderMissing` for a folder that nothing was run in.
     """
-    if not isinstance(source, str | Path) or not Path(source).is_dir():
+    if not isinstance(source, str | Path) or not os.path.isdir(source):  # noqa: PTH112 - never raises
         return source, settings
     folder = folder_of(Path(source), out=None, sandbox=False)
     with look_into(folder.journal) as journal:

@@ -30,11 +30,12 @@ from seedance_batch.download import Downloader, file_client, files_on_disk, swee
 from seedance_batch.errors import Exit, StorageFailed
 from seedance_batch.events import BytesArrived, Observer, Remark, RowSkipped, RunEvent, Stop
 from seedance_batch.folder import sweep_leftovers
+from seedance_batch.forecast import clip_bytes
 from seedance_batch.outcome import Outcome, exit_code
 from seedance_batch.plan import Plan, Step
 from seedance_batch.report import PAGE
 from seedance_batch.runner import Book, Ending, Order, Pace, Runner, Stopper, Terms
-from seedance_batch.state import Attempt, Phase, Refetch, step
+from seedance_batch.state import Attempt, Doubted, Phase, Refetch, step
 from seedance_batch.writer import Written
 
 _SHEETS_EVERY = 8.0
@@ -184,6 +185,9 @@ class _Run:
                 allow_private=allow_private,
                 observe=lambda count: self._observe(BytesArrived(count)),
             )
+            if site.access.sandbox:  # it serves its files at another port each time
+                for attempt in book.in_phase(Phase.DOWNLOADING):
+                    await book.apply(attempt.id, Doubted("the sandbox was started anew"))
             if signals:
                 await group.start(self._listen)
             group.start_soon(self._keep_sheets_current, book)
@@ -237,13 +241,14 @@ class _Run:
             free = shutil.disk_usage(self.site.folder.path).free
         except OSError:
             return True
-        if free <= _ROOM and not book.count(*_UNDER_WAY):
+        coming = book.in_phase(*_UNDER_WAY)
+        if free <= _ROOM and not coming:
             raise StorageFailed(
                 f"The disk of {self.site.folder.path} has {free >> 20} MB left, too little for "
                 "more clips. No more rows were sent.",
                 hint="make room, then run the same command again",
             )
-        return free > _ROOM
+        return free > _ROOM + sum(map(clip_bytes, coming))
 
     # ── beside the runner ───────────────────────────────────────────────────────────────────
 

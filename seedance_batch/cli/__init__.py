@@ -9,7 +9,14 @@ import click
 
 from seedance_batch.cli.config import defaults
 from seedance_batch.cli.group import Commands
-from seedance_batch.errors import Exit, ManifestError, SeedanceBatchError, UsageError, first_of
+from seedance_batch.errors import (
+    Exit,
+    ManifestError,
+    SeedanceBatchError,
+    StorageFailed,
+    UsageError,
+    first_of,
+)
 
 
 @click.group(
@@ -45,6 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return Exit.OK
+    except OSError as error:  # this machine's files or sockets, whatever was being done
+        return _failed(
+            StorageFailed(
+                f"{error}. Nothing more was sent; what was sent before is recorded.",
+                hint="mend that, then run the same command again",
+            )
+        )
     except Exception as error:  # the last line of defence: a person gets a sentence
         return _broken(error)
 

@@ -12,10 +12,12 @@ from seedance_batch.events import Remark, Stop
 from seedance_batch.pacing import backoff
 from seedance_batch.runner.book import Book
 from seedance_batch.runner.stopper import Stopper
-from seedance_batch.state import Attempt, FileWrong, Named, Phase, Published, UrlGone
+from seedance_batch.state import Attempt, Doubted, FileWrong, Named, Phase, Published, UrlGone
 
 TRIES: Final = 6
 """Fetches of one clip in one run, after which it waits for the next run."""
+_DOUBTED_AT: Final = 2
+"""The failed fetch after which a fresh look is had: the file may lie elsewhere by now."""
 _SORTED_FOR: Final = 1.0
 """Seconds for which the order of clips is kept: with thousands waiting, sorting costs."""
 EXPIRY_IS_NEAR: Final = 600.0
@@ -160,6 +162,8 @@ class Fetcher:
                 await self._book.apply(attempt.id, FileWrong(sha256, reason, kept, at), reason)
             case Failed(message, retry_after):
                 self._later(attempt, message, retry_after)
+                if self._tries[attempt.id] == _DOUBTED_AT:
+                    await self._book.apply(attempt.id, Doubted(message), message)
 
     def _later(self, attempt: Attempt, message: str, retry_after: float | None) -> None:
         tries = self._count(attempt)

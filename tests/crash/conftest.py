@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.tables import pytest_terminal_summary
+from tests.crash.tables import pytest_terminal_summary, tell
 from tests.rig import Service, serving
 
 
@@ -16,4 +16,4 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield found
 
 
-__all__ = ["pytest_terminal_summary"]
+__all__ = ["pytest_terminal_summary", "tell"]

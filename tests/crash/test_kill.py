@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import Counter
@@ -13,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from seedance_batch.journal import look_into
+from seedance_batch.state import Phase
 from tests.crash.forker import Forker, forking
-from tests.crash.tables import tell
-from tests.rig import Bench, Service, serving, until
+from tests.crash.tables import Tell
+from tests.rig import PLAIN, Bench, Service, serving, until
 
 ROWS = 20
 MOST_KILLS = 10
@@ -56,7 +60,7 @@ def kill_until_done(bench: Bench, chance: random.Random) -> tuple[int, int]:
     [3, pytest.param(25, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.long)],
 )
 def test_killed_batches_pay_for_every_row_once(
-    batches: int, slower: Service, tmp_path: Path
+    batches: int, slower: Service, tmp_path: Path, tell: Tell
 ) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
@@ -95,7 +99,7 @@ def forker() -> Iterator[Forker]:
 
 
 def test_twenty_kills_amid_downloads_leave_every_clip_whole_and_fetch_none_twice(
-    slower: Service, forker: Forker, tmp_path: Path
+    slower: Service, forker: Forker, tmp_path: Path, tell: Tell
 ) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
@@ -123,6 +127,32 @@ def test_twenty_kills_amid_downloads_leave_every_clip_whole_and_fetch_none_twice
     assert bench.verdict(24).holds
     tell(f"kill -9 amid downloads (seed {seed})", f"kills {amid}, clips whole 24 of 24")
     assert amid >= 5
+
+
+def test_a_killed_rehearsal_goes_on_with_the_sandbox_that_died_with_it(
+    forker: Forker, tmp_path: Path
+) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201 - to repeat a failure
+    chance = random.Random(seed)
+    bench = Bench(tmp_path / "rehearsal", Service(tmp_path, {}), forker=forker)
+    bench.fill(5)
+    config = tmp_path / "quick.yaml"
+    config.write_text("{clips: plain, generation_time: 0.3}")
+    argv = ["run", str(bench.manifest), "--sandbox", "--sandbox-config", str(config), "--quiet"]
+    for _ in range(6):
+        pid = forker.start(PLAIN, bench.environment(), bench.log, argv=argv)
+        time.sleep(chance.uniform(0.0, 1.2))
+        forker.kill(pid)
+        forker.wait(pid)
+    assert forker.call(PLAIN, bench.environment(), bench.log, argv=argv) == 0, bench.log.read_text()
+    folder = bench.folder / "runs" / "shots-sandbox"
+    with contextlib.closing(sqlite3.connect(folder / "sandbox.db")) as ledger:
+        charged = {task for (task,) in ledger.execute("SELECT task_id FROM tasks")}
+    with look_into(folder / "journal.db") as journal:
+        done = {a.state.task_id for a in journal.attempts() if a.state.phase is Phase.DONE}
+    assert len(charged) == 5
+    assert done == charged
 
 
 def fetched(bench: Bench) -> Counter[str]:

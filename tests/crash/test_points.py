@@ -17,7 +17,7 @@ import pytest
 
 from tests.crash.forker import Forker, forking
 from tests.crash.hooks import CRASHED, SEAMS
-from tests.crash.tables import tell
+from tests.crash.tables import Tell
 from tests.rig import PLAIN, Bench, Service, Verdict
 
 LANES = 4
@@ -122,7 +122,7 @@ def _said(bench: Bench) -> str:
     return (bench.folder / "log").read_text()[-3000:]
 
 
-def judge(rows: int, points: list[Point], least: int) -> None:
+def judge(tell: Tell, rows: int, points: list[Point], least: int) -> None:
     """All points held; the table says how many there were of each kind."""
     tell(f"crash points, {rows} rows", *table(points))
     assert len(points) >= least
@@ -165,16 +165,16 @@ def lab(service: Service, forkers: SimpleQueue[Forker], tmp_path: Path) -> Calla
 MakeLab = Callable[[int], Lab]
 
 
-def test_one_row_survives_a_death_at_every_step(lab: MakeLab) -> None:
-    judge(1, lab(1).at_every_hook(USUAL), least=60)
+def test_one_row_survives_a_death_at_every_step(lab: MakeLab, tell: Tell) -> None:
+    judge(tell, 1, lab(1).at_every_hook(USUAL), least=60)
 
 
-def test_five_rows_survive_a_death_at_steps_of_every_kind(lab: MakeLab) -> None:
+def test_five_rows_survive_a_death_at_steps_of_every_kind(lab: MakeLab, tell: Tell) -> None:
     five = lab(5)
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
     hooks = sampled(five.hooks(), 1, random.Random(seed))
-    judge(5, five.at_hooks(hooks), least=len(hooks) // 2)
+    judge(tell, 5, five.at_hooks(hooks), least=len(hooks) // 2)
 
 
 def sampled(hooks: Counter[str], each: int, chance: random.Random) -> list[tuple[str, int]]:
@@ -189,10 +189,10 @@ def sampled(hooks: Counter[str], each: int, chance: random.Random) -> list[tuple
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 5])
-def test_rows_survive_a_death_at_every_single_step(rows: int, lab: MakeLab) -> None:
-    judge(rows, lab(rows).at_every_hook(EVERY), least=80)
+def test_rows_survive_a_death_at_every_single_step(rows: int, lab: MakeLab, tell: Tell) -> None:
+    judge(tell, rows, lab(rows).at_every_hook(EVERY), least=80)
 
 
 @pytest.mark.slow
-def test_fifty_rows_survive_deaths_all_over_the_run(lab: MakeLab) -> None:
-    judge(50, lab(50).at_every_hook(dict.fromkeys(SEAMS, 12)), least=60)
+def test_fifty_rows_survive_deaths_all_over_the_run(lab: MakeLab, tell: Tell) -> None:
+    judge(tell, 50, lab(50).at_every_hook(dict.fromkeys(SEAMS, 12)), least=60)

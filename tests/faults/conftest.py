@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.forker import Forker, forking
-from tests.crash.tables import pytest_terminal_summary
+from tests.crash.tables import pytest_terminal_summary, tell
 from tests.rig import Bench, Service, serving
 
 
@@ -51,4 +51,4 @@ def make_bench(tmp_path: Path, calm: Service, forker: Forker) -> Callable[..., B
     return make
 
 
-__all__ = ["pytest_terminal_summary"]
+__all__ = ["pytest_terminal_summary", "tell"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.crash.tables import tell
+from tests.crash.tables import Tell
 from tests.rig import Bench
 
 SHARE = 0.20
@@ -38,7 +38,9 @@ SEED = 5
 
 
 @pytest.mark.parametrize("rows", [40, pytest.param(200, marks=pytest.mark.slow)])
-def test_every_row_finishes_and_is_paid_once(rows: int, make_bench: Callable[..., Bench]) -> None:
+def test_every_row_finishes_and_is_paid_once(
+    rows: int, make_bench: Callable[..., Bench], tell: Tell
+) -> None:
     bench = make_bench(rows)
     before = len(bench.service.requests("api", "POST"))
     bench.service.configure(faults=faults(), seed=SEED)
