@@ -49,7 +49,7 @@ _UNDER_WAY: Final = (Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING)
 """With attempts in one of these, a run goes on, and a person may make room meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # asyncio prints what its tasks return
 class Report:
     """How a run ended."""
 
@@ -70,7 +70,10 @@ async def run_batch(batch: Batch, plan: Plan, observer: Observer, *, signals: bo
     batch.remember()
     run = _Run(batch.site, observer)
     attempts = settled_intents(batch, plan, run.key_fingerprint)
-    ending = await run.carry_out(attempts, plan.new, signals=signals)
+    if plan.new or any(a.state.phase in _UNDER_WAY for a in attempts):
+        ending = await run.carry_out(attempts, plan.new, signals=signals)
+    else:
+        ending = Ending(None, "", unsent=0)
     watched = {attempt.intent.key for attempt in plan.also_watched}
     return await _reported(run, ending, watched | {step.key for step in plan.steps})
 

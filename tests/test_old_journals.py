@@ -1,0 +1,30 @@
+"""Every journal that was ever released is opened by today's code, and none is bought again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from seedance_batch.journal import open_journal
+from seedance_batch.outcome import Status, outcomes
+
+SAMPLES = sorted((Path(__file__).parent / "data" / "journals").glob("*.db"))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_a_released_journal_says_what_it_said(sample: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(sample, tmp_path / "journal.db"))
+    with open_journal(path) as journal:
+        found = outcomes(journal.rows(), journal.attempts())
+        assert [(outcome.key, outcome.status) for outcome in found] == [
+            ("one", Status.DONE),
+            ("two", Status.DONE),
+        ]
+        assert journal.columns() == ("id", "prompt", "duration", "resolution")
+        assert all(outcome.shown and outcome.shown.state.clip for outcome in found)
+
+
+def test_there_is_a_sample_of_every_version() -> None:
+    assert [path.stem for path in SAMPLES] == ["version-1"]
