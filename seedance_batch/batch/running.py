@@ -68,6 +68,7 @@ async def run_batch(batch: Batch, plan: Plan, observer: Observer, *, signals: bo
     Raises `StorageFailed` where the disk refuses; everything sent until then is recorded.
     """
     batch.remember()
+    _sweep(batch.site)
     run = _Run(batch.site, observer)
     attempts = settled_intents(batch, plan, run.key_fingerprint)
     if plan.new or any(a.state.phase in _UNDER_WAY for a in attempts):
@@ -87,9 +88,16 @@ async def fetch_clips(site: Site, observer: Observer, *, signals: bool) -> Repor
             attempt = Attempt(attempt.id, attempt.intent, state)
             site.journal.write(journals.save(attempt, at=time.time(), event="Refetch"))
         refetched.append(attempt)
+    _sweep(site)
     run = _Run(site, observer)
     ending = await run.carry_out(refetched, (), signals=signals, settle=False)
     return await _reported(run, ending, {a.intent.key for a in refetched})
+
+
+def _sweep(site: Site) -> None:
+    """Remove what a process that died left half written."""
+    sweep(site.folder.path)
+    sweep_leftovers(site.folder)
 
 
 def _lacks_its_clip(site: Site, attempt: Attempt) -> bool:
@@ -171,8 +179,6 @@ class _Run:
         self, attempts: Sequence[Attempt], steps: Sequence[Step], *, signals: bool, settle: bool
     ) -> Ending:
         site = self.site
-        sweep(site.folder.path)
-        sweep_leftovers(site.folder)
         book = Book(site.journal, attempts, wall=time.time, observer=self._observe)
         allow_private = site.access.private_files
         if not allow_private and (note := unpinned_note()) is not None:
