@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -42,6 +43,7 @@ class Journal:
         self.path = path
         self._connection = connection
         self._reader = reader
+        self._reading = threading.Lock()
         self._failure: StorageFailed | None = None
         self._writer = Writer(self._commit) if threaded else None
 
@@ -162,9 +164,12 @@ class Journal:
         )
 
     def _read(self, sql: str, arguments: Sequence[object] = ()) -> list[Any]:
-        # A connection of its own: what it shows is committed, whatever the writer is at.
+        # A connection of its own: what it shows is committed, whatever the writer is at. One read
+        # at a time: while another thread's is under way, SQLite would show this one the same old
+        # snapshot, without what was committed a moment ago.
         try:
-            return self._reader.execute(sql, arguments).fetchall()
+            with self._reading:
+                return self._reader.execute(sql, arguments).fetchall()
         except sqlite3.DatabaseError as error:
             raise StorageFailed(
                 f"The journal {self.path} cannot be read: {error}.",
