@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import signal
 import sqlite3
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from tests.rig import PLAIN, Bench, Service, serving, until
 
 ROWS = 20
 MOST_KILLS = 10
+LANES = 3
 MOST_RUNS = 4
 """Undisturbed runs at the end until everything is done; one should do."""
 
@@ -40,16 +41,16 @@ def kill_until_done(bench: Bench, chance: random.Random) -> tuple[int, int]:
     """Kill a batch 1 to 10 times, then let it finish; how many kills hit, and the runs after."""
     hit = 0
     for _ in range(chance.randint(1, MOST_KILLS)):
-        process = bench.start("-j", "8")
-        time.sleep(chance.uniform(0.05, 4.0))
-        process.send_signal(signal.SIGKILL)
-        output, _ = process.communicate()
-        if process.returncode == 0:  # it was done before
+        pid = bench.fork("-j", "8")
+        time.sleep(chance.uniform(0.0, 2.0))
+        bench.forker.kill(pid)
+        ran = bench.ended(pid)
+        if ran.code == 0:  # it was done before
             break
-        assert process.returncode == -signal.SIGKILL, output
+        assert ran.code == -signal.SIGKILL, ran.output
         hit += 1
     for runs in range(1, MOST_RUNS + 1):
-        ran = bench.run("-j", "8")
+        ran = bench.forked("-j", "8")
         if ran.code == 0:
             return hit, runs
     raise AssertionError(ran.output)
@@ -67,17 +68,22 @@ def test_killed_batches_pay_for_every_row_once(
     chance = random.Random(seed)
     seeds = [chance.randrange(1 << 32) for _ in range(batches)]
 
-    def one(number: int) -> tuple[int, int, list[str]]:
-        bench = Bench(tmp_path / str(number), slower, f"sk-kill-{batches}-{number}")
+    def one(number: int, forker: Forker) -> tuple[int, int, list[str]]:
+        bench = Bench(tmp_path / str(number), slower, f"sk-kill-{batches}-{number}", forker=forker)
         bench.fill(ROWS)
         kills, runs = kill_until_done(bench, random.Random(seeds[number]))
         verdict = bench.verdict(ROWS)
         wrong = [] if verdict.holds and verdict.charged == ROWS else [f"{seeds[number]}: {verdict}"]
-        subprocess.run(["rm", "-rf", str(bench.folder)], check=True)
+        shutil.rmtree(bench.folder)
         return kills, runs, wrong
 
-    with ThreadPoolExecutor(3) as lanes:
-        found = list(lanes.map(one, range(batches)))
+    def lane(numbers: range) -> list[tuple[int, int, list[str]]]:
+        with forking() as forker:
+            return [one(number, forker) for number in numbers]
+
+    with ThreadPoolExecutor(LANES) as lanes:
+        shares = [range(first, batches, LANES) for first in range(LANES)]
+        found = [each for share in lanes.map(lane, shares) for each in share]
     kills = sum(hit for hit, _, _ in found)
     runs = Counter(runs for _, runs, _ in found)
     doubtful = sum(bool(wrong) for _, _, wrong in found)
