@@ -19,6 +19,7 @@ import httpx
 from seedance_batch import wire
 from seedance_batch.errors import SettingsError
 from seedance_batch.model import Task, TaskError
+from seedance_batch.root_cause import root_reason
 from seedance_batch.wire import Page, RateInfo, Verdict
 
 DEFAULT_BASE_URL: Final = "https://api.hiapi.ai"
@@ -240,7 +241,7 @@ def _error(response: _Raw, content: Any) -> TaskError:
 
 def _no_answer(error: Exception, *, connected: bool) -> Answer[Any]:
     name = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
-    words = f"{name}: {error}" if str(error) else name
+    words = f"{name}: {root_reason(error)}" if str(error) else name
     return Answer(Verdict.UNKNOWN, error=TaskError("", words), connected=connected)
 
 

@@ -350,3 +350,11 @@ def test_loopback_is_this_machine_by_name_or_number() -> None:
     assert not is_loopback("https://0.0.0.0")
     assert not is_loopback("https://api.hiapi.ai")
     assert not is_loopback("127.0.0.1")
+
+
+def test_an_unreachable_api_says_what_the_system_said() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    answer = ask(url, lambda client: client.get("task-1"))
+    assert answer.error.message == "ConnectError: Connection refused"

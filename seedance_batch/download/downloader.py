@@ -108,7 +108,7 @@ class Downloader:
     async def _fetch_video(
         self, url: str, file: str, intent: Intent
     ) -> Clip | Gone | Wrong | Failed:
-        partial = await self._offload(Partial, self._folder, names.CLIP_ENDING)
+        partial = Partial(self._folder, names.CLIP_ENDING)
         try:
             arrived = await self._transfer.pull(url, partial, self._limits.max_bytes)
             if not isinstance(arrived, Known):
@@ -121,11 +121,12 @@ class Downloader:
         self, partial: Partial, arrived: Known, file: str, intent: Intent
     ) -> Clip | Wrong | Failed:
         """Publish what arrived under the name that it deserves."""
-        page = _page(partial.path)
+        path = partial.write()
+        page = _page(path)
         if page:
             return Failed(page)
-        with storage(f"read {partial.path}"):
-            probe = _probed(partial.path)
+        with storage(f"read {path}"):
+            probe = _probed(path)
         if isinstance(probe, MediaUnreadable) and not arrived.framed:
             return Failed(f"the file was cut short: {probe.reason}")
         reason = probe.reason if isinstance(probe, MediaUnreadable) else media.judge(probe, intent)
@@ -155,7 +156,7 @@ class Downloader:
         name = names.frame_name(clip.file)
         if await self._offload(self._frame_stands, name):
             return Fetched(replace(clip, last_frame_file=name))
-        partial = await self._offload(Partial, self._folder, names.FRAME_ENDING)
+        partial = Partial(self._folder, names.FRAME_ENDING)
         try:
             arrived = await self._transfer.pull(url, partial, self._limits.max_frame_bytes)
             if isinstance(arrived, Failed):
@@ -184,10 +185,10 @@ class Downloader:
         return stands
 
     def _publish_frame(self, partial: Partial, name: str) -> None:
-        png = as_png(_bytes(partial.path))
+        png = as_png(_bytes(partial.write()))
         if png is not None:
             partial.restart()
-            partial.write([png])
+            partial.add(png)
         partial.publish(name)
 
 

@@ -11,7 +11,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path, PurePosixPath
 
 from seedance_batch import names
@@ -34,60 +35,90 @@ def storage(deed: str) -> Iterator[None]:
 
 
 class Partial:
-    """A growing file under a unique name. `publish` or `discard` ends it."""
+    """A growing file under a unique name. `publish` or `discard` ends it.
+
+    ``add`` and ``restart`` only note what is to come; the others touch the disk and block.
+    """
 
     def __init__(self, folder: Path, ending: str) -> None:
-        home = inside(folder, f"{PARTIAL_FOLDER}/-").parent
-        with storage(f"create a file in {home}"):
-            descriptor, name = tempfile.mkstemp(suffix=ending, dir=home)
-        self.path = Path(name)
         self.size = 0
+        """Bytes of the file so far, written or held."""
+        self.held = 0
+        """Bytes of them that wait to be written."""
         self._folder = folder
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._ending = ending
+        self._chunks: list[bytes] = []
+        self._file: FileIO | None = None
+        self._path = Path()
+        self._stale = False
         self._hash = hashlib.sha256()
 
     @property
     def sha256(self) -> str:
-        """Of what was written so far, in hexadecimal."""
+        """Of what was written, in hexadecimal."""
         return self._hash.hexdigest()
 
-    def write(self, chunks: Iterable[bytes]) -> None:
-        """Append. Raises `StorageFailed`."""
-        # One piece: each call below gives the interpreter away and has to wait to get it back.
-        content = b"".join(chunks)
-        left = memoryview(content)
-        with storage(f"write {self.path}"):
-            while left:
-                left = left[self._file.write(left) :]
-        self._hash.update(content)
-        self.size += len(content)
+    def add(self, chunk: bytes) -> None:
+        """Take what comes next; `write` brings it to the disk."""
+        self._chunks.append(chunk)
+        self.held += len(chunk)
+        self.size += len(chunk)
 
     def restart(self) -> None:
-        """Forget what was written."""
-        with storage(f"empty {self.path}"):
-            self._file.seek(0)
-            self._file.truncate()
+        """Forget what was added."""
+        self._chunks.clear()
+        self.held = self.size = 0
+        self._stale = self._file is not None
         self._hash = hashlib.sha256()
-        self.size = 0
+
+    def write(self) -> Path:
+        """Bring everything to the disk; where it lies there. Raises `StorageFailed`."""
+        # One piece: each call below gives the interpreter away and has to wait to get it back.
+        content = b"".join(self._chunks)
+        self._chunks.clear()
+        self.held = 0
+        file = self._file or self._created()
+        with storage(f"write {self._path}"):
+            if self._stale:
+                file.seek(0)
+                file.truncate()
+                self._stale = False
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
+        self._hash.update(content)
+        return self._path
 
     def publish(self, file: str, *, replace: bool = False) -> None:
         """Become ``file`` below the run folder, durably; over another file only with ``replace``.
 
         Raises `StorageFailed`, also where the name is taken or leads out of the run folder.
         """
-        self._file.close()
+        self.write()
+        if self._file is not None:
+            self._file.close()
         final = inside(self._folder, file)
         with storage(f"write {final}"):
-            self.path.chmod(0o644)
+            self._path.chmod(0o644)
             if replace:
                 final.unlink(missing_ok=True)
-            publish(self.path, final)
+            publish(self._path, final)
+        self._file = None
 
     def discard(self) -> None:
         """Leave nothing behind; harmless after `publish`."""
-        self._file.close()
-        with contextlib.suppress(OSError):  # the next start sweeps what cannot be removed now
-            self.path.unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.close()
+            with contextlib.suppress(OSError):  # the next start sweeps what cannot be removed now
+                self._path.unlink(missing_ok=True)
+
+    def _created(self) -> FileIO:
+        home = inside(self._folder, f"{PARTIAL_FOLDER}/-").parent
+        with storage(f"create a file in {home}"):
+            descriptor, name = tempfile.mkstemp(suffix=self._ending, dir=home)
+        self._path = Path(name)
+        self._file = FileIO(descriptor, "wb")
+        return self._file
 
 
 def inside(folder: Path, file: str) -> Path:

@@ -19,6 +19,7 @@ from seedance_batch.download.answers import Cut, Ended, Known
 from seedance_batch.download.body import Body, words
 from seedance_batch.download.partial import Partial
 from seedance_batch.download.results import Failed, Gone, Limits
+from seedance_batch.root_cause import root_reason
 
 _BATCH: Final = 1 << 20
 """Bytes gathered before a worker thread writes and hashes them: a hop for each chunk costs more."""
@@ -47,7 +48,10 @@ class Transfer:
     observe: Callable[[int], None]
 
     async def pull(self, url: str, partial: Partial, max_bytes: int) -> Known | Gone | Failed:
-        """Bring the whole file; `Known` tells how sure its end is. Raises `StorageFailed`."""
+        """Bring the whole file, of which some may not be written yet. Raises `StorageFailed`.
+
+        `Known` tells how sure its end is.
+        """
         attempt = _Pull(self, url, partial, max_bytes)
         try:
             return await attempt.run()
@@ -81,7 +85,7 @@ class Transfer:
         except addresses.AddressRefused as refused:
             raise Ended(Gone(refused.reason)) from refused
         except httpx.ConnectError as error:
-            raise Cut(f"{host} cannot be reached: {error}", slow=True) from error
+            raise Cut(f"{host} cannot be reached: {root_reason(error)}", slow=True) from error
         except (httpx.TransportError, OSError) as error:
             raise Cut(f"{host} broke off: {words(error)}") from error
         raise Cut(f"{host} gave no answer in {self.limits.answer:g} s", slow=True)
@@ -122,7 +126,7 @@ class _Pull:
                 self._known = answers.continued(response, self._known, self._partial.size)
             else:
                 self._known = answers.whole(response)
-                await self._transfer.offload(self._partial.restart)
+                self._partial.restart()
             self._check_size(self._known.total or 0)
             await self._receive(response)
         if self._known.total is not None and self._partial.size < self._known.total:
@@ -139,22 +143,14 @@ class _Pull:
 
     async def _receive(self, response: httpx.Response) -> None:
         body = Body(response, self._limits, self._transfer.observe)
-        batch: list[bytes] = []
-        held = 0
         try:
             while (chunk := await body.next()) is not None:
-                batch.append(chunk)
-                held += len(chunk)
-                self._check_size(self._partial.size + held)
-                if held >= _BATCH:
-                    await self._transfer.offload(self._partial.write, batch)
-                    batch, held = [], 0
-        except Cut:
-            await self._transfer.offload(self._partial.write, batch)
-            raise
+                self._partial.add(chunk)
+                self._check_size(self._partial.size)
+                if self._partial.held >= _BATCH:
+                    await self._transfer.offload(self._partial.write)
         finally:
             await body.abandon()
-        await self._transfer.offload(self._partial.write, batch)
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:

@@ -80,7 +80,8 @@ async def with_ours(urls: list[str], folder: Path) -> float:
     waiting = list(urls)
     async with file_client(allow_private=True, lanes=LANES) as http:
         started = time.perf_counter()
-        transfer = Transfer(http, True, Limits(), in_threads(), lambda _: None)
+        offload = in_threads()
+        transfer = Transfer(http, True, Limits(), offload, lambda _: None)
 
         async def lane() -> None:
             while waiting:
@@ -89,6 +90,7 @@ async def with_ours(urls: list[str], folder: Path) -> float:
                 arrived = await transfer.pull(url, part, 1 << 30)
                 if not isinstance(arrived, Known) or part.size != SIZE:
                     raise AssertionError(arrived)
+                await offload(part.write)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(LANES):

@@ -100,13 +100,18 @@ def _connection(hooks: Hooks) -> type[sqlite3.Connection]:
 
 
 def _in_halves(hooks: Hooks, write: Callable[..., Any]) -> Callable[..., Any]:
-    def written(partial: Any, chunks: Any) -> None:
-        whole = b"".join(chunks)
+    def written(partial: Any) -> Any:
+        whole = b"".join(partial._chunks)
+        if not whole:
+            return write(partial)
         hooks.at("write")
-        write(partial, [whole[: len(whole) // 2]])
+        partial._chunks = [whole[: len(whole) // 2]]
+        write(partial)
         hooks.at("half written")
-        write(partial, [whole[len(whole) // 2 :]])
+        partial._chunks = [whole[len(whole) // 2 :]]
+        path = write(partial)
         hooks.at("written")
+        return path
 
     return written
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from seedance_batch.download import Downloader, Fetched
+from seedance_batch.download import Downloader, Failed, Fetched
 from seedance_batch.errors import Exit, StorageFailed
 from tests.download import hostile
 from tests.download.clips import encoded
@@ -177,6 +177,8 @@ async def test_without_free_descriptors_a_download_fails_and_later_works(
     url = server.url(hostile.whole(CLIP))
     (tmp_path / ".partial").mkdir()
     (tmp_path / "videos" / "clients").mkdir(parents=True)
-    with limited(resource.RLIMIT_NOFILE, 3), pytest.raises(StorageFailed):
-        await fetch(downloader, url, file=FILE)
+    with limited(resource.RLIMIT_NOFILE, 3):
+        result = await fetch(downloader, url, file=FILE)
+    assert isinstance(result, Failed)
+    assert "Too many open files" in result.message
     assert isinstance(await fetch(downloader, url, file=FILE), Fetched)
