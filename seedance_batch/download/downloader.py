@@ -38,8 +38,6 @@ from seedance_batch.state import Clip, Intent
 
 _THREADS: Final = 16
 """A fetch uses one at a time: with as many lanes, none waits for another's decoding."""
-_HEAD: Final = 512
-"""Bytes by which a page is told from a file."""
 
 
 def in_threads() -> Offload:
@@ -121,10 +119,10 @@ class Downloader:
         self, partial: Partial, arrived: Known, file: str, intent: Intent
     ) -> Clip | Wrong | Failed:
         """Publish what arrived under the name that it deserves."""
-        path = partial.write()
-        page = _page(path)
+        page = _page(partial.head)
         if page:
             return Failed(page)
+        path = partial.write()
         with storage(f"read {path}"):
             probe = _probed(path)
         if isinstance(probe, MediaUnreadable) and not arrived.framed:
@@ -204,10 +202,8 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def _page(path: Path) -> str | None:
+def _page(head: bytes) -> str | None:
     """Why this is no file at all: text in its place is an error page, and may pass."""
-    with storage(f"read {path}"), path.open("rb") as file:
-        head = file.read(_HEAD)
     if not head:
         return "the file host sent an empty file"
     return None if b"\0" in head else "the file host sent a page of text in place of the file"

@@ -10,16 +10,20 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from seedance_batch import names
 from seedance_batch.errors import StorageFailed
 from seedance_batch.publish import fsync_file, fsync_folder, publish
 
-PARTIAL_FOLDER = ".partial"
+PARTIAL_FOLDER: Final = ".partial"
+HEAD: Final = 512
+"""Bytes by which a page is told from a file."""
 
 
 @contextlib.contextmanager
@@ -45,6 +49,8 @@ class Partial:
         """Bytes of the file so far, written or held."""
         self.held = 0
         """Bytes of them that wait to be written."""
+        self.head = b""
+        """How the file begins, as far as `HEAD` goes."""
         self._folder = folder
         self._ending = ending
         self._chunks: list[bytes] = []
@@ -61,13 +67,15 @@ class Partial:
     def add(self, chunk: bytes) -> None:
         """Take what comes next; `write` brings it to the disk."""
         self._chunks.append(chunk)
+        if len(self.head) < HEAD:
+            self.head += chunk[: HEAD - len(self.head)]
         self.held += len(chunk)
         self.size += len(chunk)
 
     def restart(self) -> None:
         """Forget what was added."""
         self._chunks.clear()
-        self.held = self.size = 0
+        self.held, self.size, self.head = 0, 0, b""
         self._stale = self._file is not None
         self._hash = hashlib.sha256()
 
@@ -132,13 +140,21 @@ def inside(folder: Path, file: str) -> Path:
     at = folder
     for part in relative.parts[:-1]:
         at = at / part
-        with storage(f"create {at}"):
-            if not at.is_symlink() and not at.exists():
-                at.mkdir(exist_ok=True)
-                fsync_folder(at.parent)
-        if at.is_symlink() or not at.is_dir():
+        if not _is_plain_folder(at):
             raise StorageFailed(f"{at} is no plain folder: clips are written below {folder} only")
     return at / relative.name
+
+
+def _is_plain_folder(path: Path) -> bool:
+    """Whether there is a folder here, and no link to one; made where there is nothing."""
+    with storage(f"create {path}"):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            path.mkdir(exist_ok=True)
+            fsync_folder(path.parent)
+            mode = path.lstat().st_mode
+    return stat.S_ISDIR(mode)
 
 
 def move_aside(folder: Path, file: str) -> None:

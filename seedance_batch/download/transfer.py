@@ -65,7 +65,7 @@ class Transfer:
             refused = addresses.refusal(url, allow_private=self.allow_private)
             if refused:
                 raise Ended(Gone(refused))
-            response = await self._send(url, headers)
+            response = await self._send(httpx.URL(url), headers)
             try:
                 target = answers.redirect(response)
                 if target is None:
@@ -76,8 +76,8 @@ class Transfer:
                 await response.aclose()
         raise Ended(Failed(f"{httpx.URL(url).host} redirects without end"))
 
-    async def _send(self, url: str, headers: dict[str, str]) -> httpx.Response:
-        host = httpx.URL(url).host
+    async def _send(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
+        host = url.host
         request = self.http.build_request("GET", url, headers=_HEADERS | headers, timeout=None)
         try:
             with anyio.move_on_after(self.limits.answer):

@@ -66,7 +66,7 @@ class Journal:
             return self.write(operation)
         future = asyncio.wrap_future(self._writer.submit(operation))
         with anyio.CancelScope(shield=True):
-            await asyncio.wait([future])
+            await future
         return future.result()
 
     def check(self) -> None:
