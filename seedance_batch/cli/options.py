@@ -40,34 +40,26 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-class Money(click.ParamType[Decimal]):
-    """An amount of US dollars."""
-
-    name = "usd"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Decimal:
-        """Exact, positive and finite, or a usage error."""
-        try:
-            amount = Decimal(str(value).removeprefix("$"))
-        except InvalidOperation:
-            self.fail(f"{value!r} is no amount.", param, ctx)
-        if not amount.is_finite() or amount < 0:
-            self.fail(f"{value!r} is no amount.", param, ctx)
-        return amount
+def usd(given: object) -> Decimal:
+    """An amount of US dollars, exact and finite. Raises ``click.BadParameter``."""
+    text = str(given)  # a number, where it comes from the config file
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal("nan")
+    if not amount.is_finite() or amount < 0:
+        raise click.BadParameter(f"{text!r} is no amount.")
+    return amount
 
 
-class Concurrency(click.ParamType[int]):
-    """A number of tasks, or ``auto``."""
-
-    name = "n|auto"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        """0 stands for ``auto``."""
-        if str(value) == "auto":
-            return 0
-        if not str(value).isdigit() or not int(value):
-            self.fail(f"{value!r} is neither a positive number nor auto.", param, ctx)
-        return int(value)
+def tasks_at_once(given: object) -> int:
+    """A number of tasks; 0 stands for ``auto``. Raises ``click.BadParameter``."""
+    text = str(given)
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or not int(text):
+        raise click.BadParameter(f"{text!r} is neither a positive number nor auto.")
+    return int(text)
 
 
 _PATH = click.Path(path_type=Path)
@@ -81,11 +73,15 @@ READING = together(
     option("--map", "column_map", multiple=True, metavar="FIELD=HEADING", help="Name a column."),
     option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Set in every row."),
     option("--model", hidden=True, help="Model of every row."),
-    option("--allow-4k", is_flag=True, hidden=True),
-    option("--allow-mixed", is_flag=True, hidden=True),
-    option("--allow-outside", is_flag=True, hidden=True),
-    option("--max-body", type=int, hidden=True),
-)
+    option("--allow-4k", is_flag=True, hidden=True,
+           help="Let resolution 4k through, which is not documented."),
+    option("--allow-mixed", is_flag=True, hidden=True,
+           help="Let frames and references through in one row."),
+    option("--allow-outside", is_flag=True, hidden=True,
+           help="Let media files lie outside of the manifest's folder."),
+    option("--max-body", type=click.IntRange(min=1), metavar="BYTES", hidden=True,
+           help="Most that one request may hold, its media included; default: 10 MiB."),
+)  # fmt: skip
 
 API = together(
     option("--sandbox", is_flag=True, help="Use the embedded sandbox: no key, no money."),
@@ -98,7 +94,8 @@ JSON = option("--json", "as_json", is_flag=True, help="For machines, on stdout."
 OUT = option("--out", type=_PATH, metavar="DIR", help="The run folder; default: runs/<name>.")
 
 PACE = together(
-    option("-j", "--concurrency", type=Concurrency(), default="10", show_default=True,
+    option("-j", "--concurrency", type=tasks_at_once, metavar="N|auto", default="10",
+           show_default=True,
            help="Tasks at once; auto finds the account's limit."),
     option("--rpm", type=click.FloatRange(min=1), help="Requests a minute (60)."),
     option("--poll-interval", type=click.FloatRange(min=0.1), default=2.0, hidden=True,
@@ -109,8 +106,8 @@ PACE = together(
 )  # fmt: skip
 
 MONEY = together(
-    option("--max-cost", type=Money(), help="Most that the folder may cost, ever."),
-    option("--max-cost-per-row", type=Money(), help="Most that one row may cost."),
+    option("--max-cost", type=usd, metavar="USD", help="Most that the folder may cost, ever."),
+    option("--max-cost-per-row", type=usd, metavar="USD", help="Most that one row may cost."),
     option("--max-failures", type=click.IntRange(min=0), metavar="N", default=10,
            show_default=True, help="Stop after N failures in a row; 0: never."),
     option("--canary", type=click.IntRange(min=1), metavar="N", help="First the N cheapest."),
@@ -124,7 +121,7 @@ SELECTION = together(
     option("--where", metavar="EXPR", help="Rows by condition: \"client == 'Acme'\"."),
     option("--from", "picks", type=_PATH, metavar="CSV", help="Rows of a list of picks."),
     option("--sample", type=click.IntRange(min=1), metavar="N", help="So many, drawn at random."),
-    option("--sample-seed", type=int, default=0, hidden=True),
+    option("--sample-seed", type=int, default=0, hidden=True, help="Draws another sample."),
     option("--limit", type=click.IntRange(min=1), metavar="N", help="The first so many."),
 )
 
