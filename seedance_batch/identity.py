@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from seedance_batch.model import (
     BLOB_PREFIX,
-    DEFAULT_MODEL,
     MEDIA_FIELDS,
     MODEL_SPELLINGS,
     TaskInput,
@@ -25,9 +24,9 @@ _DERIVED_PREFIX: Final = "r-"
 
 
 def canonical_model(model: str) -> str:
-    """The model's name with white space trimmed and both spellings made equal."""
+    """The model's name with white space trimmed and its spellings made equal."""
     name = model.strip()
-    return DEFAULT_MODEL if name in MODEL_SPELLINGS else name
+    return MODEL_SPELLINGS.get(name, name)
 
 
 def content_hash(model: str, task_input: TaskInput) -> str:

@@ -25,8 +25,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 DEFAULT_MODEL: Final = "seedance-2-0"
-MODEL_SPELLINGS: Final = frozenset({"seedance-2-0", "seedance-2.0"})
-"""Both names that HiAPI has published for the one model."""
+MODEL_SPELLINGS: Final = {DEFAULT_MODEL: DEFAULT_MODEL, "seedance-2.0": DEFAULT_MODEL}
+"""Every name that HiAPI has published → the one name under which a model is known here.
+
+Rows of two spellings are one order: never give two models the same name on the right.
+"""
 
 
 class AspectRatio(StrEnum):

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from seedance_batch.identity import (
     row_keys,
     tokens,
 )
-from seedance_batch.model import Allow, TaskInput
+from seedance_batch.model import MODEL_SPELLINGS, Allow, TaskInput
 
 BLOB = f"sha256:{'ab' * 32}"
 OTHER = f"sha256:{'cd' * 32}"
@@ -39,6 +40,24 @@ def test_both_spellings_of_the_model_are_one_order() -> None:
     assert canonical_model("another@pro") == "another@pro"
     same = content_hash("seedance-2.0", given_input())
     assert content_hash("seedance-2-0", given_input()) == same
+
+
+def test_two_models_never_share_a_content_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODEL_SPELLINGS, "seedance-9.0", "seedance-9-0")
+    monkeypatch.setitem(MODEL_SPELLINGS, "seedance-9-0", "seedance-9-0")
+    by_hash: dict[str, set[str]] = {}
+    for name in (*MODEL_SPELLINGS, "seedance-2-0-fast"):
+        by_hash.setdefault(content_hash(name, given_input()), set()).add(name)
+
+    assert sorted(map(sorted, by_hash.values())) == [
+        ["seedance-2-0", "seedance-2.0"],
+        ["seedance-2-0-fast"],
+        ["seedance-9-0", "seedance-9.0"],
+    ]
+
+
+def test_every_spelling_leads_to_a_name_that_is_its_own_canonical_one() -> None:
+    assert all(canonical_model(name) == name for name in MODEL_SPELLINGS.values())
 
 
 def test_a_default_that_is_spelled_out_is_the_same_order() -> None:

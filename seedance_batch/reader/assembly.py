@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from seedance_batch.columns import folded
 from seedance_batch.identity import row_keys
 from seedance_batch.manifest import Job, Manifest, Place
-from seedance_batch.model import MEDIA_FIELDS, Allow
+from seedance_batch.model import MEDIA_FIELDS, Allow, TaskInput
 from seedance_batch.reader.cells import quoted
-from seedance_batch.reader.headings import FIELDS, field_of, slip_of
+from seedance_batch.reader.headings import FIELDS, field_of, resembles, slip_of
 from seedance_batch.reader.judge import Judge, Overrides
 from seedance_batch.reader.layout import Layout, layout_of
 from seedance_batch.reader.media_files import Found, MediaFiles
 from seedance_batch.reader.noted import Noted
 from seedance_batch.reader.options import ReadOptions
-from seedance_batch.reader.rows import Draft, RowReader, addressed, read_cell
+from seedance_batch.reader.rows import ReadRow, RowReader, addressed, read_cell
 from seedance_batch.reader.source import STDIN, Format, Loading, Source, format_of, opened
 from seedance_batch.reader.table import Table
 
@@ -121,18 +122,19 @@ def _assembled(
     overrides = _overrides(options, files, noted)
     judge = Judge(noted, options.allow or Allow(), options.max_body, overrides)
     reader = RowReader(noted, files, judge)
-    drafts = [
-        draft
+    rows = [
+        row
         for table, layout in pairs
         if _has_rows(table, layout, overrides, noted)
-        for draft in reader.read(table, layout)
+        for row in reader.read(table, layout)
     ]
     _tell_columns(layouts, loading)
+    _tell_defaults(pairs, overrides, loading)
     return Manifest(
         path=path,
         name=name,
         columns=_columns(layouts),
-        jobs=tuple(_jobs(drafts, noted, twins_meant="variants" in loading.about)),
+        jobs=tuple(_jobs(rows, noted)),
         findings=tuple(dict.fromkeys(noted)),
         source=loading.about,
     )
@@ -174,12 +176,14 @@ def _has_rows(table: Table, layout: Layout, overrides: Overrides, noted: Noted) 
 
 
 def _check_map(column_map: Mapping[str, str], tables: Sequence[Table], noted: Noted) -> None:
-    headings = {folded(heading) for table in tables for heading in table.headings}
+    headings = {folded(heading): heading for table in tables for heading in table.headings}
     for field, heading in column_map.items():
         if field not in FIELDS:
             noted.problem(Place(_MAP, column=field), _no_such_field(field))
         elif tables and folded(heading) not in headings:
-            noted.problem(Place(_MAP, column=field), f"no column is called {quoted(heading)}")
+            listed = _listed([quoted(one, 30) for one in headings.values() if one.strip()], 12)
+            words = f"no column is called {quoted(heading)}; the headings are {listed}"
+            noted.problem(Place(_MAP, column=field), words)
 
 
 def _no_such_field(name: str) -> str:
@@ -205,6 +209,32 @@ def _tell_columns(layouts: Sequence[Layout], loading: Loading) -> None:
         loading.about["not sent"] = _listed(kept)
     if any(layout.is_ours for layout in layouts):
         loading.about["sheet of ours"] = "its own results columns are not read as the manifest's"
+
+
+_COSTLY: Final = {
+    "duration": f"{TaskInput.model_fields['duration'].default} s",
+    "resolution": TaskInput.model_fields["resolution"].default.value,
+}
+"""The inputs that set the price, with what applies where a manifest says nothing."""
+
+
+def _tell_defaults(
+    pairs: Sequence[tuple[Table, Layout]], overrides: Overrides, loading: Loading
+) -> None:
+    """Where columns are not sent and none says how long or how large, that may be a mistake."""
+    given = {column.field for _, layout in pairs for column in layout.inputs}
+    missing = {f: d for f, d in _COSTLY.items() if f not in given and f not in overrides.fields}
+    if missing and "not sent" in loading.about:
+        loading.about["no column for"] = _listed([f"{f} ({d})" for f, d in missing.items()])
+    for field, default in missing.items():
+        for table, layout in pairs:
+            for column in layout.own if layout.column_of("prompt") else ():
+                if column.field is None and resembles(column.heading, field):
+                    loading.noted.warning(
+                        table.heading_place(column.position, column.heading),
+                        f"is not sent, and may be the {field}: every row gets {default} "
+                        f"(rename it, or say --map {field}={shlex.quote(column.heading)})",
+                    )
 
 
 def _listed(texts: Sequence[str], most: int = 20) -> str:
@@ -240,13 +270,17 @@ def _overrides(options: ReadOptions, files: MediaFiles, noted: Noted) -> Overrid
 # ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _jobs(drafts: Sequence[Draft], noted: Noted, *, twins_meant: bool) -> Iterator[Job]:
-    keys = row_keys((draft.id, draft.base) for draft in drafts)
-    first: dict[str, int] = {}
-    for draft, key in zip(drafts, keys, strict=True):
-        if draft.task_input is None:
+def _jobs(rows: Sequence[ReadRow], noted: Noted) -> Iterator[Job]:
+    # By what is written, so that a flag changes no key; twins are told by what would be sent.
+    keys = row_keys((read.id, read.base) for read in rows)
+    first: dict[str, Place] = {}
+    for read, key in zip(rows, keys, strict=True):
+        if read.task_input is None:
             continue
-        earlier = first.setdefault(draft.content, draft.row.number)
-        if earlier != draft.row.number and not twins_meant:
-            noted.warning(draft.row.place, f"orders the same clip as row {earlier:,}, once more")
-        yield Job(draft.row, key, draft.model, draft.task_input, draft.content, draft.media)
+        here = read.row.place
+        earlier = first.setdefault(read.content, here)
+        # Takes of one line are meant to be equal; two lines that are equal never are for sure.
+        if earlier is not here and not (read.is_take and earlier == here):
+            where = earlier.seen_from(here)
+            noted.warning(here, f"orders the same clip as {where}, once more")
+        yield Job(read.row, key, read.model, read.task_input, read.content, read.media)

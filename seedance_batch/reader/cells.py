@@ -45,7 +45,11 @@ def parser(field: str) -> Callable[[Value], Cell]:
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _POINT_ZERO: Final = re.compile(r"([+-]?[0-9]{1,18})[.,]0+")
-_SECONDS: Final = re.compile(r"([0-9]{1,18}) ?(?:s|sec|secs|seconds?|秒)", re.IGNORECASE)
+_SECONDS: Final = re.compile(
+    r"([0-9]{1,18}) ?(?:s|secs?|seconds?|se[ck]\.|秒"
+    r"|sek|sekunden|segundos|secondes|secondi|seconden)",
+    re.IGNORECASE,
+)
 
 
 def _whole_number(value: Value) -> Cell:
@@ -107,29 +111,52 @@ def _resolution(value: Value) -> Cell:
 
 
 _RATIO_NAMES: Final = {ratio.value: ratio for ratio in AspectRatio}
-_RATIO_SIGNS: Final = re.compile(r"\s*[:：∶/x×]\s*", re.IGNORECASE)
+_RATIO_SIGNS: Final = re.compile(r"\s*[:：∶/x×]\s*|\s+(?:by|to|zu)\s+", re.IGNORECASE)
+_RATIO_WORDS: Final = {
+    **dict.fromkeys(("landscape", "horizontal", "querformat", "paysage", "横屏"), "16:9"),
+    **dict.fromkeys(("portrait", "vertical", "hochformat", "竖屏"), "9:16"),
+    **dict.fromkeys(("square", "quadratisch", "carré", "cuadrado", "方形"), "1:1"),
+}
 
 
 def _ratio(value: Value) -> Cell:
     if isinstance(value, str):
         if value in _RATIO_NAMES:
             return Cell(value)
-        named = _RATIO_NAMES.get(_RATIO_SIGNS.sub(":", value.strip().casefold()))
+        word = value.strip().casefold()
+        named = _RATIO_NAMES.get(_RATIO_WORDS.get(word) or _RATIO_SIGNS.sub(":", word))
         if named is not None:
             return _repaired(named.value, value)
     minutes = _minutes_of_day(value)
     text = text_of(value)
     clock = "" if minutes is None else f"{minutes // 60}:{minutes % 60}"
     if minutes is None or (clock not in _RATIO_NAMES and clock == text.strip()):
-        return Cell(problem=f"{quoted(text)} is none of {', '.join(_RATIO_NAMES)}")
+        return Cell(problem=_no_ratio(value, text))
     if clock in _RATIO_NAMES:
         return Cell(
             clock, receipt=f"{quoted(text)}, a time that a spreadsheet made, is read as {clock}"
         )
     return Cell(
         problem=f"{quoted(text)} is the time {minutes // 60}:{minutes % 60:02}, and no ratio; "
-        "format the column as text and write it again"
+        f"{_AS_TEXT}"
     )
+
+
+_AS_TEXT: Final = "format the column as text and write it again"
+_DATE: Final = re.compile(
+    r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2,4}"
+)
+_NUMBER: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)?\s?%?")
+
+
+def _no_ratio(value: Value, text: str) -> str:
+    """Why a cell is none, and what to do where a spreadsheet made something else of it."""
+    names = ", ".join(_RATIO_NAMES)
+    if isinstance(value, date) or _DATE.fullmatch(text.strip()):
+        return f"{quoted(text)} is a date, and none of {names}; {_AS_TEXT}"
+    if isinstance(value, int | float) or _NUMBER.fullmatch(text.strip()):
+        return f"{quoted(text)} is a number, and none of {names}; {_AS_TEXT}"
+    return f"{quoted(text)} is none of {names}"
 
 
 _CLOCK: Final = re.compile(

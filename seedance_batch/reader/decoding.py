@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.plausible import oddity
 from seedance_batch.reader.source import Loading, Source
 
 _MARKS: Final = (
@@ -19,6 +20,8 @@ _MARKS: Final = (
 CANDIDATES: Final = ("gb18030", "big5", "shift_jis", "euc_kr", "cp1252", "cp1251", "cp1250")
 """What spreadsheets without UTF-8 are mostly written in, by country."""
 _LOOKED_AT: Final = 1 << 20
+_WEIGHED: Final = 1 << 13
+"""Bytes from the first odd line on, by which the readings are ranked."""
 _DELIMITERS: Final = re.compile(rb"[\r\n\t,;\"]")
 
 
@@ -81,15 +84,26 @@ def _ask(source: Source, position: int, loading: Loading) -> None:
     line = source.data.count(b"\n", 0, position) + 1
     cell = _cell_around(source.data, position)
     readings: dict[str, str] = {}
-    for name in CANDIDATES:
-        if _can_be(source.data[:_LOOKED_AT], name):
-            readings.setdefault(cell.decode(name, errors="replace"), name)
-    shown = ", ".join(f"{quoted(text, 30)} in {name}" for text, name in readings.items())
+    for name in _by_plausibility(source.data[:_LOOKED_AT], position):
+        readings.setdefault(cell.decode(name, errors="replace"), name)
+    shown = ", ".join(f"{quoted(text, 50)} in {name}" for text, name in readings.items())
+    only = next(iter(readings.values())) if len(readings) == 1 else "…"
+    is_csv = loading.about.get("format") == "CSV"
     loading.noted.problem(
         source.place,
-        f"is not UTF-8, and nothing says what it is; line {line} would read {shown}; "
-        f"name the right one: --encoding {next(iter(readings.values()), 'NAME')}",
+        "is not UTF-8, and nothing says what it is; "
+        + (f"line {line} would read {shown}; " if shown else f"see line {line}; ")
+        + f"name the right one: --encoding {only}; "
+        + ("or save it as “CSV UTF-8”, or give the .xlsx" if is_csv else "or save it as UTF-8"),
     )
+
+
+def _by_plausibility(data: bytes, position: int) -> list[str]:
+    """The candidates that the bytes can be read in, the likeliest text first."""
+    begins = data.rfind(b"\n", 0, position) + 1
+    names = [name for name in CANDIDATES if _can_be(data, name)]
+    part = data[begins : begins + _WEIGHED]
+    return sorted(names, key=lambda name: oddity(part.decode(name, errors="replace")))
 
 
 def _cell_around(data: bytes, position: int) -> bytes:

@@ -102,6 +102,7 @@ def repeat(table: Table, times: int, noted: Noted) -> bool:
         )
         return False
     _multiply(table, lambda index: _takes(table, index, times))
+    table.is_repeated = True
     return True
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
+
+MOST_PLACES: Final = 12
+"""Places that one line names; the rest is counted."""
 
 if TYPE_CHECKING:
     from seedance_batch.manifest import Finding, Place
@@ -36,7 +39,7 @@ def as_json(findings: Iterable[Finding]) -> list[FindingObject]:
 
 
 def grouped(findings: Iterable[Finding]) -> list[str]:
-    """One line per cause: ``shots.xlsx!Sheet1!D17 and 41 more: …``, in order of first sight."""
+    """One line per cause: ``shots.xlsx!Sheet1!D17, D18: …``, in order of first sight."""
     groups: dict[tuple[str, str, str | None, str | None, str], list[Place]] = {}
     for found in findings:
         place = found.place
@@ -46,5 +49,14 @@ def grouped(findings: Iterable[Finding]) -> list[str]:
 
 
 def _places(places: list[Place]) -> str:
-    others = len(set(places)) - 1
-    return f"{places[0]} and {others:,} more" if others else str(places[0])
+    """The first in full, then where else it is: cells of a sheet, lines of a text."""
+    first, *others = dict.fromkeys(places)
+    if not others:
+        return str(first)
+    shown = others[: MOST_PLACES - 1]
+    if first.sheet is None:
+        listed = f" and line{'s'[: len(others) > 1]} {', '.join(str(p.line or p) for p in shown)}"
+    else:
+        listed = "".join(f", {place.letter or ''}{place.line}" for place in shown)
+    left = len(others) - len(shown)
+    return f"{first}{listed}{f' and {left:,} more' if left else ''}"

@@ -55,6 +55,46 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Headings that other tools use, by the field they mean."""
 
+_ABROAD: Final[dict[str, tuple[str, ...]]] = {
+    "id": (
+        *("dateiname", "nom_de_fichier", "nom_du_fichier", "nombre_de_archivo", "nome_file"),
+        *("nome_do_arquivo", "nome_do_ficheiro", "bestandsnaam", "文件名", "檔名", "ファイル名"),
+    ),
+    "prompt": (
+        *("prompttext", "videoprompt", "bildprompt", "texte_du_prompt", "texto_del_prompt"),
+        *("testo_del_prompt", "texto_do_prompt", "prompttekst", "プロンプト"),
+    ),
+    "aspect_ratio": (
+        *("seitenverhältnis", "seitenverhaeltnis", "bildverhältnis", "bildformat"),
+        *("rapport_d'aspect", "format_d'image", "relación_de_aspecto", "proporción"),
+        *("rapporto_d'aspetto", "proporzioni", "proporção", "beeldverhouding"),
+        *("画面比率", "畫面比例", "宽高比", "寬高比", "长宽比", "縦横比", "アスペクト比"),
+    ),
+    "duration": (
+        *("dauer", "länge", "laenge", "sekunden", "durée", "longueur", "secondes", "duración"),
+        *("segundos", "durata", "lunghezza", "secondi", "duração", "duur", "lengte", "seconden"),
+        *("长度", "長度", "秒數", "長さ", "再生時間"),
+    ),
+    "resolution": (
+        *("auflösung", "aufloesung", "qualität", "résolution", "qualité", "resolución", "calidad"),
+        *("risoluzione", "qualità", "resolução", "qualidade", "resolutie", "kwaliteit"),
+        *("解析度", "解像度", "画質"),
+    ),
+    "first_frame_url": (
+        *("startbild", "erstes_bild", "anfangsbild", "première_image", "image_de_départ"),
+        *("primer_fotograma", "imagen_inicial", "primo_fotogramma", "immagine_iniziale"),
+        *("primeiro_quadro", "imagem_inicial", "eerste_frame", "startbeeld", "beginbeeld"),
+        *("首幀", "開始フレーム", "最初のフレーム", "開始画像"),
+    ),
+    "last_frame_url": (
+        *("endbild", "letztes_bild", "schlussbild", "dernière_image", "image_de_fin"),
+        *("último_fotograma", "imagen_final", "ultimo_fotogramma", "immagine_finale"),
+        *("último_quadro", "imagem_final", "laatste_frame", "eindbeeld"),
+        *("尾幀", "終了フレーム", "最後のフレーム", "終了画像"),
+    ),
+}
+"""The same in German, French, Spanish, Italian, Portuguese, Dutch, Chinese and Japanese."""
+
 FORBIDDEN: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("api_key", "apikey", "hiapi_api_key", "authorization", "bearer_token", "access_token"),
@@ -81,13 +121,45 @@ def plain(heading: str) -> str:
     return _SEPARATORS.sub("_", text)
 
 
-_BY_ALIAS: Final = {plain(alias): field for field, names in ALIASES.items() for alias in names}
+def _bare(name: str) -> str:
+    """The same without marks on its letters, and with plain apostrophes."""
+    letters = unicodedata.normalize("NFD", name.replace("’", "'"))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+_BY_ALIAS: Final = {
+    _bare(plain(alias)): field
+    for names_of in (ALIASES, _ABROAD)
+    for field, names in names_of.items()
+    for alias in names
+}
+_IN_SECONDS: Final = re.compile(
+    r"_?[(\[]?(in_)?(s|秒|secs?|seconds?|sek|sekunden|segundos|secondes|secondi|seconden)_?[)\]]?"
+)
+"""What may stand behind the name of a length: ``Dauer (s)``, ``length in sec``."""
 
 
 def field_of(heading: str) -> str | None:
     """The input field that a heading names, by HiAPI's name or an alias."""
     name = plain(heading)
-    return name if name in FIELDS else _BY_ALIAS.get(name)
+    return name if name in FIELDS else _BY_ALIAS.get(_bare(name)) or _length_of(_bare(name))
+
+
+def _length_of(name: str) -> str | None:
+    """``duration`` for the name of a length with its unit."""
+    for end in (name.find("("), name.find("["), name.find("_in_"), name.rfind("_")):
+        if end > 0 and _IN_SECONDS.fullmatch(name[end:]):
+            stem = name[:end].rstrip("_")
+            if "duration" in {stem, _BY_ALIAS.get(stem)}:
+                return "duration"
+    return None
+
+
+def resembles(heading: str, field: str) -> bool:
+    """Whether a heading that is none of a field's has such a name inside: ``Clip-Dauer``."""
+    name = _bare(plain(heading))
+    names = [field, *(alias for alias, of in _BY_ALIAS.items() if of == field)]
+    return any(alias in name for alias in names if len(alias) > 3 or not alias.isascii())
 
 
 def is_exact(heading: str) -> bool:

@@ -31,7 +31,7 @@ def included(name: str, place: Place, source: Source, loading: Loading) -> list[
         if why := _refusal(name, target, chain, loading):
             loading.noted.problem(place, why)
             return []
-        found = opened(source.folder / name)
+        found = opened(source.folder / name, included=True)
     except (UsageError, OSError, ValueError) as error:
         why = str(error).rpartition(": ")[2] if isinstance(error, UsageError) else "no such name"
         loading.noted.problem(place, f"{quoted(name)} cannot be opened: {why}")

@@ -43,12 +43,19 @@ class Overrides:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was decided about a row; without an input it is not sent."""
+class Judgement:
+    """What was decided about a row; without an input it is not sent.
+
+    The two hashes differ only where flags (``--set``, ``--model``) change a row: the key of a row
+    without an id must not change with a flag, or its history would be lost and it would be bought
+    anew; whether it is the same order must.
+    """
 
     model: str
     base: str
+    """Of the row as it is written: its key comes from this."""
     content: str = ""
+    """Of what would be sent: equal ones are the same order. Empty where nothing is."""
     task_input: TaskInput | None = None
     media: tuple[LocalMedia, ...] = ()
 
@@ -62,8 +69,8 @@ class Judge:
         self._max_body = max_body
         self._overrides = overrides
 
-    def judge(self, reading: Reading, model: str) -> Verdict:
-        """The verdict on a row whose cells have been read."""
+    def judge(self, reading: Reading, model: str) -> Judgement:
+        """The judgement of a row whose cells have been read."""
         written = reading.fields
         base = None
         if self._overrides:
@@ -72,11 +79,11 @@ class Judge:
             reading.fields = self._overridden(reading)
         task_input = self._validated(reading)
         if task_input is None:
-            return Verdict(model, base or _raw_hash(written, model))
+            return Judgement(model, base or _raw_hash(written, model))
         content = content_hash(model, task_input)
         for name, words in advice(task_input, model, reading.found):
             self._noted.warning(reading.place(name), words)
-        return Verdict(model, base or content, content, task_input, _media(reading.found))
+        return Judgement(model, base or content, content, task_input, _media(reading.found))
 
     def _base(self, fields: Mapping[str, Any], model: str) -> str:
         try:

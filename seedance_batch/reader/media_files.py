@@ -91,7 +91,7 @@ class MediaFiles:
             return Found(problem=f"{quoted(text)}: network paths are not read")
         path, receipt = self._existing(text)
         if path is None:
-            return Found(problem=_missing(text))
+            return Found(problem=_missing(text, self._folder))
         real = Path(os.path.realpath(path))
         if not self._allow_outside and not real.is_relative_to(self._root):
             return Found(
@@ -127,12 +127,13 @@ def _with_receipt(found: Found, receipt: str) -> Found:
     )
 
 
-def _missing(text: str) -> str:
+def _missing(text: str, folder: Path) -> str:
     if text.casefold().startswith(("asset-", "asset_", "asset:")):
         return f"{quoted(text)} is no file here; an asset's id is written asset://…"
     if text.casefold().startswith(("www.", "http")):
         return f"{quoted(text)} is no file here; an address begins with https://"
-    return f"{quoted(text)}: there is no such file"
+    where = "" if Path(text).is_absolute() else f" in {folder.absolute()}"
+    return f"{quoted(text)}: there is no such file{where}"
 
 
 def _looked_at(path: Path, text: str, max_body: int) -> Found:

@@ -1,6 +1,6 @@
-"""Rows of a table into drafts of jobs: read each cell, judge the whole, say what is wrong where.
+"""Rows of a table into jobs to be: read each cell, judge the whole, say what is wrong where.
 
-A row that has a problem still becomes a draft, so that every row has its number and its key.
+A row that has a problem is still read to its end, so that every row has its number and its key.
 """
 
 from __future__ import annotations
@@ -48,17 +48,20 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ReadRow:
     """A row that was read; without an input it has problems and is no job."""
 
     row: Row
     id: str | None
     model: str
     base: str
-    """Hash of the row as written, without overrides: what a key is made from."""
+    """Hash of the row as written, without flags: what a key is made from; see `Judgement`."""
     content: str = ""
+    """Hash of what would be sent: what tells one order from another."""
     task_input: TaskInput | None = None
     media: tuple[LocalMedia, ...] = ()
+    is_take: bool = False
+    """One of several that were asked for in so many words; equal ones are meant."""
 
 
 class RowReader:
@@ -69,26 +72,31 @@ class RowReader:
         self._files = files
         self._judge = judge
         self._number = 0
-        self._ids: dict[str, int] = {}
+        self._ids: dict[str, Place] = {}
 
-    def read(self, table: Table, layout: Layout) -> Iterator[Draft]:
-        """A draft for each row; removed rows of our sheets are left out. Empties the table."""
+    def read(self, table: Table, layout: Layout) -> Iterator[ReadRow]:
+        """What each row says; removed rows of our sheets are left out. Empties the table."""
         readers = [(column, _remembering(column)) for column in layout.inputs]
+        notes = _notes_below(table, layout)
         for index, values in enumerate(table.rows):
             table.rows[index] = ()  # a large manifest need not stand in memory twice
             if _is_removed(values, layout.status):
                 continue
+            if index in notes:
+                words = f"{quoted(notes[index])} stands alone below the table, and is left out"
+                self._noted.warning(table.place(index), words)
+                continue
             if len(values) < len(table.headings):
                 values = [*values, *[None] * (len(table.headings) - len(values))]
             self._number += 1
-            yield self._draft(Reading(table, index, layout), values, readers)
+            yield self._row(Reading(table, index, layout), values, readers)
 
-    def _draft(
+    def _row(
         self,
         reading: Reading,
         values: Sequence[Value],
         readers: Sequence[tuple[Column, Callable[[Value], Cell]]],
-    ) -> Draft:
+    ) -> ReadRow:
         texts = {
             column.heading: value
             if type(value := values[column.position]) is str
@@ -104,27 +112,32 @@ class RowReader:
         if reading.table.flaws:
             self._take_flaws(reading)
         row_id = self._id(reading)
+        if row_id and "prompt" not in reading.fields:
+            words = "is empty, and the row has an id: fill it, or delete the row"
+            reading.refused.setdefault("prompt", words)
         model = reading.fields.pop("model", None) or DEFAULT_MODEL
         if reading.layout.has_media:
             self._find_media(reading)
-        verdict = self._judge.judge(reading, model)
-        return Draft(
+        judgement = self._judge.judge(reading, model)
+        return ReadRow(
             row,
             row_id,
-            verdict.model,
-            verdict.base,
-            verdict.content,
-            verdict.task_input if is_text else None,
-            verdict.media,
+            judgement.model,
+            judgement.base,
+            judgement.content,
+            judgement.task_input if is_text else None,
+            judgement.media,
+            reading.table.is_repeated,
         )
 
     def _id(self, reading: Reading) -> str | None:
         row_id: str | None = reading.fields.pop("id", None)
         if row_id:
-            earlier = self._ids.setdefault(row_id, self._number)
-            if earlier != self._number:
-                words = f"{quoted(row_id)} is the id of row {earlier:,} already"
-                self._noted.problem(reading.place("id"), words)
+            here = reading.place("id")
+            earlier = self._ids.setdefault(row_id, here)
+            if earlier is not here:
+                words = f"{quoted(row_id)} is the id in {earlier.seen_from(here)} already"
+                self._noted.problem(here, words)
         return row_id or None
 
     def _take(self, reading: Reading, column: Column, cell: Cell) -> None:
@@ -183,6 +196,36 @@ def _is_unicode(text: str) -> bool:
 
 def _is_removed(values: Sequence[Value], status: int | None) -> bool:
     return status is not None and status < len(values) and values[status] == _REMOVED
+
+
+def _notes_below(table: Table, layout: Layout) -> dict[int, str]:
+    """Row → text of the lines below the last prompt that hold one cell, and that no value."""
+    prompt = layout.column_of("prompt")
+    if layout.is_ours or prompt is None or not (table.is_csv or table.sheet):
+        return {}
+    values = {column.position for column in layout.inputs if column.field != "id"}
+    flawed = {row for row, _ in table.flaws}
+    notes: dict[int, str] = {}
+    for index in range(len(table.rows) - 1, -1, -1):
+        filled = [p for p, value in enumerate(table.rows[index]) if not is_blank(value)]
+        if prompt.position in filled or index in flawed:
+            return notes
+        text = text_of(table.rows[index][filled[0]]) if len(filled) == 1 else ""
+        if text and filled[0] not in values and _is_note(text):
+            notes[index] = text
+    return {}
+
+
+def _is_note(text: str) -> bool:
+    """Words about a table; a number or a short name is a row that lacks its prompt."""
+    words = text.casefold().strip(" :.\t\n").split()
+    return len(words) >= _WORDS_OF_A_NOTE or " ".join(words) in _SUMS
+
+
+_WORDS_OF_A_NOTE: Final = 4
+_SUMS: Final = frozenset(
+    "total totals sum summe gesamt somme totale suma soma totaal 合计 合計".split()
+)
 
 
 def read_cell(name: str, value: Value) -> Cell:

@@ -12,6 +12,7 @@ from typing import Final
 from seedance_batch.errors import UsageError
 from seedance_batch.manifest import Place
 from seedance_batch.media_type import HEAD_SIZE, content_of
+from seedance_batch.nearby import absent
 from seedance_batch.reader.noted import Noted
 from seedance_batch.reader.options import ReadOptions
 
@@ -57,10 +58,11 @@ class Loading:
     """The files that are being read, outermost first: an include must not close a ring."""
 
 
-def opened(path: str | Path) -> Source:
+def opened(path: str | Path, *, included: bool = False) -> Source:
     """The file's bytes, or those of standard input for ``-``.
 
-    Raises `UsageError` where it cannot be opened.
+    Raises `UsageError` where it cannot be opened; save for a file that is ``included`` by
+    another, with what may have been meant.
     """
     if str(path) == STDIN:
         return Source(sys.stdin.buffer.read(), "stdin", Path.cwd())
@@ -68,10 +70,11 @@ def opened(path: str | Path) -> Source:
     try:
         data = given.read_bytes()
     except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and not included:
+            sentence, hint = absent(given)
+            raise UsageError(sentence, hint=hint) from None
         why = error.strerror if isinstance(error, OSError) else "this is no file name"
-        raise UsageError(
-            f"cannot open {str(path)!r}: {why}", hint="seedance-batch init shots.csv"
-        ) from None
+        raise UsageError(f"cannot open {str(path)!r}: {why}") from None
     return Source(data, given.name, Path(path).absolute().parent)
 
 

@@ -37,6 +37,8 @@ class Table:
     """Where each cell stands, for formats that write a row over many lines or places."""
     flaws: Mapping[tuple[int, int], str] = field(default_factory=dict)
     """(row, column) → what is wrong with a cell, where its value does not tell."""
+    is_repeated: bool = False
+    """Whether its rows were multiplied by ``variants``: a line's equals are meant."""
     is_csv: bool = False
     """Our own CSV sheets guard their cells against being taken for formulas; others do not."""
 

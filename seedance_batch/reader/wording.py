@@ -58,7 +58,7 @@ def _too_many(_: Any, context: Mapping[str, Any]) -> str:
 
 
 _WORDS: Final[dict[tuple[str | None, str], _Words]] = {
-    ("prompt", "missing"): lambda _value, _context: "is empty",
+    ("prompt", "missing"): lambda _value, _context: "is empty: fill it, or delete the row",
     ("prompt", "string_too_short"): lambda value, _: (
         f"{_shown(value)} is too short; a prompt has 3 characters at least"
     ),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from seedance_batch.reader.cells import quoted
 from seedance_batch.reader.headings import heading_index, names_prompt
 from seedance_batch.reader.source import Format, Loading, Source, format_of
-from seedance_batch.reader.table import HEADINGS_BELOW, Table, is_blank, text_of
+from seedance_batch.reader.table import HEADINGS_BELOW, Table, column_letter, is_blank, text_of
 from seedance_batch.reader.workbook_archive import WorkbookFault, opened_archive
 from seedance_batch.reader.workbook_facts import SheetFacts, ods_facts, xlsx_facts
 from seedance_batch.reader.workbook_values import Book, SheetValues, opened_book
@@ -32,7 +32,9 @@ def _load(source: Source, loading: Loading) -> Table | None:
     archive = None if file_format is Format.XLS else opened_archive(source.data)
     if archive is None:
         loading.noted.receipt(
-            source.place, "in an .xls, hidden rows and formulas without a value cannot be told"
+            source.place,
+            "in an .xls, hidden rows, errors and formulas without a value cannot be told; "
+            "save it as .xlsx where it has such",
         )
     elif "xl/workbook.bin" in archive.namelist():
         raise WorkbookFault("is an XLSB workbook; save it as .xlsx")
@@ -82,7 +84,7 @@ class _Reader:
         return table
 
     def _first_with_prompt(self, names: Sequence[str]) -> Table | None:
-        first: tuple[Table, SheetFacts] | None = None
+        first: tuple[Table, SheetFacts, list[_Merged]] | None = None
         for name in names[:_MOST_SHEETS_TRIED]:
             read = self._table(name)
             if read is None:
@@ -94,18 +96,19 @@ class _Reader:
                 break
         if first is None:
             return None
-        table, facts = first
+        table, facts, merged = first
         self._tell_hidden(table, facts)
+        self._tell_merged(table, merged)
         return table
 
-    def _table(self, name: str) -> tuple[Table, SheetFacts] | None:
+    def _table(self, name: str) -> tuple[Table, SheetFacts, list[_Merged]] | None:
         facts = self._facts(name)
         values = self._book.values(name)
         if values is None:
             return None
         _make_room(values, facts)
         _put_texts(values, facts)
-        _spread_merged(values)
+        merged = list(_spread_merged(values))
         rows = values.rows
         flawed = {row - values.top for row, _ in facts.flaws}
         kept = [i for i, row in enumerate(rows) if i in flawed or not all(map(is_blank, row))]
@@ -126,7 +129,7 @@ class _Reader:
         )
         if titles:
             self._loading.noted.receipt(table.heading_place(), HEADINGS_BELOW)
-        return table, facts
+        return table, facts, merged
 
     def _facts(self, name: str) -> SheetFacts:
         if self._archive is None:
@@ -139,6 +142,23 @@ class _Reader:
                 self._loading.noted.warning(
                     table.place(index), "is hidden in the workbook, and is sent like any other row"
                 )
+
+    def _tell_merged(self, table: Table, merged: Sequence[_Merged]) -> None:
+        """A prompt that is merged over several rows orders several clips."""
+        column_map = self._loading.options.column_map
+        for first, last, position in merged:
+            within = [i for i, line in enumerate(table.lines) if first <= line <= last]
+            if len(within) > 1 and names_prompt(table.headings[position], column_map):
+                letter = column_letter(table.first_letter + position)
+                self._loading.noted.warning(
+                    table.place(within[0], position),
+                    f"{letter}{first}:{letter}{last} is merged; its text is used for "
+                    f"{len(within)} rows, and each is paid for",
+                )
+
+
+_Merged = tuple[int, int, int]
+"""Of cells merged downwards: first and last line of the sheet, and the column of the table."""
 
 
 def _make_room(values: SheetValues, facts: SheetFacts) -> None:
@@ -161,7 +181,7 @@ def _put_texts(values: SheetValues, facts: SheetFacts) -> None:
             values.rows[line][position] = text
 
 
-def _spread_merged(values: SheetValues) -> None:
+def _spread_merged(values: SheetValues) -> Iterator[_Merged]:
     """A cell merged downwards says the same in each of its rows, as a person sees it."""
     bottom = values.top + len(values.rows) - 1
     for (first, column), (last, last_column) in values.merged:
@@ -171,6 +191,7 @@ def _spread_merged(values: SheetValues) -> None:
             value = values.rows[first - values.top][position]
             for row in range(first + 1, min(last, bottom) + 1):
                 values.rows[row - values.top][position] = value
+            yield first + 1, min(last, bottom) + 1, position
 
 
 def _flaws(

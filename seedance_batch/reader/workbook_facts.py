@@ -32,7 +32,7 @@ class SheetFacts:
     columns: list[int] = field(default_factory=lambda: [1 << 30, -1])
 
     def saw(self, row: int, column: int) -> None:
-        """Stretch the rectangle around all values. Raises `WorkbookFault` where it is too big."""
+        """Stretch the rectangle around all values; `check_size` judges it."""
         if row < self.rows[0]:
             self.rows[0] = row
         if row > self.rows[1]:

@@ -63,7 +63,7 @@ def test_what_a_flag_sets_is_checked_like_a_cell(shots: Path) -> None:
         "--set:id: is each row's own",
         "--set:resolution: ‘720i’ is none of 480p, 720p, 1080p",
         "--set:promt: is no input field; did you mean prompt?",
-        "shots.csv:2:duration and 2 more: ‘3’ is not 4 to 15 (whole seconds)",
+        "shots.csv:2:duration and lines 3, 4: ‘3’ is not 4 to 15 (whole seconds)",
     ]
 
 
@@ -120,7 +120,7 @@ def test_standard_input_is_a_manifest_too(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_file_that_is_not_there_is_no_manifest(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match=r"There is no none\.csv"):
         read(tmp_path / "none.csv")
     with pytest.raises(UsageError, match="directory"):
         read(tmp_path)

@@ -117,7 +117,7 @@ def test_problems_of_a_frame_name_its_rows_as_a_sheet_would() -> None:
 
     assert grouped(read_frame(frame, "shots").problems) == [
         "shots:2:duration: ‘3’ is not 4 to 15 (whole seconds)",
-        "shots:3:prompt: is empty",
+        "shots:3:prompt: is empty: fill it, or delete the row",
     ]
 
 
