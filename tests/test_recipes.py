@@ -1,0 +1,239 @@
+"""DESIGN.md's recipes hold: whoever adds to a closed set is told of the place that they forgot."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from seedance_batch import columns, model, outcome, schema, select, state, wire
+from seedance_batch.cli import options
+from seedance_batch.cli.run import run
+from seedance_batch.model import INPUT_FIELDS, LIST_FIELDS, MEDIA_FIELDS, TaskInput
+from seedance_batch.outcome import Status
+from seedance_batch.plan import changes, history
+from seedance_batch.progress import course
+from seedance_batch.reader import assembly, cells, wording
+from seedance_batch.reader.noted import Noted
+from seedance_batch.reader.options import ReadOptions
+from seedance_batch.reader.source import Format, Loading, Source, format_of
+from seedance_batch.sandbox import config, faults, timing, views
+from seedance_batch.sandbox.broken_files import Piece, broken_piece
+from seedance_batch.sandbox.refusals import Refusal
+from seedance_batch.sandbox.wire import Answer
+from seedance_batch.settings import RunSettings
+from seedance_batch.state import Phase
+from seedance_batch.where import Type
+from seedance_batch.writer import layout, summary_sheet
+from seedance_batch.writer.table import _OF_OUTCOME, TAKE_COLUMNS
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "seedance_batch"
+DESIGN = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CORPUS = ROOT / "tests" / "data" / "manifests"
+SENT = set(Phase) - {Phase.PLANNED}
+
+
+# ── a column ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_column_of_ours_has_a_value_and_a_width() -> None:
+    assert set(columns.RESULT_COLUMNS) == _OF_OUTCOME.keys()
+    assert {*columns.RESULT_COLUMNS, *TAKE_COLUMNS} == layout._WIDTHS.keys()
+
+
+# ── an input field ──────────────────────────────────────────────────────────────────────────────
+
+
+def kind_of(name: str) -> Type:
+    """What a field holds, by its annotation in the model."""
+    words = str(TaskInput.model_fields[name].annotation)
+    if re.search(r"\bbool\b", words):
+        return Type.TRUTH
+    return Type.NUMBER if re.search(r"\bint\b", words) else Type.TEXT
+
+
+@pytest.mark.parametrize("name", INPUT_FIELDS)
+def test_an_input_field_is_read_described_and_offered_to_people(name: str) -> None:
+    assert name == "prompt" or cells.parser(name), "cells._PARSERS"
+    assert name in schema.NOTES
+    assert f"`{name}`" in README
+
+
+@pytest.mark.parametrize("name", sorted(set(INPUT_FIELDS) - LIST_FIELDS))
+def test_conditions_and_editors_know_what_a_field_holds(name: str) -> None:
+    assert select._types(())[name] is kind_of(name), "select._NUMBERS, select._TRUTHS"
+    shape: dict[str, Any] = schema._field(name)
+    assert (shape == schema._TRUTH) is (kind_of(name) is Type.TRUTH), "schema._field"
+    assert (shape.get("type") == "integer") is (kind_of(name) is Type.NUMBER), "schema._field"
+
+
+def test_a_field_that_is_left_out_leaves_a_row_the_order_that_it_was() -> None:
+    # Were it part of the content, every row of every run folder would count as edited.
+    bare = TaskInput(prompt="a red fox").effective()
+    assert bare.keys() == model._ALWAYS_SENT, "model._FALSE_BY_DEFAULT"
+    assert changes._OFF_UNSENT == model._FALSE_BY_DEFAULT
+
+
+def test_media_fields_are_known_as_such() -> None:
+    assert {name for name in INPUT_FIELDS if "_url" in name} == MEDIA_FIELDS.keys()
+    assert MEDIA_FIELDS.keys() <= wording.PLACEHOLDERS.keys()
+
+
+def test_the_sandbox_has_the_same_fields() -> None:
+    spec = yaml.safe_load((PACKAGE / "sandbox" / "openapi.yaml").read_text(encoding="utf-8"))
+    assert set(INPUT_FIELDS) == spec["components"]["schemas"]["Input"]["properties"].keys()
+
+
+# ── a manifest format ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("form", Format)
+def test_a_format_has_a_loader(form: Format) -> None:
+    assert callable(assembly._loader(form)), "assembly._ROOMS"
+
+
+def test_a_format_is_named_to_people_and_has_files_in_the_corpus() -> None:
+    noted = Noted()
+    assembly.tables_of(Source(b"%PDF", "x.pdf", ROOT), Loading(ReadOptions(), noted))
+    words = " ".join(finding.message for finding in noted)
+    assert [form for form in Format if form not in words] == []
+    files = [path for path in CORPUS.iterdir() if path.is_file()]
+    found = {format_of(path.read_bytes(), path.name) for path in files}
+    assert set(Format) <= found
+
+
+# ── a phase, a status ───────────────────────────────────────────────────────────────────────────
+
+
+def test_a_phase_has_its_place_in_every_table() -> None:
+    assert outcome._STATUS_OF.keys() == set(Phase)
+    assert set(history._BEST_FIRST) == SENT
+    assert course._MARKS.keys() == SENT
+    assert set(Phase) | set(Status) == {*layout.STATUS_COLOURS}
+    assert summary_sheet._MEANING.keys() == set(Status)
+
+
+def test_a_phase_is_live_lost_or_waits_for_a_person() -> None:
+    assert sorted([*history.LIVE, *history.LOST, Phase.AMBIGUOUS]) == sorted(SENT)
+    assert {Phase.IN_FLIGHT, Phase.DOWNLOADING} == (
+        SENT - state.FINAL_PHASES - state.UNSETTLED_PHASES
+    )
+
+
+def rooms_with_sets_of_phases() -> set[str]:
+    """The files that hold phases in a constant, where a new one may be missing."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and re.search(
+                r"\bPhase\.[A-Z]", ast.unparse(node)
+            ):
+                found.add(path.relative_to(PACKAGE).as_posix())
+    return found
+
+
+def test_the_recipe_for_a_phase_names_every_set_of_phases() -> None:
+    recipe = DESIGN.partition("**a phase**")[2].partition("\n**")[0]
+    assert {room for room in rooms_with_sets_of_phases() if f"`{room}" not in recipe} == set()
+
+
+def test_the_sandbox_speaks_no_status_that_the_client_takes_for_unknown() -> None:
+    spoken = {*timing.Status, *views._ALIASES.values()}
+    assert {name for name in spoken if not wire.knows_status(name)} == set()
+
+
+# ── a fault ─────────────────────────────────────────────────────────────────────────────────────
+
+ODDITIES = [*config.OutputFault, *config.CallbackFault, *config.StatusFault]
+SANDBOX = "".join(
+    path.read_text(encoding="utf-8")
+    for path in (PACKAGE / "sandbox").glob("*.py")
+    if path.name != "config.py"
+)
+
+
+@pytest.mark.parametrize("fault", ODDITIES, ids=lambda fault: f"{type(fault).__name__} {fault}")
+def test_an_oddity_that_can_be_asked_for_is_done_somewhere(fault: Any) -> None:
+    assert re.search(rf"\b{type(fault).__name__}\.{fault.name}\b", SANDBOX)
+
+
+@pytest.mark.parametrize("fault", config.ApiFault)
+def test_a_fault_of_the_api_spoils_an_answer(fault: config.ApiFault) -> None:
+    sound = None if faults.strikes_before(fault) else Answer(200, "done", b"{}")
+    try:
+        spoilt = faults.broken(sound, fault, config.FaultConfig(), 0.0)
+    except Refusal:
+        return
+    assert spoilt != sound
+
+
+@pytest.mark.parametrize("fault", config.FileFault)
+def test_a_fault_of_a_file_spoils_a_download(fault: config.FileFault) -> None:
+    piece = Piece(b"....moov" * 50, "video/mp4", '"etag"')
+    headers = {"range": "bytes=8-"}
+    spoilt = broken_piece(fault, config.FaultConfig(), piece, headers, (0,))
+    assert spoilt is not None
+    assert spoilt != piece.part(8, 399)
+
+
+# ── a flag ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Asked(dict[str, Any]):
+    """Parameters of a command, none of them given; knows which were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        self.names.add(name)
+        return otherwise
+
+
+def test_a_setting_has_a_flag_of_its_name() -> None:
+    # Settings are taken from parameters by name: a flag of another name would do nothing.
+    asked = Asked()
+    options.read_options(asked)
+    options.selection(asked)
+    wanted = RunSettings.__dataclass_fields__.keys() | asked.names
+    assert isinstance(run, click.Command)
+    assert wanted <= {parameter.name for parameter in run.params}
+
+
+# ── the recipes themselves ──────────────────────────────────────────────────────────────────────
+
+
+def test_everything_that_the_recipes_name_is_there() -> None:
+    recipes = DESIGN.partition("## How to add")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w/.-]+\.(?:py|yaml|md))`(?: \(((?:`\w+`(?:, )?)+)\))?", recipes)
+    assert named
+    for path, things in named:
+        file = PACKAGE / path if (PACKAGE / path).is_file() else ROOT / path
+        assert file.is_file(), path
+        for thing in re.findall(r"\w+", things):
+            assert re.search(rf"\b{thing}\b", file.read_text(encoding="utf-8")), (path, thing)
+
+
+def test_the_house_on_one_page_has_every_room() -> None:
+    house = DESIGN.partition("## The house")[2].partition("\n## ")[0]
+    rooms = [p.name if p.is_file() else f"{p.name}/" for p in PACKAGE.iterdir()]
+    unnamed = [room for room in rooms if room not in house and not room.startswith("__")]
+    assert unnamed == ["py.typed"]
+
+
+def test_every_bench_is_in_the_table_of_benches() -> None:
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folder = ROOT / "tests" / "benchmarks"
+    files = [p for p in folder.glob("*.py") if "__main__" in p.read_text(encoding="utf-8")]
+    names = {
+        "tests.benchmarks" if p.stem == "__main__" else f"tests.benchmarks.{p.stem}" for p in files
+    }
+    assert names == set(re.findall(r"`(tests\.benchmarks[\w.]*)`", contributing))
