@@ -18,6 +18,7 @@ from seedance_batch.state import (
     ErrorClass,
     Event,
     FileWrong,
+    Forgotten,
     KeyMismatch,
     Named,
     Phase,
@@ -79,6 +80,7 @@ EVENTS: list[Event] = [
     Named("videos/b.mp4"),
     UrlGone("403", 100.0),
     Doubted("no route"),
+    Forgotten("unknown", 80.0),
     FileWrong("x", "wrong", CLIP, 100.0),
     Published(CLIP, 100.0),
 ]
@@ -200,6 +202,14 @@ def test_a_host_that_cannot_be_reached_is_no_reason_to_give_the_clip_up() -> Non
     assert (doubted.phase, doubted.needs_look) == (Phase.DOWNLOADING, True)
     assert after(Seen(MADE, 61.0), Doubted("no route"), start=doubted).phase is Phase.DOWNLOADING
     assert step(FLYING, Doubted("no route")) == FLYING
+
+
+def test_a_paid_clip_that_nobody_has_any_more_is_expired() -> None:
+    gone = step(LOADING, UrlGone("403", 70.0))
+    forgotten = step(gone, Forgotten("unknown", 80.0))
+    assert (forgotten.phase, forgotten.error_message) == (Phase.EXPIRED, "unknown")
+    assert step(LOADING, Forgotten("unknown", 80.0)) == LOADING
+    assert step(FLYING, Forgotten("unknown", 80.0)) == FLYING
 
 
 def test_a_look_that_finds_no_url_any_more_ends_it() -> None:

@@ -68,7 +68,9 @@ class Runner:
         wall: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
-        gate = Gate(RequestBudget(pace.rpm), jitter=jitter, observer=observer)
+        gate = Gate(
+            RequestBudget(pace.rpm), jitter=jitter, observer=observer, address=client.base_url
+        )
         looks = Looks(pace.poll_interval, called_back=pace.called_back)
         self._book = book
         self._pace = pace
@@ -103,6 +105,8 @@ class Runner:
             sightings=sightings,
             stopper=stopper,
             demand=lambda: self._submitter.demand,
+            key_fingerprint=terms.key_fingerprint,
+            wall=wall,
         )
 
     @property

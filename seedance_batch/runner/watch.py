@@ -19,11 +19,13 @@ from seedance_batch.runner.book import Book
 from seedance_batch.runner.gate import Gate
 from seedance_batch.runner.sightings import Sightings, lacks_its_ending
 from seedance_batch.runner.stopper import Stopper
-from seedance_batch.state import Attempt, Phase
+from seedance_batch.state import Attempt, Forgotten, Phase
 from seedance_batch.wire import Page, Verdict
 
 _REFUSED_LOOKS: Final = 3
 """After so many looks in a row that the account refuses, looking is given up."""
+_FORGOTTEN_AT: Final = 3
+"""After so many looks by id a task that is not found is taken for unknown."""
 _WALK: Final = 0
 """In place of a page: all pages from the first on, for tasks whose place is not known."""
 _NAP: Final = 1.0
@@ -46,6 +48,8 @@ class Watcher:
         sightings: Sightings,
         stopper: Stopper,
         demand: Callable[[], Demand],
+        key_fingerprint: str,
+        wall: Callable[[], float],
     ) -> None:
         self._client = client
         self._book = book
@@ -53,6 +57,8 @@ class Watcher:
         self._sightings = sightings
         self._stopper = stopper
         self._demand = demand
+        self._key_fingerprint = key_fingerprint
+        self._wall = wall
         self._places = Places()
         self._placed = len(book.by_task)
         self._looked: dict[Place, float] = {}
@@ -191,7 +197,7 @@ class Watcher:
             await self._taken(answer.value, attempt_id, at)
         elif answer.verdict is Verdict.NOT_FOUND:
             self._sightings.looked_for(attempt_id, at)
-            self._remark_missing(task_id, attempt_id)
+            await self._missed_by_id(task_id, attempt_id)
 
     async def _taken(self, task: Task, attempt_id: int, at: float) -> None:
         self._missing.pop(attempt_id, None)
@@ -201,9 +207,15 @@ class Watcher:
 
     # ── what goes wrong ─────────────────────────────────────────────────────────────────────
 
-    def _remark_missing(self, task_id: str, attempt_id: int) -> None:
+    async def _missed_by_id(self, task_id: str, attempt_id: int) -> None:
         self._missing[attempt_id] = self._missing.get(attempt_id, 0) + 1
-        if self._missing[attempt_id] == 3:
+        if self._missing[attempt_id] == _FORGOTTEN_AT:
+            attempt = self._book.attempts[attempt_id]
+            if attempt.intent.key_fingerprint == self._key_fingerprint:
+                message = f"the service no longer knows task {task_id}, whose file is gone too"
+                attempt = await self._book.apply(attempt_id, Forgotten(message, self._wall()))
+            if attempt.state.phase is Phase.EXPIRED:
+                return
             self._stopper.observer(
                 Remark(f"task {task_id} is unknown to this API key; is it another account's key?")
             )

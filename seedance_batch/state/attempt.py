@@ -69,21 +69,31 @@ class Intent:
     """What an attempt asks for; written before the first POST and never changed."""
 
     key: str
+    """The row's: its id, or one derived from its content."""
     kind: Kind
     number: int
+    """Counted by key and kind, from 1."""
     content: str
+    """`identity.content_hash` of what decides the clip: 64 hexadecimal digits."""
     model: str
+    """As the row spells it."""
     resolution: str
     duration: int
+    """Seconds."""
     aspect_ratio: str
     generate_audio: bool
     return_last_frame: bool
     idempotency_key: str
     template: str
+    """The request's JSON, with ``sha256:…`` where a local file's data URI belongs."""
     body_sha256: str
+    """Of the exact bytes that are sent, files included: 64 hexadecimal digits."""
     key_fingerprint: str
+    """Of the API key, salted by the journal: tells another key, and not which."""
     est_cost: Decimal | None
+    """US dollars by the price list of that moment; None where there is no estimate."""
     planned_at: float
+    """Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where an attempt stands; everything the next step needs."""
+    """Where an attempt stands; everything the next step needs. Times are Unix seconds."""
 
     phase: Phase = Phase.PLANNED
     unanswered: int = 0
@@ -111,16 +121,23 @@ class State:
     first_sent_at: float | None = None
     """The earliest unanswered send: the wall clock or the server's, whichever is earlier."""
     submitted_at: float | None = None
+    """The first send."""
     task_id: str | None = None
     replayed: bool = False
+    """The service gave back an earlier task for the same key."""
     finished_at: float | None = None
+    """By the service's word for a task, by our clock where there was none."""
     error_class: ErrorClass | None = None
     error_code: str | None = None
+    """HiAPI's own, as it was spelled."""
     error_message: str | None = None
+    """The last trouble in words, also while the attempt goes on; not redacted."""
     video_url: str | None = None
     url_expires_at: float | None = None
+    """None where the service does not say."""
     last_frame_url: str | None = None
     no_video_since: float | None = None
+    """When a task was first seen to have succeeded without naming a video."""
     needs_look: bool = False
     """The URL failed; a fresh look at the task comes first."""
     refreshed_at: float | None = None

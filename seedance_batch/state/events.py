@@ -95,6 +95,14 @@ class Doubted:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The service no longer knows the task, under the API key that the task was made with."""
+
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileWrong:
     """A complete download that is not what was asked for."""
 
@@ -144,6 +152,7 @@ Event = (
     | Named
     | UrlGone
     | Doubted
+    | Forgotten
     | FileWrong
     | Published
     | Adopted

@@ -13,6 +13,7 @@ from seedance_batch.state.events import (
     Doubted,
     Event,
     FileWrong,
+    Forgotten,
     KeyMismatch,
     Named,
     Published,
@@ -49,7 +50,7 @@ def step(state: State, event: Event) -> State:
             return _create_ended(state, event)
         case Seen(task, at):
             return _seen(state, task, at)
-        case Named() | UrlGone() | Doubted() | FileWrong() | Published():
+        case Named() | UrlGone() | Doubted() | Forgotten() | FileWrong() | Published():
             return _file_event(state, event)
         case _:
             return _person_decided(state, event)
@@ -163,16 +164,16 @@ def _with_urls(state: State, task: Task) -> State:
 
 
 def _seen_again(state: State, task: Task, at: float) -> State:
-    if task.status is not TaskStatus.SUCCESS:  # a stale page; the clip was already announced
-        return state
-    if not state.needs_look:
+    if not state.needs_look or task.status is TaskStatus.RUNNING:  # at most a stale page
         return state
     if task.first(OutputType.VIDEO) is None:
         return _expired(state, "the clip's URL is gone, and the task names no new one", at)
     return replace(_with_urls(state, task), needs_look=False, refreshed_at=at)
 
 
-def _file_event(state: State, event: Named | UrlGone | Doubted | FileWrong | Published) -> State:
+def _file_event(
+    state: State, event: Named | UrlGone | Doubted | Forgotten | FileWrong | Published
+) -> State:
     if state.phase is not Phase.DOWNLOADING:
         return state
     match event:
@@ -185,6 +186,8 @@ def _file_event(state: State, event: Named | UrlGone | Doubted | FileWrong | Pub
             return replace(state, needs_look=True, error_message=message)
         case Doubted(message):
             return replace(state, needs_look=True, error_message=message)
+        case Forgotten(message, at):
+            return _expired(state, message, at) if state.needs_look else state
         case FileWrong(sha256, reason, kept, at):
             if state.rejected_sha256 != sha256:
                 return replace(state, rejected_sha256=sha256, error_message=reason)

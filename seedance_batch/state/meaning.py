@@ -13,6 +13,13 @@ _TRANSIENT_CODES: Final = frozenset(
 )
 _INVALID_CODES: Final = frozenset({"INVALID_REQUEST", "INPUT_TOO_LARGE", "UNSUPPORTED_FORMAT"})
 _REFUSED_CODES: Final = frozenset({"TASK_FAILED", "MODEL_ERROR"})
+"""Codes of a failed task's ``error``, in capitals, by what can be done about them.
+
+``TASK_FAILED``, ``TASK_TIMEOUT``, ``STORAGE_UNAVAILABLE``, ``MODEL_UNAVAILABLE`` and
+``INVALID_REQUEST`` are HiAPI's documentation's; the others are its blog's, in small letters there
+(read in November 2026). Which of them are transient follows from their words: the documentation
+only says to mend a request rather than send it again.
+"""
 
 
 def classify(code: str) -> ErrorClass:

@@ -10,10 +10,15 @@ import anyio
 import httpx
 import pytest
 
-from seedance_batch.events import Remark, RequestEnded
+from seedance_batch.client import Answer
+from seedance_batch.events import Remark, RequestEnded, RunEvent
+from seedance_batch.model import TaskError
+from seedance_batch.pacing import RequestBudget
+from seedance_batch.runner.gate import Gate
 from seedance_batch.sandbox.config import ApiFault
 from seedance_batch.sandbox.inprocess import InProcess
 from seedance_batch.state import Phase
+from seedance_batch.wire import Verdict
 from tests.benchmarks.cases import always, configured
 from tests.benchmarks.figures import figures, lags_of
 from tests.benchmarks.world import KEY, Case, Played, World, play
@@ -188,3 +193,48 @@ def test_one_request_in_five_going_wrong_still_ends_every_row_once() -> None:
     assert [str(c) for c in always(played, figures(played)) if not c.passed] == []
     creates = sum(1 for r in played.requests if r.method == "POST")
     assert creates - 180 <= 0.35 * 180
+
+
+class Forgetful(httpx.AsyncBaseTransport):
+    """Knows no task any more once it has said that it succeeded."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner, self._told = inner, False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET" and self._told:
+            return httpx.Response(404, json={"error": {"code": "not_found", "message": "none"}})
+        answer = await self._inner.handle_async_request(request)
+        self._told = self._told or b'"video"' in await answer.aread()
+        return answer
+
+
+def test_a_paid_clip_that_neither_host_nor_service_knows_is_expired_and_the_run_ends() -> None:
+    settings = QUICK | {"faults": {"files": {"404": 1.0}}}
+    played = play(Case(1, settings=settings, between=Forgetful))
+    (attempt,) = played.world.book.attempts.values()
+    assert attempt.state.phase is Phase.EXPIRED
+    assert attempt.state.task_id is not None
+    assert "no longer knows" in (attempt.state.error_message or "")
+    assert played.ending.stop is None
+
+
+def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over() -> None:
+    told: list[str] = []
+
+    def watch(event: RunEvent) -> None:
+        if isinstance(event, Remark):
+            told.append(event.message)
+
+    async def outages() -> None:
+        gate = Gate(RequestBudget(60), jitter=lambda: 0.5, observer=watch, address="https://a.b")
+        good: Answer[object] = Answer(Verdict.OK)
+        bad: Answer[object] = Answer(Verdict.UNKNOWN, error=TaskError("", "connection refused"))
+        for answer in [good, bad, bad, good, *[bad] * 9, good, good, *[bad] * 5]:
+            gate.heard("list", answer)
+
+    anyio.run(outages)
+    begins = (
+        "https://a.b does not answer as it should (connection refused); trying on, nothing is lost"
+    )
+    assert told == [begins, "https://a.b answers again", begins]
