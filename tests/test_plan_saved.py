@@ -33,6 +33,8 @@ ROWS = [job("a", 1), job("b", 2, prompt="a wolf"), job("c", 3, prompt="an owl")]
 RERUN = RerunChoice()
 TABLE = prices()
 
+HERE = "https://api.example.com"
+
 
 def plan(
     jobs: Sequence[Job], attempts: Sequence[Attempt], table: PriceTable | None = TABLE, **more: Any
@@ -41,7 +43,7 @@ def plan(
 
 
 def save(found: Plan) -> SavedPlan:
-    return from_json(json.loads(json.dumps(to_json(found, {"set seed": "7"}))))
+    return from_json(json.loads(json.dumps(to_json(found, {"set seed": "7"}, origin=HERE))))
 
 
 def made(of: Job, phase: Phase, **more: Any) -> Attempt:
@@ -62,29 +64,29 @@ def test_a_plan_survives_being_written_down() -> None:
         (Action.NEW, "c", 1, None, Decimal("0.50")),
         (Action.REMOVED, "x", 2, 1, None),
     ]
-    assert drift(saved, found) == []
+    assert drift(saved, found, HERE) == []
 
 
 def test_the_json_says_what_people_are_told() -> None:
-    document = to_json(plan(ROWS, [made(ROWS[0], Phase.DONE)]))
+    document = to_json(plan(ROWS, [made(ROWS[0], Phase.DONE)]), origin=HERE)
     assert document["new_cost_usd"] == "1.00"
     assert document["totals"]["new"] == {"rows": 2, "seconds": 10, "cost_usd": "1.00"}
     assert document["totals"]["done"] == {"rows": 1, "seconds": 5, "cost_usd": None}
     assert document["spent"]["settled_usd"] == "0.50"
     assert document["prices"]["source"] == "https://api.example/api/pricing"
     assert document["steps"][1]["row"] == 2
-    assert to_json(plan(ROWS, [], table=None))["prices"] is None
+    assert to_json(plan(ROWS, [], table=None), origin=HERE)["prices"] is None
 
 
 def test_secrets_in_words_from_elsewhere_are_not_written_down() -> None:
     words = "see https://cdn.example/x?sig=abc and sk-abcdef0123456789"
     failed = made(ROWS[0], Phase.FAILED, error_message=words)
-    text = json.dumps(to_json(plan(ROWS, [failed])))
+    text = json.dumps(to_json(plan(ROWS, [failed]), origin=HERE))
     assert "abc" not in text
 
 
 def _without(name: str) -> dict[str, Any]:
-    document = to_json(plan(ROWS, []))
+    document = to_json(plan(ROWS, []), origin=HERE)
     del document[name]
     return document
 
@@ -96,11 +98,11 @@ def _without(name: str) -> dict[str, Any]:
         [],
         {},
         {"format": "something"},
-        to_json(plan(ROWS, [])) | {"version": 2},
-        to_json(plan(ROWS, [])) | {"kind": "poster"},
-        to_json(plan(ROWS, [])) | {"flags": None},
-        to_json(plan(ROWS, [])) | {"steps": [{}]},
-        to_json(plan(ROWS, [])) | {"steps": 7},
+        to_json(plan(ROWS, []), origin=HERE) | {"version": 2},
+        to_json(plan(ROWS, []), origin=HERE) | {"kind": "poster"},
+        to_json(plan(ROWS, []), origin=HERE) | {"flags": None},
+        to_json(plan(ROWS, []), origin=HERE) | {"steps": [{}]},
+        to_json(plan(ROWS, []), origin=HERE) | {"steps": 7},
         _without("steps"),
         _without("rows_digest"),
     ],
@@ -111,7 +113,7 @@ def test_what_is_no_saved_plan_is_refused(document: object) -> None:
 
 
 def test_a_price_that_is_no_number_is_refused() -> None:
-    document = to_json(plan(ROWS, []))
+    document = to_json(plan(ROWS, []), origin=HERE)
     document["steps"][0]["cost_usd"] = "cheap"
     with pytest.raises(UsageError, match="damaged"):
         from_json(document)
@@ -131,7 +133,7 @@ def test_executing_a_plan_is_no_drift_and_buys_nothing_beyond_it(
     number = 2 if rerun else 1
     begun = attempt(ROWS[0], phase, id=7, number=number)
     now = plan(ROWS, [*before, begun], rerun=rerun, selected=saved.keys)
-    assert drift(saved, now) == []
+    assert drift(saved, now, HERE) == []
     left = approved(saved, now)
     waiting = {"a", "b", "c"} if phase is Phase.PLANNED else {"b", "c"}
     assert {(s.key, s.number) for s in left.new} == {(key, number) for key in waiting}
@@ -162,14 +164,14 @@ def test_progress_of_what_was_under_way_is_no_drift() -> None:
     saved = save(plan(ROWS, [made(ROWS[0], Phase.IN_FLIGHT)], rerun=RERUN))
     for phase in (Phase.DOWNLOADING, Phase.DONE, Phase.FAILED, Phase.AMBIGUOUS, Phase.EXPIRED):
         now = plan(ROWS, [made(ROWS[0], phase)], rerun=RERUN)
-        assert drift(saved, now) == []
+        assert drift(saved, now, HERE) == []
         assert "a" not in {step.key for step in approved(saved, now).new}
 
 
 def test_an_attempt_that_was_turned_away_goes_on_under_the_plan() -> None:
     saved = save(plan(ROWS, [made(ROWS[0], Phase.SUBMITTING)]))
     now = plan(ROWS, [made(ROWS[0], Phase.PLANNED)])
-    assert drift(saved, now) == []
+    assert drift(saved, now, HERE) == []
     assert {step.key for step in approved(saved, now).new} == {"a", "b", "c"}
 
 
@@ -190,14 +192,21 @@ def test_rows_outside_the_plan_are_not_bought_under_it() -> None:
 def test_rows_that_had_left_the_manifest_do_not_matter() -> None:
     gone = attempt(job("x", seed=1), Phase.IN_FLIGHT, id=9)
     saved = save(plan(ROWS, [gone]))
-    assert drift(saved, plan(ROWS, [], selected=saved.keys)) == []
+    assert drift(saved, plan(ROWS, [], selected=saved.keys), HERE) == []
 
 
 # ── what is drift ───────────────────────────────────────────────────────────────────────────────
 
 
 def reasons(saved: Plan, now: Plan) -> str:
-    return "; ".join(drift(save(saved), now))
+    return "; ".join(drift(save(saved), now, HERE))
+
+
+def test_a_yes_to_the_sandbox_is_none_to_real_money() -> None:
+    saved = save(plan(ROWS, []))
+    assert drift(saved, plan(ROWS, []), "https://api.hiapi.ai") == [
+        f"the plan is for {HERE}, not for https://api.hiapi.ai"
+    ]
 
 
 def test_another_kind_is_drift() -> None:
@@ -228,7 +237,7 @@ def test_rows_in_another_order_are_no_drift() -> None:
 
 @pytest.mark.parametrize("table", [prices(base_usd_value="0.20"), None])
 def test_another_price_is_drift(table: PriceTable | None) -> None:
-    found = drift(save(plan(ROWS, [])), plan(ROWS, [], table=table))
+    found = drift(save(plan(ROWS, [])), plan(ROWS, [], table=table), HERE)
     assert len(found) == 3
     assert found[0].startswith("a: the price was $0.50, now it is")
 
@@ -290,7 +299,7 @@ def test_a_plan_in_any_state_of_execution_buys_each_approved_attempt_once(
             began = attempt(row, phase, id=10 + row.row.number, number=step.number)
             attempts[row.key, step.number] = began
     now = plan(ROWS, list(attempts.values()), rerun=rerun, selected=saved.keys)
-    assert drift(saved, now) == []
+    assert drift(saved, now, HERE) == []
     left = {(step.key, step.number) for step in approved(saved, now).new}
     assert left == {
         (step.key, step.number)

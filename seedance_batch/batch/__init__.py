@@ -1,7 +1,7 @@
 """A batch from end to end: all that the command line and the library do."""
 
+from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.opening import (
-    Batch,
     open_batch,
     open_plan,
     read_manifest,

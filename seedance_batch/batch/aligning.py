@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from seedance_batch import journal as journals
-from seedance_batch.batch.opening import Batch
+from seedance_batch.batch.batch import Batch
 from seedance_batch.plan import Action, Plan
 from seedance_batch.state import Attempt, Phase
 

@@ -1,4 +1,4 @@
-"""``check``: a manifest's findings, and on request a look at each address that it names."""
+"""Looks at each address that a manifest names, for ``check --net``: what is off is a finding."""
 
 from __future__ import annotations
 

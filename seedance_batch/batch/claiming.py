@@ -11,22 +11,23 @@ from seedance_batch.errors import FolderMismatch
 from seedance_batch.folder import RunFolder
 from seedance_batch.journal import Journal
 from seedance_batch.manifest import Manifest
+from seedance_batch.reader.source import STDIN
 
 
 def claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
     """Make the folder this API's and this manifest's, unless it is another's."""
     check_claim(journal, folder, manifest, origin)
-    if journal.meta("origin") is None:
+    if journal.meta("origin") != origin:
         facts = {"origin": origin, "manifest": manifest.path, "manifest_name": manifest.name}
         journal.write(journals.set_meta(facts))
 
 
 def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
-    """A run folder belongs to one API and one manifest."""
+    """A run folder belongs to one API and one manifest; to no API before its first attempt."""
     known: dict[str, Any] = {name: journal.meta(name) for name in ("origin", "manifest")}
     if known["origin"] is None:
         return
-    if known["origin"] != origin:
+    if known["origin"] != origin and journal.attempts():
         raise FolderMismatch(
             f"The run folder {folder.path} belongs to {known['origin']}, not to {origin}; a row "
             "paid for there is not known here. Nothing was sent.",
@@ -37,6 +38,25 @@ def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin:
             f"The run folder {folder.path} belongs to the manifest {known['manifest']}. "
             "Nothing was sent.",
             hint=_elsewhere(manifest, folder),
+        )
+
+
+def check_table(journal: Journal, folder: RunFolder, manifest: Manifest) -> None:
+    """Tables without a file share one folder where none is named: another table is refused.
+
+    A table is another one when it lacks every row of the folder's.
+    """
+    if manifest.path != STDIN:
+        return
+    known = {row.key for row in journal.rows()}
+    if known and known.isdisjoint(job.key for job in manifest.jobs):
+        in_python = manifest.source.get("format") == "DataFrame"
+        raise FolderMismatch(
+            f"The run folder {folder.path} holds another table: it has none of these rows. Name a "
+            "folder for this one. Nothing was sent.",
+            hint='pass out="runs/NAME"'
+            if in_python
+            else f"seedance-batch run {STDIN} --out runs/NAME",
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seedance_batch.batch.opening import Site
+from seedance_batch.batch.batch import Site
 from seedance_batch.batch.rehearsal import sandbox
 from seedance_batch.errors import FolderMismatch
 from seedance_batch.folder import RunFolder, folder_of, held, wal_is_safe

@@ -74,11 +74,14 @@ def _exact_loader() -> type[yaml.SafeLoader]:
     return Exact
 
 
-def _parsed_and_kept(document: Any, access: Access) -> PriceTable:
+def _parsed_and_kept(document: Any, access: Access) -> PriceTable | None:
     source = f"{access.base_url}/api/pricing"
     table = parse_pricing(document, source=source, dated=time.time(), sandbox=access.sandbox)
-    if not access.sandbox:
-        _keep(access, document, table.dated)
+    if access.sandbox:
+        return table
+    if not table.models:  # an answer without prices must not replace those that are known
+        return _kept(access)
+    _keep(access, document, table.dated)
     return table
 
 
@@ -109,7 +112,7 @@ def _kept(access: Access) -> PriceTable | None:
             return None
         source, dated = f"{access.base_url}/api/pricing (kept copy)", float(kept["dated"])
         return parse_pricing(kept["answer"], source=source, dated=dated)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, ArithmeticError, KeyError, TypeError):
         return None
 
 

@@ -21,9 +21,9 @@ from seedance_batch import journal as journals
 from seedance_batch import names
 from seedance_batch.addresses import unpinned_note
 from seedance_batch.batch.aligning import settled_intents
+from seedance_batch.batch.batch import Batch, Site
 from seedance_batch.batch.hearing import Hearing, hearing
 from seedance_batch.batch.intents import IntentMaker
-from seedance_batch.batch.opening import Batch, Site
 from seedance_batch.batch.sheets import current, rebuild, standing, write_page
 from seedance_batch.client import Client
 from seedance_batch.download import Downloader, file_client, files_on_disk, sweep
@@ -32,9 +32,9 @@ from seedance_batch.events import BytesArrived, Observer, Remark, RowSkipped, Ru
 from seedance_batch.folder import sweep_leftovers
 from seedance_batch.forecast import clip_bytes
 from seedance_batch.outcome import Outcome, exit_code
-from seedance_batch.plan import Plan, Step
+from seedance_batch.plan import Action, Plan, Step
 from seedance_batch.report import PAGE
-from seedance_batch.runner import Book, Ending, Order, Pace, Runner, Stopper, Terms
+from seedance_batch.runner import Book, Ending, Order, Pace, Reins, Runner, Stopper, Terms
 from seedance_batch.state import Attempt, Doubted, Phase, Refetch, step
 from seedance_batch.writer import Written
 
@@ -62,20 +62,26 @@ class Report:
     skipped: tuple[RowSkipped, ...] = ()
 
 
-async def run_batch(batch: Batch, plan: Plan, observer: Observer, *, signals: bool) -> Report:
+async def run_batch(
+    batch: Batch, plan: Plan, observer: Observer, *, signals: bool, reins: Reins | None = None
+) -> Report:
     """Carry out a plan. ``signals``: the first Ctrl-C or SIGTERM ends it gently, the second now.
 
+    ``reins`` is handed the switch with which others end it gently.
     Raises `StorageFailed` where the disk refuses; everything sent until then is recorded.
     """
-    batch.remember()
+    batch.remember(plan)
     _sweep(batch.site)
     run = _Run(batch.site, observer)
+    if reins is not None:
+        reins(run.stopper)
     attempts = settled_intents(batch, plan, run.key_fingerprint)
     if plan.new or any(a.state.phase in _UNDER_WAY for a in attempts):
         ending = await run.carry_out(attempts, plan.new, signals=signals)
     else:
         ending = Ending(None, "", unsent=0)
     watched = {attempt.intent.key for attempt in plan.also_watched}
+    run.blocked = Action.BLOCKED in plan.totals
     return await _reported(run, ending, watched | {step.key for step in plan.steps})
 
 
@@ -83,7 +89,7 @@ async def fetch_clips(site: Site, observer: Observer, *, signals: bool) -> Repor
     """Bring every paid clip that is missing; submits nothing, not even a resend."""
     refetched = []
     for attempt in site.journal.attempts():
-        if _lacks_its_clip(site, attempt):
+        if lacks_its_clip(site, attempt):
             state = step(attempt.state, Refetch())
             attempt = Attempt(attempt.id, attempt.intent, state)
             site.journal.write(journals.save(attempt, at=time.time(), event="Refetch"))
@@ -100,7 +106,8 @@ def _sweep(site: Site) -> None:
     sweep_leftovers(site.folder)
 
 
-def _lacks_its_clip(site: Site, attempt: Attempt) -> bool:
+def lacks_its_clip(site: Site, attempt: Attempt) -> bool:
+    """Whether a clip that was paid for is not on disk."""
     state = attempt.state
     if state.phase is Phase.EXPIRED:
         return True
@@ -141,8 +148,10 @@ class _Run:
         self.site = site
         self.signal: int | None = None
         self.skipped: list[RowSkipped] = []
+        self.blocked = False
+        """Whether rows that were asked for wait for a person's decision."""
         self._observer = observer
-        self._stopper = Stopper(self._observe)
+        self.stopper = Stopper(self._observe)
         self._hearing = Hearing(site.access)
         self._maker = IntentMaker(
             site.journal,
@@ -212,7 +221,7 @@ class _Run:
             client=client,
             book=book,
             downloader=downloader,
-            stopper=self._stopper,
+            stopper=self.stopper,
             pace=Pace(
                 rpm=settings.requests_per_minute,
                 concurrency=settings.concurrency,
@@ -268,7 +277,7 @@ class _Run:
                 if self.signal is not None:
                     os._exit(128 + number)  # the journal is safe at any moment
                 self.signal = int(number)
-                self._stopper.stop(
+                self.stopper.stop(
                     Stop.SIGNAL, "interrupted; what is under way is recorded, a second one quits"
                 )
 
@@ -326,7 +335,7 @@ def _exit_code(run: _Run, found: list[Outcome], ending: Ending) -> Exit:
     if run.signal is not None:
         return Exit.INTERRUPTED if run.signal == signal.SIGINT else Exit.TERMINATED
     codes = {exit_code(found), _STOPPED.get(ending.stop, Exit.OK)}
-    if run.skipped:
+    if run.skipped or run.blocked:
         codes.add(Exit.SOME_FAILED)
     return max(codes)
 

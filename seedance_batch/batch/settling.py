@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from seedance_batch import journal as journals
+from seedance_batch.batch.batch import Site
 from seedance_batch.batch.folders import ids_in_neighbours
-from seedance_batch.batch.opening import Site
 from seedance_batch.candidates import candidates, window
 from seedance_batch.client import Client
 from seedance_batch.errors import AccountStopped, ApiUnreachable, UsageError
+from seedance_batch.identity import fingerprint
 from seedance_batch.model import Task
 from seedance_batch.state import Adopted, Attempt, ErrorClass, Event, Phase, Released, step
 from seedance_batch.wire import ACCOUNT, Verdict
@@ -24,6 +25,8 @@ class Question:
 
     attempt: Attempt
     candidates: tuple[Task, ...]
+    same_key: bool
+    """Whether the task list is that of the API key which it was sent under."""
 
 
 def ambiguous(attempts: Iterable[Attempt]) -> list[Attempt]:
@@ -47,7 +50,11 @@ async def questions(site: Site) -> list[Question]:
         tasks = await _tasks_since(client, min(window(a)[0] for a in waiting))
     held = ids_in_neighbours(site.folder)
     held |= {a.state.task_id for a in attempts if a.state.task_id is not None}
-    return [Question(a, tuple(candidates(a, tasks, held))) for a in waiting]
+    ours = fingerprint(site.access.api_key, site.journal.meta("salt") or "")
+    return [
+        Question(a, tuple(candidates(a, tasks, held)), a.intent.key_fingerprint == ours)
+        for a in waiting
+    ]
 
 
 async def adopt(site: Site, key: str, task_id: str) -> Attempt:
@@ -73,6 +80,9 @@ def release(site: Site, key: str) -> Attempt:
 
 def _one(site: Site, key: str) -> Attempt:
     found = [a for a in site.journal.attempts() if a.intent.key == key and _undecided(a)]
+    waiting = ambiguous(found)
+    if waiting:
+        return waiting[0]
     if not found:
         raise UsageError(
             f"Row {key} is not ambiguous; nothing was changed.",

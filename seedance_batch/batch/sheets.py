@@ -23,6 +23,11 @@ def standing(journal: Journal) -> list[Outcome]:
     return outcomes(journal.rows(), journal.attempts())
 
 
+def given_inputs(journal: Journal) -> tuple[str, ...]:
+    """Inputs that the manifest has under other headings; see `columns.result_columns`."""
+    return tuple((journal.meta("given_inputs") or "").split())
+
+
 def rebuild(
     folder: RunFolder,
     journal: Journal,
@@ -39,7 +44,7 @@ def rebuild(
         prices_note=journal.meta("prices_note") or "",
         written_hashes=journal.sheet_hashes(),
         manifest_name=journal.meta("manifest_name") or "",
-        given_inputs=tuple((journal.meta("given_inputs") or "").split()),
+        given_inputs=given_inputs(journal),
         exit_code=exit_code,
         announce=lambda hashes: journal.write(journals.set_sheet_hashes(hashes)),
     )
@@ -67,7 +72,16 @@ def _stamp(journal: Journal, exit_code: int | None) -> str:
 
 
 def write_page(folder: RunFolder, journal: Journal, *, refresh: float | None = None) -> Path:
-    """Write the review page as the journal has it; see `report.write_report`."""
+    """Write the review page as the journal has it, also while another process holds the folder.
+
+    See `report.write_report`.
+    """
+    with contextlib.suppress(FileNotFoundError):  # a run that began just now swept it half written
+        return _write_page(folder, journal, refresh)
+    return _write_page(folder, journal, refresh)
+
+
+def _write_page(folder: RunFolder, journal: Journal, refresh: float | None) -> Path:
     return write_report(
         folder.path,
         journal.columns(),
@@ -101,15 +115,19 @@ def watched_page(folder: RunFolder, every: float = 5.0) -> Iterator[Path]:
 def is_at_work(folder: RunFolder) -> bool:
     """Whether another process holds the folder."""
     try:
-        with held(folder):
+        with held(folder, patient=False):
             return False
     except FolderInUse:
         return True
 
 
 def catch_up(folder: RunFolder) -> None:
-    """Write the sheets if a run died before it did, unless another one is at work."""
-    with contextlib.suppress(FolderInUse, StorageFailed), held(folder):
+    """Write the sheets if a run died before it did, unless another one is at work.
+
+    A run that starts meanwhile waits for the end of it.
+    """
+    holding = held(folder, briefly=True, patient=False)
+    with contextlib.suppress(FolderInUse, StorageFailed), holding:
         with open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
             written_at = json.loads(journal.meta(_WRITTEN) or "[0]")[0]
             if written_at != journal.last_event():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,24 +14,27 @@ from seedance_batch.errors import Exit
 from seedance_batch.events import Stop
 from seedance_batch.outcome import Outcome, Status
 from seedance_batch.overview import shown
+from seedance_batch.plan import Action
 from seedance_batch.pricing import money
+from seedance_batch.progress.words import moment
 from seedance_batch.redact import redact
-from seedance_batch.state import Kind
+from seedance_batch.state import Kind, Phase
 from seedance_batch.tally import Surety, tally
 
 if TYPE_CHECKING:
-    from seedance_batch.batch.opening import Site
+    from seedance_batch.batch.batch import Site
     from seedance_batch.batch.running import Report
-    from seedance_batch.plan import Plan
+    from seedance_batch.plan import Plan, Step
 
 _SHOWN_TROUBLE = 10
+_UNDER_WAY = frozenset({Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING})
 
 
 def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
     """The summary that ends a run, save for the command that goes on from there."""
-    if not (plan.new or plan.also_watched or work_in(plan)):
+    if not work_in(plan):
         yield _NOTHING[report.exit_code is Exit.OK]
-    yield from outcome_lines(site, report)
+    yield from outcome_lines(site, report, kept_back(plan))
     if report.ending.stop is Stop.BUDGET:
         are = "is" if report.ending.unsent == 1 else "are"
         yield f"{_some(report.ending.unsent, 'row')} {are} left: the budget is used up."
@@ -42,9 +46,19 @@ _NOTHING = {
 }
 
 
-def outcome_lines(site: Site, report: Report) -> Iterator[str]:
+def kept_back(plan: Plan) -> list[Step]:
+    """Rows with a clip that were asked for otherwise, and are made anew only on demand."""
+    blocked = (step for step in plan.steps if step.action is Action.BLOCKED)
+    return [s for s in blocked if s.attempt and s.attempt.state.phase is Phase.DONE]
+
+
+def outcome_lines(site: Site, report: Report, kept: Sequence[Step] = ()) -> Iterator[str]:
     """Counts, money, what went wrong, and where everything is."""
     yield from _counts(site, report)
+    for step in kept[:_SHOWN_TROUBLE]:
+        yield f"  {shown(step.key)} {shown(step.reason)}"
+    if len(kept) > _SHOWN_TROUBLE:
+        yield f"  … and {len(kept) - _SHOWN_TROUBLE:,} more"
     yield from _trouble(report.outcomes)
     yield ""
     clips = site.folder.path / names.FOLDERS[Kind.DRAFT if site.settings.draft else Kind.FINAL]
@@ -64,14 +78,10 @@ def outcome_lines(site: Site, report: Report) -> Iterator[str]:
 
 
 def work_in(plan: Plan) -> int:
-    """How many rows a plan would see to their end."""
-    acting = {"in_flight", "fetch"}
-    return len(plan.new) + sum(
-        step.action.value in acting
-        or (step.attempt is not None and step.attempt.state.phase.value in {"downloading"})
-        for step in plan.steps
-        if not step.action.spends
-    )
+    """How many attempts a plan would see to their end, also those that no step of it carries."""
+    kept = (step.attempt for step in plan.steps if not step.action.spends)
+    under_way = sum(a is not None and a.state.phase in _UNDER_WAY for a in kept)
+    return len(plan.new) + len(plan.also_watched) + under_way
 
 
 def _counts(site: Site, report: Report) -> Iterator[str]:
@@ -120,18 +130,36 @@ def lifetime_cost(plan: Plan) -> Decimal | None:
     return (committed + new).quantize(Decimal("0.01"), ROUND_UP)
 
 
+def opening_object(site: Site, plan: Plan | None = None) -> dict[str, Any]:
+    """What a run sets out to do, for machines; without a plan nothing new is paid for."""
+    cost = Decimal(0) if plan is None else plan.new_cost
+    return {
+        "event": "start",
+        "time": moment(time.time()),
+        "version": 1,
+        "folder": str(site.folder.path),
+        "sandbox": site.access.sandbox,
+        "rows": 0 if plan is None else len(plan.steps),
+        "new_rows": 0 if plan is None else plan.new_rows,
+        "new_cost": None if cost is None else f"{cost:f}",
+    }
+
+
 def closing_object(site: Site, report: Report) -> dict[str, Any]:
     """The summary for machines."""
     sums = tally(report.outcomes)
     return {
         "event": "end",
+        "time": moment(time.time()),
         "exit_code": int(report.exit_code),
         "folder": str(site.folder.path),
         "statuses": {status.value: n for status, n in sums.statuses.items() if n},
+        "money": {surety.value: f"{sum.amount:f}" for surety, sum in sums.money.items()},
         "stop": report.ending.stop,
         "message": redact(report.ending.message) or None,
         "unsent": report.ending.unsent,
         "files": {name: str(path) for name, path in report.written.files.items()},
+        "page": str(report.page),
     }
 
 

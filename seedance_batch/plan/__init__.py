@@ -1,6 +1,6 @@
 """Jobs and journal in, steps with a reason and a price each out. Pure."""
 
-from seedance_batch.plan.budget import budget_problem
+from seedance_batch.plan.budget import budget_problem, fitting
 from seedance_batch.plan.draft import SideBySide, draft_input, draft_job, side_by_side
 from seedance_batch.plan.make import flag_changes, make_plan
 from seedance_batch.plan.rules import RerunChoice
@@ -23,6 +23,7 @@ __all__ = [
     "draft_input",
     "draft_job",
     "drift",
+    "fitting",
     "flag_changes",
     "from_json",
     "make_plan",

@@ -1,10 +1,10 @@
-"""Whether a plan as a whole fits under its caps."""
+"""Whether a plan fits under its caps, and how much of it."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from seedance_batch.plan.steps import Plan
+from seedance_batch.plan.steps import Plan, Total, total
 from seedance_batch.pricing import money
 
 
@@ -25,10 +25,29 @@ def budget_problem(
     return None if max_cost_per_row is None else _too_dear(plan, max_cost_per_row)
 
 
+def fitting(plan: Plan, max_cost: Decimal | None) -> Total:
+    """The new rows that a run sends under ``max_cost``: in manifest order, up to the first over it.
+
+    US dollars over the run folder's lifetime; all rows for None. What has no known price does not
+    fit.
+    """
+    if max_cost is None:
+        return plan.new_total
+    fit, committed = [], plan.spending.committed
+    for step in plan.new:
+        if committed is None or step.cost is None or committed + step.cost > max_cost:
+            break
+        committed += step.cost
+        fit.append(step)
+    return total(fit)
+
+
 def _over(plan: Plan, cost: Decimal, cap: Decimal) -> str | None:
     committed = plan.spending.committed
     if committed is None:
-        return f"{plan.spending.unpriced:,} earlier attempts have no known price"
+        count = plan.spending.unpriced
+        noun = "attempt has" if count == 1 else "attempts have"
+        return f"{count:,} earlier {noun} no known price"
     if committed + cost <= cap:
         return None
     before = f", after {money(committed)} spent or reserved before" if committed else ""

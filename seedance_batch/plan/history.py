@@ -102,7 +102,13 @@ def _history(attempts: Sequence[Attempt]) -> History:
 def _claims(
     jobs: Sequence[Job], found: dict[str, History], rows_known: Collection[str]
 ) -> dict[str, Attempt]:
-    """Which row takes over which order that nobody asks for any more: each order once, in order."""
+    """Which row takes over which order that nobody asks for any more: each order once, in order.
+
+    For instance: row ``a`` has a clip, and is renamed to ``b``. Nobody is called ``a`` now, so its
+    attempt is an orphan; ``b`` asks for the same content and has nothing of its own, so it claims
+    it: the plan says *moved*, and nothing is bought. Were there two such rows, ``b`` and ``c``, the
+    first in the manifest would get the clip and the second would be new.
+    """
     orphans = _orphans({job.key: job.content for job in jobs}, found, rows_known)
     claims: dict[str, Attempt] = {}
     for job in jobs if orphans else ():
@@ -115,7 +121,11 @@ def _claims(
 def _orphans(
     wanted: dict[str, str], found: dict[str, History], rows_known: Collection[str]
 ) -> dict[str, list[Attempt]]:
-    """Orders that are or may be paid, by content: removed rows', then the best, the oldest."""
+    """Orders that are or may be paid, by content: removed rows', then the best, the oldest.
+
+    An order is an orphan where its row is gone, or asks for another content by now (``a`` was
+    edited, and its former text was given to a new row).
+    """
     orphans: dict[str, list[Attempt]] = defaultdict(list)
     for key, history in found.items():
         if key in rows_known:

@@ -102,7 +102,8 @@ def _removed(
 def flag_changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
     """How flags that change bodies differ from those a run folder was made with, in words.
 
-    Both map a flag without dashes (``set.resolution``, ``model``, ``draft``) to its value.
+    Both map flags as `batch.opening.body_flags` names them (``set resolution``, ``model``) to their
+    values. ``--draft`` is none of them: drafts and finals are told apart by their kind.
     """
     found = []
     for flag in sorted(before.keys() | now.keys()):

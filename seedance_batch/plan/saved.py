@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from seedance_batch.errors import UsageError
-from seedance_batch.plan.steps import Action, Plan, Step
+from seedance_batch.plan.steps import Action, Plan, Step, held_back
 from seedance_batch.pricing import money
 from seedance_batch.redact import redact
 from seedance_batch.state import Kind, Phase
@@ -24,9 +24,10 @@ VERSION: Final = 1
 # ── a plan to JSON ──────────────────────────────────────────────────────────────────────────────
 
 
-def to_json(plan: Plan, flags: Mapping[str, str] | None = None) -> dict[str, Any]:
+def to_json(plan: Plan, flags: Mapping[str, str] | None = None, *, origin: str) -> dict[str, Any]:
     """The plan as JSON values, for ``--json`` and ``--save``.
 
+    ``origin`` is the API that it was made for: a yes to the sandbox is none to real money.
     Amounts are decimal strings in US dollars, None if unknown. ``flags`` is kept as it is, so that
     executing the plan can use what it was made with.
     """
@@ -35,6 +36,7 @@ def to_json(plan: Plan, flags: Mapping[str, str] | None = None) -> dict[str, Any
         "format": FORMAT,
         "version": VERSION,
         "kind": plan.kind.value,
+        "origin": origin,
         "flags": dict(flags or {}),
         "fingerprint": plan.fingerprint,
         "rows_digest": plan.rows_digest,
@@ -113,6 +115,8 @@ class SavedPlan:
     """A plan that was approved."""
 
     kind: Kind
+    origin: str
+    """The API that it was approved for."""
     flags: Mapping[str, str]
     rows_digest: str
     steps: tuple[SavedStep, ...]
@@ -132,6 +136,7 @@ def from_json(document: object) -> SavedPlan:
             raise UsageError(f"This plan has version {document['version']!r}, unknown here.")
         return SavedPlan(
             Kind(document["kind"]),
+            str(document["origin"]),
             {str(name): str(value) for name, value in document["flags"].items()},
             str(document["rows_digest"]),
             tuple(_saved_step(step) for step in document["steps"]),
@@ -155,11 +160,13 @@ def _saved_step(step: Mapping[str, Any]) -> SavedStep:
 # ── a saved plan against a fresh one ────────────────────────────────────────────────────────────
 
 
-def drift(saved: SavedPlan, fresh: Plan) -> list[str]:
+def drift(saved: SavedPlan, fresh: Plan, origin: str) -> list[str]:
     """Why a saved plan can no longer be executed as approved, one reason a line; empty if it can.
 
-    ``fresh`` is a plan made now for `SavedPlan.keys` with the same flags.
+    ``fresh`` is a plan made now for `SavedPlan.keys` with the same flags, to run at ``origin``.
     """
+    if saved.origin != origin:
+        return [f"the plan is for {saved.origin}, not for {origin}"]
     if saved.kind is not fresh.kind:
         return [f"the plan is for {saved.kind} clips, not for {fresh.kind} ones"]
     now = {step.key: step for step in fresh.steps}
@@ -215,9 +222,7 @@ def approved(saved: SavedPlan, fresh: Plan) -> Plan:
 def _approved(step: Step, saved: SavedStep | None) -> Step:
     if not step.action.spends or _holds(saved, step):
         return step
-    return replace(
-        step, action=Action.BLOCKED, reason=f"not in the saved plan ({step.reason})", cost=None
-    )
+    return held_back(step, "not in the saved plan")
 
 
 def _holds(saved: SavedStep | None, step: Step) -> bool:

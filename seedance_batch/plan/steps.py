@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
@@ -190,10 +190,23 @@ class Plan:
         intents = (_line(*who, *what) for who, what in (made | planned).items())
         return _digest((self.kind, self.rows_digest, *intents))
 
+    def without(self, keys: Collection[str], why: str) -> Plan:
+        """The same plan, but no new money for these rows."""
+        steps = (
+            held_back(step, why) if step.action.spends and step.key in keys else step
+            for step in self.steps
+        )
+        return replace(self, steps=tuple(steps))
+
     def cheapest(self, rows: int) -> tuple[Step, ...]:
         """The cheapest new steps, by seconds where no price is known; for a first try."""
         by_price = sorted(self.new, key=lambda step: (step.cost or Decimal(0), step.seconds))
         return tuple(by_price[:rows])
+
+
+def held_back(step: Step, why: str) -> Step:
+    """A step of new money that is not to be taken after all."""
+    return replace(step, action=Action.BLOCKED, reason=f"{why} ({step.reason})", cost=None)
 
 
 def _line(key: str, number: int, content: str, cost: Decimal | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from seedance_batch.errors import Exit
-from tests.cli.shop import Shop, shot, write_rows
+from tests.cli.shop import QUICK, Shop, say, shot, write_rows
 
 BROKEN = {"tasks": {"TASK_TIMEOUT": 1.0}, "moderation": ["forbidden"]}
 
@@ -151,6 +151,33 @@ def test_redo_makes_exactly_one_new_take_and_the_same_command_again_none(shop: S
     assert len(shop.tasks()) == 5
 
 
+def test_redo_of_drafts_asks_for_drafts_and_keeps_the_list_good(shop: Shop) -> None:
+    shop.fill(2)
+    assert shop.run("--draft").code == Exit.OK
+    picks = _pick(shop, shot1="redo")
+    said = shop.run("--from", picks, command="rerun")
+    assert said.code == Exit.USAGE
+    assert "--draft" in said.hint
+    assert len(shop.tasks()) == 2
+    assert say(*said.hint, "--yes", *QUICK).code == Exit.OK
+    assert len(shop.tasks()) == 3
+    assert (shop.run_folder / "drafts/shot1.2.mp4").is_file()
+
+
+def test_flags_of_a_promotion_that_is_kept_back_change_no_row(shop: Shop) -> None:
+    shop.fill(3)
+    assert shop.run().code == Exit.OK
+    picks = _pick(shop, shot1="keep")
+    said = shop.run("--from", picks, "--set", "resolution=1080p", command="promote")
+    assert said.code == Exit.SOME_FAILED
+    assert "made with other flags" in said.out
+    assert "every row is done" not in said.out
+    assert {"--remake", "--dry-run"} <= set(said.hint)
+    assert shop.statuses() == ["done", "done", "done"]
+    assert say(*said.hint, "--yes", *QUICK).code == Exit.OK
+    assert len(shop.tasks()) == 3
+
+
 def test_a_redo_that_was_saved_is_run_as_it_was_approved(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK
@@ -173,6 +200,19 @@ def test_promote_makes_finals_of_the_drafts_that_were_kept(shop: Shop) -> None:
     assert [task["input"]["resolution"] for task in shop.tasks()][3:] == ["1080p"]
     assert shop.run("--from", picks, "--set", "resolution=1080p", command="promote").code == 0
     assert len(shop.tasks()) == 4
+
+
+def test_a_list_of_picks_of_no_use_leads_back_to_the_page_of_this_very_folder(shop: Shop) -> None:
+    shop.fill(2)
+    assert shop.run("--draft", "--out", "elsewhere").code == Exit.OK
+    picks = _pick(shop, shot1="redo", shot2="")
+    for name, words in ((picks, "has no row marked keep."), ("none.csv", "No such file")):
+        said = shop.run("--from", name, "--out", "elsewhere", command="promote")
+        assert said.code == Exit.USAGE
+        assert words in said.err
+        assert "hint: export picks.csv on the review page again: seedance-batch report" in said.err
+        *_, folder = said.err.split()
+        assert say("report", folder).out.strip().endswith("elsewhere/report.html")
 
 
 def test_promote_without_picks_and_of_drafts_is_refused_with_the_command(shop: Shop) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from seedance_batch.errors import Exit
 from tests.cli.shop import QUICK, ROW_COST, Service, Shop, say, shot, shots
+from tests.cli.test_consent import terminal
 
 # ── --max-cost ──────────────────────────────────────────────────────────────────────────────────
 
@@ -183,7 +184,7 @@ def test_under_a_cap_an_unknown_price_sends_nothing(shop: Shop, status: int, con
             said = say(command, "shots.csv", "--api-url", odd.api_url, cap, "40", *flags)
             assert said.code == Exit.BUDGET, said.err
             assert "no known price" in said.err
-            assert "--price-file" in said.hint
+            assert "add --price-file FILE: seedance-batch prices --help" in said.err
     assert shop.service.posts() == before
 
 
@@ -202,6 +203,35 @@ def test_without_a_cap_an_unknown_price_is_said_and_never_guessed(shop: Shop) ->
     said = shop.run("--max-cost", "40", "--out", str(shop.run_folder))
     assert said.code in {Exit.BUDGET, Exit.USAGE}
     assert len(shop.tasks()) == 2
+
+
+def test_where_no_price_list_comes_it_is_said_from_where_with_the_ways_on(shop: Shop) -> None:
+    shop.fill(1)
+    with pricing(shop.service, 500, b"") as odd:
+        plan = say("plan", "shots.csv", "--api-url", odd.api_url)
+        prices = say("prices", "--api-url", odd.api_url)
+    for said, code in ((plan, Exit.OK), (prices, Exit.UNREACHABLE)):
+        assert said.code == code
+        words = said.out + said.err
+        assert f"The price list could not be fetched from {odd.api_url}." in words
+        assert "seedance-batch prices --help" in words
+    assert "--price-file FILE" in plan.out
+    assert "--sandbox" in plan.out
+    assert prices.out == ""
+
+
+def test_the_price_file_that_the_help_shows_can_be_used(shop: Shop) -> None:
+    shop.fill(1)
+    shown = say("prices", "--help").out.splitlines()
+    (example,) = (line.strip() for line in shown if "per_second" in line)
+    (shop.folder / "own.yaml").write_text(example)
+    assert "$0.20" in shop.plan("--price-file", "own.yaml").out
+
+
+def test_an_amount_with_a_comma_is_refused_with_what_was_meant(shop: Shop) -> None:
+    said = shop.plan("--max-cost", "40,5")
+    assert said.code == Exit.USAGE
+    assert "'40,5' is no amount; write 40.5." in said.err
 
 
 def test_a_price_file_goes_before_the_services_own_list(shop: Shop) -> None:
@@ -303,6 +333,17 @@ def test_a_bad_canary_keeps_the_rest_from_being_sent(shop: Shop) -> None:
     assert said.code == Exit.SOME_FAILED
     assert len(shop.tasks()) == 3
     assert shop.statuses() == ["done", "done", "failed", "new"]
+
+
+def test_a_canary_that_fails_is_not_bought_again_for_the_same_yes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(3)
+    with shop.service.having(faults={"tasks": {"TASK_TIMEOUT": 1.0}}):
+        assert shop.run().code == Exit.SOME_FAILED
+        with terminal(monkeypatch, "y\n"):
+            shop.run("--canary", "1", command="rerun")
+    assert len(shop.tasks()) == 3 + 3
 
 
 def test_a_canary_stays_within_the_cap(shop: Shop) -> None:

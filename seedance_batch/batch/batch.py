@@ -1,0 +1,203 @@
+"""A manifest, its run folder and its API together: what is planned, chosen and remembered there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from seedance_batch import journal as journals
+from seedance_batch.batch.claiming import continues
+from seedance_batch.folder import RunFolder
+from seedance_batch.journal import Journal
+from seedance_batch.manifest import Job, Manifest
+from seedance_batch.outcome import RowRecord, outcomes
+from seedance_batch.overview import price_note
+from seedance_batch.plan import Plan, RerunChoice, draft_job, flag_changes, make_plan
+from seedance_batch.pricing import PriceTable
+from seedance_batch.select import Selection, select
+from seedance_batch.settings import Access, RunSettings
+from seedance_batch.state import Kind, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A run folder at work: held by this process, with its journal and its API."""
+
+    folder: RunFolder
+    journal: Journal
+    access: Access
+    settings: RunSettings
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A manifest, its run folder, and the API to run it with; see `open_batch`."""
+
+    manifest: Manifest
+    settings: RunSettings
+    access: Access
+    folder: RunFolder
+    journal: Journal
+    prices: PriceTable | None
+    flags: Mapping[str, str]
+    """The flags that change bodies, with their values: ``model``, ``set resolution``, …"""
+
+    @property
+    def kind(self) -> Kind:
+        """Drafts or finals."""
+        return Kind.DRAFT if self.settings.draft else Kind.FINAL
+
+    @property
+    def site(self) -> Site:
+        """Where it runs."""
+        return Site(self.folder, self.journal, self.access, self.settings)
+
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """The manifest's jobs as they would be sent for `kind`."""
+        if self.kind is Kind.FINAL:
+            return self.manifest.jobs
+        return tuple(map(draft_job, self.manifest.jobs))
+
+    def plan(
+        self, *, rerun: RerunChoice | None = None, selected: Collection[str] | None = None
+    ) -> Plan:
+        """What a run would do now, for all rows or the ``selected`` keys."""
+        return make_plan(
+            self.jobs,
+            self.journal.attempts(),
+            table=self.prices,
+            kind=self.kind,
+            rerun=rerun,
+            selected=selected,
+            rows_known=self._rows_elsewhere,
+            flag_changes=self._flag_changes(),
+            remake=self.settings.remake,
+        )
+
+    def chosen(self, selection: Selection) -> tuple[str, ...] | None:
+        """The keys that a selection means; None where it means every row.
+
+        Raises `EmptySelection` and, for what cannot be understood, `UsageError`.
+        """
+        if selection == Selection():
+            return None
+        rows = [row_record(job) for job in self.manifest.jobs]
+        return select(self.jobs, outcomes(rows, self.journal.attempts()), selection)
+
+    def only_drafts(self, keys: Collection[str]) -> bool:
+        """Whether these rows have takes, and all of them are drafts."""
+        kinds = {a.intent.kind for a in self.journal.attempts() if a.intent.key in keys}
+        return kinds == {Kind.DRAFT}
+
+    def redo(self, picks: Path, keys: Collection[str], *, record: bool) -> frozenset[str]:
+        """Which of these keys this very list of picks has not had made anew yet.
+
+        So the same command continues after a crash, and does not buy a third take. ``record``
+        notes which attempts the list asks for, before they are made.
+
+        What is noted is the number of the take that each row is owed: one more than its last when
+        the list was first used. A row with takes 1 and 2 is owed 3, however often the command is
+        repeated; once 3 is sent nothing is owed, and where 3 failed, 4 settles it as well.
+        """
+        kind = "draft." if self.kind is Kind.DRAFT else ""
+        name = f"redo.{kind}{hashlib.sha256(picks.read_bytes()).hexdigest()}"
+        numbers: dict[str, list[int]] = {key: [] for key in keys}
+        lasts = dict.fromkeys(keys, 0)
+        for attempt in self.journal.attempts():
+            key, number = attempt.intent.key, attempt.intent.number
+            if attempt.intent.kind is self.kind and key in numbers:
+                lasts[key] = max(lasts[key], number)
+                if attempt.state.phase is not Phase.FAILED:
+                    numbers[key].append(number)
+        asked: dict[str, int] = json.loads(self.journal.meta(name) or "{}")
+        asked = {key: last + 1 for key, last in lasts.items()} | asked
+        if record:
+            self.journal.write(journals.set_meta({name: json.dumps(asked)}))
+        return frozenset(k for k in keys if max(numbers[k], default=0) < asked[k])
+
+    @cached_property
+    def _rows_elsewhere(self) -> frozenset[str]:
+        """Keys of the folder's other rows, where only its failed ones were fed back."""
+        if not _is_part(self.manifest, self.folder):
+            return frozenset()
+        return frozenset(row.key for row in self.journal.rows())
+
+    def _flags_before(self) -> Mapping[str, str]:
+        kept = self.journal.meta(f"flags.{self.kind}")
+        found: Mapping[str, str] = self.flags if kept is None else json.loads(kept)
+        return found
+
+    def _flag_changes(self) -> tuple[str, ...]:
+        return flag_changes(self._flags_before(), self.flags)
+
+    def _flags_hold(self) -> bool:
+        """Whether this run's flags are the folder's from now on.
+
+        Where they only kept rows from being made anew, the same command again must keep them too.
+        """
+        if self.settings.remake or not self._flag_changes():
+            return True
+        ours = (a for a in self.journal.attempts() if a.intent.kind is self.kind)
+        return all(attempt.state.phase is Phase.PLANNED for attempt in ours)
+
+    def remember(self, plan: Plan) -> None:
+        """Keep manifest and flags in the journal, so that any sheet can be rebuilt from there."""
+        rows = [row_record(job) for job in self.manifest.jobs]
+        if self._flag_changes():
+            rows = self._unswayed(rows, {step.key for step in plan.new})
+        columns = self.manifest.columns
+        if self._rows_elsewhere:
+            rows, columns = _merged(self.journal.rows(), rows), self.journal.columns()
+        facts = {
+            "prices_note": price_note(self.prices),
+            "given_inputs": self.manifest.source.get("given_inputs", ""),
+        }
+        if self._flags_hold():
+            facts[f"flags.{self.kind}"] = json.dumps(dict(self.flags))
+        digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()
+        if self.journal.meta("rows_digest") != digest:
+            self.journal.write(journals.set_rows(rows, columns))
+            facts["rows_digest"] = digest
+        self.journal.write(journals.set_meta(facts))
+
+    def _unswayed(self, rows: Sequence[RowRecord], bought: Collection[str]) -> list[RowRecord]:
+        """New flags speak for the rows that they buy; others ask for what they asked before."""
+        before = {row.key: row for row in self.journal.rows() if row.key not in bought}
+        found = []
+        for row in rows:
+            old = before.get(row.key, row)
+            found.append(replace(old, number=row.number) if old.cells == row.cells else row)
+        return found
+
+
+def row_record(job: Job) -> RowRecord:
+    """What the journal keeps of a row."""
+    return RowRecord(
+        number=job.row.number,
+        key=job.key,
+        content=job.content,
+        cells=job.row.cells,
+        model=job.model,
+        resolution=job.input.resolution.value,
+        duration=job.input.duration,
+        aspect_ratio=job.input.aspect_ratio.value,
+    )
+
+
+def _is_part(manifest: Manifest, folder: RunFolder) -> bool:
+    """A failed sheet of ours: what it lacks did not leave the manifest."""
+    return continues(manifest, folder) and manifest.name.startswith("failed")
+
+
+def _merged(before: Sequence[RowRecord], edited: Sequence[RowRecord]) -> list[RowRecord]:
+    """The rows of before, with those that were edited in their old places."""
+    new = {row.key: row for row in edited}
+    kept = [
+        replace(new.pop(row.key), number=row.number) if row.key in new else row for row in before
+    ]
+    return [*kept, *new.values()]
