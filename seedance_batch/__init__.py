@@ -39,6 +39,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # PEP 562: `import seedance_batch` costs nothing until something is asked for.
+    if name == "__version__":
+        return import_module("importlib.metadata").version("seedance-batch")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     library = import_module(f"{__name__}.library")

@@ -38,6 +38,7 @@ _PATIENCE: Final = 0.8
 """Seconds in which a body has to arrive, so that every answer is given within one."""
 _CONNECTIONS: Final = 200
 _TOKEN: Final = re.compile(r"cb-[A-Za-z0-9_-]{32}")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 _STAMP: Final = re.compile(r"[0-9]{1,12}")
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -117,13 +118,15 @@ def listen(bind: str) -> socket.socket:
     """A socket at ``HOST:PORT``; port 0 takes a free one. Raises `SettingsError`."""
     host, _, port = bind.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not port.isdigit() or int(port) > 65535:
+    if not host.isprintable() or not _PORT.fullmatch(port) or int(port) > 65535:
         raise SettingsError(f"--callback-bind {bind!r} is not of the form HOST:PORT.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        host.encode("idna")  # what no resolver takes would leave an open socket behind
         return socket.create_server((host, int(port)), family=family, backlog=_CONNECTIONS)
-    except OSError as error:
-        raise SettingsError(f"--callback-bind {bind}: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"--callback-bind {bind!r}: {reason}.") from error
 
 
 def local_url(sock: socket.socket) -> str:
@@ -223,7 +226,7 @@ async def _body(request: Request) -> bytes:
     from starlette.requests import ClientDisconnect
 
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
+    if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY:
         raise _Refused(413)
     body = bytearray()
     try:

@@ -27,6 +27,9 @@ MAX_CONNECTIONS: Final = 10
 """httpx slows down with the size of its pool, and list pages need few connections."""
 _DEADLINE: Final = 60.0
 """Seconds for one answer; a create answers at once, without waiting for the clip."""
+_CONNECTING: Final = 10.0
+"""Seconds for a connection: an address that swallows everything is told from a slow answer only
+where this ends well before the whole deadline."""
 _MAX_ANSWER: Final = 32 * 1024 * 1024
 
 NO_ERROR: Final = TaskError("", "")
@@ -88,7 +91,7 @@ class Client:
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers=_headers(api_key),
-            timeout=httpx.Timeout(deadline, pool=None),
+            timeout=httpx.Timeout(deadline, connect=min(_CONNECTING, deadline / 3), pool=None),
             limits=httpx.Limits(
                 max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS
             ),
@@ -284,7 +287,8 @@ def _split(address: str) -> SplitResult | None:
 
 def is_loopback(url: str) -> bool:
     """Whether an address names this machine by a loopback address or as ``localhost``."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
+    parts = _split(url)
+    host = ((parts.hostname if parts else None) or "").rstrip(".")
     if host == "localhost":
         return True
     try:

@@ -11,6 +11,7 @@
     │   ├── FolderMismatch           the run folder belongs to another API or manifest
     │   ├── FolderMissing            there is no run folder here
     │   └── JournalUnreadable        a damaged journal, or one of a version unknown here
+    ├── RowsFailed                3  asked for with ``raise_for_exit`` only
     ├── BudgetExceeded            4  the cap would be passed, or no price is known for it
     ├── WorkUnfinished            5  paid work goes on; the same command continues it
     │   └── StorageFailed            the disk refused a write; nothing more was sent
@@ -93,6 +94,12 @@ class FolderMissing(UsageError):
 
 class JournalUnreadable(UsageError):
     """The journal is damaged or of an unknown version; it was left as it is."""
+
+
+class RowsFailed(SeedanceBatchError):
+    """Everything ended, and some rows failed, expired or are not what was asked for."""
+
+    exit_code = Exit.SOME_FAILED
 
 
 class BudgetExceeded(SeedanceBatchError):

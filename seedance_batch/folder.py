@@ -16,14 +16,20 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from seedance_batch.errors import FolderInUse, FolderMissing, StorageFailed
+from seedance_batch.nearby import absent, manifests_in
 
 JOURNAL: Final = "journal.db"
 SANDBOX_STATE: Final = "sandbox.db"
 POSTERS: Final = "posters"
+_STDIN: Final = Path("-")
 _LEFTOVER: Final = re.compile(r"\.(sheet\.[a-z0-9_]{8}\.\w+|.+\.[a-z0-9_]{8}\.tmp)")
 """Names that `publish.replacing` and the sheets give to files on their way."""
 _LOCK: Final = ".lock"
 _HOLDER: Final = ".lock.json"
+_A_LOOK: Final = 0.3
+"""Seconds; longer than somebody holds the lock who only looks whether it is free."""
+_A_REBUILD: Final = 30.0
+"""Seconds; longer than the sheets and posters of 20,000 rows take."""
 _UNSAFE_FOR_WAL: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone", "afpfs", "davfs"}
 )
@@ -66,34 +72,63 @@ def default_folder(manifest: Path, *, sandbox: bool) -> RunFolder:
 
 
 def folder_of(given: Path, *, out: Path | None, sandbox: bool) -> RunFolder:
-    """The run folder that ``M`` or ``D`` names. Raises `FolderMissing` where there is none yet."""
+    """The run folder that a manifest or the folder itself names.
+
+    Raises `FolderMissing` where there is none yet.
+    """
     if out is not None:
         found = RunFolder(out.resolve())
     elif given.is_dir():
         found = RunFolder(given.resolve())
     else:
-        found = default_folder(given, sandbox=sandbox)
+        named = Path("stdin") if given == _STDIN else given
+        found = default_folder(named, sandbox=sandbox)
         if not found.exists() and not sandbox:
-            rehearsed = default_folder(given, sandbox=True)
+            rehearsed = default_folder(named, sandbox=True)
             found = rehearsed if rehearsed.exists() else found
     if not found.exists():
-        raise FolderMissing(
-            f"There is no run folder at {found.path}: nothing was run there yet.",
-            hint=f"seedance-batch run {shlex.quote(str(given))} --sandbox",
-        )
+        raise _missing(given, found, out)
     return found
 
 
+def _missing(given: Path, found: RunFolder, out: Path | None) -> FolderMissing:
+    if given != _STDIN and not os.path.lexists(given):
+        sentence, hint = absent(given)
+        return FolderMissing(sentence, hint=hint)
+    manifest = given
+    if given.is_dir():
+        inside = _folders_in(given)
+        if inside:
+            return FolderMissing(
+                f"{given} is no run folder; it holds {', '.join(map(str, inside))}.",
+                hint=f"seedance-batch status {shlex.quote(str(inside[0]))}",
+            )
+        manifest = given / next(iter(manifests_in(given)), "")
+    sentence = f"There is no run folder at {found.path}: nothing was run there yet."
+    if manifest.is_dir():
+        return FolderMissing(sentence)
+    where = "" if out is None else f" --out {shlex.quote(str(out))}"
+    run = f"seedance-batch run {shlex.quote(str(manifest))} --sandbox{where}"
+    return FolderMissing(sentence, hint=run)
+
+
+def _folders_in(given: Path) -> list[Path]:
+    """Run folders in ``given`` or in its ``runs``, sorted."""
+    return sorted(p.parent for each in ("*", "runs/*") for p in given.glob(f"{each}/{JOURNAL}"))
+
+
 @contextlib.contextmanager
-def held(folder: RunFolder) -> Iterator[None]:
+def held(folder: RunFolder, *, briefly: bool = False, patient: bool = True) -> Iterator[None]:
     """Hold the folder for this process alone, making it if need be.
 
-    The system frees the lock when its holder dies. Raises `FolderInUse` naming pid and host.
+    ``briefly`` promises to others that only sheets are written; the ``patient`` wait for the end
+    of that. The system frees the lock when its holder dies. Raises `FolderInUse` naming pid and
+    host.
     """
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.path / _LOCK, thread_local=False)
-        lock.acquire(timeout=0.3, poll_interval=0.05)  # longer than a mere look takes
+        _acquire(lock, folder, patient=patient)
     except Timeout:
         raise _in_use(folder) from None
     except OSError as error:
@@ -102,7 +137,7 @@ def held(folder: RunFolder) -> Iterator[None]:
             hint="check that the folder is writable and the disk has room, or choose --out",
         ) from error
     try:
-        _name_holder(folder)
+        _name_holder(folder, briefly=briefly)
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -110,10 +145,26 @@ def held(folder: RunFolder) -> Iterator[None]:
         lock.release()
 
 
-def _name_holder(folder: RunFolder) -> None:
-    # For the message of the other process only; the lock itself is the system's.
+def _acquire(lock: FileLock, folder: RunFolder, *, patient: bool) -> None:
+    try:
+        lock.acquire(timeout=_A_LOOK, poll_interval=0.05)
+    except Timeout:
+        if not (patient and _is_brief(folder)):
+            raise
+        lock.acquire(timeout=_A_REBUILD, poll_interval=0.05)
+
+
+def _is_brief(folder: RunFolder) -> bool:
+    try:
+        return json.loads((folder.path / _HOLDER).read_text(encoding="utf-8"))["briefly"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _name_holder(folder: RunFolder, *, briefly: bool) -> None:
+    # For the other process's message and patience only; the lock itself is the system's.
     with contextlib.suppress(OSError):
-        holder = {"pid": os.getpid(), "host": platform.node()}
+        holder = {"pid": os.getpid(), "host": platform.node(), "briefly": briefly}
         (folder.path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from decimal import Decimal, InvalidOperation
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
 
 import anyio
 import anyio.to_thread
@@ -28,22 +27,26 @@ from seedance_batch.batch import (
     run_batch,
     work_in,
 )
+from seedance_batch.batch.sheets import given_inputs
 from seedance_batch.errors import (
+    AccountStopped,
     BudgetExceeded,
     ConsentNeeded,
     Exit,
+    RowsFailed,
     SeedanceBatchError,
-    SettingsError,
+    UsageError,
+    WorkUnfinished,
 )
 from seedance_batch.events import Observer, RunEvent
+from seedance_batch.keywords import ReadKeywords, RunKeywords, choices
 from seedance_batch.manifest import Finding, Manifest
 from seedance_batch.model import INPUT_FIELDS
 from seedance_batch.outcome import Outcome
 from seedance_batch.plan import Plan, budget_problem
 from seedance_batch.pricing import money
-from seedance_batch.reader import ReadOptions
-from seedance_batch.select import Selection
-from seedance_batch.settings import RunSettings
+from seedance_batch.reins import Holder, beside_any_loop
+from seedance_batch.tally import tally
 from seedance_batch.writer.table import table
 
 if TYPE_CHECKING:
@@ -62,7 +65,6 @@ __all__ = [
     "run",
 ]
 
-T = TypeVar("T")
 Source: TypeAlias = "str | Path | pandas.DataFrame"
 
 
@@ -132,6 +134,8 @@ class Finished:
     """The run folder: sheets, clips, journal."""
     columns: tuple[str, ...]
     report: Report
+    given_inputs: tuple[str, ...] = ()
+    """Inputs that the manifest gave under other headings, which the sheet does not repeat."""
 
     @property
     def exit_code(self) -> Exit:
@@ -143,41 +147,58 @@ class Finished:
         """How each row stands, in manifest order, removed ones last."""
         return self.report.outcomes
 
+    def raise_for_exit(self) -> Finished:
+        """Itself where every row is done; else raises what the exit code stands for.
+
+        `RowsFailed` (3), `BudgetExceeded` (4), `WorkUnfinished` (5), `AccountStopped` (6).
+        """
+        if self.exit_code is Exit.OK:
+            return self
+        sums, why = tally(self.outcomes), self.report.ending.message
+        counts = ", ".join(f"{n:,} {status}" for status, n in sums.statuses.items() if n)
+        raise _RAISED.get(self.exit_code, SeedanceBatchError)(
+            f"{counts}." + (f" No more rows were sent: {why}." if why else ""),
+            hint=shlex.join(["seedance-batch", "status", str(self.folder)]),
+        )
+
     def to_frame(self) -> pandas.DataFrame:
         """The results sheet: the person's columns, then ours, typed; one row per manifest row."""
         import pandas as pd
 
-        sheet = table(self.columns, self.report.outcomes)
+        sheet = table(self.columns, self.report.outcomes, self.given_inputs)
         lines = [(*line.person, *line.ours) for line in sheet.lines()]
         return pd.DataFrame(lines, columns=list(sheet.header))
 
 
-def read(source: Source, **options: Any) -> Reading:
+_RAISED: Final[Mapping[Exit, type[SeedanceBatchError]]] = {
+    error.exit_code: error for error in (RowsFailed, BudgetExceeded, WorkUnfinished, AccountStopped)
+}
+
+
+def read(source: Source, **options: Unpack[ReadKeywords]) -> Reading:
     """Read a manifest: a file of any format, or a DataFrame.
 
     ``options`` are those of `ReadOptions`: ``sheet``, ``encoding``, ``delimiter``,
     ``column_map``, ``model``, ``overrides``, … Problems are values, never exceptions. Raises
-    `UsageError` for a file that cannot be opened.
+    `UsageError` for a file that cannot be opened, `SettingsError` for an option that there is not.
     """
-    reading, _, rest = _split(options)
-    _refuse(rest)
-    return Reading(read_source(source, reading))
+    found = choices(options, running=False)
+    return Reading(read_source(_checked(source), found.reading))
 
 
-def plan(source: Source, **options: Any) -> Planned:
+def plan(source: Source, **options: Unpack[RunKeywords]) -> Planned:
     """What `run` would do with the same options, and what it would cost. Sends nothing.
 
     Raises `ManifestError` carrying every problem, and what else is wrong before a run.
     """
-    reading, settings, rest = _split(options)
-    selection = _selection(rest)
-    _refuse(rest)
+    found = choices(options)
+    _checked(source)
 
     def make() -> Planned:
-        with open_plan(source, reading, settings, os.environ) as batch:
-            return Planned(batch.plan(selected=batch.chosen(selection)))
+        with open_plan(source, found.reading, found.settings, os.environ) as batch:
+            return Planned(batch.plan(selected=batch.chosen(found.selection)))
 
-    return _beside_any_loop(make)
+    return beside_any_loop(make)
 
 
 def run(
@@ -186,7 +207,7 @@ def run(
     yes: bool = False,
     on_event: Observer | None = None,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[RunKeywords],
 ) -> Finished:
     """Run a batch to its end; the same call again continues it, and pays for nothing twice.
 
@@ -195,11 +216,18 @@ def run(
     ``where``, ``limit``, …). New money needs ``yes=True``, save in the sandbox; ``on_event`` is
     told every event of `seedance_batch.events`; ``progress`` shows bars.
 
-    A row that fails is in the result. Raises `SeedanceBatchError` for what stops a whole run:
-    `ManifestError`, `ConsentNeeded`, `BudgetExceeded`, `FolderInUse`, `ApiUnreachable`, …
+    What was begun is returned, however it ended: with failed rows (``exit_code`` 3), used-up
+    budget (4), work still under way (5) or account trouble (6); `Finished.raise_for_exit` makes
+    exceptions of these. What stops a run before it begins is raised, a `SeedanceBatchError`:
+    `ManifestError`, `ConsentNeeded`, `BudgetExceeded`, `FolderInUse`, `ApiUnreachable`, … What
+    ``on_event`` raises, and Ctrl-C in a notebook, ends the run in order and is raised then.
     """
-    work = partial(arun, source, yes=yes, on_event=on_event, progress=progress, **options)
-    return _beside_any_loop(lambda: anyio.run(work))
+    holder = Holder()
+
+    async def work() -> Finished:
+        return await _arun(source, holder, options, yes=yes, on_event=on_event, progress=progress)
+
+    return beside_any_loop(lambda: anyio.run(work), holder)
 
 
 async def arun(
@@ -208,18 +236,33 @@ async def arun(
     yes: bool = False,
     on_event: Observer | None = None,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[RunKeywords],
 ) -> Finished:
     """`run`, to be awaited on asyncio."""
-    reading, settings, rest = _split(options)
-    selection = _selection(rest)
-    _refuse(rest)
+    return await _arun(source, Holder(), options, yes=yes, on_event=on_event, progress=progress)
+
+
+async def _arun(
+    source: Source,
+    holder: Holder,
+    options: RunKeywords,
+    *,
+    yes: bool,
+    on_event: Observer | None,
+    progress: bool,
+) -> Finished:
+    reading, settings, selection = choices(options)
+    _checked(source)
     async with _opened(lambda: open_batch(source, reading, settings, os.environ)) as batch:
         found = await anyio.to_thread.run_sync(lambda: batch.plan(selected=batch.chosen(selection)))
         _agree(batch, found, yes=yes)
-        with _watched(found, on_event, progress=progress) as observer:
-            report = await run_batch(batch, found, observer, signals=False)
-        return Finished(batch.folder.path, batch.journal.columns(), report)
+        watch = None if on_event is None else holder.guarding(on_event)
+        with _watched(found, watch, progress=progress) as observer:
+            report = await run_batch(batch, found, observer, signals=False, reins=holder.take)
+        if holder.fault is not None:
+            raise holder.fault
+        given = given_inputs(batch.journal)
+        return Finished(batch.folder.path, batch.journal.columns(), report, given)
 
 
 @contextlib.asynccontextmanager
@@ -254,7 +297,8 @@ def _agree(batch: Batch, found: Plan, *, yes: bool) -> None:
 def _watched(found: Plan, on_event: Observer | None, *, progress: bool) -> Iterator[Observer]:
     from seedance_batch.progress import bars_for
 
-    bars = bars_for(work_in(found), found.attempts, sys.stderr) if progress else None
+    shown = progress and sys.stderr is not None
+    bars = bars_for(work_in(found), found.attempts, sys.stderr) if shown else None
 
     def observe(event: RunEvent) -> None:
         if bars is not None:
@@ -269,53 +313,11 @@ def _watched(found: Plan, on_event: Observer | None, *, progress: bool) -> Itera
             bars.close()
 
 
-def _split(options: dict[str, Any]) -> tuple[ReadOptions, RunSettings, dict[str, Any]]:
-    """Reading options, settings, and what is neither."""
-    reading = {f.name for f in fields(ReadOptions)}
-    settings = {f.name for f in fields(RunSettings)}
-    chosen = {k: _as_field(k, v) for k, v in options.items() if k in settings}
-    return (
-        ReadOptions(**{k: v for k, v in options.items() if k in reading}),
-        RunSettings(**chosen),
-        {k: v for k, v in options.items() if k not in reading | settings},
+def _checked(source: Source) -> Source:
+    """Raises `UsageError` for what is neither a path nor a table."""
+    if isinstance(source, str | Path) or hasattr(source, "itertuples"):
+        return source
+    raise UsageError(
+        f"A manifest is a path or a pandas DataFrame, not a {type(source).__name__}.",
+        hint="pandas.DataFrame(rows) makes one of a list of dicts",
     )
-
-
-def _as_field(name: str, value: Any) -> Any:
-    if name in {"max_cost", "max_cost_per_row"} and value is not None:
-        return _amount(name, value)
-    if name in {"out", "sandbox_config", "price_file"} and value is not None:
-        return Path(value)
-    return value
-
-
-def _amount(name: str, value: Any) -> Decimal:
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite():
-        raise SettingsError(f"{name}={value!r} is no amount of US dollars.")
-    return amount
-
-
-def _selection(rest: dict[str, Any]) -> Selection:
-    names = {f.name for f in fields(Selection)} & rest.keys()
-    return Selection(**{name: rest.pop(name) for name in names})
-
-
-def _refuse(rest: dict[str, Any]) -> None:
-    if rest:
-        raise SettingsError(f"There is no option {', '.join(map(repr, sorted(rest)))}.")
-
-
-def _beside_any_loop(work: Callable[[], T]) -> T:
-    """Do blocking work here, or in a thread where an event loop runs here (a notebook)."""
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return work()
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(work).result()

@@ -32,6 +32,12 @@ class Place:
         parts = (self.file, str(self.line) if self.line else None, self.column)
         return ":".join(part for part in parts if part)
 
+    def seen_from(self, other: Place) -> str:
+        """How a finding at ``other`` points here: ``A5``, ``line 9``, or whole where far away."""
+        if (self.file, self.sheet) != (other.file, other.sheet) or self.line is None:
+            return str(self)
+        return f"{self.letter}{self.line}" if self.letter else f"line {self.line:,}"
+
 
 class Severity(StrEnum):
     """How much a finding matters."""

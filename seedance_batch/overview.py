@@ -11,7 +11,7 @@ from seedance_batch.plan import Action, Plan, Step, Total, to_json
 from seedance_batch.pricing import PriceTable, money
 from seedance_batch.redact import redact
 
-__all__ = ["label", "overview", "price_note", "shown", "to_json"]
+__all__ = ["label", "no_prices", "overview", "price_note", "shown", "to_json"]
 
 _LABELS: Final = {
     Action.IN_FLIGHT: "in flight",
@@ -39,9 +39,12 @@ def _table(plan: Plan) -> Iterator[str]:
 
 
 def _line(sign: str, name: str, total: Total, *, spends: bool) -> str:
-    rows = f"{total.rows:,} {'row' if total.rows == 1 else 'rows'}"
     cost = money(total.cost) if spends else ""
-    return f"  {sign} {name:<10}{rows:>12}{total.seconds:>10,} s{cost:>14}".rstrip()
+    return f"  {sign} {name:<10}{_rows(total.rows):>12}{total.seconds:>10,} s{cost:>14}".rstrip()
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
 
 
 def label(action: Action) -> str:
@@ -51,7 +54,8 @@ def label(action: Action) -> str:
 
 def _row(step: Step) -> str:
     cost = f"  {money(step.cost)}" if step.action.spends else ""
-    return f"  {step.action.sign} {shown(step.key)}  {step.seconds} s{cost}  {shown(step.reason)}"
+    sign = f"{step.job.row.number if step.job else '':>5}  {step.action.sign}"  # as --rows counts
+    return f"{sign} {shown(step.key)}  {step.seconds} s{cost}  {shown(step.reason)}"
 
 
 # ── what a person should know beside the table ──────────────────────────────────────────────────
@@ -59,12 +63,14 @@ def _row(step: Step) -> str:
 
 def _notes(plan: Plan) -> Iterator[str]:
     if plan.left_out:
-        yield f"Left out: {plan.left_out:,} rows that have not failed; run takes those."
+        count, have = _rows(plan.left_out), "has" if plan.left_out == 1 else "have"
+        yield f"Left out: {count} that {have} not failed; run takes those."
     yield from _spent(plan)
     if plan.new:
         yield from _unknown(plan)
         yield from _bounded(plan)
-        yield price_note(plan.table)
+        if plan.table is not None:
+            yield price_note(plan.table)
 
 
 def _spent(plan: Plan) -> Iterator[str]:
@@ -74,7 +80,8 @@ def _spent(plan: Plan) -> Iterator[str]:
         if spent.unknown:
             parts.append(f"up to {money(spent.unknown)} for failed attempts")
         if spent.unpriced:
-            parts.append(f"{spent.unpriced:,} attempts of unknown price")
+            noun = "attempt" if spent.unpriced == 1 else "attempts"
+            parts.append(f"{spent.unpriced:,} {noun} of unknown price")
         yield f"Spent so far: {', '.join(parts)}."
     before = sum((step.spent_before for step in plan.new), Decimal(0))
     if before:
@@ -94,9 +101,14 @@ def _bounded(plan: Plan) -> Iterator[str]:
     rows = sum(step.bounded for step in plan.new)
     if rows:
         yield (
-            f"Reference videos of {rows:,} {'row' if rows == 1 else 'rows'} could not be measured"
+            f"Reference videos of {_rows(rows)} could not be measured"
             " and count with 15 s, the most they may have."
         )
+
+
+def no_prices(address: str) -> str:
+    """What it means that the API at ``address`` gave no price list."""
+    return f"The price list could not be fetched from {address}."
 
 
 def price_note(table: PriceTable | None) -> str:

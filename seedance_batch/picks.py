@@ -39,7 +39,8 @@ class Pick:
 
 COLUMNS: Final = ("id", "mark", "note")
 _NEEDED: Final = COLUMNS[:2]
-_HINT: Final = "export picks.csv on the review page again: seedance-batch report D"
+EXPORT: Final = "export picks.csv on the review page again"
+_HINT: Final = f"{EXPORT}: seedance-batch report FOLDER"
 
 
 def read_picks(path: Path) -> list[Pick]:

@@ -27,7 +27,7 @@ _RULES: Final = (
     (r"(?<![\w-])((?:hi-)?sk-|whsec_)[\w.+/=-]+", rf"\1{HIDDEN}"),
     (
         r"\b([\w-]*(?:signature|token|secret|password|api[_-]?key)|(?:[\w-]*[_-])?sig(?:n)?)"
-        r"(=|[\"']\s*:\s*[\"'])[^\s&\"'<>]+",
+        r"(=|[\"']\s*:\s*[\"'])(?!sk-…(?:\s|$))[^\s&\"'<>]+",
         rf"\1\2{HIDDEN}",
     ),
 )

@@ -48,8 +48,9 @@ def select(
     if selection.limit is not None:
         keys = keys[: _positive("--limit", selection.limit)]
     if not keys:
+        noun = "row" if len(jobs) == 1 else "rows"
         raise EmptySelection(
-            f"None of {len(jobs):,} rows matches the selection.",
+            f"None of {len(jobs):,} {noun} matches the selection.",
             hint="leave --rows, --ids, --where, --limit out to see what there is",
         )
     return tuple(keys)
@@ -137,12 +138,11 @@ def _where(text: str, jobs: Sequence[Job], outcomes: Iterable[Outcome]) -> Calla
 
 
 def _names(jobs: Iterable[Job]) -> dict[str, str]:
-    """The person's columns by the name each has in an expression; a heading that is one wins."""
+    """The person's columns by the names each has in an expression; a heading itself wins."""
     headings: dict[str, None] = {}
     for job in jobs:
         headings |= dict.fromkeys(job.row.cells)
-    names = {as_name(heading): heading for heading in headings}
-    return names | {heading: heading for heading in headings if heading in names}
+    return {as_name(heading): heading for heading in headings} | {h: h for h in headings}
 
 
 def _types(columns: Iterable[str]) -> dict[str, Type]:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from seedance_batch.callbacks import SECRET, secrets_from
 from seedance_batch.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
 from seedance_batch.errors import SettingsError
+from seedance_batch.redact import HIDDEN
 
 KEY: Final = "HIAPI_API_KEY"
 KEY_FILE: Final = "HIAPI_API_KEY_FILE"
@@ -65,7 +66,7 @@ def _key(environ: Mapping[str, str]) -> str:
             f"There is no API key: neither {KEY} nor {KEY_FILE} is set. Nothing was sent.",
             hint=f"add --sandbox to rehearse for free, or: export {KEY}=sk-…",
         )
-    if not key.isascii() or any(c.isspace() or not c.isprintable() for c in key):
+    if not key.isascii() or HIDDEN in key or any(c.isspace() or not c.isprintable() for c in key):
         raise SettingsError(f"{KEY} holds characters that no key has; was it copied whole?")
     return key
 
@@ -91,17 +92,25 @@ class RunSettings:
     rpm: float | None = None
     """Requests a minute; None is 60, and 600 for the sandbox."""
     poll_interval: float = 2.0
+    """Seconds between two looks at the same task or page, at least."""
     downloads: int = 4
+    """Clips fetched at once."""
     wait: float | None = None
+    """Seconds after which the run ends, with paid work left for the next one; None waits it out."""
     max_cost: Decimal | None = None
+    """US dollars that the run folder may cost, ever; None is no limit."""
     max_cost_per_row: Decimal | None = None
+    """US dollars; a plan with a dearer row is not carried out."""
     max_failures: int | None = 10
+    """Failures in a row after which nothing more is sent; None never stops."""
     storage: str | None = None
+    """HiAPI's ``storage``: ``temp`` or ``persistent``; None leaves it out."""
     callback_url: str | None = None
     """Where the service is asked to call when a task is over."""
     callback_bind: str | None = None
     """``HOST:PORT`` at which this run takes those calls itself."""
     name: str = "{id}"
+    """Pattern of clips' names: ``{id}``, ``{model}``, ``{client}`` and other columns in braces."""
     draft: bool = False
     remake: bool = False
 
@@ -138,24 +147,3 @@ _AT_LEAST: Final[Mapping[str, float]] = {
     "max_failures": 1,
 }
 """A library call names these without the command line's own checks."""
-
-
-def config_defaults(path: Path) -> dict[str, Any]:
-    """The config file's values by flag name; empty where there is no file.
-
-    Raises `SettingsError` with the file's place for one that is no plain mapping.
-    """
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"The config file {path} cannot be read: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError(f"The config file {path} is no mapping of flags to values.")
-    return {str(name).replace("-", "_"): value for name, value in content.items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from seedance_batch.outcome import Outcome
+from seedance_batch.outcome import Outcome, Status
 from seedance_batch.overview import shown
 from seedance_batch.pricing import money
 from seedance_batch.tally import Surety, Tally, tally
@@ -35,12 +35,19 @@ def spent(sums: Tally) -> str:
     reserved = sums.money[Surety.RESERVED].amount
     text = f"{money(settled)} settled"
     if unknown:
-        text = f"{money(settled)} to {money(settled + unknown)} settled (failed rows: unknown)"
+        text = _with_unknown(settled, unknown, sums.statuses.get(Status.FAILED, 0))
     unpriced = sum(part.unpriced for part in sums.money.values())
     parts = [text, f"{money(reserved)} reserved" if reserved else ""]
     noun = "attempt" if unpriced == 1 else "attempts"
     parts.append(f"{unpriced:,} {noun} of unknown price" if unpriced else "")
     return ", ".join(part for part in parts if part)
+
+
+def _with_unknown(settled: Decimal, unknown: Decimal, failed_rows: int) -> str:
+    """What is sure, and what failed attempts may have cost; their rows may be done by now."""
+    if failed_rows:
+        return f"{money(settled)} to {money(settled + unknown)} settled (failed rows: unknown)"
+    return f"{money(settled)} settled, earlier failed attempts: $0 to {money(unknown)}"
 
 
 def as_object(found: Sequence[Outcome], *, by: str | None = None) -> dict[str, Any]:

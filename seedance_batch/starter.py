@@ -26,8 +26,7 @@ COLUMNS: Final = (
 ROWS: Final[tuple[dict[str, str | int | bool], ...]] = (
     {
         "id": "harbour-dawn",
-        "prompt": "Dawn over a small harbour, fishing boats rocking gently. "
-        "Slow push-in, soft haze, gulls far away.",
+        "prompt": "Dawn over a small harbour, boats rocking gently. Slow push-in, soft haze.",
         "aspect_ratio": "16:9",
         "duration": 4,
         "resolution": "480p",
@@ -36,8 +35,7 @@ ROWS: Final[tuple[dict[str, str | int | bool], ...]] = (
     },
     {
         "id": "market-story",
-        "prompt": "Handheld walk through a night market: steam, lanterns, a cook laughs "
-        'and says "One more?"',
+        "prompt": 'Handheld through a night market: lanterns, a cook laughs and says "One more?"',
         "aspect_ratio": "9:16",
         "duration": 5,
         "resolution": "480p",
@@ -119,7 +117,9 @@ def _yaml_text(key: str, value: str | int | bool) -> str:
 # ── the workbook ────────────────────────────────────────────────────────────────────────────────
 
 _ROWS_PREPARED: Final = 1_000
-_WIDTHS: Final = {"id": 18, "prompt": 70, "note": 34}
+_WIDTHS: Final = {"id": 18, "prompt": 80, "note": 34}
+"""In characters. The starter's prompts fit on one line: a row without a height of its own grows
+when a person types, and some programs do not measure it before."""
 
 
 def _write_xlsx(path: Path, _: str) -> None:

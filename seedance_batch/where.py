@@ -1,14 +1,18 @@
 """The language of ``--where``: a condition over a row's values, checked whole before any use.
 
 Text is parsed with `ast` and turned into nested functions by a positive list: comparisons,
-and/or/not, in, names, constants. Nothing is ever handed to the interpreter.
+and/or/not, in, names, constants. A column whose name is not one word stands in brackets, as in
+``[Scene no.] == '4'``. Nothing is ever handed to the interpreter.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
+import keyword
 import operator
+import re
+import shlex
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping
@@ -58,8 +62,9 @@ def compile_where(text: str, names: Mapping[str, Type]) -> Condition:
     if len(text) > LONGEST:
         raise UsageError(f"--where is longer than {LONGEST:,} characters")
     indent = len(text) - len(text.lstrip())
-    tree = _parse(text.strip(), indent)
-    return _Compiler(text.strip(), indent, names).condition(tree, 0)
+    plain, columns = _without_brackets(text.strip(), names)
+    tree = _parse(plain, text.strip(), indent)
+    return _Compiler(plain, indent, names, columns).condition(tree, 0)
 
 
 def as_name(heading: str) -> str:
@@ -70,25 +75,76 @@ def as_name(heading: str) -> str:
     return name if name.isidentifier() else f"_{name}"
 
 
-def _parse(text: str, indent: int) -> ast.expr:
+_QUOTED: Final = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
+_BRACKETS: Final = re.compile(rf"{_QUOTED}|(?P<after>\bin\s*)?\[(?P<column>[^\[\]'\"]+)\]")
+_SINGLE: Final = re.compile(rf"{_QUOTED}|(?<![=!<>:])(?P<equals>=)(?!=)")
+
+
+def _without_brackets(text: str, names: Mapping[str, Type]) -> tuple[str, dict[str, str]]:
+    """The text with a word of the same length for each ``[column]``, and what the words stand for.
+
+    After ``in`` brackets are a list, unless what they hold is a column's name of several words.
+    """
+    columns: dict[str, str] = {}
+    stem = "_c"
+    while any(name.startswith(stem) for name in names):
+        stem += "_"
+
+    def word(match: re.Match[str]) -> str:
+        column, after = match["column"], match["after"] or ""
+        name = (column or "").strip()
+        if column is None or (after and (name.isidentifier() or name not in names)):
+            return match[0]
+        stand_in = f"{stem}{len(columns)}".ljust(len(match[0]) - len(after), "_")
+        columns[stand_in] = name
+        return after + stand_in
+
+    return _BRACKETS.sub(word, text), columns
+
+
+def as_written(name: str) -> str:
+    """How a column's own name stands in an expression: in brackets, where it is not one word."""
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"[{name}]"
+
+
+def _parse(text: str, typed: str, indent: int) -> ast.expr:
+    """The tree of ``text``, which is as long as what was ``typed``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an odd escape in a text is the person's business
             return ast.parse(text, mode="eval").body
     except SyntaxError as error:
+        single = [match.start() for match in _SINGLE.finditer(text) if match["equals"]]
+        if single:
+            raise _no_assignment(typed, single, indent) from None
         at = f", character {indent + error.offset}" if error.offset else ""
         raise UsageError(f"--where{at}: {error.msg}", hint=_HINT) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise UsageError(f"--where cannot be read: {error}", hint=_HINT) from None
 
 
+def _no_assignment(typed: str, single: list[int], indent: int) -> UsageError:
+    """For a single ``=`` in each of these places; the hint has what was meant."""
+    meant = typed
+    for at in reversed(single):
+        meant = f"{meant[:at]}={meant[at:]}"
+    message = f"--where, character {indent + single[0] + 1}: = compares nothing, use =="
+    plain = not set('"$`\\!') & set(meant)  # to a shell, between double quotes
+    return UsageError(
+        message, hint=f'--where "{meant}"' if plain else f"--where {shlex.quote(meant)}"
+    )
+
+
 class _Compiler:
     """Turns one expression's tree into a function, or says where it cannot."""
 
-    def __init__(self, text: str, indent: int, names: Mapping[str, Type]) -> None:
+    def __init__(
+        self, text: str, indent: int, names: Mapping[str, Type], columns: Mapping[str, str]
+    ) -> None:
         self._text = text
         self._indent = indent
         self._names = names
+        self._columns = columns
 
     def condition(self, node: ast.expr, depth: int) -> Condition:
         """A tree that is true or false."""
@@ -153,13 +209,13 @@ class _Compiler:
     def _type(self, node: ast.expr) -> Type:
         plain = self._plain(node)
         if isinstance(plain, ast.Name):
-            return self._names[plain.id]
+            return self._names[self._column(plain)]
         return _type_of(plain.value)
 
     def _value(self, node: ast.expr) -> Callable[[Lookup], Value]:
         plain = self._plain(node)
         if isinstance(plain, ast.Name):
-            name = plain.id
+            name = self._column(plain)
             return lambda row: row(name)
         constant = cast(Value, plain.value)  # _plain lets no other kind through
         return lambda _: constant
@@ -167,7 +223,8 @@ class _Compiler:
     def _plain(self, node: ast.expr) -> ast.Name | ast.Constant:
         """A known name or a constant of a known type, else `UsageError`."""
         match node:
-            case ast.Name(name):
+            case ast.Name():
+                name = self._column(node)
                 if name not in self._names:
                     raise self._unknown(node, name)
                 return node
@@ -178,14 +235,21 @@ class _Compiler:
             case _:
                 raise self._error(node, "is neither a column nor a text nor a number")
 
+    def _column(self, node: ast.Name) -> str:
+        return self._columns.get(node.id, node.id)
+
     def _unknown(self, node: ast.expr, name: str) -> UsageError:
-        close = difflib.get_close_matches(name, [*self._names, "True", "False", "None"], n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        hint = f"columns: {', '.join(self._names)}"
+        words = {as_name(n) for n in self._names if as_written(n) != n}
+        written = {n: as_written(n) for n in self._names if n not in words}
+        close = difflib.get_close_matches(name, [*written, "True", "False", "None"], n=1)
+        meant = f"; did you mean {written.get(close[0], close[0])}?" if close else ""
+        hint = f"columns: {', '.join(written.values())}"
         return UsageError(f"{self._place(node)}: there is no column {name}{meant}", hint=hint)
 
     def _error(self, node: ast.expr, words: str) -> UsageError:
         source = ast.get_source_segment(self._text, node) or ""
+        for stand_in, column in self._columns.items():
+            source = source.replace(stand_in, f"[{column}]")
         return UsageError(f"{self._place(node)}: {source} {words}", hint=_HINT)
 
     def _place(self, node: ast.expr) -> str:

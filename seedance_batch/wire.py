@@ -71,6 +71,9 @@ _VERDICTS: Final = {
     429: Verdict.RATE,
     503: Verdict.BUSY,
 }
+"""By HiAPI's table of errors (read in November 2026), which says of 402, 429 and 503 alone that
+nothing was created; 408, 425 and the other 5xx are ours: a task may exist after them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def parse_json_exactly(content: bytes) -> Any:
     """As `parse_json`, with fractions as ``Decimal``: money is never a float."""
     try:
         return json.loads(content, parse_float=Decimal)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, ArithmeticError):  # an exponent beyond any Decimal
         return None
 
 
@@ -181,6 +184,9 @@ _STATUSES: Final = {
     "cancelled": TaskStatus.FAIL,
     "canceled": TaskStatus.FAIL,
 }
+"""``queued``, ``handling``, ``archiving``, ``success`` and ``fail`` stand in HiAPI's documentation,
+the others in its blog and newer examples (all read in November 2026).
+"""
 
 
 def page_of(body: Any) -> Page | None:

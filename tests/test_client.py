@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
@@ -298,6 +298,19 @@ def test_no_answer_within_the_deadline_is_a_time_out() -> None:
     assert "time-out" in answer.error.message.lower() or "Timeout" in answer.error.message
 
 
+def test_an_address_that_swallows_everything_is_unreachable_and_not_slow() -> None:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # its queue is full, so that the system drops who comes next
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        answer = create(url, body("black hole"), "k", deadline=0.6)
+    assert (answer.verdict, answer.connected) == (Verdict.UNKNOWN, False)
+    assert "ConnectTimeout" in answer.error.message
+
+
 def test_where_nobody_listens_nothing_can_have_been_received() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -350,6 +363,7 @@ def test_loopback_is_this_machine_by_name_or_number() -> None:
     assert not is_loopback("https://0.0.0.0")
     assert not is_loopback("https://api.hiapi.ai")
     assert not is_loopback("127.0.0.1")
+    assert not is_loopback("http://[")
 
 
 def test_an_unreachable_api_says_what_the_system_said() -> None:

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from seedance_batch import folder as folders
+from seedance_batch.batch.sheets import write_page
 from seedance_batch.errors import FolderInUse, FolderMissing, StorageFailed
 from seedance_batch.folder import (
     RunFolder,
@@ -21,6 +23,7 @@ from seedance_batch.folder import (
     sweep_leftovers,
     wal_is_safe,
 )
+from seedance_batch.journal import look_into
 
 
 def ran(path: Path) -> Path:
@@ -106,6 +109,26 @@ def test_a_second_process_is_told_who_holds_the_folder_and_a_dead_one_holds_noth
     assert not (tmp_path / ".lock.json").exists()
 
 
+def test_who_only_writes_sheets_is_waited_for_and_by_a_look_is_not(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    begun, over = threading.Event(), threading.Event()
+
+    def write_sheets() -> None:
+        with held(folder, briefly=True):
+            begun.set()
+            over.wait(5)
+
+    writing = threading.Thread(target=write_sheets)
+    writing.start()
+    begun.wait(5)
+    with pytest.raises(FolderInUse), held(folder, patient=False):
+        pass
+    threading.Timer(0.5, over.set).start()
+    with held(folder):  # longer than a look
+        assert over.is_set()
+    writing.join()
+
+
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", "\x00"])
 def test_a_holder_who_left_no_readable_name_is_another_process(
     tmp_path: Path, content: str | None
@@ -142,6 +165,26 @@ def test_only_what_a_dead_process_left_half_written_is_swept(tmp_path: Path) -> 
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in kept)
     assert (tmp_path / ".linked.ab12_xyz.tmp").is_symlink()
+
+
+def test_a_page_is_written_though_a_run_that_begins_sweeps_it_half_written(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    pages = iter(range(20))
+    swept = threading.Event()
+
+    def begin_a_run() -> None:
+        while not any(tmp_path.glob(".report*.tmp")) and not swept.is_set():
+            pass
+        sweep_leftovers(folder)
+        swept.set()
+
+    with look_into(folder.journal) as journal:
+        running = threading.Thread(target=begin_a_run)
+        running.start()
+        while not swept.is_set() and next(pages, None) is not None:
+            assert write_page(folder, journal).is_file()
+        swept.set()
+        running.join()
 
 
 @pytest.mark.parametrize("name", ["Dropbox", "OneDrive", "Google Drive", "Mobile Documents"])

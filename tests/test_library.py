@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import Iterator
+from dataclasses import fields
 from decimal import Decimal
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,7 @@ import pytest
 
 import seedance_batch as sb
 from seedance_batch.errors import (
+    AccountStopped,
     BudgetExceeded,
     ConsentNeeded,
     EmptySelection,
@@ -20,12 +26,19 @@ from seedance_batch.errors import (
     FolderInUse,
     FolderMismatch,
     ManifestError,
+    RowsFailed,
     SettingsError,
     UsageError,
+    WorkUnfinished,
 )
 from seedance_batch.events import AttemptChanged, RunEvent
 from seedance_batch.folder import RunFolder, held
+from seedance_batch.journal import look_into
+from seedance_batch.keywords import ReadKeywords, RunKeywords
 from seedance_batch.model import INPUT_FIELDS
+from seedance_batch.reader import ReadOptions
+from seedance_batch.select import Selection
+from seedance_batch.settings import RunSettings
 from tests.cli.shop import Service, serving, shot, shots, write_rows
 
 
@@ -161,6 +174,33 @@ def test_a_data_frame_goes_in_with_its_own_columns_and_comes_back(
     assert sb.plan(frame, out="runs/frame", api_url=options["api_url"]).new_rows == 0
 
 
+def test_a_finished_frame_has_the_columns_of_the_results_sheet(
+    home: Path, options: dict[str, Any]
+) -> None:
+    write_rows(home / "shots.csv", [{"Name": "a", "prompt": "a boat", "seconds": 4, "status": "x"}])
+    finished = sb.run("shots.csv", yes=True, **options)
+    sheet = pd.read_csv(finished.folder / "results.csv")
+    assert list(finished.to_frame().columns) == list(sheet.columns)
+    assert "duration" not in sheet.columns
+
+
+def test_two_tables_do_not_share_a_folder_unless_it_is_named(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    first, second = pd.DataFrame(shots(2)), pd.DataFrame([shot(3)])
+    sb.run(first, yes=True, **options)
+    before = service.posts()
+    for use in (sb.plan, sb.run):
+        with pytest.raises(FolderMismatch, match="holds another table") as refused:
+            use(second, **({"api_url": options["api_url"]} if use is sb.plan else options))
+        assert "out=" in (refused.value.hint or "")
+    assert service.posts() == before
+    assert sb.run(first, **options).exit_code == Exit.OK
+    both = pd.concat([first, second])
+    assert sb.plan(both, api_url=options["api_url"]).new_rows == 1
+    assert sb.run(second, yes=True, out="runs/second", **options).exit_code == Exit.OK
+
+
 def test_every_event_is_told(home: Path, options: dict[str, Any]) -> None:
     heard: list[RunEvent] = []
     sb.run(manifest(home, 1), yes=True, on_event=heard.append, **options)
@@ -169,20 +209,27 @@ def test_every_event_is_told(home: Path, options: dict[str, Any]) -> None:
     assert steps[-1].attempt.state.phase == "done"
 
 
-def test_an_observer_that_raises_stops_the_run_loudly_and_it_can_be_continued(
+def test_what_a_watcher_raises_ends_the_run_in_order_and_is_raised_bare(
     home: Path, service: Service, options: dict[str, Any]
 ) -> None:
-    def broken(event: RunEvent) -> None:
-        if isinstance(event, AttemptChanged) and event.attempt.state.task_id:
-            raise ZeroDivisionError
+    told: list[RunEvent] = []
 
-    source = manifest(home, 1)
+    def broken(event: RunEvent) -> None:
+        told.append(event)
+        if isinstance(event, AttemptChanged) and event.attempt.state.task_id:
+            raise ZeroDivisionError("mine")
+
+    source = manifest(home, 5)
     before = len(service.ledger()["tasks"])
-    with pytest.raises(BaseException) as raised:  # noqa: PT011
-        sb.run(source, yes=True, on_event=broken, **options)
-    assert "ZeroDivisionError" in repr(raised.value)
-    assert sb.run(source, **options).exit_code == Exit.OK
-    assert len(service.ledger()["tasks"]) == before + 1
+    with service.having(generation_time="0.5"), pytest.raises(ZeroDivisionError, match="mine"):
+        sb.run(source, yes=True, on_event=broken, concurrency=1, **options)
+    assert len(service.ledger()["tasks"]) == before + 1  # no new submits
+    assert isinstance(told[-1], AttemptChanged)  # it was told no more
+    with look_into(home / "runs/shots/journal.db") as journal:
+        assert "submitting" not in {a.state.phase for a in journal.attempts()}
+    assert (home / "runs/shots/results.csv").is_file()
+    assert sb.run(source, yes=True, **options).exit_code == Exit.OK
+    assert len(service.ledger()["tasks"]) == before + 5
 
 
 def test_bars_are_shown_where_they_are_wanted(
@@ -207,6 +254,31 @@ def test_in_a_running_loop_the_blocking_calls_work_as_in_a_notebook(
         return planned.new_rows, sb.run(source, yes=True, **options).exit_code
 
     assert asyncio.run(cell()) == (1, Exit.OK)
+
+
+def test_ctrl_c_in_a_notebook_ends_the_run_in_order(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    source = manifest(home, 3)
+    before = len(service.ledger()["tasks"])
+
+    def interrupt(event: RunEvent) -> None:
+        if isinstance(event, AttemptChanged) and event.attempt.state.task_id:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    async def cell() -> None:
+        sb.run(source, yes=True, on_event=interrupt, concurrency=1, **options)
+
+    loop = asyncio.new_event_loop()  # as a kernel runs one: Ctrl-C stays Python's own
+    started = time.monotonic()
+    with service.having(generation_time="30"), pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(cell())
+    loop.close()
+    assert time.monotonic() - started < 15
+    with held(RunFolder(home / "runs/shots")):
+        pass
+    assert len(service.ledger()["tasks"]) == before + 1
+    assert (home / "runs/shots/results.csv").is_file()
 
 
 def test_arun_is_awaited_beside_other_work(home: Path, options: dict[str, Any]) -> None:
@@ -261,6 +333,31 @@ def test_new_money_needs_a_yes(home: Path, service: Service, options: dict[str, 
     assert service.posts() == before
 
 
+def test_how_a_run_ended_is_an_exception_where_that_is_asked_for(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    write_rows(home / "shots.csv", [shot(1), shot(2, prompt="forbidden fruit")])
+    done = sb.run("shots.csv", yes=True, ids="shot1", **options)
+    assert done.raise_for_exit() is done
+    with service.having(api_key="sk-another"):
+        account = sb.run("shots.csv", yes=True, **options)
+    budget = sb.run("shots.csv", yes=True, max_cost="0.2", **options)
+    failed = sb.run("shots.csv", yes=True, **options)
+    write_rows(home / "shots.csv", [shot(3)])
+    with service.having(generation_time="20"):
+        unfinished = sb.run("shots.csv", yes=True, wait=0.3, **options)
+    for finished, kind, word in (
+        (account, AccountStopped, "key"),
+        (budget, BudgetExceeded, r"over \$0.20"),
+        (failed, RowsFailed, "1 done, 1 failed"),
+        (unfinished, WorkUnfinished, "1 in_flight"),
+    ):
+        with pytest.raises(kind, match=word) as raised:
+            finished.raise_for_exit()
+        assert raised.value.exit_code == finished.exit_code
+        assert str(finished.folder) in (raised.value.hint or "")
+
+
 def test_a_cap_holds_as_on_the_command_line(
     home: Path, service: Service, options: dict[str, Any]
 ) -> None:
@@ -292,6 +389,36 @@ def test_an_option_that_there_is_not_or_that_makes_no_sense_is_refused(
         sb.run(manifest(home), yes=True, **{**options, **odd})
     assert refused.value.exit_code == Exit.USAGE
     assert service.posts() == before
+
+
+def test_a_misspelt_option_is_answered_with_the_nearest(home: Path) -> None:
+    with pytest.raises(SettingsError, match=r"'max_csot'; did you mean 'max_cost'\?"):
+        sb.plan(manifest(home), sandbox=True, max_csot=4)  # type: ignore[call-arg]
+
+
+def test_type_checkers_know_every_option() -> None:
+    reading = {field.name for field in fields(ReadOptions)}
+    running = {field.name for room in (RunSettings, Selection) for field in fields(room)}
+    assert ReadKeywords.__annotations__.keys() == reading
+    assert RunKeywords.__annotations__.keys() == reading | running
+    for use in (sb.plan, sb.run, sb.arun):
+        assert use.__annotations__["options"] == "Unpack[RunKeywords]"
+
+
+def test_ids_may_be_one_text_as_the_flag_has_it(home: Path, service: Service) -> None:
+    source = manifest(home, 3)
+    for ids in ("shot1, shot3", ["shot1", "shot3"]):
+        assert sb.plan(source, api_url=service.api_url, ids=ids).new_rows == 2
+
+
+def test_what_is_no_manifest_is_refused_in_a_sentence(home: Path) -> None:
+    for use in (sb.read, sb.plan, sb.run):
+        with pytest.raises(UsageError, match="not a list"):
+            use([shot(1)], sandbox=True) if use is not sb.read else use([shot(1)])
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert sb.__version__ == metadata.version("seedance-batch")
 
 
 def test_unknown_options_are_named_everywhere(home: Path) -> None:

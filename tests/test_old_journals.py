@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from seedance_batch.journal import open_journal
+from seedance_batch.journal import SCHEMA_VERSION, open_journal
 from seedance_batch.outcome import Status, outcomes
 
 SAMPLES = sorted((Path(__file__).parent / "data" / "journals").glob("*.db"))
@@ -27,4 +29,13 @@ def test_a_released_journal_says_what_it_said(sample: Path, tmp_path: Path) -> N
 
 
 def test_there_is_a_sample_of_every_version() -> None:
-    assert [path.stem for path in SAMPLES] == ["version-1"]
+    versions = range(1, SCHEMA_VERSION + 1)
+    assert {path.stem for path in SAMPLES} == {f"version-{version}" for version in versions}
+    assert {path.stem: _version(path) for path in SAMPLES} == {
+        f"version-{version}": version for version in versions
+    }
+
+
+def _version(sample: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"{sample.as_uri()}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])

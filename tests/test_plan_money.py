@@ -11,6 +11,7 @@ from seedance_batch.plan import (
     Spending,
     budget_problem,
     draft_job,
+    fitting,
     make_plan,
     side_by_side,
 )
@@ -43,6 +44,27 @@ def test_money_is_settled_reserved_or_of_unknown_charge(made: Attempt, spending:
     assert Spending.of([made]) == spending
 
 
+@pytest.mark.parametrize(
+    ("spent", "cap", "rows", "cost"),
+    [
+        (None, None, 2, "1.50"),
+        (None, "1.50", 2, "1.50"),
+        (None, "1.49", 1, "0.50"),
+        (None, "0.49", 0, "0"),
+        ("0.50", "1.00", 1, "0.50"),
+        ("0.50", "0.99", 0, "0"),
+        ("?", "9.00", 0, "0"),
+    ],
+)
+def test_what_fits_under_a_cap_is_the_first_rows_up_to_the_one_that_does_not(
+    spent: str | None, cap: str | None, rows: int, cost: str
+) -> None:
+    before = attempt(job("gone", seed=1), Phase.DONE, cost=None if spent == "?" else spent)
+    plan = make_plan(ROWS, [before] if spent else [], table=prices())
+    found = fitting(plan, None if cap is None else Decimal(cap))
+    assert (found.rows, found.cost) == (rows, Decimal(cost))
+
+
 def test_everything_that_may_have_been_charged_is_committed() -> None:
     phases = (Phase.DONE, Phase.FAILED, Phase.IN_FLIGHT, Phase.PLANNED)
     attempts = [attempt(FOX, phase, id=n) for n, phase in enumerate(phases)]
@@ -63,7 +85,7 @@ def test_everything_that_may_have_been_charged_is_committed() -> None:
             None,
             "the plan costs $1.50, after $0.51 spent or reserved before; the cap is $2.00",
         ),
-        ("?", "9.00", None, "1 earlier attempts have no known price"),
+        ("?", "9.00", None, "1 earlier attempt has no known price"),
         ("?", None, "9.00", None),
         (None, None, "1.00", None),
         (None, None, "0.99", "over the cap of $0.99 for one row: b at $1.00"),

@@ -113,6 +113,11 @@ def test_a_forecast_that_is_passed_says_nothing_more() -> None:
     assert course(foretold=50.0).left(60.0) is None
 
 
+def test_a_run_that_was_to_do_nothing_may_see_a_row_end() -> None:
+    found = taken(course(rows=0, foretold=50.0), steps(1, *DONE))
+    assert found.words(10.0) == "1 done, $0.50, 6.0 rows/min"
+
+
 def test_bars_show_rows_counts_and_bytes_and_let_lines_through() -> None:
     stream, clock = Terminal(), Clock()
     bars = Bars(course(rows=2, foretold=600.0), stream, clock)
@@ -176,6 +181,59 @@ def test_json_is_one_event_a_line_without_noise() -> None:
     found = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [each["event"] for each in found] == ["row"] * 4 + ["stopping", "skipped", "remark"]
     assert [each["status"] for each in found[:4]] == list(DONE)
+
+
+def test_json_names_the_moment_and_tells_a_status_once() -> None:
+    stream = io.StringIO()
+    lines = JsonLines(stream, wall=lambda: 1_700_000_000.25)
+    for event in steps(1, Phase.IN_FLIGHT, Phase.DOWNLOADING, Phase.DOWNLOADING):
+        lines(event)
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [each["status"] for each in found] == ["in_flight", "downloading"]
+    assert found[0]["time"] == "2023-11-14T22:13:20.250+00:00"
+
+
+class Broken(Terminal):
+    """What a pipe whose reader went away, a full disk and a closed file do."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+        self.tries = 0
+
+    def write(self, text: str) -> int:
+        self.tries += 1
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(32, "gone"), OSError(28, "full"), ValueError("closed")]
+)
+@pytest.mark.parametrize("kind", [Bars, Lines, Silent, JsonLines])
+def test_a_stream_that_fails_is_written_to_no_more_and_stops_nothing(
+    kind: type, error: Exception
+) -> None:
+    stream = Broken(error)
+    shown = kind(course(), stream) if kind in {Bars, Lines} else kind(stream)
+    for event in [*TOLD, *steps(1, *DONE), *TOLD]:
+        shown(event)
+    shown.close()
+    assert stream.tries == 1
+
+
+def test_a_text_that_the_stream_cannot_hold_is_escaped() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    Silent(stream)(Remark("雨 falls"))
+    stream.seek(0)
+    assert stream.read() == "\\u96e8 falls\n"
+
+
+def test_without_a_stream_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    for as_json in (True, False):
+        shown = observer_for(3, [], as_json=as_json, progress=True, stream=None)
+        shown(TOLD[0])
+        shown.close()
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
+from PIL import Image
+
+from tests.cli.shop import serving
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FIRST = "seedance-batch run manifests/storyboard.csv --sandbox"
 
 
 def _blocks(language: str) -> list[str]:
@@ -20,46 +30,96 @@ def _blocks(language: str) -> list[str]:
 
 
 def _commands() -> list[str]:
+    """Every line after a prompt, piece by piece; installing and testing is done by then."""
     lines = "\n".join(_blocks("console")).splitlines()
     shown = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
     parts = [part.strip() for line in shown for part in line.split("&&")]
-    return [part for part in parts if part.startswith("seedance-batch") and "shots.csv" not in part]
+    return [part for part in parts if not part.startswith(("pip ", "pytest"))]
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command of the sessions ended."""
+
+    command: str
+    code: int
+    text: str
+
+
+def _studio(folder: Path) -> None:
+    """What somebody has at hand who follows the README from its top to its end."""
+    shutil.copytree(ROOT / "manifests", folder / "manifests", ignore=shutil.ignore_patterns("runs"))
+    (folder / "shots.csv").write_text(_blocks("csv")[0], encoding="utf-8")
+    (folder / "frames").mkdir()
+    Image.new("RGB", (1280, 720), "navy").save(folder / "frames" / "dawn.jpg")
+    (folder / "faults.yaml").write_text(_blocks("yaml")[0], encoding="utf-8")
+    rows = yaml.safe_load((ROOT / "manifests" / "teaser.yaml").read_text(encoding="utf-8"))["rows"]
+    (folder / "picks.csv").write_text(f"id,mark\n{rows[0]['id']},keep\n{rows[1]['id']},redo\n")
+
+
+def _run(command: str, folder: Path, environment: Mapping[str, str]) -> Said:
+    """A command at a terminal whose owner answers yes."""
+    words = [sys.executable, "-m", "seedance_batch", *shlex.split(command)[1:]]
+    ours, theirs = pty.openpty()
+    os.write(ours, b"y\n")
+    try:
+        with subprocess.Popen(
+            words,
+            cwd=folder,
+            env=environment,
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            if words[3] == "sandbox":  # serves until it is told to end
+                assert process.stdout is not None
+                first = process.stdout.readline()
+                process.send_signal(signal.SIGINT)
+                return Said(command, 0 if "http://127.0.0.1" in first else 1, first)
+            text, _ = process.communicate(timeout=100)
+            return Said(command, process.returncode, text)
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "manifests", folder / "manifests", ignore=shutil.ignore_patterns("runs"))
+    _studio(folder)
     return folder
 
 
-def test_there_are_sessions_to_run() -> None:
-    assert len(_commands()) >= 8
+@pytest.fixture(scope="module")
+def sessions(studio: Path) -> Iterator[list[Said]]:
+    """All sessions, one after another, with a sandbox where HiAPI would be."""
+    with serving() as service:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+        environment = {**kept, "HIAPI_BASE_URL": service.api_url, "NO_PROXY": "*"}
+        environment["XDG_CACHE_HOME"] = environment["XDG_CONFIG_HOME"] = str(studio / "home")
+        said = []
+        for command in _commands():
+            if command.startswith("export "):
+                name, _, value = command.removeprefix("export ").partition("=")
+                environment[name] = value.replace("…", "0123456789abcdef")
+            else:
+                said.append(_run(command, studio, environment))
+        yield said
 
 
-def test_every_console_session_works_in_its_order(studio: Path) -> None:
-    for command in _commands():
-        words = [sys.executable, "-m", "seedance_batch", *shlex.split(command)[1:]]
-        done = subprocess.run(words, cwd=studio, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+def test_every_command_of_the_sessions_works_in_its_turn(sessions: list[Said]) -> None:
+    assert len(sessions) >= 15
+    assert [each for each in sessions if each.code] == []
 
 
-def test_the_first_session_shows_what_the_command_prints(studio: Path) -> None:
-    folder = studio / "again"
-    shutil.copytree(ROOT / "manifests", folder / "manifests", ignore=shutil.ignore_patterns("runs"))
-    block = next(b for b in _blocks("console") if "storyboard.csv --sandbox" in b)
-    words = ["run", "manifests/storyboard.csv", "--sandbox", "--no-progress"]
-    done = subprocess.run(
-        [sys.executable, "-m", "seedance_batch", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_the_first_session_shows_what_the_command_prints(sessions: list[Said]) -> None:
+    block = next(b for b in _blocks("console") if FIRST in b)
     promised = [line.rstrip() for line in block.splitlines() if not line.startswith("$ ")]
-    assert (done.stderr + done.stdout).rstrip().splitlines() == promised
+    printed = next(each for each in sessions if each.command == FIRST).text
+    assert [line for line in printed.splitlines() if line in promised] == promised
 
 
-def test_the_python_example_runs(studio: Path) -> None:
+def test_the_python_example_runs(studio: Path, sessions: list[Said]) -> None:
     for example in _blocks("python"):
         subprocess.run([sys.executable, "-c", example], cwd=studio, check=True)

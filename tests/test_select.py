@@ -94,6 +94,19 @@ def test_a_heading_that_is_a_name_comes_before_one_that_is_made_into_it() -> Non
     assert select(rows, [], Selection(where="x_y == '1'")) == ("a",)
 
 
+def test_a_heading_in_brackets_is_that_very_column() -> None:
+    rows = [
+        job("a", 1, cells={"Scene no.": "4", "Scene-no ": "5"}),
+        job("b", 2, cells={"Scene no.": "5", "Scene-no ": "4"}),
+    ]
+    assert select(rows, [], Selection(where="[Scene no.] == '4'")) == ("a",)
+    assert select(rows, [], Selection(where="[Scene no.] in ('5', '6')")) == ("b",)
+    with pytest.raises(UsageError) as refused:
+        select(rows, [], Selection(where="[Scene nr.] == '4'"))
+    assert "[Scene no.], " in (refused.value.hint or "")
+    assert "Scene_no" not in (refused.value.hint or "")
+
+
 def test_where_sees_how_rows_stand() -> None:
     failed = attempt(PLAIN[1], Phase.FAILED, error=ErrorClass.REFUSED)
     standing = [

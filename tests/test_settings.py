@@ -13,7 +13,6 @@ from seedance_batch.settings import (
     RunSettings,
     access_from,
     check_settings,
-    config_defaults,
     public_access,
 )
 
@@ -107,20 +106,3 @@ def test_choices_that_contradict_each_other_or_make_no_sense_are_refused(
 def test_every_default_makes_sense() -> None:
     check_settings(RunSettings())
     check_settings(RunSettings(concurrency=None, max_failures=None, wait=0, max_cost=Decimal(0)))
-
-
-def test_the_config_file_gives_values_by_flag_name(tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    assert config_defaults(file) == {}
-    file.write_text("")
-    assert config_defaults(file) == {}
-    file.write_text("max-cost: 40\nconcurrency: auto\n")
-    assert config_defaults(file) == {"max_cost": 40, "concurrency": "auto"}
-
-
-@pytest.mark.parametrize("content", [b"- a list", b"text", b"a: [", b"\xff\xfe\xfa"])
-def test_a_config_file_that_is_no_mapping_is_named(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_bytes(content)
-    with pytest.raises(SettingsError, match=r"config\.yaml"):
-        config_defaults(file)

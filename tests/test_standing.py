@@ -40,6 +40,14 @@ def test_rows_are_counted_by_status_and_money_by_how_sure_it_is() -> None:
     ]
 
 
+def test_a_failure_that_a_rerun_mended_is_not_called_a_failed_row() -> None:
+    found = standing(
+        attempt(JOBS[0], Phase.FAILED, id=1, cost="0.58", error=ErrorClass.TRANSIENT),
+        attempt(JOBS[0], Phase.DONE, id=2, number=2, cost="0.58"),
+    )
+    assert spent(tally(found)) == "$0.58 settled, earlier failed attempts: $0 to $0.58"
+
+
 def test_by_a_column_every_value_has_its_own_counts_and_control_characters_are_escaped() -> None:
     shown = list(lines(folder(), by="client"))
     assert [line for line in shown if line.startswith("client")] == [

@@ -15,6 +15,9 @@ from seedance_batch.where import DEEPEST, LONGEST, Type, Value, as_name, compile
 
 NAMES = {
     "client": Type.TEXT,
+    "Scene no.": Type.TEXT,
+    "Größe (cm)": Type.TEXT,
+    "class": Type.TEXT,
     "Größe": Type.TEXT,
     "prompt": Type.TEXT,
     "status": Type.TEXT,
@@ -26,6 +29,9 @@ NAMES = {
 }
 ROW: Mapping[str, Value] = {
     "client": "Acme",
+    "Scene no.": "4",
+    "Größe (cm)": "[Scene no.]",
+    "class": "b",
     "Größe": "XL",
     "prompt": "a cat on a mat",
     "status": "failed",
@@ -75,6 +81,11 @@ def holds(text: str) -> bool:
         "Größe == 'XL'",
         'client == "Acme"',
         r"client != '\d'",
+        "[Scene no.] == '4'",
+        " [ Scene no. ] in ('3', '4') and [client] == 'Acme'",
+        "[Größe (cm)] == '[Scene no.]' and [class] == 'b'",
+        "'4' in [Scene no.] and client in ['Bo', client]",
+        "duration in [5, 10] and client in [client]",
     ],
 )
 def test_conditions_that_hold(text: str) -> None:
@@ -128,7 +139,13 @@ def test_a_missing_value_is_neither_above_nor_below() -> None:
         ("'text'", "is no comparison"),
         ("", "invalid syntax"),
         ("duration <", "invalid syntax"),
-        ("client = 'a'", "invalid syntax"),
+        ("client = 'a'", "character 8: = compares nothing, use =="),
+        ("[Scene nr.] == '4'", "character 1: there is no column Scene nr.; did you mean [Scene no"),
+        ("client == 'a' and [Größe (cm)] > 4", "character 19: [Größe (cm)] is text, and cannot be"),
+        ("[Größe (cm)] == '' and xyzzy", "character 24: there is no column xyzzy"),
+        ("not ([Scene no.])", "character 6: [Scene no.] is no comparison"),
+        ("[client, 4] == 'a'", "there is no column client, 4"),
+        ("[Scene no. == '4'", "character 2: invalid syntax"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, message: str) -> None:
@@ -136,6 +153,15 @@ def test_a_mistake_is_named_with_its_place(text: str, message: str) -> None:
         compile_where(text, NAMES)
     assert message in refused.value.message
     assert refused.value.hint
+
+
+def test_a_single_equals_sign_gets_the_condition_that_was_meant() -> None:
+    with pytest.raises(UsageError) as refused:
+        compile_where("[Scene no.] = 'a=b' and duration = 4", NAMES)
+    assert refused.value.hint == """--where "[Scene no.] == 'a=b' and duration == 4\""""
+    with pytest.raises(UsageError) as refused:
+        compile_where('client = "$5"', NAMES)
+    assert refused.value.hint == """--where 'client == "$5"'"""
 
 
 HOSTILE = [

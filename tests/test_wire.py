@@ -7,7 +7,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seedance_batch import wire
@@ -305,6 +305,7 @@ def test_no_json_makes_anything_raise_and_all_that_comes_out_can_be_stored(body:
         assert 0 <= at < 253_402_300_800
 
 
+@example(b'{"price": 1e99999999999999999999}')
 @given(st.binary(max_size=200) | ANYTHING.map(lambda body: json.dumps(body).encode()))
 def test_no_bytes_make_anything_raise(content: bytes) -> None:
     wire.parse_json(content)

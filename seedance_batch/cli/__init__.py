@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 import click
 
@@ -17,6 +19,7 @@ from seedance_batch.errors import (
     UsageError,
     first_of,
 )
+from seedance_batch.outlet import let_go, present_output, unminded_output
 
 
 @click.group(
@@ -25,47 +28,71 @@ from seedance_batch.errors import (
     epilog="Try it for free: seedance-batch run manifests/storyboard.csv --sandbox",
 )
 @click.version_option(package_name="seedance-batch", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Turn a spreadsheet of prompts into Seedance 2.0 videos, paying for every row once."""
+    command = context.invoked_subcommand
+    if command is not None:  # help and version read no file
+        context.default_map = {command: defaults(cli, command)}
+    if command in _SEEN_THROUGH:
+        context.with_resource(unminded_output())
+
+
+_SEEN_THROUGH: Final = frozenset({"run", "rerun", "promote", "fetch"})
+"""Commands that go on to their end, and to their own exit code, whoever stops reading."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (``sys.argv`` by default) and return its exit code."""
-    try:
-        result = cli.main(
-            args=None if argv is None else list(argv),
-            prog_name="seedance-batch",
-            standalone_mode=False,
-            default_map=defaults(cli),
-        )
-        return int(result) if isinstance(result, int) else Exit.OK
-    except BaseExceptionGroup as group:
-        error = first_of(group)
-        return _failed(error) if error is not None else _broken(group)
-    except SeedanceBatchError as error:
-        return _failed(error)
-    except click.ClickException as error:
-        return _failed(_usage(error))
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return Exit.OK
-    except OSError as error:  # this machine's files or sockets, whatever was being done
-        return _failed(
-            StorageFailed(
+    words = sys.argv[1:] if argv is None else list(argv)
+    with present_output():
+        try:
+            result = cli.main(
+                args=None if argv is None else words,  # click reads Windows' wildcards out of argv
+                prog_name="seedance-batch",
+                standalone_mode=False,
+            )
+            return int(result) if isinstance(result, int) else Exit.OK
+        except BaseException as error:
+            with unminded_output():
+                return _ended(error, as_json=_asks_for_json(words))
+
+
+def _ended(error: BaseException, *, as_json: bool) -> int:
+    """Say why a command ended before its end, and return its exit code."""
+    match error:
+        case BaseExceptionGroup() if (found := first_of(error)) is not None:
+            return _failed(found, as_json=as_json)
+        case SeedanceBatchError():
+            return _failed(error, as_json=as_json)
+        case click.ClickException():
+            return _failed(_usage(error), as_json=as_json)
+        case KeyboardInterrupt() | click.Abort():
+            return _interrupted(as_json=as_json)
+        case OSError():  # this machine's files or sockets, whatever was being done
+            failed = StorageFailed(
                 f"{error}. Nothing more was sent; what was sent before is recorded.",
                 hint="mend that, then run the same command again",
             )
-        )
-    except Exception as error:  # the last line of defence: a person gets a sentence
-        return _broken(error)
+            return _failed(failed, as_json=as_json)
+        case Exception() | BaseExceptionGroup():  # the last line of defence: a sentence
+            return _broken(error, as_json=as_json)
+    raise error
+
+
+def _asks_for_json(words: Sequence[str]) -> bool:
+    # Also where the words make no sense otherwise, so that click has parsed none of them.
+    return "--json" in words or os.environ.get(_JSON, "").casefold() in {"1", "true", "yes", "on"}
+
+
+_JSON: Final = "SEEDANCE_BATCH_JSON"
 
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    code = main()
+    let_go()
+    sys.exit(code)
 
 
 def _usage(error: click.ClickException) -> UsageError:
@@ -74,9 +101,11 @@ def _usage(error: click.ClickException) -> UsageError:
     return UsageError(error.format_message(), hint=f"{path} --help")
 
 
-def _failed(error: SeedanceBatchError) -> int:
+def _failed(error: SeedanceBatchError, *, as_json: bool) -> int:
     from seedance_batch.overview import shown
 
+    if as_json:
+        _tell_machines(error.exit_code, error.message, error.hint, _problems(error))
     if isinstance(error, ManifestError):
         for problem in error.problems:
             click.echo(shown(problem), err=True)
@@ -89,15 +118,47 @@ def _failed(error: SeedanceBatchError) -> int:
     return error.exit_code
 
 
-def _broken(error: BaseException) -> int:
+def _problems(error: SeedanceBatchError) -> Sequence[str]:
+    return error.problems if isinstance(error, ManifestError) else ()
+
+
+def _tell_machines(code: int, message: str, hint: str | None, problems: Sequence[str] = ()) -> None:
+    import json
+    import time
+
+    from seedance_batch.progress.words import moment
+    from seedance_batch.redact import redact
+
+    value = {
+        "event": "error",
+        "time": moment(time.time()),
+        "exit_code": int(code),
+        "message": redact(message),
+        "hint": hint,
+        "problems": list(problems),
+    }
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _interrupted(*, as_json: bool) -> int:
+    if as_json:
+        _tell_machines(Exit.INTERRUPTED, "Interrupted.", None)
+    click.echo("Interrupted.", err=True)
+    return Exit.INTERRUPTED
+
+
+def _broken(error: BaseException, *, as_json: bool) -> int:
     from seedance_batch.cli.crash import keep_report
 
     where = keep_report(error)
-    click.echo(
-        f"error: something broke inside ({type(error).__name__}); what was sent is recorded in "
-        "the journal, and the same command continues it.",
-        err=True,
+    message = (
+        f"something broke inside ({type(error).__name__}); what was sent is recorded in "
+        "the journal, and the same command continues it."
     )
-    if where is not None:
-        click.echo(f"hint: please report it with the details in {where}", err=True)
+    hint = None if where is None else f"please report it with the details in {where}"
+    if as_json:
+        _tell_machines(Exit.INTERNAL, message, hint)
+    click.echo(f"error: {message}", err=True)
+    if hint is not None:
+        click.echo(f"hint: {hint}", err=True)
     return Exit.INTERNAL

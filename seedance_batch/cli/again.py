@@ -90,6 +90,7 @@ def next_command(
     batch: Batch, plan: Plan, report: Report, choice: RerunChoice | None
 ) -> str | None:
     """The command that goes on from how a run ended; None where nothing is left to do."""
+    from seedance_batch.batch.summing import kept_back
     from seedance_batch.events import Stop
     from seedance_batch.outcome import Status
 
@@ -106,7 +107,7 @@ def next_command(
         return again("fetch", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
     if Status.MEDIA_MISMATCH in statuses:
         return again("verify", source=batch.folder.path, only=()) + " --claims claims.csv"
-    return None
+    return again(remake=True, dry_run=True) if kept_back(plan) else None
 
 
 def _enough(batch: Batch, plan: Plan, choice: RerunChoice | None) -> Decimal | None:

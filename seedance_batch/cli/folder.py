@@ -28,9 +28,9 @@ _LOOK_EVERY: Final = 2.0
 @flags.option("--watch", is_flag=True, help="Look again while a run goes on.")
 @flags.JSON
 @flags.OUT
-@flags.option("--sandbox", is_flag=True, help="The sandbox's run folder of manifest D.")
+@flags.option("--sandbox", is_flag=True, help="Of a manifest: its sandbox folder.")
 def status(**given: Any) -> int:
-    """Show how run folder D stands: rows by status, and money. Sends nothing."""
+    """Show how run FOLDER stands: rows by status, and money. Sends nothing."""
     from seedance_batch.batch.sheets import catch_up, is_at_work, standing
     from seedance_batch.folder import folder_of
     from seedance_batch.journal import look_into
@@ -63,19 +63,19 @@ def status(**given: Any) -> int:
 
 @click.command(epilog="Example: seedance-batch fetch shots.csv")
 @flags.FOLDER
-@flags.API
+@flags.ADDRESS
 @flags.OUT
-@flags.PACE
-@flags.OUTPUT
+@flags.WAITING
+@flags.CLIPS
 @flags.JSON
-@flags.TALK
+@flags.QUIET
 def fetch(**given: Any) -> int:
-    """Download every paid clip of run folder D that is missing. Never submits anything."""
+    """Download every paid clip of run FOLDER that is missing. Never submits anything."""
     import anyio
 
     from seedance_batch.batch.folders import open_folder
-    from seedance_batch.batch.running import fetch_clips
-    from seedance_batch.batch.summing import closing_object, outcome_lines
+    from seedance_batch.batch.running import fetch_clips, lacks_its_clip
+    from seedance_batch.batch.summing import closing_object, opening_object, outcome_lines
     from seedance_batch.progress import observer_for
     from seedance_batch.state import Phase
 
@@ -84,13 +84,16 @@ def fetch(**given: Any) -> int:
         opened.site(os.environ) as site,
     ):
         attempts = site.journal.attempts()
+        coming = {Phase.IN_FLIGHT, Phase.DOWNLOADING}
         observer = observer_for(
-            sum(a.state.phase in {Phase.DOWNLOADING, Phase.EXPIRED} for a in attempts),
+            sum(a.state.phase in coming or lacks_its_clip(site, a) for a in attempts),
             attempts,
             as_json=given["as_json"],
             progress=not (given["no_progress"] or given["quiet"]),
             stream=sys.stderr,
         )
+        if given["as_json"]:
+            click.echo(json.dumps(opening_object(site), ensure_ascii=False))
         try:
             report = anyio.run(lambda: fetch_clips(site, observer, signals=True))
         finally:
@@ -105,13 +108,13 @@ def fetch(**given: Any) -> int:
 
 @click.command(epilog="Example: seedance-batch reconcile runs/shots --adopt 17=tk-hiapi-…")
 @flags.FOLDER
-@flags.API
+@flags.ADDRESS
 @flags.OUT
 @flags.option("--adopt", multiple=True, metavar="ROW=TASK", help="This task is that row's.")
 @flags.option("--release", multiple=True, metavar="ROW", help="No task exists for that row.")
 @flags.JSON
 def reconcile(**given: Any) -> int:
-    """Settle ambiguous rows of run folder D: show the tasks that could be theirs, or decide.
+    """Settle ambiguous rows of run FOLDER: show the tasks that could be theirs, or decide.
 
     Nothing is decided by itself. To adopt costs nothing more. To release a row whose task exists
     after all means that it was paid for, and will be again by a rerun.
@@ -121,6 +124,7 @@ def reconcile(**given: Any) -> int:
     from seedance_batch.batch.folders import open_folder
     from seedance_batch.batch.settling import adopt, questions, release
     from seedance_batch.batch.sheets import rebuild
+    from seedance_batch.pricing import money
 
     with (
         open_folder(given["folder"], flags.run_settings(given)) as opened,
@@ -132,7 +136,7 @@ def reconcile(**given: Any) -> int:
         for key in given["release"]:
             freed = release(site, key)
             cost = freed.intent.est_cost
-            price = "an unknown price" if cost is None else f"${cost}"
+            price = "an unknown price" if cost is None else money(cost)
             click.echo(
                 f"{key} is released; rerun makes it anew for {price}. If its task exists after "
                 "all, that was paid as well.",
@@ -160,15 +164,24 @@ def _show_questions(left: list[Question], given: dict[str, Any]) -> None:
         click.echo(f"{shown(key)}: {shown(state.error_message or 'its create had no answer')}")
         for task in question.candidates:
             click.echo(f"  could be {task.task_id} ({task.status}, made {_moment(task.created)})")
-        if question.candidates:
-            decision: dict[str, Any] = {
-                "adopt": [f"{key}={question.candidates[0].task_id}"],
-                "release": None,
-            }
-        else:
+        if not question.same_key:
+            click.echo("  it was sent under another API key: only that one shows whether it exists")
+        elif not question.candidates:
             click.echo("  no task fits its model and time")
-            decision = {"adopt": None, "release": [key]}
-        click.echo(f"hint: {shown(again(**decision))}")
+            click.echo(f"hint: {shown(again(adopt=None, release=[key]))}")
+        elif _is_clear(question, left):
+            choice = [f"{key}={question.candidates[0].task_id}"]
+            click.echo(f"hint: {shown(again(adopt=choice, release=None))}")
+        else:
+            click.echo(
+                f"  decide by --adopt {shown(key)}=TASK, or --release {shown(key)} if none is"
+            )
+
+
+def _is_clear(question: Question, left: list[Question]) -> bool:
+    """Whether only one task fits the row, and only this row the task."""
+    ids = [task.task_id for other in left for task in other.candidates]
+    return len(question.candidates) == 1 and ids.count(question.candidates[0].task_id) == 1
 
 
 def _moment(at: float) -> str:
@@ -181,7 +194,7 @@ def _moment(at: float) -> str:
 @flags.FOLDER
 @flags.OUT
 def results(**given: Any) -> int:
-    """Write the sheets of run folder D anew, from its journal alone."""
+    """Write the sheets of run FOLDER anew, from its journal alone."""
     from seedance_batch.batch.folders import open_folder
     from seedance_batch.batch.sheets import rebuild
 
@@ -201,7 +214,7 @@ def results(**given: Any) -> int:
 @flags.OUT
 @flags.option("--watch", is_flag=True, help="Refresh it while a run goes on.")
 def report(**given: Any) -> int:
-    """Write the review page of run folder D: one file, to look at clips and choose."""
+    """Write the review page of run FOLDER: one file, to look at clips and choose."""
     from seedance_batch.batch.sheets import watched_page, write_page
     from seedance_batch.folder import folder_of
     from seedance_batch.journal import look_into
@@ -222,13 +235,15 @@ def report(**given: Any) -> int:
 @flags.option("--claims", type=click.Path(path_type=Path), help="Write what to claim back.")
 @flags.JSON
 def verify(**given: Any) -> int:
-    """Check every clip of run folder D again: its bytes, and what they decode to."""
+    """Check every clip of run FOLDER again: its bytes, and what they decode to."""
     from seedance_batch.batch.checking import verify as check_clips
     from seedance_batch.batch.checking import write_claims
     from seedance_batch.folder import folder_of
     from seedance_batch.journal import look_into
     from seedance_batch.overview import shown
 
+    if given["claims"] is not None:
+        flags.check_place(given["claims"])
     folder = folder_of(given["folder"], out=given["out"], sandbox=False)
     with look_into(folder.journal) as journal:
         found = check_clips(folder, journal.attempts())
@@ -239,8 +254,10 @@ def verify(**given: Any) -> int:
     else:
         for finding in bad:
             click.echo(f"{shown(finding.attempt.intent.key)}: {shown(finding.fault or '')}")
-        click.echo(f"{len(found):,} clips checked, {len(bad):,} at fault.")
+        noun = "clip" if len(found) == 1 else "clips"
+        click.echo(f"{len(found):,} {noun} checked, {len(bad):,} at fault.")
     if given["claims"] is not None:
         count = write_claims(given["claims"], found)
-        click.echo(f"{count:,} claims in {given['claims']}", err=True)
+        noun = "claim" if count == 1 else "claims"
+        click.echo(f"{count:,} {noun} in {given['claims']}", err=True)
     return Exit.SOME_FAILED if bad else Exit.OK

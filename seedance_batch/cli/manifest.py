@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: seedance-batch init shots.xlsx")
-@click.argument("path", metavar="P", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 def init(path: Path) -> int:
     """Write a starter manifest: .csv, .yaml or .xlsx, with three rows to replace."""
     from seedance_batch.starter import write_starter
 
     if path.exists():
         raise UsageError(f"{path} exists already; it was left as it is.")
+    flags.check_place(path)
     write_starter(path)
-    click.echo(f"Wrote {path}. Try it: seedance-batch run {path} --sandbox")
+    click.echo(f"Wrote {path}. Try it: seedance-batch run {shlex.quote(str(path))} --sandbox")
     return Exit.OK
 
 
@@ -36,7 +38,7 @@ def init(path: Path) -> int:
 @flags.READING
 @flags.JSON
 def check(**given: Any) -> int:
-    """Find every problem of manifest M, with its cell. Nothing is sent."""
+    """Find every problem of MANIFEST, with its cell. Nothing is sent."""
     from seedance_batch.reader import read
 
     manifest = read(given["manifest"], flags.read_options(given))
@@ -48,11 +50,10 @@ def check(**given: Any) -> int:
 
 def _looked_at(manifest: Manifest) -> Manifest:
     from seedance_batch.batch.checkup import look_at_addresses
-    from seedance_batch.client import DEFAULT_BASE_URL, is_loopback
     from seedance_batch.forecast import Pace
-    from seedance_batch.settings import BASE_URL, DEFAULT_RPM
+    from seedance_batch.settings import DEFAULT_RPM, public_access
 
-    local = is_loopback(os.environ.get(BASE_URL) or DEFAULT_BASE_URL)
+    local = public_access(os.environ).private_files
     seen = look_at_addresses(manifest, allow_private=local, pace=Pace(10, DEFAULT_RPM))
     return replace(manifest, findings=(*manifest.findings, *seen))
 
@@ -76,9 +77,9 @@ def _show(manifest: Manifest) -> None:
     source = {name: text for name, text in manifest.source.items() if name != "given_inputs"}
     kind = source.pop("format", "a table")
     click.echo(shown("; ".join([f"Read as {kind}", *(f"{k}: {v}" for k, v in source.items())])))
-    for severity in (Severity.RECEIPT, Severity.WARNING):
+    for severity, word in ((Severity.RECEIPT, "read as"), (Severity.WARNING, "warning")):
         for line in grouped(f for f in manifest.findings if f.severity is severity):
-            click.echo(f"{severity.value}: {shown(line)}")
+            click.echo(f"{word}: {shown(line)}")
     for line in grouped(manifest.problems):
         click.echo(shown(line), err=True)
     count = len(manifest.problems)
@@ -86,7 +87,8 @@ def _show(manifest: Manifest) -> None:
         noun = "problem" if count == 1 else "problems"
         click.echo(f"error: {manifest.path} has {count:,} {noun}; nothing was sent.", err=True)
     else:
-        click.echo(f"{len(manifest.jobs):,} rows, no problem.")
+        rows = "row" if len(manifest.jobs) == 1 else "rows"
+        click.echo(f"{len(manifest.jobs):,} {rows}, no problem.")
 
 
 @click.command(epilog="Example: seedance-batch schema > manifest.schema.json")

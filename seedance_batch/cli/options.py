@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from seedance_batch.errors import SettingsError
+from seedance_batch.errors import EmptySelection, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from seedance_batch.reader import ReadOptions
@@ -17,14 +19,15 @@ if TYPE_CHECKING:
     from seedance_batch.settings import RunSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
-_NO_VARIABLE: Final = frozenset({"--yes", "--force", "--remake"})
-"""Consent is given on the command line or not at all."""
+CONSENT: Final = frozenset({"--yes", "--force", "--remake", "--adopt", "--release"})
+"""Decisions about money: made on the command line or not at all, so that none has a variable or a
+place in the config file."""
 
 
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     """A click option with its ``SEEDANCE_BATCH_…`` variable."""
     flag = next(name for name in names if name.startswith("--")).split("/")[0]
-    if flag not in _NO_VARIABLE:
+    if flag not in CONSENT:
         attributes.setdefault("envvar", f"SEEDANCE_BATCH_{flag[2:].replace('-', '_').upper()}")
     return click.option(*names, **attributes)
 
@@ -48,7 +51,9 @@ def usd(given: object) -> Decimal:
     except InvalidOperation:
         amount = Decimal("nan")
     if not amount.is_finite() or amount < 0:
-        raise click.BadParameter(f"{text!r} is no amount.")
+        comma = re.fullmatch(r"\$?(\d+),(\d{1,2})", text)
+        advice = f"; write {comma[1]}.{comma[2]}" if comma else ""
+        raise click.BadParameter(f"{text!r} is no amount{advice}.")
     return amount
 
 
@@ -63,8 +68,8 @@ def tasks_at_once(given: object) -> int:
 
 
 _PATH = click.Path(path_type=Path)
-MANIFEST = click.argument("manifest", metavar="M", type=_PATH)
-FOLDER = click.argument("folder", metavar="D", type=_PATH)
+MANIFEST = click.argument("manifest", metavar="MANIFEST", type=_PATH)
+FOLDER = click.argument("folder", metavar="FOLDER", type=_PATH)
 
 READING = together(
     option("--sheet", help="Sheet of a workbook; default: its first."),
@@ -83,26 +88,32 @@ READING = together(
            help="Most that one request may hold, its media included; default: 10 MiB."),
 )  # fmt: skip
 
-API = together(
+ADDRESS = together(
     option("--sandbox", is_flag=True, help="Use the embedded sandbox: no key, no money."),
     option("--sandbox-config", type=_PATH, metavar="FILE", help="Faults to rehearse with."),
     option("--api-url", metavar="URL", help="Another address of the API."),
+)
+API = together(
+    ADDRESS,
     option("--price-file", type=_PATH, metavar="FILE", help="Prices to reckon with."),
 )
 
 JSON = option("--json", "as_json", is_flag=True, help="For machines, on stdout.")
 OUT = option("--out", type=_PATH, metavar="DIR", help="The run folder; default: runs/<name>.")
 
-PACE = together(
-    option("-j", "--concurrency", type=tasks_at_once, metavar="N|auto", default="10",
-           show_default=True,
-           help="Tasks at once; auto finds the account's limit."),
+WAITING = together(
     option("--rpm", type=click.FloatRange(min=1), help="Requests a minute (60)."),
     option("--poll-interval", type=click.FloatRange(min=0.1), default=2.0, hidden=True,
            help="Seconds between looks, at least."),
     option("--downloads", type=click.IntRange(1, 16), default=4, hidden=True,
            help="Clips fetched at once."),
     option("--wait", type=click.FloatRange(min=0), help="Stop waiting after so many seconds."),
+)  # fmt: skip
+PACE = together(
+    option("-j", "--concurrency", type=tasks_at_once, metavar="N|auto", default="10",
+           show_default=True,
+           help="Tasks at once; auto finds the account's limit."),
+    WAITING,
 )  # fmt: skip
 
 MONEY = together(
@@ -116,9 +127,9 @@ MONEY = together(
 )  # fmt: skip
 
 SELECTION = together(
-    option("--rows", metavar="1-20,57", help="Rows by number."),
+    option("--rows", metavar="1-20,57", help="Rows by number; the first shot is 1."),
     option("--ids", metavar="A,B", help="Rows by id."),
-    option("--where", metavar="EXPR", help="Rows by condition: \"client == 'Acme'\"."),
+    option("--where", metavar="EXPR", help="Rows by condition: \"[Shot no.] == '4'\"."),
     option("--from", "picks", type=_PATH, metavar="CSV", help="Rows of a list of picks."),
     option("--sample", type=click.IntRange(min=1), metavar="N", help="So many, drawn at random."),
     option("--sample-seed", type=int, default=0, hidden=True, help="Draws another sample."),
@@ -130,21 +141,36 @@ SAVED = together(
     option("--plan", "plan_file", type=_PATH, metavar="FILE", help="Run exactly this plan."),
 )
 
-OUTPUT = together(
-    option("--storage", type=click.Choice(["temp", "persistent"]), hidden=True,
-           help="HiAPI's storage."),
+CLIPS = together(
     option("--name", default="{id}", show_default=True, metavar="PATTERN", help="Clip names."),
     option("--callback-url", metavar="URL", hidden=True,
            help="Have HiAPI call this public address."),
     option("--callback-bind", metavar="HOST:PORT", hidden=True, help="Take those calls here."),
 )  # fmt: skip
+OUTPUT = together(
+    option("--storage", type=click.Choice(["temp", "persistent"]), hidden=True,
+           help="HiAPI's storage."),
+    CLIPS,
+)  # fmt: skip
 
-TALK = together(
-    option("-y", "--yes", is_flag=True, help="Agree to new money."),
-    option("-v", "--verbose", count=True, help="Say more."),
+QUIET = together(
     option("-q", "--quiet", is_flag=True, help="Say less."),
     option("--no-progress", is_flag=True, help="No bars."),
 )
+TALK = together(
+    option("-y", "--yes", is_flag=True, help="Agree to new money."),
+    option("-v", "--verbose", count=True, help="Say more."),
+    QUIET,
+)
+
+
+def check_place(path: Path) -> None:
+    """Raise `UsageError` where a file cannot be written for want of its folder."""
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"{path} cannot be written: the folder {path.parent} does not exist.",
+            hint=f"mkdir -p {shlex.quote(str(path.parent))}",
+        )
 
 
 def run_settings(given: Mapping[str, Any]) -> RunSettings:
@@ -182,8 +208,13 @@ def read_options(given: Mapping[str, Any]) -> ReadOptions:
     )
 
 
-def selection(given: Mapping[str, Any], *, marks: Collection[str] | None = None) -> Selection:
-    """Which rows are meant. ``marks`` of a list of picks count; None means all that it names."""
+def selection(
+    given: Mapping[str, Any], *, marks: Collection[str] | None = None, page: str | None = None
+) -> Selection:
+    """Which rows are meant. ``marks`` of a list of picks count; None means all that it names.
+
+    ``page`` is the command that writes the page to choose on, for hints.
+    """
     from seedance_batch.select import Selection
 
     ids = given.get("ids")
@@ -192,19 +223,31 @@ def selection(given: Mapping[str, Any], *, marks: Collection[str] | None = None)
         rows=given.get("rows"),
         ids=None if ids is None else [part.strip() for part in ids.split(",") if part.strip()],
         where=given.get("where"),
-        from_ids=None if picks is None else picked(picks, marks),
+        from_ids=None if picks is None else picked(picks, marks, page),
         sample=given.get("sample"),
         sample_seed=given.get("sample_seed") or 0,
         limit=given.get("limit"),
     )
 
 
-def picked(path: Path, marks: Collection[str] | None) -> list[str]:
-    """The ids in a list of picks that bear one of these marks; None means any but reject."""
-    from seedance_batch.picks import Mark, read_picks
+def picked(path: Path, marks: Collection[str] | None, page: str | None) -> list[str]:
+    """The ids in a list of picks that bear one of these marks; None means any but reject.
 
+    Raises `EmptySelection` where there are none, and what `read_picks` does.
+    """
+    from seedance_batch.picks import EXPORT, Mark, read_picks
+
+    hint = None if page is None else f"{EXPORT}: {page}"
     wanted = [Mark.KEEP, Mark.REDO, None] if marks is None else marks
-    return [pick.id for pick in read_picks(path) if pick.mark in wanted]
+    try:
+        found = [pick.id for pick in read_picks(path) if pick.mark in wanted]
+    except UsageError as error:
+        error.hint = hint
+        raise
+    if not found:
+        marked = f"row marked {' or '.join(marks)}" if marks else "row that is not marked reject"
+        raise EmptySelection(f"{path} has no {marked}.", hint=hint)
+    return found
 
 
 def pairs(flag: str, given: tuple[str, ...]) -> dict[str, str]:

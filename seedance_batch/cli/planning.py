@@ -43,7 +43,12 @@ def show(
         if given["as_json"]:
             from seedance_batch.overview import to_json
 
-            click.echo(json.dumps(to_json(found, plan_flags(batch)), ensure_ascii=False))
+            click.echo(
+                json.dumps(
+                    to_json(found, plan_flags(batch), origin=batch.access.origin),
+                    ensure_ascii=False,
+                )
+            )
         else:
             say(batch, found, verbose=given["verbose"], err=False)
         if given["save"] is not None:
@@ -54,18 +59,23 @@ def show(
 
 def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions, RunSettings]:
     """Reading options and settings; a saved plan brings the flags that it was made with."""
+    from seedance_batch.state import Kind
+
     options, settings = flags.read_options(given), flags.run_settings(given)
     if saved is None:
         return options, settings
-    if options.overrides or options.model:
-        raise SettingsError("--plan brings its own --set and --model; leave them out.")
+    ours = {"overrides", "model", "draft", *CHOICE} - {"picks", "sample_seed"}
+    if any(given.get(name) for name in ours):
+        raise SettingsError(
+            "--plan brings its own rows, --draft, --set and --model: leave them out."
+        )
     overrides = {
         name.removeprefix("set "): value
         for name, value in saved.flags.items()
         if name.startswith("set ")
     }
     options = replace(options, overrides=overrides, model=saved.flags.get("model"))
-    return options, replace(settings, draft=saved.kind.value == "draft")
+    return options, replace(settings, draft=saved.kind is Kind.DRAFT)
 
 
 def saved_plan(given: dict[str, Any]) -> SavedPlan | None:
@@ -91,17 +101,23 @@ def wanted(
 ) -> Plan:
     """The plan for the rows that are meant. Raises `PlanDrifted` where a saved one moved on."""
     from seedance_batch.plan import approved, drift
+    from seedance_batch.state import Kind
 
     selected: Collection[str] | None = None
     if saved is None or given["picks"] is not None:
-        selected = batch.chosen(flags.selection(given, marks=marks))
+        page = again("report", source=batch.folder.path, only=()) if batch.folder.exists() else None
+        selected = batch.chosen(flags.selection(given, marks=marks, page=page))
     if choice is not None and given["picks"] is not None:
+        if batch.kind is Kind.FINAL and batch.only_drafts(selected or ()):
+            raise UsageError(
+                "The rows marked redo have drafts only; nothing was sent.", hint=again(draft=True)
+            )
         redo = batch.redo(given["picks"], selected or (), record=not given["dry_run"])
         choice = replace(choice, redo=redo)
     if saved is None:
         return batch.plan(rerun=choice, selected=selected)
     fresh = batch.plan(rerun=choice, selected=saved.keys)
-    reasons = drift(saved, fresh)
+    reasons = drift(saved, fresh, batch.access.origin)
     if reasons:
         shown = "\n".join(f"  {reason}" for reason in reasons[:10])
         raise PlanDrifted(
@@ -131,6 +147,8 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
 
     pace = _pace(batch)
     lines = overview(found, verbose=bool(verbose))
+    if found.new and batch.prices is None:
+        lines += without_prices(batch)
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
@@ -138,6 +156,18 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
         lines += forecast_lines(forecast(found, pace, time.time()), pace)
     for line in lines:
         click.echo(line, err=err)
+
+
+def without_prices(batch: Batch) -> list[str]:
+    """Why there is no cost, and the ways on."""
+    from seedance_batch.overview import no_prices
+
+    rehearse = "" if batch.access.sandbox else ", or add --sandbox for sample prices"
+    return [
+        no_prices(batch.access.base_url),
+        "Try again, or give prices of your own with --price-file FILE "
+        f"(seedance-batch prices --help shows one){rehearse}.",
+    ]
 
 
 def _pace(batch: Batch) -> Pace:
@@ -180,7 +210,8 @@ def _repeated(found: Plan) -> list[str]:
     if not again:
         return []
     return [
-        f"{len(again):,} of them order the same as another row, for {money(total(again).cost)}."
+        f"{len(again):,} of them {'orders' if len(again) == 1 else 'order'} the same as another "
+        f"row, for {money(total(again).cost)}."
     ]
 
 
@@ -194,7 +225,10 @@ def save(batch: Batch, found: Plan, path: Path) -> None:
     from seedance_batch.overview import shown, to_json
     from seedance_batch.publish import replacing
 
-    text = json.dumps(to_json(found, plan_flags(batch)), ensure_ascii=False, indent=1)
+    text = json.dumps(
+        to_json(found, plan_flags(batch), origin=batch.access.origin), ensure_ascii=False, indent=1
+    )
+    flags.check_place(path)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     command = again(
@@ -224,8 +258,13 @@ def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal
     from seedance_batch.batch.summing import lifetime_cost
 
     needed = lifetime_cost(found)
-    if needed is None:
-        return again(price_file="prices.yaml")
+    if found.new_cost is None:
+        return (
+            "write prices into a file as this shows, and add --price-file FILE: "
+            "seedance-batch prices --help"
+        )
+    if needed is None:  # what earlier attempts have cost is not known, and will not be
+        return again(max_cost=None, max_cost_per_row=None)
     caps: dict[str, Any] = {}
     if max_cost is not None and max_cost.is_finite() and needed > max_cost:
         caps["max_cost"] = needed

@@ -28,7 +28,7 @@ _DRY_RUN = flags.option("--dry-run", is_flag=True, help="Only show the plan.")
 @click.command(epilog="Example: seedance-batch plan shots.csv --max-cost 40 --save plan.json")
 @_SHARED
 def plan(**given: Any) -> int:
-    """Show what a run of manifest M would do to each row, why, and for how much.
+    """Show what a run of MANIFEST would do to each row, why, and for how much.
 
     Sends nothing and changes nothing. With --max-cost, exits 4 when the plan is dearer.
     """
@@ -41,7 +41,7 @@ def plan(**given: Any) -> int:
 @_SHARED
 @_DRY_RUN
 def run(**given: Any) -> int:
-    """Turn the rows of manifest M into clips; the same command again continues.
+    """Turn the rows of MANIFEST into clips; the same command again continues.
 
     Shows the plan and its price, asks before new money is spent, and leaves clips and results
     sheets in runs/<name> beside the manifest. Nothing is ever paid for twice.
@@ -58,7 +58,7 @@ def run(**given: Any) -> int:
 @flags.option("--force", is_flag=True, help="Refused content too, unchanged.")
 @_DRY_RUN
 def rerun(**given: Any) -> int:
-    """Make failed rows of manifest M again: new attempts, for new money.
+    """Make failed rows of MANIFEST again: new attempts, for new money.
 
     Takes transient failures; refused content needs an edit or --force; expired and media_mismatch
     rows were paid for, and need --class. With --from, makes new takes of the rows marked redo.
@@ -81,6 +81,7 @@ def promote(**given: Any) -> int:
     A final clip is a new generation and may differ from its draft, also where the row gives a
     seed, which is sent again.
     """
+    from seedance_batch.cli.again import again
     from seedance_batch.cli.planning import show
     from seedance_batch.cli.running import carry_out
     from seedance_batch.errors import UsageError
@@ -88,7 +89,7 @@ def promote(**given: Any) -> int:
     if given["picks"] is None:
         raise UsageError(
             "promote needs a list of picks.",
-            hint=f"seedance-batch promote {given['manifest']} --from picks.csv",
+            hint=again(picks="picks.csv"),
         )
     if given["draft"]:
         raise UsageError("promote makes final clips; --draft is for run.")

@@ -17,8 +17,10 @@ from seedance_batch.cli.again import again, next_command
 from seedance_batch.errors import ConsentNeeded, Exit
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from seedance_batch.batch import Batch, Report
-    from seedance_batch.plan import Plan, RerunChoice
+    from seedance_batch.plan import Plan, RerunChoice, Total
 
 
 def carry_out(
@@ -42,11 +44,14 @@ def carry_out(
         planning.hold_before_running(found, settings.max_cost, settings.max_cost_per_row)
         if saved is None:
             consent(batch, found, given)
+        begin(batch, found, given)
         if given["canary"] is not None and found.new_rows > given["canary"]:
+            tried = {step.key for step in found.cheapest(given["canary"])}
             code = canary(batch, found, given, choice)
             if code is not None:
                 return code
             found = planning.wanted(batch, given, saved, marks=marks, choice=choice)
+            found = found.without(tried, "tried as a canary just now")  # a yes buys a row once
         report = work(batch, found, given)
         sum_up(batch, found, report, given, choice)
         return report.exit_code
@@ -54,20 +59,43 @@ def carry_out(
 
 def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
     """Ask before new money is spent: once, with rows and cost; the sandbox never asks."""
-    from seedance_batch.pricing import money
+    from seedance_batch.plan import fitting
 
-    if not found.new or given["yes"] or batch.access.sandbox:
+    fit = fitting(found, batch.settings.max_cost)
+    if not fit.rows or given["yes"] or batch.access.sandbox:
         return
-    rows, cost = found.new_rows, money(found.new_cost)
+    rows = _bought(found, fit, batch.settings.max_cost)
     if not _at_a_terminal():
         raise ConsentNeeded(
-            f"The plan has {rows:,} new rows for {cost}, and there is no terminal to ask at. "
-            "Nothing was sent.",
+            f"The plan would send {rows}, and there is no terminal to ask at. Nothing was sent.",
             hint=again(yes=True, save=given["save"]),
         )
-    noun = "row" if rows == 1 else "rows"
-    if not click.confirm(f"Send {rows:,} {noun} for {cost}?", err=True):
+    if not click.confirm(f"Send {rows}?", err=True):
         raise ConsentNeeded("Nothing was sent.", hint=again(dry_run=True, verbose=1))
+
+
+def _bought(found: Plan, fit: Total, cap: Decimal | None) -> str:
+    """What a yes buys: ``2 of 3 rows for $0.38, as many as fit under the cap of $0.50``."""
+    from seedance_batch.pricing import money
+
+    noun = "row" if found.new_rows == 1 else "rows"
+    cost = money(fit.cost)
+    if fit.rows == found.new_rows:
+        return f"{fit.rows:,} {noun} for {cost}"
+    before = found.spending.committed
+    used = f", {money(before)} of which is used" if before else ""
+    return (
+        f"{fit.rows:,} of {found.new_rows:,} {noun} for {cost}, "
+        f"as many as fit under the cap of {money(cap)}{used}"
+    )
+
+
+def begin(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
+    """Tell machines what is about to be done."""
+    from seedance_batch.batch.summing import opening_object
+
+    if given["as_json"]:
+        click.echo(json.dumps(opening_object(batch.site, found), ensure_ascii=False))
 
 
 def _at_a_terminal() -> bool:
@@ -78,12 +106,14 @@ def canary(
     batch: Batch, found: Plan, given: dict[str, Any], choice: RerunChoice | None
 ) -> int | None:
     """Run the cheapest rows first; the exit code where the rest is not to follow."""
+    from seedance_batch.outcome import Status
+
     first = replace(found, steps=found.cheapest(given["canary"]))
     count = f"{first.new_rows:,} {'row' if first.new_rows == 1 else 'rows'}"
     click.echo(f"Canary: {count} first.", err=True)
     report = work(batch, first, given)
     keys = {step.key for step in first.new}
-    well = sum(o.key in keys and o.status.value == "done" for o in report.outcomes)
+    well = sum(o.key in keys and o.status is Status.DONE for o in report.outcomes)
     if report.exit_code == Exit.OK and well == len(keys):
         return None
     sum_up(batch, found, report, given, choice)

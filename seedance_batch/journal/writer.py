@@ -26,12 +26,14 @@ class Writer:
         self._thread.start()
 
     def submit(self, operation: Operation[T]) -> Future[T]:
+        """Queue an operation; its result, or what it raises, once its transaction has ended."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()  # what is handed over can no longer be taken back
         self._queue.put((operation, future))
         return future
 
     def stop(self) -> None:
+        """Commit what is queued, and end the thread; nothing may be submitted after that."""
         self._queue.put(None)
         self._thread.join()
 

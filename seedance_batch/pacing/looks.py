@@ -1,4 +1,10 @@
-"""When to look at tasks in flight, and at which of them: a look is worth what it may find."""
+"""When to look at tasks in flight, and at which of them: a look is worth what it may find.
+
+A look costs a request (`price`), and not looking costs the seconds that ended tasks wait to be
+noticed (`worth`). Tasks that end at a rate r have waited r·t²/2 seconds together after t seconds;
+looking every t seconds costs price/t + r·t/2 a second, which is least where r·t²/2 = price. So a
+look is due as soon as its worth has grown to its price, whatever the rate.
+"""
 
 from __future__ import annotations
 
@@ -124,8 +130,10 @@ class Looks:
         return Look(at, max(ready, key=lambda place: self._worth(flights[place], at)))
 
     def _price(self, spacing: float, demand: Demand) -> float:
-        """What a look has to be worth; less where requests are plenty."""
-        # Of what is over, callbacks leave a share untold; of what a look finds, the same share.
+        """Seconds of waiting that a look has to be worth; less where requests are plenty."""
+        # Callbacks make a look worth less, twice: of the tasks that are over only the untold share
+        # is still unnoticed, and of those that share alone would not be told a moment later. To
+        # divide the price once is the same as to multiply every worth, and cheaper.
         return min(1.0, spacing) * demand.value / self.untold**2
 
     def _due(self, flights: Sequence[Flight], looked: float, price: float) -> float:

@@ -50,7 +50,9 @@ class Spans:
     def waited(self, then: float, now: float) -> float:
         """Seconds that a generation has been over, on average, at the age ``now``.
 
-        It was known not to be over at the age ``then``.
+        It was known not to be over at the age ``then``. With S the curve, it is over by the age a
+        with probability 1 - S(a)/S(then); what it has waited is that, summed over all ages from
+        ``then`` to ``now``: their distance, less the area below S between them, over S(then).
         """
         area, alive = self._below(then)
         return (now - then) - (self._below(now)[0] - area) / alive
@@ -69,7 +71,12 @@ class Spans:
         return self._area[number] + rest * (here + height) / 2, height
 
     def _draw(self) -> None:
-        """The curve: what was learned, and doubt where little was."""
+        """The curve: what was learned, and doubt where little was.
+
+        A mixture: after n lengths doubt weighs 1.5/(1.5 + n), so that the first of them do not
+        decide alone, and never less than 2 %, so that the curve never falls to nothing. The area
+        is summed in trapezoids, one a bin.
+        """
         total = left = sum(self._bins)
         doubt = max(_DOUBT, _TRUST / (_TRUST + total))
         self._curve, self._area = [1.0], [_FIRST]

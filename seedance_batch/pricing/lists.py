@@ -141,8 +141,10 @@ def parse_price_file(document: object, *, source: str, dated: float) -> PriceTab
         model: seedance-2-0        # may be left out
         per_second: {480p: 0.05, 720p: 0.11, 1080p: 0.24}
 
-    The long one is HiAPI's own answer, ``{data: [...]}``. A file in neither form, or with a price
-    that is no positive number, raises `SettingsError`: a person wrote it and can mend it.
+    The long one is HiAPI's own answer, ``{data: [...]}``. A file in neither form raises
+    `SettingsError`: a person wrote it and can mend it. So does a price of the short form that is no
+    positive number, and a rule of the long form that is not understood; a price there that is no
+    positive number only leaves what it prices without an estimate, as in HiAPI's own list.
     """
     if not isinstance(document, Mapping):
         raise SettingsError(f"{source} holds no prices", hint=_SHOW_FORM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Iterable
@@ -18,12 +19,17 @@ def observer_for(
     *,
     as_json: bool,
     progress: bool,
-    stream: TextIO,
+    stream: TextIO | None,
     foretold: float | None = None,
 ) -> Shown:
-    """The observer that fits where the output goes; ``foretold`` are the forecast's seconds."""
-    if as_json:
+    """The observer that fits where the output goes; ``foretold`` are the forecast's seconds.
+
+    ``stream`` is None where the program has no such stream: then nothing is shown.
+    """
+    if as_json and sys.stdout is not None:
         return JsonLines(sys.stdout)
+    if stream is None:
+        return Silent(io.StringIO())
     if not progress:
         return Silent(stream)
     if stream.isatty():

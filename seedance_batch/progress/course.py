@@ -9,6 +9,7 @@ from typing import Final
 
 from seedance_batch.events import AttemptChanged
 from seedance_batch.forecast import span
+from seedance_batch.pricing import money
 from seedance_batch.state import FINAL_PHASES, Attempt, Phase, counts_against_budget
 
 _ENDED: Final = FINAL_PHASES | {Phase.AMBIGUOUS}
@@ -63,7 +64,7 @@ class Course:
     def left(self, now: float) -> float | None:
         """Seconds until the end: as foretold at first, as measured in the end."""
         elapsed, ended = now - self._started, self.ended
-        measured = elapsed * self.rows / ended if ended else None
+        measured = elapsed * self.rows / ended if ended and self.rows else None
         if measured is None or self._foretold is None:
             whole = self._foretold if measured is None else measured
         else:
@@ -75,7 +76,7 @@ class Course:
         """``3 in flight, 9 done, $4.20, 5.1 rows/min, about 4 min left``."""
         parts = [f"{self._counts[p]:,} {words}" for p, words in _MARKS.items() if self._counts[p]]
         if self.spent:
-            parts.append(f"${self.spent:,.2f}")
+            parts.append(money(self.spent))
         minutes = (now - self._started) / 60.0
         if self.ended and minutes:
             parts.append(f"{self.ended / minutes:.1f} rows/min")

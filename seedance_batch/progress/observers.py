@@ -1,4 +1,7 @@
-"""Observers of a run: bars on a terminal, plain lines elsewhere, JSON lines for machines."""
+"""Observers of a run: bars on a terminal, plain lines elsewhere, JSON lines for machines.
+
+None of them ever stops what it watches: a stream that fails is written to no more.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, TextIO
 
 from seedance_batch.events import AttemptChanged, BytesArrived, RequestEnded, RunEvent
+from seedance_batch.outlet import unminded
 from seedance_batch.progress.course import Course
-from seedance_batch.progress.words import as_json, line_of
+from seedance_batch.progress.words import as_json, line_of, moment
 
 _REDRAWN: Final = 0.1
 """Seconds between redraws of a bar, at least: thousands of rows change in a second."""
@@ -37,7 +41,7 @@ class Bars:
         from tqdm.auto import tqdm
 
         self._course = course
-        self._stream = stream
+        self._stream = stream = unminded(stream)
         self._clock = clock
         self._drawn = float("-inf")
         common: dict[str, Any] = {"file": stream, "dynamic_ncols": True, "leave": False}
@@ -73,6 +77,7 @@ class Bars:
             self._rows.set_postfix_str(self._course.words(now))
 
     def close(self) -> None:
+        """Take both bars off the terminal, the lower one first."""
         self._bytes.close()
         self._rows.close()
 
@@ -82,7 +87,7 @@ class Lines:
 
     def __init__(self, course: Course, stream: TextIO, clock: Clock = time.monotonic) -> None:
         self._course = course
-        self._stream = stream
+        self._stream = unminded(stream)
         self._clock = clock
         self._started = self._last = clock()
 
@@ -95,7 +100,8 @@ class Lines:
         if now - self._last >= self._pause(now):
             self._last = now
             course = self._course
-            self._say(f"{course.ended:,} of {course.rows:,} rows ended: {course.words(now)}")
+            rows = f"{course.rows:,} {'row' if course.rows == 1 else 'rows'}"
+            self._say(f"{course.ended:,} of {rows} ended: {course.words(now)}")
 
     def _pause(self, now: float) -> float:
         return _LINES_EVERY if now - self._started < _LATER_FROM else _LINES_LATER
@@ -110,11 +116,12 @@ class Lines:
 class JsonLines:
     """One event a line on stdout, for machines."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, wall: Clock = time.time) -> None:
+        self._stream = unminded(stream)
+        self._wall = wall
 
     def __call__(self, event: RunEvent) -> None:
-        value = as_json(event)
+        value = as_json(event, moment(self._wall()))
         if value is not None:
             print(json.dumps(value, ensure_ascii=False), file=self._stream, flush=True)
 
@@ -126,7 +133,7 @@ class Silent:
     """Shows remarks and stops, and no progress."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream = unminded(stream)
 
     def __call__(self, event: RunEvent) -> None:
         if (line := line_of(event)) is not None:

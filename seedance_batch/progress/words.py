@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
@@ -28,13 +30,19 @@ def line_of(event: RunEvent) -> str | None:
             return None
 
 
-def as_json(event: RunEvent) -> dict[str, object] | None:
-    """An event as JSON values; None for what would only be noise."""
+def moment(at: float) -> str:
+    """Unix seconds as events name them: ISO 8601, UTC, milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def as_json(event: RunEvent, at: str) -> dict[str, object] | None:
+    """An event at a `moment` as JSON values; None for what would only be noise."""
     match event:
-        case AttemptChanged(attempt, before):
+        case AttemptChanged(attempt, before) if attempt.state.phase is not before:
             state, intent = attempt.state, attempt.intent
             return {
                 "event": "row",
+                "time": at,
                 "id": intent.key,
                 "kind": intent.kind,
                 "attempt": intent.number,
@@ -46,10 +54,10 @@ def as_json(event: RunEvent) -> dict[str, object] | None:
                 "video_file": state.clip.file if state.clip else None,
             }
         case Stopping(why, message):
-            return {"event": "stopping", "why": why, "message": redact(message)}
+            return {"event": "stopping", "time": at, "why": why, "message": redact(message)}
         case RowSkipped(key, message):
-            return {"event": "skipped", "id": key, "message": redact(message)}
+            return {"event": "skipped", "time": at, "id": key, "message": redact(message)}
         case Remark(message):
-            return {"event": "remark", "message": redact(message)}
-        case BytesArrived() | RequestEnded():
+            return {"event": "remark", "time": at, "message": redact(message)}
+        case AttemptChanged() | BytesArrived() | RequestEnded():
             return None

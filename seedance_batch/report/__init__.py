@@ -20,7 +20,7 @@ from seedance_batch.posters import poster, poster_name
 from seedance_batch.publish import replacing
 from seedance_batch.redact import redact
 from seedance_batch.report.html import page_html
-from seedance_batch.report.values import films, page_rows, sums
+from seedance_batch.report.values import films, labels, page_rows, sums
 from seedance_batch.state import Clip
 from seedance_batch.tally import tally
 
@@ -50,19 +50,32 @@ def write_report(
         "store": _store(folder, folder_id),
         "columns": columns,
         "rows": [asdict(row) for row in page_rows(columns, outcomes, stills)],
+        "labels": labels(columns, outcomes),
+        "folder": shlex.quote(_typed(folder)),
         "refresh": refresh,
     }
     words = {
         "title": redact(title),
         "sums": sums(tally(outcomes)),
         "prices": redact(prices_note),
-        "folder": shlex.quote(folder.resolve().name),
     }
     page = page_html(data, words)
     path = folder / PAGE
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return path
+
+
+def _typed(folder: Path) -> str:
+    """The folder as one types it where the command ran, for a page that is not opened as a file.
+
+    Never more of the machine's paths than that: the page is sent around.
+    """
+    try:
+        path = os.path.relpath(folder)
+    except (ValueError, OSError):  # another drive; a working directory that is gone
+        return folder.name
+    return folder.name if path.startswith("..") else path
 
 
 def _stills(folder: Path, clips: Mapping[str, Clip]) -> dict[str, str | None]:

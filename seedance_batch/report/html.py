@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-_SCRIPTS: Final = ("marks.js", "cards.js", "large.js", "filters.js", "review.js")
+_SCRIPTS: Final = ("marks.js", "cards.js", "large.js", "filters.js", "next.js", "review.js")
 """In the order in which they are joined; together they are one module."""
 
 _UNSAFE: Final = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")

@@ -10,18 +10,24 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from typing import Final
 from urllib.parse import quote
 
 from seedance_batch.columns import folded
-from seedance_batch.outcome import Outcome, Status, next_step
+from seedance_batch.outcome import Outcome, RowRecord, Status, next_step
 from seedance_batch.pricing import money
+from seedance_batch.reader.headings import field_of
 from seedance_batch.redact import redact
 from seedance_batch.state import Attempt, Charged, Clip, Intent, Kind, Phase, charged
 from seedance_batch.tally import Surety, Tally
 
 LONGEST_MESSAGE: Final = 1_000
 """Characters of an error message; some services answer with a web page."""
+
+
+LONGEST_LABEL: Final = 40
+"""Characters of a text that a card has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,14 @@ def page_rows(
     return [_row(columns, outcome, stills) for outcome in outcomes]
 
 
+def labels(columns: Sequence[str], outcomes: Sequence[Outcome]) -> list[int]:
+    """Which of the person's columns stand on a card: the first two of their own that are short."""
+    cells = [outcome.row.cells for outcome in outcomes if outcome.row]
+    texts = {c: [of[c] for of in cells if of.get(c)] for c in columns if field_of(c) is None}
+    short = (c for c, found in texts.items() if found and max(map(len, found)) <= LONGEST_LABEL)
+    return [columns.index(column) for column in islice(short, 2)]
+
+
 def films(outcomes: Iterable[Outcome]) -> Iterable[Clip]:
     """Every clip that the page shows."""
     for outcome in outcomes:
@@ -111,7 +125,6 @@ def sums(found: Tally) -> str:
 def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | None]) -> Row:
     shown = outcome.shown
     prompt = _prompt(outcome)
-    source = outcome.row or (shown and shown.intent)
     filmed = shown if shown and shown.state.clip else None
     return Row(
         id=outcome.key,
@@ -120,15 +133,35 @@ def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | No
         message=_message(shown) if shown and outcome.status is not Status.DONE else "",
         prompt=redact(prompt),
         cells=_cells(columns, outcome),
-        asked=f"{source.resolution} · {source.duration} s · {source.aspect_ratio}"
-        if source
-        else "",
+        asked=_asked(outcome),
         cost=_cost(outcome.attempts),
         spent=float(_spent(outcome.attempts)),
         clip=str(filmed.id) if filmed else "",
         made=(filmed.state.finished_at if filmed else None) or 0.0,
         takes=_takes(outcome, prompt, stills),
     )
+
+
+def _asked(outcome: Outcome) -> str:
+    """What the shown clip was asked to be, and what the row asks for where that is another."""
+    row = _specification(outcome.row) if outcome.row else ""
+    if outcome.shown is None:
+        return row
+    intent = outcome.shown.intent
+    is_draft, clip = intent.kind is Kind.DRAFT, _specification(intent)
+    if outcome.row and (is_draft or row != clip):
+        if outcome.row.aspect_ratio == intent.aspect_ratio:  # a card is narrow
+            clip, row = _size(intent), _size(outcome.row)
+        return f"draft {clip} → final {row}" if is_draft else f"{clip} → {row}"
+    return f"draft {clip}" if is_draft else clip
+
+
+def _specification(asked: RowRecord | Intent) -> str:
+    return f"{_size(asked)} · {asked.aspect_ratio}"
+
+
+def _size(asked: RowRecord | Intent) -> str:
+    return f"{asked.resolution} · {asked.duration} s"
 
 
 def _cells(columns: Sequence[str], outcome: Outcome) -> tuple[str, ...]:
@@ -181,7 +214,7 @@ def _take(
         kind=intent.kind.value,
         status=attempt.state.phase.value.replace("_", " "),
         shown=attempt is outcome.shown,
-        asked=f"{intent.resolution} · {intent.duration} s · {intent.aspect_ratio}",
+        asked=_specification(intent),
         cost=_cost([attempt]),
         message=_message(attempt) if attempt.state.phase is not Phase.DONE else "",
         prompt="" if made_from == prompt else redact(made_from),

@@ -3,6 +3,6 @@
 from seedance_batch.runner.book import Book
 from seedance_batch.runner.orders import MediaChanged, Order, Terms
 from seedance_batch.runner.run import Ending, Pace, Runner
-from seedance_batch.runner.stopper import Stopper
+from seedance_batch.runner.stopper import Reins, Stopper
 
-__all__ = ["Book", "Ending", "MediaChanged", "Order", "Pace", "Runner", "Stopper", "Terms"]
+__all__ = ["Book", "Ending", "MediaChanged", "Order", "Pace", "Reins", "Runner", "Stopper", "Terms"]

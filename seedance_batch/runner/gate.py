@@ -7,7 +7,7 @@ from collections.abc import Callable
 import anyio
 
 from seedance_batch.client import Answer
-from seedance_batch.events import Observer, RequestEnded
+from seedance_batch.events import Observer, Remark, RequestEnded
 from seedance_batch.pacing import Breaker, RequestBudget, backoff, is_rate_refusal
 from seedance_batch.wire import Verdict
 
@@ -24,12 +24,19 @@ def _always() -> bool:
 class Gate:
     """Lets requests start as the budget allows, one after another.
 
-    ``jitter`` draws from [0, 1); it is handed in so that a run can be repeated.
+    ``jitter`` draws from [0, 1); it is handed in so that a run can be repeated. ``address`` is
+    the API's, for remarks.
     """
 
     def __init__(
-        self, budget: RequestBudget, *, jitter: Callable[[], float], observer: Observer
+        self,
+        budget: RequestBudget,
+        *,
+        jitter: Callable[[], float],
+        observer: Observer,
+        address: str,
     ) -> None:
+        self._address = address
         self.budget = budget
         self.jitter = jitter
         self._observer = observer
@@ -58,7 +65,7 @@ class Gate:
         """
         self._observer(RequestEnded(what, answer.verdict))
         now = anyio.current_time()
-        self._breaker.heard(now, self.jitter(), good=answer.verdict not in _TROUBLE)
+        self._heard_trouble(answer, now)
         too_many = answer.verdict is Verdict.RATE
         crowded = too_many and what == "create" and not self._is_about_rate(answer, now)
         if what == "create" and answer.verdict is Verdict.OK:
@@ -69,6 +76,17 @@ class Gate:
             rate = answer.rate
             self.budget.told(rate.limit, rate.remaining, answer.reset_in, now)
         return crowded
+
+    def _heard_trouble(self, answer: Answer[object], now: float) -> None:
+        """An outage is told once when it begins and once when it is over: its silence worries."""
+        was_out = self._breaker.open
+        self._breaker.heard(now, self.jitter(), good=answer.verdict not in _TROUBLE)
+        if self._breaker.open and not was_out:
+            why = f" ({answer.error.message})" if answer.error.message else ""
+            words = f"does not answer as it should{why}; trying on, nothing is lost"
+            self._observer(Remark(f"{self._address} {words}"))
+        elif was_out and not self._breaker.open:
+            self._observer(Remark(f"{self._address} answers again"))
 
     def _is_about_rate(self, answer: Answer[object], now: float) -> bool:
         remaining = answer.rate.remaining if answer.rate else None

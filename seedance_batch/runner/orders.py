@@ -54,6 +54,7 @@ class Terms:
 
 
 def again(order: Order, attempt: Attempt) -> Order:
+    """The same order, to be tried with the intent that a refused try left behind."""
     return Order(order.key, order.cost, order.prepare, attempt)
 
 

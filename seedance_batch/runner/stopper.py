@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
 from seedance_batch.events import Observer, Stop, Stopping
@@ -35,7 +37,8 @@ class Stopper:
 
     def stop(self, why: Stop, message: str) -> None:
         """End submitting; the first account trouble outranks an earlier mild reason."""
-        if self.why is None or (why is Stop.ACCOUNT and self.why in _LETS_WORK_FINISH):
+        milder = _LETS_WORK_FINISH - {Stop.ACCOUNT}
+        if self.why is None or (why is Stop.ACCOUNT and self.why in milder):
             self.why, self.message = why, message
             self.observer(Stopping(why, message))
         self._stopped.set()
@@ -64,3 +67,7 @@ class Stopper:
     async def until_left(self) -> None:
         """Returns once the run is to be left."""
         await self._left.wait()
+
+
+Reins = Callable[[Stopper], None]
+"""Takes the switch of a run that is about to begin."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import Final, TypeVar
 
 import anyio
@@ -14,6 +14,7 @@ from seedance_batch import wire
 from seedance_batch.client import Answer, Client, Created
 from seedance_batch.events import RowSkipped, Stop
 from seedance_batch.pacing import Demand, RetryBudget, Slots, backoff
+from seedance_batch.pricing import money
 from seedance_batch.runner.book import Book
 from seedance_batch.runner.gate import Gate
 from seedance_batch.runner.orders import MediaChanged, Order, Terms, again, event_of
@@ -31,6 +32,7 @@ from seedance_batch.state import (
 from seedance_batch.wire import Verdict
 
 _UNSENT: Final = frozenset({Phase.SUBMITTING, Phase.PLANNED})
+_CENT: Final = Decimal("0.01")
 
 
 T = TypeVar("T")
@@ -148,7 +150,9 @@ class Submitter:
         total = self._book.committed + self._reserved + order.cost
         if total > cap:
             self._stopper.stop(
-                Stop.BUDGET, f"row {order.key} would bring the estimate to ${total}, over ${cap}"
+                Stop.BUDGET,
+                f"row {order.key} would bring the estimate to "
+                f"{money(total.quantize(_CENT, ROUND_UP))}, over {money(cap)}",
             )
             return False
         return True

@@ -1,4 +1,9 @@
-"""Sends callbacks: signed, at least once, at most four attempts (contract: Callbacks)."""
+"""Sends callbacks: signed, at least once, at most four attempts.
+
+As HiAPI's page about callbacks has it (read in November 2026): the bare task object, 10 s to
+answer 2xx, four attempts, and a signature where the account has a key. Whether a retry is signed
+afresh is not said; here it is.
+"""
 
 from __future__ import annotations
 

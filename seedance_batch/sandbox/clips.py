@@ -68,7 +68,10 @@ def _resolution(fields: dict[str, Any], odd: OutputFault | None) -> str:
 
 
 def frame_size(resolution: str, ratio: str, adaptive: float | None = None) -> tuple[int, int]:
-    """Width and height: a resolution fixes the area, not a side (contract: Limits and timing)."""
+    """Width and height: a resolution fixes the area, not a side.
+
+    HiAPI names no sizes; these were measured on clips of the same model from other resellers.
+    """
     sizes = _SIZES.get(resolution, _SIZES["720p"])
     scale = _SCALES[resolution]
     if ratio == "adaptive" and adaptive is not None:

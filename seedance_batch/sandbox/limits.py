@@ -1,4 +1,8 @@
-"""The request budget of a key: so many requests in any minute (contract: Limits and timing)."""
+"""The request budget of a key: so many requests in any minute.
+
+HiAPI's documentation (read in November 2026) names 60 requests a minute, polls included, ten tasks
+at once, and the ``X-RateLimit-*`` headers; that the minute is a rolling one is our assumption.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The sandbox's own, invented prices, in the shape of HiAPI's public list (contract: Price)."""
+"""The sandbox's own, invented prices, in the shape of HiAPI's public list.
+
+The shape is that of ``GET /api/pricing`` (read in November 2026; ``openapi.yaml`` has the path). No
+price a second of this model is published there, so none of these is HiAPI's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Refusals and the envelopes they come in (contract: Errors)."""
+"""Refusals and the envelopes they come in.
+
+``Refusal`` in ``openapi.yaml`` is the envelope of HiAPI's documentation, the other two are those
+of its blog (both read in November 2026); which of them the service sends is not known.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ class _Protocol(H11Protocol):
         except asyncio.CancelledError:
             self.transport.abort()  # the server ends
         if self.transport.is_closing():
-            await self._lost.wait()
+            with suppress(asyncio.CancelledError):  # it may end here as well
+                await self._lost.wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the wait of `_run`."""

@@ -27,6 +27,8 @@ function buildCard(row) {
   card.dataset.status = row.status;
   part(card, "id").textContent = row.id;
   write(card, "status", row.status === "done" ? "" : row.status);
+  const own = page.labels.map((column) => row.cells[column]).filter(Boolean);
+  write(card, "own", own.join(" · ")).title = own.join(" · ");
   part(card, "prompt").textContent = row.prompt || "—";
   part(card, "asked").textContent = row.asked;
   part(card, "cost").textContent = row.cost;

@@ -97,7 +97,7 @@ function buildFilters() {
     if ($("search").value !== view.search) $("search").value = view.search;
     $("sort").value = view.sort;
     const asked = Object.keys(view.columns).length;
-    $("by-column").querySelector("summary").textContent = asked ? `Columns (${asked})` : "Columns";
+    $("by-column").querySelector("summary").textContent = `Filter by column${asked ? ` (${asked})` : ""}`;
     $("clear").hidden = !(view.search || view.mark || view.status.length || asked);
   });
 }

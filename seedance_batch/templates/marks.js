@@ -68,11 +68,15 @@ class Choices {
     }
   }
 
-  csv(rows) {
-    const lines = rows
+  /** What there is to export: the marks and notes of these rows. */
+  lines(rows) {
+    return rows
       .map((row) => [row.id, this.mark(row), this.of(row).note])
       .filter(([, mark, note]) => mark || note);
-    const all = [["id", "mark", "note"], ...lines];
+  }
+
+  csv(rows) {
+    const all = [["id", "mark", "note"], ...this.lines(rows)];
     return "\ufeff" + all.map((cells) => cells.map(cell).join(",") + "\r\n").join("");
   }
 }

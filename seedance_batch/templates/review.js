@@ -39,12 +39,10 @@ function focusCurrent() {
 }
 
 function move(by) {
-  const arrived = large.open || sheet.contains(document.activeElement);
-  const next = visible[visible.indexOf(current) + (arrived ? by : 0)];
-  if (!next) return;
-  select(next);
-  if (large.open) openLarge();
-  else focusCurrent();
+  const next = visible[visible.indexOf(current) + by]; // of the outlined card, focused or not
+  if (next) select(next);
+  if (large.open && next) openLarge();
+  else if (!large.open) focusCurrent();
 }
 
 function openLarge() {
@@ -92,9 +90,9 @@ function say(text) {
 }
 
 $("export").addEventListener("click", () => {
-  download(choices.csv(page.rows), "picks.csv");
-  $("next").hidden = false;
-  say("picks.csv is saved");
+  const any = choices.lines(page.rows).length > 0;
+  if (any) download(choices.csv(page.rows), "picks.csv");
+  showNext(any);
 });
 
 note.addEventListener("input", () => {
@@ -140,6 +138,7 @@ function letter({ key, code }) {
 
 function escape() {
   stop();
+  $("next").hidden = true;
   closeMenus(() => true);
   if (!large.open) focusCurrent();
 }
@@ -154,12 +153,14 @@ const DEEDS = {
   back: () => move(-1),
   on: () => move(1),
   close: () => large.close(),
+  copy: (button) => copy(button.parentElement.querySelector("code"), button),
 };
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
   if (button) DEEDS[button.dataset.do](button);
   closeMenus((menu) => !menu.contains(event.target));
+  if (!event.target.closest("#next, #export")) $("next").hidden = true;
 });
 
 for (const kind of ["focusin", "pointerdown"]) {
@@ -218,7 +219,8 @@ function restorePlace() {
 function busy() {
   const typing = document.activeElement?.matches("input, textarea, select");
   const writing = performance.now() - choices.changed < 1000; // browsers store in the background
-  return large.open || playing || typing || writing || document.querySelector("details[open]");
+  const reading = document.querySelector("details[open]") ?? !$("next").hidden;
+  return large.open || playing || typing || writing || reading;
 }
 
 function reloadWhenIdle() {

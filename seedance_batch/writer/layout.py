@@ -5,6 +5,7 @@ Pure. Widths are in Excel's characters, heights in points, pictures in pixels.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,20 @@ _NUMBER_FORMATS: Final = {
     "attempt": "0",
     "duration": "0",
     "est_cost_usd": MONEY,
+    "row_cost_usd": MONEY,
     "got_duration": '0.00" s"',
     "bytes": "#,##0",
 }
 """Our columns that hold numbers; every other column holds text, and stays text when edited."""
+
+_TECHNICAL: Final = frozenset(
+    {"task_id", "video_url", "url_expires_at", "bytes", "sha256", "submitted_at", "finished_at"}
+)
+"""Our columns that are folded away: for support and scripts, one click away for a person."""
+
+_PLAIN_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
+_LONGEST_NUMBER: Final = 11
+"""Characters; the general format shows longer numbers rounded or with an exponent."""
 
 _WRAPPED: Final = frozenset({"message", "next_step"})
 
@@ -45,6 +56,7 @@ _WIDTHS: Final = {
     "duration": 12,
     "aspect_ratio": 13,
     "est_cost_usd": 16,
+    "row_cost_usd": 16,
     "charged": 11,
     "video_file": 30,
     "last_frame_file": 26,
@@ -113,6 +125,11 @@ class Column:
     number_format: str
 
     @property
+    def folded(self) -> bool:
+        """Whether a person sees it only after a click on its group."""
+        return self.name in _TECHNICAL
+
+    @property
     def align(self) -> str:
         """Numbers stand right, texts left."""
         return "left" if self.number_format == "@" else "right"
@@ -142,6 +159,28 @@ def _is_prose(cells: Sequence[str]) -> bool:
     if not prose or len(prose) * 2 < len(cells):
         return False
     return "\n" in "".join(prose) or median(_shown_width(cell) for cell in prose) > _PROSE
+
+
+def plain_number(text: str) -> str | int | float:
+    """A person's cell as a number, where it is one that reads back as exactly this text."""
+    if len(text) > _LONGEST_NUMBER or not _PLAIN_NUMBER.fullmatch(text):
+        return text
+    number = float(text) if "." in text else int(text)
+    return number if str(number) == text else text
+
+
+def number_columns(lines: Iterable[Sequence[str]]) -> set[int]:
+    """Which of the person's columns hold plain numbers only; of a mixed one, sorting would suffer.
+
+    A scene ``100`` among ``010`` and ``020`` stays a text as they do.
+    """
+    filled: set[int] = set()
+    mixed: set[int] = set()
+    for line in lines:
+        for index, text in enumerate(line):
+            if text and index not in mixed:
+                (mixed if plain_number(text) is text else filled).add(index)
+    return filled - mixed
 
 
 def row_height(columns: Sequence[Column], values: Sequence[object]) -> float:

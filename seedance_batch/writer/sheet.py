@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Look = Mapping[str, Any]
 """Format properties by xlsxwriter's names."""
 
+_A_NUMBER: Final = {"num_format": "General", "align": "right"}
+"""A number in a column of texts."""
 _LINKED: Final = frozenset({"video_file", "last_frame_file"})
 """Our columns that open a file of the run folder."""
 _LINK_LOOK: Final = {"font_color": "#1D4ED8", "underline": 1}
@@ -61,7 +63,10 @@ class Sheet:
         self._next = 0
         self._links = 0
         for index, column in enumerate(columns):
-            self._sheet.set_column(index, index, column.width, self._plain[index])
+            folding = _folding(column, columns[index - 1] if index else None)
+            self._sheet.set_column(index, index, column.width, self._plain[index], folding)
+        if columns and columns[-1].folded:
+            self._sheet.set_column(len(columns), len(columns), None, None, {"collapsed": True})
         self._sheet.set_landscape()
         self._sheet.fit_to_pages(1, 0)
 
@@ -115,6 +120,8 @@ class Sheet:
             look = {**_LINK_LOOK, **look}
         cell = self._formats(_base(self._columns[index]), look) if look else self._plain[index]
         if not isinstance(value, str):
+            if self._columns[index].number_format == "@":
+                cell = self._formats(_base(self._columns[index]), _A_NUMBER)
             self._sheet.write_number(row, index, float(value), cell)
         elif linked:
             self._links += 1
@@ -127,6 +134,13 @@ class Sheet:
         if self._columns[index].name not in _LINKED or self._links >= _MOST_LINKS:
             return False
         return len(_link_target(file)) < _LONGEST_LINK
+
+
+def _folding(column: layout.Column, before: layout.Column | None) -> dict[str, Any]:
+    """A folded column is hidden in a group; the sign that opens the group stands behind it."""
+    if column.folded:
+        return {"level": 1, "hidden": True}
+    return {"collapsed": True} if before and before.folded else {}
 
 
 def _base(column: layout.Column) -> Look:

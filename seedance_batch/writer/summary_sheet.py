@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -74,6 +75,10 @@ def write_summary_sheet(book: Workbook, formats: Formats, about: About) -> None:
     for surety, total in about.tally.money.items():
         words = _SURE[surety] + _unpriced(total)
         sheet.line((surety, total.attempts, total.amount, words), {})
+    attempts = sum(total.attempts for total in about.tally.money.values())
+    amount = sum((total.amount for total in about.tally.money.values()), Decimal(0))
+    words = "at most; what row_cost_usd adds up to"
+    sheet.line(("total", attempts, amount, words), {"label": _BOLD, "amount": _BOLD})
 
 
 def _facts(about: About) -> Iterator[tuple[str, str]]:

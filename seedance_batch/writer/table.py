@@ -16,7 +16,7 @@ from typing import Final
 from seedance_batch.columns import INPUT_COLUMNS, folded, result_columns
 from seedance_batch.outcome import Outcome, next_step
 from seedance_batch.redact import redact
-from seedance_batch.state import Attempt, Clip, Phase, charged
+from seedance_batch.state import Attempt, Charged, Clip, Phase, charged
 
 Value = str | int | float | Decimal | None
 """A cell: text, a number, US dollars, or nothing."""
@@ -57,6 +57,10 @@ class Table:
         for outcome in self.outcomes:
             ours = tuple(value(outcome) for value in values)
             yield Line(outcome, self._person(outcome), ours)
+
+    def theirs(self) -> Iterator[tuple[str, ...]]:
+        """The person's cells alone, line by line."""
+        return map(self._person, self.outcomes)
 
     def _person(self, outcome: Outcome) -> tuple[str, ...]:
         cells = outcome.row.cells if outcome.row else _remembered(outcome, self.columns)
@@ -148,7 +152,17 @@ _OF_OUTCOME: Final[Mapping[str, Callable[[Outcome], Value]]] = {
     "status": lambda outcome: outcome.status,
     "next_step": next_step,
     "attempts": lambda outcome: len(outcome.attempts),
+    "kind": _shown(lambda attempt: attempt.intent.kind),
+    "row_cost_usd": lambda outcome: _row_cost(outcome),
 }
+"""``resolution`` and its like are the row's wish; ``kind`` tells where the clip is but a draft."""
+
+
+def _row_cost(outcome: Outcome) -> Decimal | None:
+    """All that the row may have cost: every attempt that is not known to be free, drafts too."""
+    counted = [a.intent.est_cost for a in outcome.attempts if charged(a.state) is not Charged.NO]
+    priced = [cost for cost in counted if cost is not None]
+    return sum(priced, Decimal(0)) if priced else None
 
 
 # ── takes ───────────────────────────────────────────────────────────────────────────────────────

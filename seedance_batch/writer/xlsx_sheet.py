@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -71,24 +71,26 @@ def _newest(table: Table) -> datetime:
 def _write_rows(
     book: Workbook, formats: Formats, table: Table, name: str, posters: Path | None
 ) -> None:
-    theirs = layout.person_columns(table.columns, (line.person for line in table.lines()))
+    theirs = layout.person_columns(table.columns, table.theirs())
     ours = [layout.our_column(name) for name, _ in table.block]
     sheet = Sheet(book, name, formats, [*theirs, *ours])
     sheet.header(
         table.header, [layout.HEADER_THEIRS] * len(theirs) + [layout.HEADER_OURS] * len(ours)
     )
     folder = posters if len(table.outcomes) <= MOST_POSTERS else None
+    numbers = layout.number_columns(table.theirs())
     for line in table.lines():
-        _write_row(sheet, line, folder)
+        _write_row(sheet, line, numbers, folder)
     sheet.finish()
 
 
-def _write_row(sheet: Sheet, line: Line, folder: Path | None) -> None:
+def _write_row(sheet: Sheet, line: Line, numbers: Collection[int], folder: Path | None) -> None:
     picture = _picture(folder, line.outcome.shown)
     looks = {"status": layout.STATUS_COLOURS[line.outcome.status]}
     if picture:
         looks["video_file"] = layout.BELOW_PICTURE
-    sheet.line((*line.person, *line.ours), looks, layout.PICTURE_ROW if picture else 0.0)
+    theirs = (layout.plain_number(t) if i in numbers else t for i, t in enumerate(line.person))
+    sheet.line((*theirs, *line.ours), looks, layout.PICTURE_ROW if picture else 0.0)
     if picture:
         sheet.picture("video_file", picture, f"clip of {line.outcome.key}")
 

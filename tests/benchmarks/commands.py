@@ -59,7 +59,7 @@ def finish(path: Path) -> None:
     import anyio
 
     with open_batch(path, ReadOptions(), RunSettings(sandbox=True), os.environ) as batch:
-        batch.remember()
+        batch.remember(batch.plan())
         maker = IntentMaker(
             batch.journal, api_key="sk-sandbox", storage=None, wall=time.time, offload=inline
         )

@@ -32,12 +32,16 @@ def test_axe_finds_nothing(review: Review, tab: Any, scheme: str, width: int) ->
     tab.set_viewport_size({"width": width, "height": 1_000})
     tab.emulate_media(color_scheme=scheme)
     review(every_status(), refresh=600)
-    press(tab, "jjjjjjyjne")
+    press(tab, "jjjjjyjne")
     tab.fill("#note", "a note")
     assert [] == findings(tab)
     tab.keyboard.press("Escape")
     tab.click("#by-column summary" if width < 660 else ".keys summary")
     assert [] == findings(tab)
+    tab.click("#export")
+    assert tab.locator("#next").is_visible()
+    assert [] == findings(tab)
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_nothing_sticks_out_sideways_at_any_width(review: Review, tab: Any) -> None:

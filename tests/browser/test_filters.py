@@ -54,7 +54,7 @@ def test_search_finds_all_words_in_any_text_whatever_their_case(review: Review, 
 
 def test_a_note_can_be_found_again(review: Review, tab: Any) -> None:
     review(scenes(), COLUMNS)
-    press(tab, "jje")
+    press(tab, "je")
     tab.fill("#note", "Flicker in frame 40")
     tab.keyboard.press("Escape")
     tab.fill("#search", "flicker")
@@ -102,13 +102,20 @@ def test_rows_sort_by_our_values_and_by_the_persons_columns(review: Review, tab:
 
 def test_filters_and_choices_work_together_and_outlive_a_reload(review: Review, tab: Any) -> None:
     review(scenes(), COLUMNS)
-    press(tab, "jyjjy")
+    press(tab, "yjjy")
     tab.fill("#search", "lamp")
     tab.get_by_role("button", name="keep 2").click()
     assert ["shot-01"] == ids(tab)
     tab.reload()
     assert ["shot-01"] == ids(tab)
     assert "lamp" == tab.input_value("#search")
+
+
+def test_a_card_shows_scene_and_client_under_its_id(review: Review, tab: Any) -> None:
+    of = row(1, scene="010", prompt="A cat", client="Lumo Lighting")
+    review(outcomes([of], [attempt(of)]), list(of.cells))
+    assert "010 · Lumo Lighting" == tab.locator(".card .own").text_content()
+    assert "Filter by column" == tab.locator("#by-column summary").text_content()
 
 
 def test_an_empty_run_folder_has_a_page_too(review: Review, tab: Any) -> None:

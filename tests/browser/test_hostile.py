@@ -93,7 +93,6 @@ def test_no_hostile_text_runs_loads_or_changes_the_page(review: Review, tab: Any
     evil = HOSTILE[1]
     page = review(found, ("prompt", "client", *HOSTILE), title=evil, prices_note=evil)
     assert 40 <= len(HOSTILE) == tab.locator(".card").count()
-    press(tab, "j")
     tab.keyboard.press("Enter")
     press(tab, "rj" * len(HOSTILE) + "e")
     tab.fill("#note", evil)
@@ -136,7 +135,6 @@ def test_hostile_file_names_play_from_their_own_folder(review: Review, tab: Any)
         ],
     )
     page = review(found)
-    tab.keyboard.press("j")
     for number in range(1, len(names) + 1):
         press(tab, " ")
         tab.wait_for_selector(f".card:nth-child({number}) video")

@@ -38,7 +38,7 @@ def test_draft_and_final_stand_side_by_side_and_play_together_on_hover(
 
 def test_space_plays_and_stops_the_current_row_only(review: Review, tab: Any) -> None:
     review(TAKES)
-    press(tab, "jj ")
+    press(tab, "j ")
     wait_for_playing(tab, ".card:nth-child(2)", 1)
     assert tab.evaluate("document.querySelector('video').muted")
     press(tab, "k ")
@@ -75,7 +75,7 @@ def test_a_clip_that_is_gone_or_broken_says_so(review: Review, tab: Any) -> None
     gone = tab.locator(".card").nth(1).locator(".clip")
     assert "the file is missing" == gone.get_attribute("data-gone")
     (page.parent / "videos/shot-01.mp4").write_bytes(b"no clip at all")
-    press(tab, "j ")
+    press(tab, " ")
     tab.wait_for_selector(".clip[data-gone='this browser cannot play it']")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#large .notice:has-text('this browser cannot play it')")
@@ -96,7 +96,6 @@ def test_names_with_any_character_lead_to_their_clip(review: Review, tab: Any) -
     rows = [row(number, key=name) for number, name in enumerate(names, 1)]
     review(outcomes(rows, [attempt(of) for of in rows]))
     until(tab, "[...document.querySelectorAll('.clip img')].every(i => i.naturalWidth > 0)")
-    press(tab, "j")
     for number in range(1, len(names) + 1):
         press(tab, " ")
         wait_for_playing(tab, f".card:nth-child({number})", 1)
@@ -105,7 +104,7 @@ def test_names_with_any_character_lead_to_their_clip(review: Review, tab: Any) -
 
 def test_a_passing_mouse_does_not_stop_what_a_key_started(review: Review, tab: Any) -> None:
     review(TAKES)
-    press(tab, "jj ")
+    press(tab, "j ")
     wait_for_playing(tab, ".card:nth-child(2)", 1)
     tab.locator(".card").first.locator(".prompt").hover()
     tab.hover("#search")

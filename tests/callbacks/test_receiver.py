@@ -192,8 +192,12 @@ def test_listening_for_a_public_api_needs_an_address_that_it_can_call() -> None:
 
 
 @pytest.mark.parametrize(
-    "bind", ["8787x", "127.0.0.1", "127.0.0.1:99999", "no.such.host.invalid:1"]
-)
+    "bind",
+    [
+        "8787x", "127.0.0.1", "127.0.0.1:99999", "no.such.host.invalid:1", "127.0.0.1:²",
+        "127.0.0.1:٥", f"{'a' * 100}:1", "\x00:1", "127.0.0.1:" + "1" * 5000,
+    ],
+)  # fmt: skip
 def test_a_place_that_cannot_be_listened_at_is_refused(bind: str) -> None:
     with pytest.raises(SettingsError):
         callbacks.listen(bind)

@@ -7,7 +7,11 @@ import csv
 import hashlib
 import io
 import json
+import os
+import pty
 import shlex
+import termios
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -57,6 +61,28 @@ def say(*words: str) -> Said:
         code = main([str(word) for word in words])
     assert "Traceback" not in out.getvalue() + err.getvalue()
     return Said(code, out.getvalue(), err.getvalue())
+
+
+def say_at_a_terminal(*words: str) -> Said:
+    """Give a command that shows its progress at a real terminal."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
+    shown: list[bytes] = []
+    reader = threading.Thread(target=_drain, args=(ours, shown))
+    reader.start()
+    out = io.StringIO()
+    with open(theirs, "w", encoding="utf-8") as err:  # noqa: PTH123
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(word) for word in words])
+    reader.join()
+    os.close(ours)
+    return Said(code, out.getvalue(), b"".join(shown).decode())
+
+
+def _drain(terminal: int, shown: list[bytes]) -> None:
+    with contextlib.suppress(OSError):  # how Linux tells that the other side is closed
+        while found := os.read(terminal, 65_536):
+            shown.append(found)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def test_without_a_terminal_nothing_is_sent_and_the_hint_agrees_to_this_very_com
     posts = shop.service.posts()
     said = unasked("--max-cost", "5", "--out", "elsewhere", "--draft")
     assert said.code == Exit.USAGE
-    assert "2 new rows for $0.38" in said.err
+    assert "would send 2 rows for $0.38" in said.err
     assert shop.service.posts() == posts
     assert shop.tasks() == []
     assert {"run", "--yes", "--max-cost", "--draft", "--out", "elsewhere"} <= set(said.hint)
@@ -63,6 +63,22 @@ def test_at_a_terminal_yes_sends_the_rows(
     assert said.code == Exit.OK
     assert said.err.count("Send 1 row for $0.19?") == 1
     assert len(shop.tasks()) == 1
+
+
+def test_the_question_names_the_cap_and_what_fits_under_it(
+    shop: Shop, unasked: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(3)
+    with terminal(monkeypatch, "y\n"):
+        said = unasked("--max-cost", "0.50")
+    fit = "2 of 3 rows for $0.38, as many as fit under the cap of $0.50"
+    assert f"Send {fit}?" in said.err
+    assert said.code == Exit.BUDGET
+    assert "would bring the estimate to $0.58, over $0.50." in said.err
+    assert len(shop.tasks()) == 2
+    said = unasked("--max-cost", "0.50")
+    assert said.code == Exit.BUDGET  # nothing fits any more, so nobody is asked
+    assert len(shop.tasks()) == 2
 
 
 @pytest.mark.parametrize("no", ["\n", "perhaps\nn\n"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import sqlite3
 
 import pytest
@@ -232,7 +233,7 @@ def test_a_released_row_is_made_anew_only_by_rerun(shop: Shop) -> None:
     assert "no task fits" in said.out
     released = say(*said.hint)
     assert released.code == Exit.OK
-    assert "rerun makes it anew for $0.192" in released.err
+    assert "rerun makes it anew for $0.19." in released.err
     assert shop.tasks() == []
     assert shop.run().code == Exit.SOME_FAILED
     assert shop.tasks() == []
@@ -249,3 +250,31 @@ def test_a_row_that_is_not_ambiguous_cannot_be_settled(shop: Shop) -> None:
         assert said.code == Exit.USAGE
         assert "not ambiguous" in said.err
     assert json.loads(shop.at("status", "--json").out)["statuses"] == {"done": 1}
+
+
+def test_a_mistyped_address_does_not_take_the_folder(shop: Shop) -> None:
+    shop.fill(1)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        wrong = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    said = say("run", str(shop.manifest), "--api-url", wrong, "--yes", *QUICK)
+    assert said.code == Exit.UNREACHABLE
+    assert shop.run().code == Exit.OK
+    assert len(shop.tasks()) == 1
+
+
+def test_where_several_tasks_could_be_a_rows_no_hint_chooses_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(2)
+    with shop.service.having(faults={"create": {"reset_after": 1.0}}):
+        assert shop.run("--wait", "1").code == Exit.UNFINISHED
+    monkeypatch.setenv("HIAPI_API_KEY", "sk-another")
+    assert shop.run().code == Exit.UNFINISHED
+    elsewhere = shop.online("reconcile")
+    assert "another API key" in elsewhere.out
+    assert "hint:" not in elsewhere.out
+    monkeypatch.setenv("HIAPI_API_KEY", shop.key)
+    here = shop.online("reconcile")
+    assert here.out.count("could be") == 4
+    assert "hint:" not in here.out

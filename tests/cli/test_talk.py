@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,9 +17,12 @@ import pytest
 
 from seedance_batch.cli import cli
 from seedance_batch.errors import Exit
+from seedance_batch.events import Remark, RowSkipped
 from seedance_batch.folder import RunFolder, held
-from tests.cli.shop import QUICK, Shop, say, serving, shot, write_rows
+from seedance_batch.progress.words import as_json
+from tests.cli.shop import QUICK, ROW_COST, Shop, say, say_at_a_terminal, serving, shot, write_rows
 
+EVENTS = Path(__file__).parents[2] / "docs" / "events.md"
 COMMANDS = cli.list_commands(click.Context(cli))
 
 # ── help and usage ──────────────────────────────────────────────────────────────────────────────
@@ -79,11 +83,84 @@ def test_a_command_that_makes_no_sense_is_an_error_in_a_sentence(
     assert not (shop.folder / "runs").exists() or shop.tasks() == []
 
 
+def test_an_address_in_the_environment_that_is_none_is_an_error_in_a_sentence(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(1)
+    monkeypatch.setenv("HIAPI_BASE_URL", "http://[")
+    for words in (["check", "shots.csv", "--net"], ["plan", "shots.csv"], ["prices"]):
+        said = say(*words)
+        assert said.code == Exit.USAGE, said.err
+        assert "'http://['" in said.err
+
+
 def test_a_wrong_word_hints_at_the_commands_help(shop: Shop) -> None:
     said = say("run", "--fast")
     assert said.hint == ["run", "--help"]
     assert say(*said.hint).code == Exit.OK
     assert say(*say("walk").hint).code == Exit.OK
+
+
+def test_a_manifest_that_is_not_there_is_answered_with_the_one_that_was_meant(shop: Shop) -> None:
+    shop.fill(1)
+    for command in ("check", "plan", "run", "status", "fetch"):
+        said = say(command, "shot.csv")
+        assert said.code == Exit.USAGE
+        assert f"There is no shot.csv in {shop.folder}; did you mean shots.csv?" in said.err
+        assert say(*said.hint).code == Exit.OK
+    said = say("check", "storyboard.yaml")
+    assert "no storyboard.yaml in" in said.err
+    assert "but shots.csv." in said.err
+    assert say(*said.hint).code == Exit.OK
+    assert "the folder elsewhere does not exist" in say("check", "elsewhere/shots.csv").err
+
+
+def test_only_where_there_is_no_manifest_at_all_the_hint_is_to_begin_one(shop: Shop) -> None:
+    said = say("run", "my shots.xlsx", "--sandbox")
+    assert said.hint == ["init", "my shots.xlsx"]
+    assert say(*said.hint).code == Exit.OK
+
+
+def test_a_folder_of_run_folders_names_those_that_it_holds(shop: Shop) -> None:
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    for folder in ("runs", "."):
+        said = say("status", folder)
+        assert said.code == Exit.USAGE
+        assert f"{folder} is no run folder; it holds runs/shots." in said.err
+        assert say(*said.hint).code == Exit.OK
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["plan", "shots.csv", "--save", "out/dir/p.json"], ["init", "out/dir/shots.csv"]],
+)
+def test_a_file_for_a_folder_that_is_not_there_is_a_mistake_of_use(
+    shop: Shop, words: list[str]
+) -> None:
+    shop.fill(1)
+    said = say(*words, *(["--api-url", shop.service.api_url] if words[0] == "plan" else []))
+    assert said.code == Exit.USAGE
+    assert "the folder out/dir does not exist" in said.err
+    assert "sent" not in said.err
+    assert "hint: mkdir -p out/dir" in said.err
+
+
+def test_the_hint_for_a_missing_key_can_be_read_and_what_it_shows_is_no_key(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(1)
+    monkeypatch.delenv("HIAPI_API_KEY")
+    words = ["run", str(shop.manifest), "--api-url", shop.service.api_url]
+    assert "export HIAPI_API_KEY=sk-…" in say(*words).err
+    for typed in ("sk-…", "sk-[hidden]", "[hidden]"):
+        monkeypatch.setenv("HIAPI_API_KEY", typed)
+        assert "holds characters that no key has" in say(*words).err
+
+
+@pytest.mark.parametrize("flag", ["--yes", "-v", "-j=4", "--storage=temp", "--price-file=p"])
+def test_fetch_has_no_flag_that_would_do_nothing(shop: Shop, flag: str) -> None:
+    assert "No such option" in say("fetch", "shots.csv", flag).err
 
 
 def test_an_internal_error_is_a_sentence_and_its_details_are_in_a_file(
@@ -132,6 +209,39 @@ def test_control_characters_of_servers_are_shown_escaped(shop: Shop) -> None:
         assert "\x1b" not in text.out + text.err
 
 
+# ── progress at a terminal ──────────────────────────────────────────────────────────────────────
+
+
+def _shot1_in_flight(shop: Shop) -> None:
+    with shop.service.having(generation_time="0.4"):
+        assert shop.run("--ids", "shot1", "--wait", "0.1").code == Exit.UNFINISHED
+
+
+def test_at_a_terminal_a_row_outside_the_selection_may_end_and_is_counted(shop: Shop) -> None:
+    shop.fill(2)
+    assert shop.run("--ids", "shot2").code == Exit.OK
+    _shot1_in_flight(shop)
+    said = say_at_a_terminal(
+        "run", str(shop.manifest), "--api-url", shop.service.api_url, *QUICK, "--ids", "shot2"
+    )
+    assert said.code == Exit.OK, said.err
+    assert "/1 [" in said.err
+    assert "Nothing to do" not in said.out
+    assert shop.statuses() == ["done", "done"]
+
+
+def test_at_a_terminal_fetch_counts_missing_clips_and_tasks_in_flight(shop: Shop) -> None:
+    shop.fill(3)
+    assert shop.run("--ids", "shot2").code == Exit.OK
+    (shop.run_folder / "videos/shot2.mp4").unlink()
+    _shot1_in_flight(shop)
+    words = ["fetch", str(shop.run_folder), "--api-url", shop.service.api_url, *QUICK]
+    said = say_at_a_terminal(*words)
+    assert said.code == Exit.OK, said.err
+    assert "/2 [" in said.err
+    assert shop.statuses() == ["done", "done", "new"]
+
+
 # ── JSON ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -140,11 +250,14 @@ def test_json_is_one_object_a_line_on_stdout_and_nothing_else(shop: Shop) -> Non
     assert len(shop.plan("--json").lines) == 1
     assert len(say("check", str(shop.manifest), "--json").lines) == 1
     events = shop.run("--json").lines
-    assert [e["event"] for e in events if e["event"] != "row"] == ["end"]
+    assert [e["event"] for e in events if e["event"] != "row"] == ["start", "end"]
+    assert (events[0]["version"], events[0]["new_rows"], events[0]["new_cost"]) == (1, 2, "0.384")
+    assert events[-1]["money"]["settled"] == str(ROW_COST)
+    assert Path(events[-1]["page"]).is_file()
     assert events[-1]["statuses"] == {"done": 1, "failed": 1}
     assert events[-1]["exit_code"] == Exit.SOME_FAILED
     steps = [e["status"] for e in events if e.get("id") == "shot1"]
-    assert steps == ["submitting", "in_flight", "downloading", "downloading", "done"]
+    assert steps == ["submitting", "in_flight", "downloading", "done"]
     for command in ("status", "verify"):
         assert len(shop.at(command, "--json").lines) == 1
     for command in ("fetch", "reconcile"):
@@ -154,13 +267,67 @@ def test_json_is_one_object_a_line_on_stdout_and_nothing_else(shop: Shop) -> Non
     json.loads(say("schema").out)
 
 
-def test_json_of_a_refused_command_is_nothing_on_stdout(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["run", "shots.csv", "--json"], Exit.USAGE),  # no consent
+        (["run", "bad.csv", "--sandbox", "--json"], Exit.USAGE),
+        (["run", "shots.csv", "--fast", "--json"], Exit.USAGE),
+        (["plan", "shots.csv", "--sandbox", "--max-cost", "0.1", "--json"], Exit.BUDGET),
+        (["status", "none", "--json"], Exit.USAGE),
+    ],
+)
+def test_json_of_a_refused_command_ends_with_the_error(
+    shop: Shop, words: list[str], code: Exit
+) -> None:
     shop.fill(1)
-    said = say("run", str(shop.manifest), "--api-url", shop.service.api_url, "--json")
-    assert (said.code, said.out) == (Exit.USAGE, "")
+    write_rows(shop.folder / "bad.csv", [shot(2, duration=99)])
+    api = (
+        [] if "--sandbox" in words or words[0] == "status" else ["--api-url", shop.service.api_url]
+    )
+    said = say(*words, *api)
+    assert said.code == code
+    told = said.lines[-1]
+    assert (told["event"], told["exit_code"]) == ("error", code)
+    assert f"error: {told['message'].splitlines()[0]}" in said.err
+    assert f"hint: {told['hint']}" in said.err
+    assert len(told["problems"]) == ("bad.csv" in words)
+
+
+def test_a_variable_asks_for_json_as_the_flag_does(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEDANCE_BATCH_JSON", "1")
+    assert say("plan", "none.csv").lines[-1]["event"] == "error"
+
+
+def test_a_run_that_the_budget_stops_tells_so_between_start_and_end(shop: Shop) -> None:
+    shop.fill(1)
     said = shop.run("--json", "--max-cost", "0.1")
     assert said.code == Exit.BUDGET
-    assert [line["event"] for line in said.lines] == ["stopping", "end"]
+    assert [line["event"] for line in said.lines] == ["start", "stopping", "end"]
+
+
+def _page_of_events() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for line in EVENTS.read_text(encoding="utf-8").splitlines():
+        cells = re.match(r"\| (?:`(\w+)`)? ?\| `(\w+)` \| `(.+?)` \|", line)
+        if cells is not None:
+            name = cells[1] or next(reversed(found))
+            found.setdefault(name, {"event", "time"}).add(cells[2])
+            json.loads(cells[3])
+    return found
+
+
+def test_the_page_of_events_names_every_event_and_field(shop: Shop) -> None:
+    shop.write(shot(1), shot(2, prompt="forbidden fruit"), shot(3))
+    told = shop.run("--json", "--max-cost", "0.4", "-j", "1").lines
+    told += shop.online("fetch", "--json").lines + say("status", "none", "--json").lines
+    told += [as_json(event, told[0]["time"]) for event in (RowSkipped("a", "why"), Remark("so"))]
+    found: dict[str, set[str]] = {}
+    for each in told:
+        assert found.setdefault(each["event"], set(each)) == set(each)
+    assert found == _page_of_events()
 
 
 # ── GitHub Actions ──────────────────────────────────────────────────────────────────────────────
@@ -218,6 +385,21 @@ def test_two_manifests_of_one_name_do_not_share_a_folder(shop: Shop) -> None:
     assert len(shop.tasks()) == 1
 
 
+def test_tables_from_a_pipe_share_a_folder_only_where_it_is_the_same_table(shop: Shop) -> None:
+    shop.fill(2)
+    quick = f"--api-url {shop.service.api_url} {' '.join(QUICK)} --yes -q"
+    assert _at_a_shell(f"seedance-batch run - {quick} < shots.csv").returncode == Exit.OK
+    assert json.loads(say("status", "-", "--json").out)["statuses"] == {"done": 2}
+    shop.write(shot(3))
+    said = _at_a_shell(f"seedance-batch run - {quick} < shots.csv")
+    assert said.returncode == Exit.USAGE
+    assert "hint: seedance-batch run - --out runs/NAME" in said.stderr
+    assert len(shop.tasks()) == 2
+    again = _at_a_shell(f"seedance-batch run - --out runs/NAME {quick} < shots.csv")
+    assert again.returncode == Exit.OK
+    assert len(shop.tasks()) == 3
+
+
 def test_a_folder_in_use_is_exit_7_for_whoever_would_write_and_status_still_looks(
     shop: Shop,
 ) -> None:
@@ -248,6 +430,7 @@ def test_account_trouble_is_exit_6_and_the_hint_goes_on_after_it(
         said = shop.run()
     assert said.code == Exit.ACCOUNT, said.out
     assert word in said.err
+    assert said.err.count("No more rows are sent") == 1
     assert shop.tasks() == []
     assert say(*said.hint, "--yes").code == Exit.OK
     assert len(shop.tasks()) == 2
@@ -263,7 +446,7 @@ def test_too_many_failures_in_a_row_stop_the_run(shop: Shop) -> None:
 
 def test_a_wait_that_ends_fails_no_row_and_says_which_command_continues(shop: Shop) -> None:
     shop.fill(1)
-    with shop.service.having(generation_time="0.6"):
+    with shop.service.having(generation_time="0.4"):
         said = shop.run("--wait", "0.2")
     assert said.code == Exit.UNFINISHED
     assert shop.statuses() == ["in_flight"]
@@ -299,10 +482,51 @@ def test_a_signal_ends_a_run_gently_and_the_same_command_continues(
     assert shop.statuses() == ["done", "done"]
 
 
-def test_a_reader_that_went_away_is_no_error(shop: Shop) -> None:
-    command = f"{sys.executable} -m seedance_batch schema | head -c 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)  # noqa: S602
-    assert done.stderr == ""
+def _at_a_shell(words: str) -> subprocess.CompletedProcess[str]:
+    """A pipeline; its exit code is the first failing command's."""
+    command = words.replace("seedance-batch", f"{sys.executable} -m seedance_batch")
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "words", ["schema | head -c 1", "plan shots.csv -v --sandbox | head -1", "--help | exec true"]
+)
+def test_a_reader_that_went_away_is_no_error(shop: Shop, words: str) -> None:
+    shop.fill(2_000)
+    done = _at_a_shell(f"seedance-batch {words}")
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        ("--json | head -1", Exit.OK),
+        ("--json > /dev/full", Exit.OK),
+        ("--no-progress 2> /dev/full", Exit.OK),
+        ("2>&-", Exit.OK),
+        (">&- 2>&-", Exit.OK),
+        ("--max-cost 0.2 --json | head -1", Exit.BUDGET),
+    ],
+)
+def test_a_run_goes_on_to_its_end_whoever_stops_listening(
+    shop: Shop, flags: str, code: Exit
+) -> None:
+    shop.fill(2)
+    quick = f"--api-url {shop.service.api_url} {' '.join(QUICK)} --yes"
+    done = _at_a_shell(f"seedance-batch run shots.csv {quick} {flags}")
+    assert done.returncode == code, done.stderr
+    assert "broke" not in done.stderr
+    assert shop.statuses() == ["done", "new" if code else "done"]
+
+
+def test_output_that_a_full_disk_refuses_is_an_error_where_it_was_all(shop: Shop) -> None:
+    done = _at_a_shell("seedance-batch schema > /dev/full")
+    assert done.returncode == Exit.UNFINISHED
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 # ── secrets ─────────────────────────────────────────────────────────────────────────────────────
@@ -329,3 +553,18 @@ def test_the_key_is_nowhere_whatever_happens(shop: Shop, monkeypatch: pytest.Mon
     for path in files:
         assert b"CANARY" not in path.read_bytes(), path
     assert Path(shop.run_folder / "journal.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_commands_and_flags_complete_in_a_shell(shell: str) -> None:
+    words = {"COMP_WORDS": "seedance-batch plan --max-", "COMP_CWORD": "2"}
+    if shell == "fish":
+        words = {"COMP_WORDS": "seedance-batch plan --max-", "COMP_CWORD": "--max-"}
+    asked = subprocess.run(
+        [sys.executable, "-c", "from seedance_batch.cli import entry; entry()"],
+        env={**os.environ, **words, "_SEEDANCE_BATCH_COMPLETE": f"{shell}_complete"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "--max-cost" in asked.stdout, asked

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedance_batch.outcome import Outcome, outcomes
-from seedance_batch.report.values import Row, films, page_rows, sums
+from seedance_batch.report.values import Row, films, labels, page_rows, sums
 from seedance_batch.state import Attempt, Kind, Phase
 from seedance_batch.tally import tally
 from tests.writer.samples import PERSON, attempt, every_status, row
@@ -49,6 +49,26 @@ def test_the_take_of_the_results_sheet_is_told_apart() -> None:
     takes = shown(attempt(ROW, kind=Kind.DRAFT, id=1), attempt(ROW, id=2)).takes
     assert [False, True] == [take.shown for take in takes]
     assert ["480p · 4 s · 16:9", "720p · 5 s · 16:9"] == [take.asked for take in takes]
+
+
+def test_a_card_says_what_its_clip_is_and_what_the_row_asks_for_where_that_is_another() -> None:
+    row_asks, draft = "720p · 5 s · 16:9", attempt(ROW, kind=Kind.DRAFT)
+    assert row_asks == shown().asked == shown(attempt(ROW)).asked
+    assert "draft 480p · 4 s → final 720p · 5 s" == shown(draft).asked
+    assert row_asks == shown(draft, attempt(ROW, id=200)).asked
+    assert "draft 480p · 4 s · 16:9" == shown(draft, of=None).asked
+    longer = replace(ROW, duration=8, content="edited")
+    assert "720p · 5 s → 720p · 8 s" == shown(attempt(ROW), of=longer).asked
+    upright = replace(ROW, aspect_ratio="9:16", content="edited")
+    assert f"{row_asks} → 720p · 5 s · 9:16" == shown(attempt(ROW), of=upright).asked
+
+
+def test_a_card_names_the_persons_first_two_short_columns() -> None:
+    cells = {"seconds": "5", "treatment": "x" * 41, "scene": "010", "empty": "", "client": "Acme"}
+    of = replace(ROW, cells={**cells, "shot": "7"})
+    columns = tuple(of.cells)
+    assert ["scene", "client"] == [columns[at] for at in labels(columns, outcomes([of], []))]
+    assert [] == labels(("prompt", "treatment"), outcomes([of], []))
 
 
 def test_a_cost_is_as_sure_as_it_is_known() -> None:

@@ -7,13 +7,15 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
 import pytest
 
 from seedance_batch.sandbox.app import build
 from seedance_batch.sandbox.clips import Clip, Drawn
 from seedance_batch.sandbox.render import Abandoned, render
-from seedance_batch.sandbox.server import running
+from seedance_batch.sandbox.server import _serve_one, running
+from seedance_batch.sandbox.wire import DISCONNECT, Receive, Scope, Send
 
 from .conftest import KEY, config, order, serving
 
@@ -25,7 +27,7 @@ def _lose_an_answer(url: str, wait: float = 30) -> None:
 
 
 def test_it_ends_at_once_and_quietly_while_answers_are_waited_for(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with running(config(faults={"create": {"stall": 1.0}})) as address:
         threads = [
@@ -38,12 +40,12 @@ def test_it_ends_at_once_and_quietly_while_answers_are_waited_for(
     for thread in threads:
         thread.join()
     assert time.monotonic() - started < 20, "it waited for answers that stall for 120 s"
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err + caplog.text == ""
 
 
 @pytest.mark.parametrize("fault", ["reset", "reset_after", "cut", "stall", "html_after"])
 def test_a_dropped_connection_is_no_error_of_the_server(
-    fault: str, capfd: pytest.CaptureFixture[str]
+    fault: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(faults={"create": {fault: 1.0}, "stall_seconds": 0.1}) as served:
         for _ in range(3):
@@ -53,7 +55,32 @@ def test_a_dropped_connection_is_no_error_of_the_server(
                 _lose_an_answer(served.address.api_url)
         served.configure(faults={})
         assert served.create().is_success
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err + caplog.text == ""
+
+
+def test_it_ends_quietly_while_a_dropped_connection_still_has_bytes_to_send(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        dropped = anyio.Event()
+
+        async def cut(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            body = b"x" * 2**24  # more than the system holds for a client that does not read
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            scope["extensions"][DISCONNECT](False)
+            dropped.set()
+
+        sock = socket.create_server(("127.0.0.1", 0))
+        async with anyio.create_task_group() as group:
+            await group.start(_serve_one, cut, sock)
+            with socket.create_connection(sock.getsockname()) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                await dropped.wait()
+                group.cancel_scope.cancel()
+
+    anyio.run(main)
+    assert capfd.readouterr().err + caplog.text == ""
 
 
 def test_a_reset_is_a_real_one() -> None:

@@ -66,6 +66,12 @@ def test_our_block_is_known_after_columns_were_deleted_and_added() -> None:
     }
 
 
+def test_a_sheet_from_before_a_column_was_added_is_still_known() -> None:
+    earlier = [n for n in RESULT_COLUMNS if n not in {"kind", "row_cost_usd"}]
+    columns = ["kind", "prompt", "row_cost_usd", *earlier]
+    assert set(our_columns(columns)) == set(range(3, len(columns)))
+
+
 def test_an_input_moved_out_of_our_block_is_the_persons() -> None:
     columns = [c for c in header(["prompt"]) if c != "duration"]
     found = our_columns(["duration", *columns])

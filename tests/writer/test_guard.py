@@ -63,6 +63,7 @@ SECRETS = [
     ("DATA:,CANARY", "CANARY"),
     ("signature=CANARY&expires=3", "CANARY"),
     ("api_key=CANARY", "CANARY"),
+    ("api_key=sk-…CANARY", "CANARY"),
     ('{"token": "CANARY"}', "CANARY"),
     ("{'Authorization': 'Bearer CANARY'}", "CANARY"),
     ("authorization: CANARY", "CANARY"),
@@ -83,6 +84,7 @@ def test_secrets_are_hidden(text: str, secret: str) -> None:
         "16:9 is no ratio; data: none",
         "Bearer of the ring under basic lighting, flat design=no",
         "did you mean https://example.com/a.png?",
+        "or: export HIAPI_API_KEY=sk-…",
     ],
 )
 def test_ordinary_words_stay(text: str) -> None:

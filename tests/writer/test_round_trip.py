@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from openpyxl import load_workbook
 
-from seedance_batch.batch.opening import row_record
+from seedance_batch.batch.batch import row_record
 from seedance_batch.manifest import Manifest
 from seedance_batch.outcome import outcomes
 from seedance_batch.reader import ReadOptions, read

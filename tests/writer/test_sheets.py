@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from openpyxl import load_workbook
 
 from seedance_batch.columns import RESULT_COLUMNS
 from seedance_batch.guard import unguarded
 from seedance_batch.outcome import Outcome, outcomes
 from seedance_batch.plan import Spending
+from seedance_batch.report.values import page_rows
+from seedance_batch.standing import spent
 from seedance_batch.state import Kind, Phase
 from seedance_batch.tally import Surety, tally
 from seedance_batch.writer import SHEETS, write_sheets
@@ -82,7 +86,9 @@ def test_a_done_row_says_everything_about_its_clip(tmp_path: Path) -> None:
         "resolution": "720p",
         "duration": 5,
         "aspect_ratio": "16:9",
+        "kind": "final",
         "est_cost_usd": "0.7125",
+        "row_cost_usd": "0.7125",
         "charged": "yes",
         "video_file": "videos/shot-01.mp4",
         "last_frame_file": None,
@@ -113,14 +119,48 @@ def test_the_line_shows_the_final_clip_and_the_rows_own_inputs_not_the_drafts(
     of = row(1)
     draft = attempt(of, kind=Kind.DRAFT)
     [line] = lines_of(tmp_path, outcomes([of], [draft]))
-    assert ("drafts/shot-01.mp4", "720p", 5) == (
+    assert ("drafts/shot-01.mp4", "draft", "720p", 5) == (
         line["video_file"],
+        line["kind"],
         line["resolution"],
         line["duration"],
     )
     final = attempt(of, number=2)
     [line] = lines_of(tmp_path, outcomes([of], [draft, final]))
-    assert ("videos/shot-01.mp4", 2) == (line["video_file"], line["attempts"])
+    assert ("videos/shot-01.mp4", "final", 2) == (
+        line["video_file"],
+        line["kind"],
+        line["attempts"],
+    )
+
+
+def test_the_rows_costs_add_up_to_what_status_summary_and_page_say(tmp_path: Path) -> None:
+    edited, rerun, dear = row(1), row(2), row(3)
+    found = outcomes(
+        [replace(edited, content="as edited"), rerun, dear],
+        [
+            attempt(edited, kind=Kind.DRAFT, number=3, id=1, est_cost=Decimal("0.19")),
+            attempt(edited, id=2),
+            attempt(replace(edited, content="as edited"), Phase.IN_FLIGHT, number=2, id=3),
+            attempt(rerun, Phase.FAILED, id=4),
+            attempt(rerun, number=2, id=5),
+            attempt(dear, est_cost=None, id=6),
+            attempt(dear, Phase.PLANNED, number=2, id=7),
+            attempt(row(9, key="old"), id=8),
+        ],
+    )
+    lines = lines_of(tmp_path, found)
+    costs = [line["row_cost_usd"] for line in lines]
+    assert ["1.6150", "1.4250", None, "0.7125"] == costs
+    total = sum(Decimal(cost) for cost in costs if cost)
+    sums = tally(found)
+    assert total == sum(part.amount for part in sums.money.values())
+    assert float(total) == sum(card.spent for card in page_rows(PERSON, found, {}))
+    assert "$2.33 settled, earlier failed attempts: $0 to $0.71, $0.71 reserved" in spent(sums)
+    write_sheets(source(tmp_path, found), only={"results.xlsx"})
+    summary = load_workbook(tmp_path / "results.xlsx")["summary"].iter_rows(values_only=True)
+    [(_, attempts, amount, _)] = [line for line in summary if line[0] == "total"]
+    assert (7, float(total)) == (attempts, amount)
 
 
 def test_a_price_is_plain_and_an_unknown_one_is_empty(tmp_path: Path) -> None:
@@ -227,7 +267,11 @@ def test_the_persons_columns_come_back_byte_for_byte(
 ) -> None:
     columns, rows = table
     found = outcomes(
-        [row(n, **dict(zip(columns, cells, strict=True))) for n, cells in enumerate(rows, 1)], []
+        [
+            replace(row(n), cells=dict(zip(columns, cells, strict=True)))
+            for n, cells in enumerate(rows, 1)
+        ],
+        [],
     )
     width = len(columns)
     with TemporaryDirectory() as name:

@@ -17,6 +17,7 @@ from seedance_batch.columns import RESULT_COLUMNS
 from seedance_batch.guard import was_altered
 from seedance_batch.outcome import Outcome, outcomes
 from seedance_batch.posters import poster, poster_name
+from seedance_batch.reader import ReadOptions, read
 from seedance_batch.writer import write_sheets
 from seedance_batch.writer.xlsx_sheet import MOST_POSTERS
 
@@ -66,7 +67,7 @@ def test_the_failed_workbook_has_its_rows_only(folder: Path) -> None:
 
 def test_the_header_is_frozen_and_filters_cover_every_line(sheet: Worksheet) -> None:
     assert "B2" == sheet.freeze_panes
-    assert f"A1:AB{sheet.max_row}" == sheet.auto_filter.ref
+    assert f"A1:AD{sheet.max_row}" == sheet.auto_filter.ref
 
 
 def test_pandas_reads_numbers_as_numbers_and_texts_as_texts(folder: Path) -> None:
@@ -90,6 +91,46 @@ def test_a_persons_cells_stay_text_also_when_they_are_edited(tmp_path: Path) -> 
     assert list(cells.values()) == [cell.value for cell in theirs]
     assert {("s", "@")} == {(cell.data_type, cell.number_format) for cell in theirs}
     assert "@" == sheet.column_dimensions["A"].number_format  # for the rows that they add
+
+
+def test_a_persons_number_is_a_number_only_where_it_reads_back_as_the_same_text(
+    tmp_path: Path,
+) -> None:
+    numbers = ["5", "0", "-3", "0.5", "12.75", "-0.25", "12345678901"]
+    texts = ["007", "1e5", "5.0", "0.50", "-0", "+1", "1,5", ".5", "5.", "٣", " 5", "123456789012"]
+    texts += ["0.0000001", "1_000", "inf", "nan", "0x10"]
+    cells = {f"c{at}": text for at, text in enumerate(numbers + texts)}
+    sheet = written(tmp_path, outcomes([row(1, **cells)], []), columns=list(cells))
+    kinds = [cell.data_type for cell in sheet[2]][: len(cells)]
+    assert ["n"] * len(numbers) + ["s"] * len(texts) == kinds
+    read_back = read(tmp_path / "results.xlsx", ReadOptions(column_map={"prompt": "c7"}))
+    assert cells == dict(read_back.jobs[0].row.cells)
+
+
+def test_numbers_among_texts_stay_text_so_that_the_column_sorts(tmp_path: Path) -> None:
+    rows = [row(n, scene=scene, take=take) for n, (scene, take) in enumerate(SCENES, 1)]
+    sheet = written(tmp_path, outcomes(rows, []), columns=["scene", "take"])
+    assert [scene for scene, _ in SCENES] == values(sheet, "scene")
+    assert [1, None, 12] == values(sheet, "take")
+
+
+SCENES = (("090", "1"), ("100", ""), ("110", "12"))
+
+
+def test_columns_for_scripts_are_folded_away_and_come_back_with_a_click(sheet: Worksheet) -> None:
+    headings = [str(cell.value) for cell in sheet[1]]
+    grouped = [d for d in sheet.column_dimensions.values() if d.hidden]
+    assert {1} == {group.outlineLevel for group in grouped}
+    folded = {heading for d in grouped for heading in headings[d.min - 1 : d.max]}
+    assert {"task_id", "video_url", "url_expires_at", "bytes", "sha256"} <= folded
+    assert not folded & {*PERSON, "status", "message", "kind", "row_cost_usd", "video_file"}
+
+
+def test_a_printed_sheet_is_one_page_wide_with_its_headings_on_every_page(sheet: Worksheet) -> None:
+    setup = sheet.page_setup
+    assert sheet.sheet_properties.pageSetUpPr.fitToPage
+    assert ("landscape", 1, 0) == (setup.orientation, setup.fitToWidth or 1, setup.fitToHeight)
+    assert "$1:$1" == sheet.print_title_rows
 
 
 def test_money_is_a_number_with_its_currency(sheet: Worksheet) -> None:
