@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         run,
     )
 
+    __version__: str
+
 __all__ = [
     "Finished",
     "Planned",

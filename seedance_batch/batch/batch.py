@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 
@@ -89,6 +90,12 @@ class Batch:
         rows = [row_record(job) for job in self.manifest.jobs]
         return select(self.jobs, outcomes(rows, self.journal.attempts()), selection)
 
+    @property
+    def dropped_cap(self) -> Decimal | None:
+        """The cap of the last run that had one, where this one has none."""
+        kept = self.journal.meta("max_cost")
+        return None if kept is None or self.settings.max_cost is not None else Decimal(kept)
+
     def only_drafts(self, keys: Collection[str]) -> bool:
         """Whether these rows have takes, and all of them are drafts."""
         kinds = {a.intent.kind for a in self.journal.attempts() if a.intent.key in keys}
@@ -157,6 +164,8 @@ class Batch:
             "prices_note": price_note(self.prices),
             "given_inputs": self.manifest.source.get("given_inputs", ""),
         }
+        if self.settings.max_cost is not None:
+            facts["max_cost"] = str(self.settings.max_cost)
         if self._flags_hold():
             facts[f"flags.{self.kind}"] = json.dumps(dict(self.flags))
         digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()

@@ -144,6 +144,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     """The plan, its price, and what to expect of it."""
     from seedance_batch.forecast import forecast, forecast_lines
     from seedance_batch.overview import overview
+    from seedance_batch.pricing import money
 
     pace = _pace(batch)
     lines = overview(found, verbose=bool(verbose))
@@ -152,6 +153,8 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
+    if found.new and batch.dropped_cap is not None:
+        lines.append(f"The cap was {money(batch.dropped_cap)} the last time; now there is none.")
     if not batch.access.sandbox:
         lines += forecast_lines(forecast(found, pace, time.time()), pace)
     for line in lines:

@@ -46,6 +46,8 @@ function move(by) {
 }
 
 function openLarge() {
+  // A dialog that closes gives focus back at once to where it was: keys act on a card again.
+  if (!large.open && !sheet.contains(document.activeElement)) focusCurrent();
   if (current) enlarge(current, `${visible.indexOf(current) + 1} of ${visible.length}`);
 }
 

@@ -335,6 +335,13 @@ def test_a_bad_canary_keeps_the_rest_from_being_sent(shop: Shop) -> None:
     assert shop.statuses() == ["done", "done", "failed", "new"]
 
 
+def test_a_cap_that_is_left_out_the_next_time_is_remembered_aloud(shop: Shop) -> None:
+    shop.fill(2)
+    assert shop.run("--max-cost", "0.2").code == Exit.BUDGET
+    assert "The cap was $0.20 the last time; now there is none." in shop.plan().out
+    assert "The cap was" not in shop.plan("--max-cost", "5").out
+
+
 def test_a_canary_that_fails_is_not_bought_again_for_the_same_yes(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
