@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import pty
 import re
@@ -18,6 +19,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from seedance_batch import media
+from seedance_batch.model import AspectRatio, Resolution
 from tests.cli.shop import serving
 
 ROOT = Path(__file__).parent.parent
@@ -118,6 +121,39 @@ def test_the_first_session_shows_what_the_command_prints(sessions: list[Said]) -
     promised = [line.rstrip() for line in block.splitlines() if not line.startswith("$ ")]
     printed = next(each for each in sessions if each.command == FIRST).text
     assert [line for line in printed.splitlines() if line in promised] == promised
+
+
+def test_the_second_run_does_nothing_says_so_and_is_content(sessions: list[Said]) -> None:
+    first, second, *_ = (each.text for each in sessions if each.command == FIRST)
+    assert "Nothing to do" not in first
+    assert "Nothing to do: every row is done." in second
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_row_is_done_in_manifest_order_with_the_persons_columns_unchanged(
+    studio: Path, sessions: list[Said]
+) -> None:
+    asked = _rows(studio / "manifests/storyboard.csv")
+    got = _rows(studio / "manifests/runs/storyboard-sandbox/results.csv")
+    assert len(got) == 12
+    assert {row["status"] for row in got} == {"done"}
+    assert [{name: row[name] for name in asked[0]} for row in got] == asked
+
+
+def test_every_clip_is_what_its_row_asked_for(studio: Path, sessions: list[Said]) -> None:
+    folder = studio / "manifests/runs/storyboard-sandbox"
+    for row in _rows(folder / "results.csv"):
+        probe = media.probe(folder / row["video_file"])
+        quotient = AspectRatio(row["aspect_ratio"]).quotient
+        assert probe.seconds == pytest.approx(float(row["duration"]) + 1 / 24, abs=0.1)
+        assert probe.width / probe.height == pytest.approx(quotient, rel=0.06)
+        area = Resolution(row["resolution"]).area
+        assert probe.width * probe.height == pytest.approx(area, rel=0.15)
+        assert probe.has_audio == (row["generate_audio"] == "true")
 
 
 def test_the_python_example_runs(studio: Path, sessions: list[Said]) -> None:
