@@ -212,7 +212,7 @@ class Client:
 def _headers(api_key: str) -> dict[str, str]:
     # Without a key there is no such header: an empty token is none that HTTP could carry.
     key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    return {"User-Agent": "seedance-batch", **key}
+    return {"User-Agent": wire.USER_AGENT, **key}
 
 
 def _authorities(base_url: str) -> ssl.SSLContext | bool:

@@ -87,11 +87,6 @@ def our_columns(header: Sequence[str]) -> dict[int, str]:
     return chain if known >= _ENOUGH else {}
 
 
-def is_ours(header: Sequence[str]) -> bool:
-    """Whether this is the header of a results sheet or a failed sheet of ours."""
-    return bool(our_columns(header))
-
-
 def _candidates(header: Sequence[str]) -> list[tuple[int, str]]:
     """The (index, our name) of headings that may be ours: of one name the most prefixed."""
     found = [(i, *_unprefixed(heading)) for i, heading in enumerate(header)]

@@ -10,6 +10,7 @@
     │   ├── ConsentNeeded            new money, and nobody said yes
     │   ├── FolderMismatch           the run folder belongs to another API or manifest
     │   ├── FolderMissing            there is no run folder here
+    │   ├── FolderUnusable           the run folder or its journal cannot be opened or written
     │   └── JournalUnreadable        a damaged journal, or one of a version unknown here
     ├── RowsFailed                3  asked for with ``raise_for_exit`` only
     ├── BudgetExceeded            4  the cap would be passed, or no price is known for it
@@ -90,6 +91,10 @@ class FolderMismatch(UsageError):
 
 class FolderMissing(UsageError):
     """There is no run folder where one is needed."""
+
+
+class FolderUnusable(UsageError):
+    """The disk refused before anything was sent: the run folder or its journal cannot be used."""
 
 
 class JournalUnreadable(UsageError):

@@ -22,8 +22,6 @@ class Stop(StrEnum):
     """Ctrl-C or SIGTERM."""
     WAIT = "wait"
     """``--wait`` is over."""
-    UNREACHABLE = "unreachable"
-    """The API did not answer before anything was sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from seedance_batch.errors import FolderInUse, FolderMissing, StorageFailed
+from seedance_batch.errors import FolderInUse, FolderMissing, FolderUnusable
 from seedance_batch.nearby import absent, manifests_in
 
 JOURNAL: Final = "journal.db"
@@ -123,7 +123,7 @@ def held(folder: RunFolder, *, briefly: bool = False, patient: bool = True) -> I
 
     ``briefly`` promises to others that only sheets are written; the ``patient`` wait for the end
     of that. The system frees the lock when its holder dies. Raises `FolderInUse` naming pid and
-    host.
+    host, and `FolderUnusable` where the folder cannot be written.
     """
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def held(folder: RunFolder, *, briefly: bool = False, patient: bool = True) -> I
     except Timeout:
         raise _in_use(folder) from None
     except OSError as error:
-        raise StorageFailed(
+        raise FolderUnusable(
             f"The run folder {folder.path} cannot be used: {error}. Nothing was sent.",
             hint="check that the folder is writable and the disk has room, or choose --out",
         ) from error

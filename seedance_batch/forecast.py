@@ -11,7 +11,8 @@ from typing import Final
 
 from seedance_batch.model import Resolution
 from seedance_batch.plan import Plan
-from seedance_batch.state import Attempt, Phase
+from seedance_batch.state import GENERATING_PHASES, UNDER_WAY_PHASES, Attempt, Phase
+from seedance_batch.words import size, some, span
 
 QUEUEING: Final = 8.0
 """Seconds that a task waits before it is worked on."""
@@ -24,8 +25,6 @@ BYTES_PER_PIXEL_SECOND: Final = 0.75
 
 _REFERENCE: Final = Resolution.P720.area * 5
 """Pixels times seconds of the clip that `GENERATING` is known for."""
-_GENERATING: Final = frozenset({Phase.SUBMITTING, Phase.IN_FLIGHT})
-_UNDER_WAY: Final = _GENERATING | {Phase.DOWNLOADING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,6 @@ class Forecast:
     """Generation times come from this run folder's own clips; else they are assumed."""
     bytes: int
     """Of all clips still to come."""
-    size_measured: bool
     urls_expired: int
     """Of clips to fetch: no longer good."""
     urls_expiring: int
@@ -67,7 +65,6 @@ def forecast(plan: Plan, pace: Pace, now: float) -> Forecast:
         seconds=seconds,
         time_measured=slowness is not None,
         bytes=ceil((weight or BYTES_PER_PIXEL_SECOND) * _pixel_seconds(plan, under_way)),
-        size_measured=weight is not None,
         urls_expired=sum(1 for at in expiries if at <= now),
         urls_expiring=sum(1 for at in expiries if now < at <= now + seconds),
     )
@@ -76,7 +73,7 @@ def forecast(plan: Plan, pace: Pace, now: float) -> Forecast:
 def _carried(plan: Plan) -> Iterator[Attempt]:
     """Attempts of the plan's own rows that are still under way."""
     for step in plan.steps:
-        if step.attempt is not None and step.attempt.state.phase in _UNDER_WAY:
+        if step.attempt is not None and step.attempt.state.phase in UNDER_WAY_PHASES:
             yield step.attempt
 
 
@@ -92,7 +89,8 @@ def _makespan(
     plan: Plan, under_way: Sequence[Attempt], pace: Pace, now: float, slowness: float
 ) -> float:
     """List scheduling: a row starts when a slot is free and the request budget allows it."""
-    ends = sorted(_rest(a, now, slowness) for a in under_way if a.state.phase in _GENERATING)
+    generating = (a for a in under_way if a.state.phase in GENERATING_PHASES)
+    ends = sorted(_rest(a, now, slowness) for a in generating)
     last = ends[-1] if ends else 0.0
     # A slot is free once fewer are under way than there are slots.
     free = [0.0] * (pace.slots - len(ends)) + ends[-pace.slots :]
@@ -176,24 +174,7 @@ def _lines(found: Forecast, pace: Pace) -> Iterator[str]:
         yield f"Needs about {size(found.bytes)} on disk."
     if late := found.urls_expired + found.urls_expiring:
         yield (
-            f"{late:,} clips to fetch have URLs that expired or soon will;"
+            f"{some(late, 'clip')} to fetch {'has a URL' if late == 1 else 'have URLs'}"
+            " that expired or soon will;"
             " each is asked for once more."
         )
-
-
-def span(seconds: float) -> str:
-    """A length of time for people: ``40 s``, ``7 min``, ``2 h 5 min``."""
-    if seconds < 90:
-        return f"{ceil(seconds)} s"
-    hours, minutes = divmod(ceil(seconds / 60), 60)
-    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min"
-
-
-def size(count: int) -> str:
-    """A number of bytes for people, in powers of a thousand: ``3.2 MB``."""
-    amount = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.3g} {unit}"
-        amount /= 1000
-    return f"{amount:.3g} TB"

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Final, Unpack
 
 import anyio
 import anyio.to_thread
@@ -27,6 +27,7 @@ from seedance_batch.batch import (
     run_batch,
     work_in,
 )
+from seedance_batch.batch.opening import Source
 from seedance_batch.batch.sheets import given_inputs
 from seedance_batch.errors import (
     AccountStopped,
@@ -43,10 +44,11 @@ from seedance_batch.keywords import ReadKeywords, RunKeywords, choices
 from seedance_batch.manifest import Finding, Manifest
 from seedance_batch.model import INPUT_FIELDS
 from seedance_batch.outcome import Outcome
-from seedance_batch.plan import Plan, budget_problem
+from seedance_batch.plan import Plan, running_problem
 from seedance_batch.pricing import money
 from seedance_batch.reins import Holder, beside_any_loop
 from seedance_batch.tally import tally
+from seedance_batch.words import some
 from seedance_batch.writer.table import table
 
 if TYPE_CHECKING:
@@ -64,8 +66,6 @@ __all__ = [
     "read",
     "run",
 ]
-
-Source: TypeAlias = "str | Path | pandas.DataFrame"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,14 +281,13 @@ async def _opened(
 
 def _agree(batch: Batch, found: Plan, *, yes: bool) -> None:
     settings = batch.settings
-    cap = None if settings.max_cost is None else Decimal("Infinity")
-    problem = budget_problem(found, cap, settings.max_cost_per_row)
+    problem = running_problem(found, settings.max_cost, settings.max_cost_per_row)
     if problem is not None:
         raise BudgetExceeded(f"Over the budget: {problem}. Nothing was sent.")
     if found.new and not yes and not batch.access.sandbox:
         raise ConsentNeeded(
-            f"The plan has {found.new_rows:,} new rows for {money(found.new_cost)}; nothing was "
-            "sent.",
+            f"The plan has {some(found.new_rows, 'new row')} for {money(found.new_cost)}; "
+            "nothing was sent.",
             hint="pass yes=True to agree",
         )
 

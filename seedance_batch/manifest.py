@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from seedance_batch.model import TaskInput
+from seedance_batch.model import BLOB_PREFIX, TaskInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class LocalMedia:
     @property
     def token(self) -> str:
         """Stands for the bytes in a `TaskInput` until the body is sent."""
-        return f"sha256:{self.sha256}"
+        return f"{BLOB_PREFIX}{self.sha256}"
 
 
 @dataclass(frozen=True, slots=True)

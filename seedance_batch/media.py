@@ -128,7 +128,7 @@ class _Tally:
         self.sounds = 0
         self.width = self.height = 0
         self.start: float | None = None
-        self.last = self.end = 0.0
+        self.end = 0.0
 
     def add(self, frame: object) -> None:
         from av.video.frame import VideoFrame
@@ -142,7 +142,7 @@ class _Tally:
         moment = float(frame.time or 0.0)
         self.start = moment if self.start is None else self.start
         length = float(frame.duration * frame.time_base) if frame.time_base else 0.0
-        self.last, self.end = moment, moment + length
+        self.end = moment + length
         self.width, self.height = frame.width, frame.height
         self.frames += 1
         if self.frames > MOST_FRAMES:

@@ -32,6 +32,22 @@ Rows of two spellings are one order: never give two models the same name on the 
 """
 
 
+SHORTEST_PROMPT: Final = 3
+LONGEST_PROMPT: Final = 20_000
+"""Characters."""
+SHORTEST_CLIP: Final = 4
+LONGEST_CLIP: Final = 15
+"""Whole seconds."""
+MOST_IMAGES: Final = 9
+"""Frames and reference images of one task."""
+MOST_REFERENCES: Final = 3
+"""Reference videos of one task, and reference sounds."""
+SHORTEST_REFERENCE: Final = 2
+LONGEST_REFERENCE: Final = 15
+"""Seconds of a reference video or sound; those of one task may not have more together either."""
+HIGHEST_SEED: Final = 2_147_483_647
+
+
 class AspectRatio(StrEnum):
     """``input.aspect_ratio``; ``adaptive`` lets the service choose."""
 
@@ -110,7 +126,7 @@ class Allow:
 
 
 _DATA_URI: Final = re.compile(r"data:(image|video|audio)/[\w.+-]+;base64,([A-Za-z0-9+/]+={0,2})")
-_BLOB: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_BLOB: Final = re.compile(rf"{BLOB_PREFIX}[0-9a-f]{{64}}")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -178,9 +194,12 @@ class TaskInput(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    prompt: Annotated[str, StringConstraints(strict=True, min_length=3, max_length=20_000)]
+    prompt: Annotated[
+        str,
+        StringConstraints(strict=True, min_length=SHORTEST_PROMPT, max_length=LONGEST_PROMPT),
+    ]
     aspect_ratio: Annotated[AspectRatio, Field(strict=False)] = AspectRatio.SIXTEEN_NINE
-    duration: Annotated[int, Field(ge=4, le=15)] = 5
+    duration: Annotated[int, Field(ge=SHORTEST_CLIP, le=LONGEST_CLIP)] = 5
     resolution: Annotated[Resolution, Field(strict=False)] = Resolution.P720
     first_frame_url: Image | None = None
     last_frame_url: Image | None = None
@@ -188,16 +207,18 @@ class TaskInput(BaseModel):
         None
     )
     reference_video_urls: (
-        Annotated[tuple[Video, ...], Field(strict=False, min_length=1, max_length=3)] | None
+        Annotated[tuple[Video, ...], Field(strict=False, min_length=1, max_length=MOST_REFERENCES)]
+        | None
     ) = None
     reference_audio_urls: (
-        Annotated[tuple[Audio, ...], Field(strict=False, min_length=1, max_length=3)] | None
+        Annotated[tuple[Audio, ...], Field(strict=False, min_length=1, max_length=MOST_REFERENCES)]
+        | None
     ) = None
     return_last_frame: bool = False
     generate_audio: bool = True
     web_search: bool | None = None
     nsfw_checker: bool = False
-    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    seed: Annotated[int, Field(ge=0, le=HIGHEST_SEED)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -225,8 +246,10 @@ class TaskInput(BaseModel):
             raise PydanticCustomError(
                 "mode", "frames and references exclude each other (--allow-mixed sends both)"
             )
-        if len(self.frames) + len(self.reference_image_urls or ()) > 9:
-            raise PydanticCustomError("mode", "more than 9 frames and reference images")
+        if len(self.frames) + len(self.reference_image_urls or ()) > MOST_IMAGES:
+            raise PydanticCustomError(
+                "mode", "more than {most} frames and reference images", {"most": MOST_IMAGES}
+            )
         return self
 
     @property

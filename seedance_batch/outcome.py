@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Final
 
 from seedance_batch.errors import Exit
-from seedance_batch.state import Attempt, ErrorClass, Kind, Phase
+from seedance_batch.redact import shown
+from seedance_batch.state import UNFINISHED_PHASES, Attempt, ErrorClass, Kind, Phase
 
 
 class Status(StrEnum):
@@ -46,9 +47,8 @@ _STATUS_OF: Final = {
     Phase.MEDIA_MISMATCH: Status.MEDIA_MISMATCH,
 }
 
-_UNFINISHED_PHASES: Final = frozenset(
-    {Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING, Phase.AMBIGUOUS}
-)
+LONGEST_MESSAGE: Final = 1_000
+"""Characters of an error message; some services answer with a web page."""
 FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED, Status.MEDIA_MISMATCH})
 
 
@@ -125,10 +125,16 @@ def exit_code(found: Iterable[Outcome]) -> Exit:
     """
     outcomes = list(found)
     phases = {attempt.state.phase for outcome in outcomes for attempt in outcome.attempts}
-    if phases & _UNFINISHED_PHASES:
+    if phases & UNFINISHED_PHASES:
         return Exit.UNFINISHED
     statuses = {outcome.status for outcome in outcomes}
     return Exit.SOME_FAILED if statuses & FAILED else Exit.OK
+
+
+def message(attempt: Attempt) -> str:
+    """The last trouble of an attempt in one line, with its code and without secrets."""
+    words = (attempt.state.error_code, attempt.state.error_message)
+    return shown(": ".join(part for part in words if part), LONGEST_MESSAGE, one_line=True)
 
 
 def next_step(outcome: Outcome) -> str:

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
+from seedance_batch.model import LONGEST_REFERENCE
 from seedance_batch.plan import Action, Plan, Step, Total, to_json
 from seedance_batch.pricing import PriceTable, money
-from seedance_batch.redact import redact
+from seedance_batch.redact import shown
+from seedance_batch.words import some
 
-__all__ = ["label", "no_prices", "overview", "price_note", "shown", "to_json"]
+__all__ = ["label", "no_prices", "overview", "price_note", "to_json"]
 
 _LABELS: Final = {
     Action.IN_FLIGHT: "in flight",
@@ -40,11 +42,8 @@ def _table(plan: Plan) -> Iterator[str]:
 
 def _line(sign: str, name: str, total: Total, *, spends: bool) -> str:
     cost = money(total.cost) if spends else ""
-    return f"  {sign} {name:<10}{_rows(total.rows):>12}{total.seconds:>10,} s{cost:>14}".rstrip()
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} {'row' if count == 1 else 'rows'}"
+    rows = some(total.rows, "row")
+    return f"  {sign} {name:<10}{rows:>12}{total.seconds:>10,} s{cost:>14}".rstrip()
 
 
 def label(action: Action) -> str:
@@ -63,7 +62,7 @@ def _row(step: Step) -> str:
 
 def _notes(plan: Plan) -> Iterator[str]:
     if plan.left_out:
-        count, have = _rows(plan.left_out), "has" if plan.left_out == 1 else "have"
+        count, have = some(plan.left_out, "row"), "has" if plan.left_out == 1 else "have"
         yield f"Left out: {count} that {have} not failed; run takes those."
     yield from _spent(plan)
     if plan.new:
@@ -80,8 +79,7 @@ def _spent(plan: Plan) -> Iterator[str]:
         if spent.unknown:
             parts.append(f"up to {money(spent.unknown)} for failed attempts")
         if spent.unpriced:
-            noun = "attempt" if spent.unpriced == 1 else "attempts"
-            parts.append(f"{spent.unpriced:,} {noun} of unknown price")
+            parts.append(f"{some(spent.unpriced, 'attempt')} of unknown price")
         yield f"Spent so far: {', '.join(parts)}."
     before = sum((step.spent_before for step in plan.new), Decimal(0))
     if before:
@@ -101,8 +99,8 @@ def _bounded(plan: Plan) -> Iterator[str]:
     rows = sum(step.bounded for step in plan.new)
     if rows:
         yield (
-            f"Reference videos of {_rows(rows)} could not be measured"
-            " and count with 15 s, the most they may have."
+            f"Reference videos of {some(rows, 'row')} could not be measured"
+            f" and count with {LONGEST_REFERENCE} s, the most they may have."
         )
 
 
@@ -122,11 +120,3 @@ def price_note(table: PriceTable | None) -> str:
         "An estimate before the account's group ratio, not a cap;"
         f" prices from {shown(table.source)} of {day}."
     )
-
-
-def shown(text: str) -> str:
-    """Text from elsewhere, safe to print: no secrets, control characters escaped."""
-    plain = redact(text)
-    if plain.isprintable():
-        return plain
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Final
 
+from seedance_batch.folder import POSTERS
 from seedance_batch.publish import replacing
 from seedance_batch.state import Clip
-
-FOLDER: Final = "posters"
 
 
 def poster_name(clip: Clip) -> str:
@@ -18,7 +16,7 @@ def poster_name(clip: Clip) -> str:
 
     The clip's hash is in the name: another clip under the same name has another poster.
     """
-    return f"{FOLDER}/{Path(clip.file).stem}.{clip.sha256[:8]}.jpg"
+    return f"{POSTERS}/{Path(clip.file).stem}.{clip.sha256[:8]}.jpg"
 
 
 def poster(folder: Path, clip: Clip) -> Path | None:

@@ -22,8 +22,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to fill; it takes ``path``'s name if the block ends well, else vanishes.
 
     The folder must exist. Raises ``OSError`` as the file system gives it; ``path`` then still
-    holds what it held before.
+    holds what it held before. A device or a pipe is refused: the new file would take its place.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "is no ordinary file", str(path))
     descriptor, name = tempfile.mkstemp(
         prefix=f".{path.name[:40]}.", suffix=TEMPORARY, dir=path.parent
     )

@@ -1,4 +1,4 @@
-"""Takes secrets out of words that came from elsewhere before people see them.
+"""Makes words that came from elsewhere fit to be seen: without secrets, printable, cut where long.
 
 Pure. What is hidden: API keys, webhook secrets, bearer tokens, user and password in a URL, the
 query and fragment of every URL (signatures live there), the content of data URIs.
@@ -39,3 +39,26 @@ def redact(text: str) -> str:
     for pattern, shown in _PATTERNS:
         text = pattern.sub(shown, text)
     return text
+
+
+_READ: Final = 40
+"""How much of a text is looked at, in multiples of what may be shown: redacting shortens it."""
+
+
+def shown(text: str, longest: int | None = None, *, one_line: bool = False) -> str:
+    """Text from elsewhere, safe to print: no secrets, control characters escaped.
+
+    ``longest`` cuts it, in characters; ``one_line`` makes all white space single blanks.
+    """
+    plain = redact(text if longest is None else text[: _READ * longest])
+    if one_line:
+        plain = " ".join(plain.split())
+    if longest is not None:
+        plain = plain[: longest + 1]
+    if not plain.isprintable():
+        plain = "".join(map(_escaped, plain))
+    return plain if longest is None or len(plain) <= longest else f"{plain[:longest]}…"
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]

@@ -8,9 +8,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 from seedance_batch.model import (
+    HIGHEST_SEED,
     INPUT_FIELDS,
     LIST_FIELDS,
+    LONGEST_CLIP,
+    LONGEST_PROMPT,
+    LONGEST_REFERENCE,
     MEDIA_FIELDS,
+    MOST_IMAGES,
+    MOST_REFERENCES,
+    SHORTEST_CLIP,
+    SHORTEST_PROMPT,
+    SHORTEST_REFERENCE,
     AspectRatio,
     Resolution,
     TaskInput,
@@ -18,23 +27,30 @@ from seedance_batch.model import (
 
 Schema = dict[str, Any]
 
+_LENGTHS: Final = (
+    f"of {SHORTEST_REFERENCE} to {LONGEST_REFERENCE} s, together {LONGEST_REFERENCE} s at most"
+)
 NOTES: Final = {
     "id": "Your own name for the row; its clip is videos/<id>.mp4. Unique in the manifest.",
     "model": "Sent as it stands; leave it out for seedance-2-0.",
-    "prompt": "What to show, 3 to 20,000 characters. Sent byte for byte.",
+    "prompt": (
+        f"What to show, {SHORTEST_PROMPT} to {LONGEST_PROMPT:,} characters. Sent byte for byte."
+    ),
     "aspect_ratio": "Shape of the clip; adaptive lets the service choose.",
-    "duration": "Whole seconds, 4 to 15. The price grows with it.",
+    "duration": f"Whole seconds, {SHORTEST_CLIP} to {LONGEST_CLIP}. The price grows with it.",
     "resolution": "480p is the cheapest. The price grows with it.",
     "first_frame_url": "Image to begin with: https://…, asset://…, or a file beside the manifest.",
     "last_frame_url": "Image to end with; needs a first frame.",
-    "reference_image_urls": "Up to 9 images that the prompt may name (Image 1). Not with frames.",
-    "reference_video_urls": "Up to 3 videos of 2 to 15 s, together 15 s at most.",
-    "reference_audio_urls": "Up to 3 sounds of 2 to 15 s, together 15 s at most.",
+    "reference_image_urls": (
+        f"Up to {MOST_IMAGES} images that the prompt may name (Image 1). Not with frames."
+    ),
+    "reference_video_urls": f"Up to {MOST_REFERENCES} videos {_LENGTHS}.",
+    "reference_audio_urls": f"Up to {MOST_REFERENCES} sounds {_LENGTHS}.",
     "return_last_frame": "Also deliver the clip's last frame as an image.",
     "generate_audio": "Whether the clip has sound.",
     "web_search": "Let the model look things up.",
     "nsfw_checker": "Let the service check the content.",
-    "seed": "0 to 2147483647; the same seed repeats a look, where the service takes one.",
+    "seed": f"0 to {HIGHEST_SEED}; the same seed repeats a look, where the service takes one.",
 }
 """One line about each field, for editors and for the starter workbook."""
 
@@ -110,7 +126,7 @@ def _matrix() -> Schema:
 
 def _field(name: str) -> Schema:
     if name in LIST_FIELDS:
-        most = 9 if name == "reference_image_urls" else 3
+        most = MOST_IMAGES if name == "reference_image_urls" else MOST_REFERENCES
         return {"anyOf": [{"type": "string"}, _list_of({"type": "string"}) | {"maxItems": most}]}
     if name in MEDIA_FIELDS:
         return {"type": ["string", "null"]}
@@ -120,7 +136,7 @@ def _field(name: str) -> Schema:
         case "model":
             return {"type": "string"}
         case "prompt":
-            return {"type": "string", "minLength": 3, "maxLength": 20_000}
+            return {"type": "string", "minLength": SHORTEST_PROMPT, "maxLength": LONGEST_PROMPT}
         case "aspect_ratio":
             # YAML 1.1 reads an unquoted 16:9 as the number 969; the reader does not.
             names = [ratio.value for ratio in AspectRatio]

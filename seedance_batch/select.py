@@ -14,6 +14,7 @@ from seedance_batch.manifest import Job
 from seedance_batch.model import INPUT_FIELDS, LIST_FIELDS
 from seedance_batch.outcome import Outcome, Status
 from seedance_batch.where import Lookup, Type, Value, as_name, compile_where
+from seedance_batch.words import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,8 @@ def select(
     if selection.limit is not None:
         keys = keys[: _positive("--limit", selection.limit)]
     if not keys:
-        noun = "row" if len(jobs) == 1 else "rows"
         raise EmptySelection(
-            f"None of {len(jobs):,} {noun} matches the selection.",
+            f"None of {some(len(jobs), 'row')} matches the selection.",
             hint="leave --rows, --ids, --where, --limit out to see what there is",
         )
     return tuple(keys)

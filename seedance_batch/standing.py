@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from seedance_batch.outcome import Outcome, Status
-from seedance_batch.overview import shown
 from seedance_batch.pricing import money
-from seedance_batch.tally import Surety, Tally, tally
+from seedance_batch.redact import shown
+from seedance_batch.state import Sum, Surety
+from seedance_batch.tally import Tally, tally
+from seedance_batch.words import some, spaced
 
 
 def lines(found: Sequence[Outcome], *, by: str | None = None) -> Iterator[str]:
@@ -25,7 +27,7 @@ def lines(found: Sequence[Outcome], *, by: str | None = None) -> Iterator[str]:
 def _block(sums: Tally) -> Iterator[str]:
     for status, count in sums.statuses.items():
         if count:
-            yield f"  {status.value.replace('_', ' '):<16}{count:>8,}"
+            yield f"  {spaced(status):<16}{count:>8,}"
     yield f"  {'spent':<16}{spent(sums)}"
 
 
@@ -38,8 +40,7 @@ def spent(sums: Tally) -> str:
         text = _with_unknown(settled, unknown, sums.statuses.get(Status.FAILED, 0))
     unpriced = sum(part.unpriced for part in sums.money.values())
     parts = [text, f"{money(reserved)} reserved" if reserved else ""]
-    noun = "attempt" if unpriced == 1 else "attempts"
-    parts.append(f"{unpriced:,} {noun} of unknown price" if unpriced else "")
+    parts.append(f"{some(unpriced, 'attempt')} of unknown price" if unpriced else "")
     return ", ".join(part for part in parts if part)
 
 
@@ -48,6 +49,18 @@ def _with_unknown(settled: Decimal, unknown: Decimal, failed_rows: int) -> str:
     if failed_rows:
         return f"{money(settled)} to {money(settled + unknown)} settled (failed rows: unknown)"
     return f"{money(settled)} settled, earlier failed attempts: $0 to {money(unknown)}"
+
+
+def costs(money_by: Mapping[Surety, Sum]) -> list[str]:
+    """What was paid for how many clips, and what else may have to be paid, each in a few words."""
+    settled, reserved = money_by[Surety.SETTLED], money_by[Surety.RESERVED]
+    unknown = money_by[Surety.UNKNOWN]
+    parts = [f"{money(settled.amount)} for {some(settled.attempts, 'clip')}"]
+    if reserved.attempts:
+        parts.append(f"{money(reserved.amount)} reserved")
+    if unknown.attempts:
+        parts.append(f"up to {money(unknown.amount)} for attempts without a clip")
+    return parts
 
 
 def as_object(found: Sequence[Outcome], *, by: str | None = None) -> dict[str, Any]:

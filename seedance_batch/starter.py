@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.errors import UsageError
-from seedance_batch.model import AspectRatio, Resolution
+from seedance_batch.model import (
+    LONGEST_CLIP,
+    LONGEST_PROMPT,
+    SHORTEST_CLIP,
+    SHORTEST_PROMPT,
+    AspectRatio,
+    Resolution,
+)
 from seedance_batch.publish import replacing
 from seedance_batch.schema import NOTES
 
@@ -175,18 +182,18 @@ def _rules() -> dict[str, dict[str, Any]]:
         "duration": {
             "validate": "integer",
             "criteria": "between",
-            "minimum": 4,
-            "maximum": 15,
+            "minimum": SHORTEST_CLIP,
+            "maximum": LONGEST_CLIP,
             "error_title": "Whole seconds",
-            "error_message": "A clip lasts 4 to 15 whole seconds.",
+            "error_message": f"A clip lasts {SHORTEST_CLIP} to {LONGEST_CLIP} whole seconds.",
         },
         "prompt": {
             "validate": "length",
             "criteria": "between",
-            "minimum": 3,
-            "maximum": 20_000,
+            "minimum": SHORTEST_PROMPT,
+            "maximum": LONGEST_PROMPT,
             "error_title": "Length of the prompt",
-            "error_message": "A prompt has 3 to 20,000 characters.",
+            "error_message": f"A prompt has {SHORTEST_PROMPT} to {LONGEST_PROMPT:,} characters.",
         },
     }
 

@@ -257,6 +257,8 @@ _MILLISECONDS_FROM: Final = 1e11
 """A number this large counts milliseconds: as seconds it would lie beyond the year 5000."""
 _END_OF_TIME: Final = 253_402_300_800.0
 """The year 10000; what lies beyond is no time that anything could be done with."""
+USER_AGENT: Final = "seedance-batch"
+"""What servers are told of who asks."""
 _LONGEST_WAIT: Final = 3600.0
 """Seconds; a server that wishes for more is asked again after these."""
 
@@ -298,10 +300,11 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def http_date(value: str | None) -> float | None:
-    """Unix seconds of an HTTP date, or None."""
+    """Unix seconds of an HTTP date, or None; without a time zone it is UTC."""
     try:
-        return parsedate_to_datetime(value).timestamp() if value else None
-    except (TypeError, ValueError, OverflowError):
+        found = parsedate_to_datetime(value or "")
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from seedance_batch import folder as folders
 from seedance_batch.batch.sheets import write_page
-from seedance_batch.errors import FolderInUse, FolderMissing, StorageFailed
+from seedance_batch.errors import FolderInUse, FolderMissing, FolderUnusable
 from seedance_batch.folder import (
     RunFolder,
     default_folder,
@@ -144,7 +144,10 @@ def test_a_holder_who_left_no_readable_name_is_another_process(
 
 def test_a_folder_that_cannot_be_made_is_storage_that_failed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageFailed, match="Nothing was sent"), held(RunFolder(tmp_path / "file")):
+    with (
+        pytest.raises(FolderUnusable, match="Nothing was sent"),
+        held(RunFolder(tmp_path / "file")),
+    ):
         pass
 
 

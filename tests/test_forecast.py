@@ -15,13 +15,12 @@ from seedance_batch.forecast import (
     forecast,
     forecast_lines,
     generation_seconds,
-    size,
-    span,
 )
 from seedance_batch.manifest import Job
 from seedance_batch.model import Resolution
 from seedance_batch.plan import make_plan
 from seedance_batch.state import Attempt, Phase
+from seedance_batch.words import size, some, span
 from tests.plan_builders import CLIP, attempt, job, prices
 
 NOW = 1_790_000_000.0
@@ -97,9 +96,9 @@ def test_measured_clips_replace_what_is_assumed() -> None:
     done = attempt(jobs[0], Phase.DONE, submitted_at=NOW - 500, finished_at=NOW - 240, clip=CLIP)
     found = look(jobs, [done])
     assert (found.seconds, found.time_measured) == (260, True)
-    assert (found.bytes, found.size_measured) == (4_000_000, True)
+    assert found.bytes == 4_000_000
     assumed = look(jobs)
-    assert (assumed.time_measured, assumed.size_measured) == (False, False)
+    assert not assumed.time_measured
     assert assumed.bytes == 2 * round(0.75 * 1280 * 720 * 5)
 
 
@@ -116,7 +115,8 @@ def test_measured_clips_replace_what_is_assumed() -> None:
 def test_what_was_not_measured_well_is_not_used(state: dict[str, Any]) -> None:
     jobs = rows(2)
     found = look(jobs, [attempt(jobs[0], Phase.DONE, **state)])
-    assert (found.time_measured, found.size_measured) == (False, False)
+    assert not found.time_measured
+    assert found.bytes == look(jobs[1:]).bytes
 
 
 def test_clips_to_fetch_need_room_and_may_expire() -> None:
@@ -141,7 +141,7 @@ def test_a_forecast_reads_as_sentences() -> None:
         "Takes about 22 min with 10 tasks at once and 60 requests a minute,"
         " assuming 130 s for 5 s of 720p.",
         "Needs about 349 MB on disk.",
-        "1 clips to fetch have URLs that expired or soon will; each is asked for once more.",
+        "1 clip to fetch has a URL that expired or soon will; each is asked for once more.",
     ]
     assert forecast_lines(look([]), pace) == []
     measured = replace(found, time_measured=True, urls_expired=0)
@@ -156,12 +156,22 @@ def test_spans_of_time_read_well(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 
+def test_counts_read_well() -> None:
+    assert [some(n, "new row") for n in (0, 1, 2_000)] == [
+        "0 new rows",
+        "1 new row",
+        "2,000 new rows",
+    ]
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [
         (0, "0 bytes"),
         (999, "999 bytes"),
         (3_200_000, "3.2 MB"),
+        (999_499, "999 kB"),
+        (999_999, "1 MB"),
         (10**12, "1 TB"),
         (2 * 10**13, "20 TB"),
     ],

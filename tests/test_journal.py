@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from seedance_batch import journal as journals
-from seedance_batch.errors import JournalUnreadable, StorageFailed
+from seedance_batch.errors import FolderUnusable, JournalUnreadable, StorageFailed
 from seedance_batch.journal import SCHEMA_VERSION, Journal, look_into, open_journal
 from seedance_batch.outcome import RowRecord
 from seedance_batch.state import Accepted, Attempt, Phase, Published, Seen, Sent, State, step
@@ -254,7 +254,7 @@ def test_a_journal_that_can_no_longer_be_read_says_so(path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StorageFailed, match="Nothing was sent"):
+    with pytest.raises(FolderUnusable, match="Nothing was sent"):
         open_journal(tmp_path / "no" / "journal.db")
 
 
@@ -269,7 +269,7 @@ def test_a_disk_that_refuses_the_very_first_write_is_told(
 
     connect: Callable[..., sqlite3.Connection] = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=Full))
-    with pytest.raises(StorageFailed, match="Nothing was sent"):
+    with pytest.raises(FolderUnusable, match="Nothing was sent"):
         open_journal(path)
 
 
@@ -285,7 +285,7 @@ def test_a_connection_that_cannot_be_had_is_told(
         return connect(*arguments, **options)
 
     monkeypatch.setattr(sqlite3, "connect", refused)
-    with pytest.raises(StorageFailed, match="cannot be opened"):
+    with pytest.raises(FolderUnusable, match="cannot be opened"):
         open_journal(path)
 
 
@@ -342,7 +342,7 @@ def test_a_journal_that_another_process_is_busy_with_is_told(
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.05}))
     other = connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(StorageFailed):
+    with pytest.raises(FolderUnusable):
         open_journal(path)
     other.close()
 
@@ -368,5 +368,5 @@ def test_a_journal_that_is_just_being_made_is_shown_as_empty(path: Path) -> None
 
 def test_looking_needs_a_file_that_can_be_opened(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(StorageFailed):
+    with pytest.raises(FolderUnusable):
         look_into(path)

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from seedance_batch.manifest import Job
-from seedance_batch.overview import overview, price_note, shown
+from seedance_batch.overview import overview, price_note
 from seedance_batch.plan import RerunChoice, make_plan
 from seedance_batch.pricing import PriceTable
+from seedance_batch.redact import shown
 from seedance_batch.state import Attempt, Phase
 from tests.plan_builders import attempt, job, prices
 
@@ -118,3 +119,9 @@ def test_rows_that_a_rerun_leaves_out_are_counted() -> None:
 )
 def test_words_from_elsewhere_are_made_safe(text: str, safe: str) -> None:
     assert shown(text) == safe
+
+
+def test_words_from_elsewhere_are_cut_after_their_secrets_are_out() -> None:
+    assert shown("a\n\n b", one_line=True) == "a b"
+    assert shown("data:video/mp4;base64," + "QUJD" * 20 + " is bad", 20) == "data:[hidden] is bad"
+    assert shown("\x1b" * 9, 8) == r"\x1b\x1b…"

@@ -44,6 +44,7 @@ CORE = {
     "tally",
     "where",
     "wire",
+    "words",
 }
 """Rooms of the pure core: no files, no network, no clock, no randomness, no environment."""
 

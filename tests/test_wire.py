@@ -245,6 +245,10 @@ def test_retry_after_is_seconds_or_a_date_and_never_longer_than_an_hour(
     assert wire.retry_after({"retry-after": value}, NOW) == seconds
 
 
+def test_a_date_without_a_time_zone_is_utc() -> None:
+    assert wire.http_date("Wed, 21 Oct 2026 07:28:00 -0000") == 1_792_567_680.0
+
+
 def test_without_retry_after_nothing_is_wished() -> None:
     assert wire.retry_after({}, NOW) is None
 

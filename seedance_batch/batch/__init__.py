@@ -4,7 +4,6 @@ from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.opening import (
     open_batch,
     open_plan,
-    read_manifest,
     read_source,
     rerun_choice,
 )
@@ -16,7 +15,6 @@ __all__ = [
     "Report",
     "open_batch",
     "open_plan",
-    "read_manifest",
     "read_source",
     "rerun_choice",
     "run_batch",

@@ -1,21 +1,23 @@
-"""``verify``: whether every clip on disk still is what was downloaded, and what was asked for."""
+"""Whether the clips on disk still are what was downloaded, and what was asked for."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from seedance_batch import media
+from seedance_batch.download import move_aside
 from seedance_batch.folder import RunFolder
 from seedance_batch.guard import guarded
 from seedance_batch.media import MediaUnreadable
+from seedance_batch.outcome import Outcome, Status
 from seedance_batch.publish import replacing
-from seedance_batch.state import Attempt, Charged, Clip, Intent, Phase, charged
-
-_HAS_CLIP = frozenset({Phase.DONE, Phase.MEDIA_MISMATCH})
+from seedance_batch.state import KEPT_PHASES, Attempt, Charged, Clip, Intent, Phase, charged
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Finding:
 
     attempt: Attempt
     fault: str | None
+    can_be_fetched: bool = False
+    """Whether ``fetch`` asks for the clip anew."""
 
     @property
     def is_claim(self) -> bool:
@@ -34,28 +38,86 @@ class Finding:
 def verify(folder: RunFolder, attempts: Iterable[Attempt]) -> list[Finding]:
     """Check every paid attempt: its file's bytes, and what they decode to."""
     return [
-        Finding(attempt, _fault(folder, attempt))
+        _finding(folder, attempt)
         for attempt in attempts
-        if attempt.state.phase in _HAS_CLIP | {Phase.EXPIRED}
+        if attempt.state.phase in KEPT_PHASES | {Phase.EXPIRED}
     ]
 
 
-def _fault(folder: RunFolder, attempt: Attempt) -> str | None:
+def lacking(folder: RunFolder, attempts: Iterable[Attempt]) -> set[int]:
+    """Ids of paid attempts whose clip is not on disk as the journal has it; reads every clip."""
+    return {attempt.id for attempt in attempts if _lacks_its_clip(folder, attempt)}
+
+
+def set_aside(folder: RunFolder, attempt: Attempt) -> str | None:
+    """Make room where a clip belongs; what to say of the file that stood there, if one did.
+
+    Raises `StorageFailed` where it cannot be moved.
+    """
+    clip = attempt.state.clip
+    if clip is None or not os.path.lexists(folder.path / clip.file):
+        return None
+    move_aside(folder.path, clip.file)
+    key = attempt.intent.key
+    return f"row {key}: {clip.file} is not the file that was downloaded; it was moved aside"
+
+
+def note_of_missing(folder: RunFolder, outcomes: Iterable[Outcome]) -> str | None:
+    """A line about clips of done rows that are missing, or changed by their size; None if none.
+
+    One look at each file's entry, none into it: `verify` does that.
+    """
+    shown = [o.shown.state.clip for o in outcomes if o.status is Status.DONE and o.shown]
+    gone = [clip.file for clip in shown if clip and _size(folder.path / clip.file) != clip.bytes]
+    if not gone:
+        return None
+    which = f"{gone[0]} is" if len(gone) == 1 else f"{gone[0]} and {len(gone) - 1:,} more are"
+    command = f"seedance-batch fetch {shlex.quote(str(folder.path))}"
+    return f"{which} done and paid, but missing or changed on disk; to bring back: {command}"
+
+
+def _lacks_its_clip(folder: RunFolder, attempt: Attempt) -> bool:
+    phase, clip = attempt.state.phase, attempt.state.clip
+    if phase is Phase.EXPIRED:
+        return True
+    return phase is Phase.DONE and clip is not None and _damage(folder, clip) is not None
+
+
+def _finding(folder: RunFolder, attempt: Attempt) -> Finding:
     clip = attempt.state.clip
     if clip is None:
-        return attempt.state.error_message or "there is no clip"
+        return Finding(attempt, attempt.state.error_message or "there is no clip")
+    damage = _damage(folder, clip)
+    if damage is not None:
+        return Finding(attempt, damage, can_be_fetched=attempt.state.phase is Phase.DONE)
+    return Finding(attempt, _misfit(folder, clip, attempt.intent))
+
+
+def _damage(folder: RunFolder, clip: Clip) -> str | None:
+    """Why a clip's file is not the one that was downloaded; its size tells without reading it."""
     path = folder.path / clip.file
     try:
         with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            if os.fstat(file.fileno()).st_size == clip.bytes:
+                if hashlib.file_digest(file, "sha256").hexdigest() == clip.sha256:
+                    return None
     except OSError as error:
         return f"{clip.file} cannot be read: {error.strerror or error}"
-    if sha256 != clip.sha256:
-        return f"{clip.file} is not the file that was downloaded"
+    return f"{clip.file} is not the file that was downloaded"
+
+
+def _misfit(folder: RunFolder, clip: Clip, intent: Intent) -> str | None:
     try:
-        return media.judge(media.probe(path), attempt.intent)
+        return media.judge(media.probe(folder.path / clip.file), intent)
     except MediaUnreadable as error:
         return str(error)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 CLAIM_COLUMNS = ("id", "task_id", "asked", "got", "paid_usd", "reason", "finished_at")

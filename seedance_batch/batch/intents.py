@@ -14,6 +14,7 @@ from seedance_batch import journal as journals
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.journal import Journal
 from seedance_batch.manifest import Job, LocalMedia
+from seedance_batch.model import BLOB_PREFIX
 from seedance_batch.plan import Step
 from seedance_batch.runner import MediaChanged
 from seedance_batch.state import Intent
@@ -99,7 +100,7 @@ class IntentMaker:
         return {token: self._data_uri(token) for token in identity.tokens(template)}
 
     def _data_uri(self, token: str) -> str:
-        mime, content = self._journal.blob(token.removeprefix("sha256:"))
+        mime, content = self._journal.blob(token.removeprefix(BLOB_PREFIX))
         return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
 
 

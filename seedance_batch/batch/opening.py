@@ -33,6 +33,7 @@ from seedance_batch.settings import (
     public_access,
 )
 from seedance_batch.state import ErrorClass
+from seedance_batch.words import some
 
 if TYPE_CHECKING:
     import pandas
@@ -69,10 +70,9 @@ def read_manifest(source: Source, options: ReadOptions) -> Manifest:
     """A manifest without problems. Raises `ManifestError` carrying all of them at once."""
     manifest = read_source(source, options)
     if manifest.problems:
-        count = len(manifest.problems)
-        noun = "problem" if count == 1 else "problems"
+        count = some(len(manifest.problems), "problem")
         raise ManifestError(
-            f"{manifest.path} has {count} {noun}; nothing was sent.",
+            f"{manifest.path} has {count}; nothing was sent.",
             grouped(manifest.problems),
             hint=f"mend what is above, then: seedance-batch check {shlex.quote(manifest.path)}",
         )
@@ -93,9 +93,7 @@ def open_batch(
     source, settings = at_home(source, settings)
     check_settings(settings)
     access = None if settings.sandbox else access_from(environ, settings.api_url)
-    manifest = read_manifest(source, options)
-    check_pattern(settings.name, [*manifest.columns, *_NAMED_INPUTS])
-    folder = folder_for(manifest, settings)
+    manifest, folder = _found(source, options, settings)
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(folder))
         journal = stack.enter_context(open_journal(folder.journal, wal=wal_is_safe(folder.path)))
@@ -119,9 +117,7 @@ def open_plan(
     """Open a batch for looking only: no lock, no new folder, no key, nothing sent."""
     source, settings = at_home(source, settings)
     check_settings(settings)
-    manifest = read_manifest(source, options)
-    check_pattern(settings.name, [*manifest.columns, *_NAMED_INPUTS])
-    folder = folder_for(manifest, settings)
+    manifest, folder = _found(source, options, settings)
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(look_into(folder.journal))
         if settings.sandbox:
@@ -133,6 +129,14 @@ def open_plan(
         check_claim(journal, folder, manifest, access.origin)
         prices = anyio.run(lambda: load_prices(access, settings.price_file, needed=False))
         yield Batch(manifest, settings, access, folder, journal, prices, body_flags(options))
+
+
+def _found(
+    source: Source, options: ReadOptions, settings: RunSettings
+) -> tuple[Manifest, RunFolder]:
+    manifest = read_manifest(source, options)
+    check_pattern(settings.name, [*manifest.columns, *_NAMED_INPUTS])
+    return manifest, folder_for(manifest, settings)
 
 
 def rerun_choice(classes: Sequence[str], *, force: bool) -> RerunChoice:
@@ -173,7 +177,17 @@ def folder_for(manifest: Manifest, settings: RunSettings) -> RunFolder:
     return default_folder(named, sandbox=settings.sandbox)
 
 
+_SET: Final = "set "
+
+
 def body_flags(options: ReadOptions) -> dict[str, str]:
     """The reading flags that change what is sent, by name."""
-    flags = {f"set {name}": value for name, value in options.overrides.items()}
+    flags = {f"{_SET}{name}": value for name, value in options.overrides.items()}
     return flags | ({"model": options.model} if options.model else {})
+
+
+def overrides_in(flags: Mapping[str, str]) -> dict[str, str]:
+    """The ``--set`` values among what `body_flags` named."""
+    return {
+        name.removeprefix(_SET): value for name, value in flags.items() if name.startswith(_SET)
+    }

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,24 +18,33 @@ import anyio
 import anyio.to_thread
 
 from seedance_batch import journal as journals
-from seedance_batch import names
 from seedance_batch.addresses import unpinned_note
 from seedance_batch.batch.aligning import settled_intents
 from seedance_batch.batch.batch import Batch, Site
+from seedance_batch.batch.checking import note_of_missing, set_aside
+from seedance_batch.batch.clip_names import ClipNames
 from seedance_batch.batch.hearing import Hearing, hearing
 from seedance_batch.batch.intents import IntentMaker
 from seedance_batch.batch.sheets import current, rebuild, standing, write_page
 from seedance_batch.client import Client
-from seedance_batch.download import Downloader, file_client, files_on_disk, sweep
-from seedance_batch.errors import Exit, StorageFailed
-from seedance_batch.events import BytesArrived, Observer, Remark, RowSkipped, RunEvent, Stop
+from seedance_batch.download import Downloader, file_client, sweep
+from seedance_batch.errors import Exit, FolderUnusable, StorageFailed
+from seedance_batch.events import (
+    AttemptChanged,
+    BytesArrived,
+    Observer,
+    Remark,
+    RowSkipped,
+    RunEvent,
+    Stop,
+)
 from seedance_batch.folder import sweep_leftovers
 from seedance_batch.forecast import clip_bytes
 from seedance_batch.outcome import Outcome, exit_code
 from seedance_batch.plan import Action, Plan, Step
 from seedance_batch.report import PAGE
 from seedance_batch.runner import Book, Ending, Order, Pace, Reins, Runner, Stopper, Terms
-from seedance_batch.state import Attempt, Doubted, Phase, Refetch, step
+from seedance_batch.state import UNDER_WAY_PHASES, Attempt, Doubted, Phase, Refetch, step
 from seedance_batch.writer import Written
 
 _SHEETS_EVERY = 8.0
@@ -45,7 +54,6 @@ _WORKBOOKS_UP_TO = 1_000
 _LIGHT_SHEETS = frozenset({"results.csv", "results.jsonl", "failed.csv", "summary.json"})
 _ROOM = 256 * 1024 * 1024
 """Bytes of disk to keep free beside what tasks in flight will bring."""
-_UNDER_WAY: Final = (Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING)
 """With attempts in one of these, a run goes on, and a person may make room meanwhile."""
 
 
@@ -76,7 +84,7 @@ async def run_batch(
     if reins is not None:
         reins(run.stopper)
     attempts = settled_intents(batch, plan, run.key_fingerprint)
-    if plan.new or any(a.state.phase in _UNDER_WAY for a in attempts):
+    if plan.new or any(a.state.phase in UNDER_WAY_PHASES for a in attempts):
         ending = await run.carry_out(attempts, plan.new, signals=signals)
     else:
         ending = Ending(None, "", unsent=0)
@@ -85,11 +93,18 @@ async def run_batch(
     return await _reported(run, ending, watched | {step.key for step in plan.steps})
 
 
-async def fetch_clips(site: Site, observer: Observer, *, signals: bool) -> Report:
-    """Bring every paid clip that is missing; submits nothing, not even a resend."""
+async def fetch_clips(
+    site: Site, observer: Observer, lacking: Collection[int], *, signals: bool
+) -> Report:
+    """Bring the clips that attempts lack (`checking.lacking`); submits nothing, not even a resend.
+
+    A file that stands where a lacking clip belongs is moved aside, never overwritten.
+    """
     refetched = []
     for attempt in site.journal.attempts():
-        if lacks_its_clip(site, attempt):
+        if attempt.id in lacking:
+            if (note := set_aside(site.folder, attempt)) is not None:
+                observer(Remark(note))
             state = step(attempt.state, Refetch())
             attempt = Attempt(attempt.id, attempt.intent, state)
             site.journal.write(journals.save(attempt, at=time.time(), event="Refetch"))
@@ -106,18 +121,6 @@ def _sweep(site: Site) -> None:
     sweep_leftovers(site.folder)
 
 
-def lacks_its_clip(site: Site, attempt: Attempt) -> bool:
-    """Whether a clip that was paid for is not on disk."""
-    state = attempt.state
-    if state.phase is Phase.EXPIRED:
-        return True
-    return (
-        state.phase is Phase.DONE
-        and state.clip is not None
-        and not (site.folder.path / state.clip.file).is_file()
-    )
-
-
 def _written(site: Site, code: int) -> tuple[Written, Path]:
     """The sheets and the page; written anew only where there is anything new to say."""
     there = current(site.folder, site.journal, code)
@@ -131,6 +134,8 @@ async def _reported(run: _Run, ending: Ending, keys: set[str]) -> Report:
     site = run.site
     found = standing(site.journal)
     code = _exit_code(run, [o for o in found if o.key in keys], ending)
+    if (note := await anyio.to_thread.run_sync(note_of_missing, site.folder, found)) is not None:
+        run.stopper.observer(Remark(note))
     try:
         written, page = await anyio.to_thread.run_sync(_written, site, int(code))
     except OSError as error:
@@ -150,6 +155,7 @@ class _Run:
         self.skipped: list[RowSkipped] = []
         self.blocked = False
         """Whether rows that were asked for wait for a person's decision."""
+        self._moved = False  # whether anything was sent or fetched
         self._observer = observer
         self.stopper = Stopper(self._observe)
         self._hearing = Hearing(site.access)
@@ -170,6 +176,8 @@ class _Run:
     def _observe(self, event: RunEvent) -> None:
         if isinstance(event, RowSkipped):
             self.skipped.append(event)
+        elif isinstance(event, AttemptChanged):
+            self._moved |= event.attempt.state.phase is not Phase.PLANNED
         self._observer(event)
 
     async def carry_out(
@@ -237,7 +245,7 @@ class _Run:
                 body_of=self._maker.body_of,
                 room=partial(self._has_room, book),
             ),
-            name_for=_Names(self.site, book.attempts.values()),
+            name_for=ClipNames(self.site, book.attempts.values()),
             observer=self._observe,
             wall=time.time,
             jitter=random.random,
@@ -254,16 +262,17 @@ class _Run:
         return orders
 
     def _has_room(self, book: Book) -> bool:
-        """Whether the disk takes more clips; raises `StorageFailed` where waiting will not help."""
+        """Whether the disk takes more clips; raises an error where waiting will not help."""
         try:
             free = shutil.disk_usage(self.site.folder.path).free
         except OSError:
             return True
-        coming = book.in_phase(*_UNDER_WAY)
+        coming = book.in_phase(*UNDER_WAY_PHASES)
         if free <= _ROOM and not coming:
-            raise StorageFailed(
+            sent = self._moved or book.in_phase(Phase.AMBIGUOUS)
+            raise (StorageFailed if sent else FolderUnusable)(
                 f"The disk of {self.site.folder.path} has {free >> 20} MB left, too little for "
-                "more clips. No more rows were sent.",
+                f"more clips. {'No more rows were' if sent else 'Nothing was'} sent.",
                 hint="make room, then run the same command again",
             )
         return free > _ROOM + sum(map(clip_bytes, coming))
@@ -290,45 +299,10 @@ class _Run:
             started = time.monotonic()
             try:
                 await anyio.to_thread.run_sync(write)
-            except StorageFailed:
-                raise
             except OSError as error:
                 self._observe(Remark(f"the sheets could not be written: {error}"))
             took = time.monotonic() - started
             await anyio.sleep(max(_SHEETS_EVERY - took, 2 * took))
-
-
-class _Names:
-    """Gives clips names that are free on disk and in the journal."""
-
-    def __init__(self, site: Site, attempts: Iterable[Attempt]) -> None:
-        self._pattern = site.settings.name
-        self._columns = {row.key: row.cells for row in site.journal.rows()}
-        self._taken = names.Taken(files_on_disk(site.folder.path))
-        for attempt in attempts:
-            if attempt.state.file:
-                self._taken.add(attempt.state.file)
-
-    def __call__(self, attempt: Attempt) -> str:
-        intent = attempt.intent
-        cells = self._columns.get(intent.key, {})
-        columns = {**_input_columns(attempt), **cells}
-        pattern = self._pattern if intent.key in self._columns else "{id}"
-        name = names.clip_name(
-            intent.key, pattern=pattern, columns=columns, kind=intent.kind, taken=self._taken
-        )
-        self._taken.add(name)
-        return name
-
-
-def _input_columns(attempt: Attempt) -> dict[str, str]:
-    intent = attempt.intent
-    return {
-        "model": intent.model,
-        "resolution": intent.resolution,
-        "duration": str(intent.duration),
-        "aspect_ratio": intent.aspect_ratio,
-    }
 
 
 def _exit_code(run: _Run, found: list[Outcome], ending: Ending) -> Exit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import time
 from collections.abc import Collection, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from seedance_batch import journal as journals
-from seedance_batch.errors import FolderInUse, StorageFailed
+from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed
 from seedance_batch.folder import RunFolder, held, wal_is_safe
 from seedance_batch.journal import Journal, look_into, open_journal
 from seedance_batch.outcome import Outcome, outcomes
@@ -81,6 +82,20 @@ def write_page(folder: RunFolder, journal: Journal, *, refresh: float | None = N
     return _write_page(folder, journal, refresh)
 
 
+def page_of(folder: RunFolder, journal: Journal) -> Path:
+    """The review page, written anew where the folder may be written; else the one that lies there.
+
+    Raises ``OSError`` where there is none either.
+    """
+    try:
+        return write_page(folder, journal)
+    except OSError as error:
+        page = folder.path / PAGE
+        if error.errno not in _READ_ONLY or not page.is_file():
+            raise
+        return page
+
+
 def _write_page(folder: RunFolder, journal: Journal, refresh: float | None) -> Path:
     return write_report(
         folder.path,
@@ -113,26 +128,29 @@ def watched_page(folder: RunFolder, every: float = 5.0) -> Iterator[Path]:
 
 
 def is_at_work(folder: RunFolder) -> bool:
-    """Whether another process holds the folder."""
+    """Whether another process holds the folder; in one that cannot be written, none does."""
     try:
         with held(folder, patient=False):
             return False
     except FolderInUse:
         return True
+    except FolderUnusable:
+        return False
 
 
 def catch_up(folder: RunFolder) -> None:
     """Write the sheets if a run died before it did, unless another one is at work.
 
-    A run that starts meanwhile waits for the end of it.
+    A run that starts meanwhile waits for the end of it. Where nothing can be written they stay.
     """
     holding = held(folder, briefly=True, patient=False)
-    with contextlib.suppress(FolderInUse, StorageFailed), holding:
+    with contextlib.suppress(FolderInUse, FolderUnusable, StorageFailed, OSError), holding:
         with open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
             written_at = json.loads(journal.meta(_WRITTEN) or "[0]")[0]
             if written_at != journal.last_event():
                 rebuild(folder, journal)
 
 
+_READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _WRITTEN: Final = "sheets_written_from"
 _ALWAYS: Final = ("results.csv", "results.jsonl", "summary.json")

@@ -13,13 +13,12 @@ from seedance_batch import names
 from seedance_batch.errors import Exit
 from seedance_batch.events import Stop
 from seedance_batch.outcome import Outcome, Status
-from seedance_batch.overview import shown
 from seedance_batch.plan import Action
-from seedance_batch.pricing import money
-from seedance_batch.progress.words import moment
-from seedance_batch.redact import redact
-from seedance_batch.state import Kind, Phase
-from seedance_batch.tally import Surety, tally
+from seedance_batch.redact import redact, shown
+from seedance_batch.standing import costs
+from seedance_batch.state import UNDER_WAY_PHASES, Kind, Phase
+from seedance_batch.tally import tally
+from seedance_batch.words import moment, some, spaced
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Site
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from seedance_batch.plan import Plan, Step
 
 _SHOWN_TROUBLE = 10
-_UNDER_WAY = frozenset({Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING})
 
 
 def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
@@ -37,7 +35,7 @@ def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
     yield from outcome_lines(site, report, kept_back(plan))
     if report.ending.stop is Stop.BUDGET:
         are = "is" if report.ending.unsent == 1 else "are"
-        yield f"{_some(report.ending.unsent, 'row')} {are} left: the budget is used up."
+        yield f"{some(report.ending.unsent, 'row')} {are} left: the budget is used up."
 
 
 _NOTHING = {
@@ -80,29 +78,18 @@ def outcome_lines(site: Site, report: Report, kept: Sequence[Step] = ()) -> Iter
 def work_in(plan: Plan) -> int:
     """How many attempts a plan would see to their end, also those that no step of it carries."""
     kept = (step.attempt for step in plan.steps if not step.action.spends)
-    under_way = sum(a is not None and a.state.phase in _UNDER_WAY for a in kept)
+    under_way = sum(a is not None and a.state.phase in UNDER_WAY_PHASES for a in kept)
     return len(plan.new) + len(plan.also_watched) + under_way
 
 
 def _counts(site: Site, report: Report) -> Iterator[str]:
     sums = tally(report.outcomes)
-    words = [
-        f"{count:,} {status.value.replace('_', ' ')}"
-        for status, count in sums.statuses.items()
-        if count
-    ]
+    words = [f"{count:,} {spaced(status)}" for status, count in sums.statuses.items() if count]
     drafts = sum(o.shown is not None and o.shown.intent.kind is Kind.DRAFT for o in report.outcomes)
     only = f" ({drafts:,} of them as drafts only)" if drafts else ""
-    yield f"{_some(sums.rows, 'row')}: {', '.join(words) or 'none'}{only}."
-    settled, reserved = sums.money[Surety.SETTLED], sums.money[Surety.RESERVED]
-    unknown = sums.money[Surety.UNKNOWN]
-    parts = [f"{money(settled.amount)} for {_some(settled.attempts, 'clip')}"]
-    if reserved.attempts:
-        parts.append(f"{money(reserved.amount)} reserved")
-    if unknown.attempts:
-        parts.append(f"up to {money(unknown.amount)} for attempts without a clip")
+    yield f"{some(sums.rows, 'row')}: {', '.join(words) or 'none'}{only}."
     note = " (sandbox prices, no real money)" if site.access.sandbox else " (estimate)"
-    yield f"Cost: {', '.join(parts)}{note}."
+    yield f"Cost: {', '.join(costs(sums.money))}{note}."
 
 
 def _trouble(outcomes: list[Outcome]) -> Iterator[str]:
@@ -113,10 +100,6 @@ def _trouble(outcomes: list[Outcome]) -> Iterator[str]:
         yield f"  {shown(outcome.key)} {outcome.status.value}{shown(words)}"
     if len(bad) > _SHOWN_TROUBLE:
         yield f"  … and {len(bad) - _SHOWN_TROUBLE:,} more, see the results sheet"
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
 def lifetime_cost(plan: Plan) -> Decimal | None:

@@ -9,12 +9,13 @@ from typing import Final
 
 import click
 
-from seedance_batch.cli.config import defaults
+from seedance_batch.cli.config import asks_for_help, check_variables, defaults
 from seedance_batch.cli.group import Commands
 from seedance_batch.errors import (
     Exit,
     ManifestError,
     SeedanceBatchError,
+    SettingsError,
     StorageFailed,
     UsageError,
     first_of,
@@ -32,8 +33,13 @@ from seedance_batch.outlet import let_go, present_output, unminded_output
 def cli(context: click.Context) -> None:
     """Turn a spreadsheet of prompts into Seedance 2.0 videos, paying for every row once."""
     command = context.invoked_subcommand
-    if command is not None:  # help and version read no file
-        context.default_map = {command: defaults(cli, command)}
+    if command is not None:
+        try:
+            check_variables(cli, command, os.environ)
+            context.default_map = {command: defaults(cli, command)}
+        except SettingsError:
+            if not asks_for_help(context, command):
+                raise
     if command in _SEEN_THROUGH:
         context.with_resource(unminded_output())
 
@@ -55,11 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(result) if isinstance(result, int) else Exit.OK
         except BaseException as error:
             with unminded_output():
-                return _ended(error, as_json=_asks_for_json(words))
+                return _ended(error, words)
 
 
-def _ended(error: BaseException, *, as_json: bool) -> int:
+def _ended(error: BaseException, words: Sequence[str]) -> int:
     """Say why a command ended before its end, and return its exit code."""
+    as_json = _asks_for_json(words)
     match error:
         case BaseExceptionGroup() if (found := first_of(error)) is not None:
             return _failed(found, as_json=as_json)
@@ -70,14 +77,19 @@ def _ended(error: BaseException, *, as_json: bool) -> int:
         case KeyboardInterrupt() | click.Abort():
             return _interrupted(as_json=as_json)
         case OSError():  # this machine's files or sockets, whatever was being done
-            failed = StorageFailed(
-                f"{error}. Nothing more was sent; what was sent before is recorded.",
-                hint="mend that, then run the same command again",
-            )
-            return _failed(failed, as_json=as_json)
+            return _failed(_refused(error, words), as_json=as_json)
         case Exception() | BaseExceptionGroup():  # the last line of defence: a sentence
             return _broken(error, as_json=as_json)
     raise error
+
+
+def _refused(error: OSError, words: Sequence[str]) -> SeedanceBatchError:
+    hint = "mend that, then run the same command again"
+    if _SEEN_THROUGH.isdisjoint(words[:1]):
+        return UsageError(f"{error}. Nothing was sent.", hint=hint)
+    return StorageFailed(
+        f"{error}. Nothing more was sent; what was sent before is recorded.", hint=hint
+    )
 
 
 def _asks_for_json(words: Sequence[str]) -> bool:
@@ -102,7 +114,7 @@ def _usage(error: click.ClickException) -> UsageError:
 
 
 def _failed(error: SeedanceBatchError, *, as_json: bool) -> int:
-    from seedance_batch.overview import shown
+    from seedance_batch.redact import shown
 
     if as_json:
         _tell_machines(error.exit_code, error.message, error.hint, _problems(error))
@@ -126,8 +138,8 @@ def _tell_machines(code: int, message: str, hint: str | None, problems: Sequence
     import json
     import time
 
-    from seedance_batch.progress.words import moment
     from seedance_batch.redact import redact
+    from seedance_batch.words import moment
 
     value = {
         "event": "error",

@@ -134,9 +134,10 @@ def _after_failures(batch: Batch, report: Report) -> str:
 
 def as_planned(batch: Batch) -> dict[str, Any]:
     """The flags that a saved plan brought along, to be typed where it is not."""
-    sets = {name.removeprefix("set "): v for name, v in batch.flags.items() if name != "model"}
+    from seedance_batch.batch.opening import overrides_in
+
     return {
-        "overrides": [f"{name}={value}" for name, value in sets.items()],
+        "overrides": [f"{name}={value}" for name, value in overrides_in(batch.flags).items()],
         "model": batch.flags.get("model"),
         "draft": batch.settings.draft,
     }

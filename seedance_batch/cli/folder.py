@@ -14,6 +14,7 @@ import click
 from seedance_batch.cli import options as flags
 from seedance_batch.cli.again import again
 from seedance_batch.errors import Exit, UsageError
+from seedance_batch.words import some
 
 if TYPE_CHECKING:
     from seedance_batch.batch.settling import Question
@@ -70,23 +71,24 @@ def status(**given: Any) -> int:
 @flags.JSON
 @flags.QUIET
 def fetch(**given: Any) -> int:
-    """Download every paid clip of run FOLDER that is missing. Never submits anything."""
+    """Download every paid clip of run FOLDER that is missing or damaged. Never submits anything."""
     import anyio
 
+    from seedance_batch.batch.checking import lacking
     from seedance_batch.batch.folders import open_folder
-    from seedance_batch.batch.running import fetch_clips, lacks_its_clip
+    from seedance_batch.batch.running import fetch_clips
     from seedance_batch.batch.summing import closing_object, opening_object, outcome_lines
     from seedance_batch.progress import observer_for
-    from seedance_batch.state import Phase
+    from seedance_batch.state import COMING_PHASES
 
     with (
         open_folder(given["folder"], flags.run_settings(given)) as opened,
         opened.site(os.environ) as site,
     ):
         attempts = site.journal.attempts()
-        coming = {Phase.IN_FLIGHT, Phase.DOWNLOADING}
+        lost = lacking(site.folder, attempts)
         observer = observer_for(
-            sum(a.state.phase in coming or lacks_its_clip(site, a) for a in attempts),
+            sum(a.state.phase in COMING_PHASES or a.id in lost for a in attempts),
             attempts,
             as_json=given["as_json"],
             progress=not (given["no_progress"] or given["quiet"]),
@@ -95,7 +97,7 @@ def fetch(**given: Any) -> int:
         if given["as_json"]:
             click.echo(json.dumps(opening_object(site), ensure_ascii=False))
         try:
-            report = anyio.run(lambda: fetch_clips(site, observer, signals=True))
+            report = anyio.run(lambda: fetch_clips(site, observer, lost, signals=True))
         finally:
             observer.close()
         if given["as_json"]:
@@ -149,7 +151,7 @@ def reconcile(**given: Any) -> int:
 
 
 def _show_questions(left: list[Question], given: dict[str, Any]) -> None:
-    from seedance_batch.overview import shown
+    from seedance_batch.redact import shown
 
     if given["as_json"]:
         for q in left:
@@ -215,7 +217,7 @@ def results(**given: Any) -> int:
 @flags.option("--watch", is_flag=True, help="Refresh it while a run goes on.")
 def report(**given: Any) -> int:
     """Write the review page of run FOLDER: one file, to look at clips and choose."""
-    from seedance_batch.batch.sheets import watched_page, write_page
+    from seedance_batch.batch.sheets import page_of, watched_page
     from seedance_batch.folder import folder_of
     from seedance_batch.journal import look_into
 
@@ -225,7 +227,7 @@ def report(**given: Any) -> int:
             click.echo(path)
         return Exit.OK
     with look_into(folder.journal) as journal:
-        click.echo(write_page(folder, journal))
+        click.echo(page_of(folder, journal))
     return Exit.OK
 
 
@@ -240,7 +242,7 @@ def verify(**given: Any) -> int:
     from seedance_batch.batch.checking import write_claims
     from seedance_batch.folder import folder_of
     from seedance_batch.journal import look_into
-    from seedance_batch.overview import shown
+    from seedance_batch.redact import shown
 
     if given["claims"] is not None:
         flags.check_place(given["claims"])
@@ -254,10 +256,11 @@ def verify(**given: Any) -> int:
     else:
         for finding in bad:
             click.echo(f"{shown(finding.attempt.intent.key)}: {shown(finding.fault or '')}")
-        noun = "clip" if len(found) == 1 else "clips"
-        click.echo(f"{len(found):,} {noun} checked, {len(bad):,} at fault.")
+        click.echo(f"{some(len(found), 'clip')} checked, {len(bad):,} at fault.")
     if given["claims"] is not None:
         count = write_claims(given["claims"], found)
-        noun = "claim" if count == 1 else "claims"
-        click.echo(f"{count:,} {noun} in {given['claims']}", err=True)
+        click.echo(f"{some(count, 'claim')} in {given['claims']}", err=True)
+    if any(finding.can_be_fetched for finding in bad):
+        command = again("fetch", only={"out"})
+        click.echo(f"hint: {shown(command)}", err=True)
     return Exit.SOME_FAILED if bad else Exit.OK

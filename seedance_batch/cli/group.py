@@ -49,7 +49,8 @@ class Commands(click.Group):
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click does."""
+        """As click does; ``ctx.obj`` holds the words of the command that follows."""
+        ctx.obj = tuple(ctx.args)
         with _quietly():
             return super().invoke(ctx)
 

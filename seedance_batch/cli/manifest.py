@@ -13,6 +13,7 @@ import click
 
 from seedance_batch.cli import options as flags
 from seedance_batch.errors import Exit, UsageError
+from seedance_batch.words import some
 
 if TYPE_CHECKING:
     from seedance_batch.manifest import Manifest
@@ -71,8 +72,8 @@ def _show_as_json(manifest: Manifest) -> None:
 
 def _show(manifest: Manifest) -> None:
     from seedance_batch.manifest import Severity
-    from seedance_batch.overview import shown
     from seedance_batch.reader import grouped
+    from seedance_batch.redact import shown
 
     source = {name: text for name, text in manifest.source.items() if name != "given_inputs"}
     kind = source.pop("format", "a table")
@@ -84,11 +85,10 @@ def _show(manifest: Manifest) -> None:
         click.echo(shown(line), err=True)
     count = len(manifest.problems)
     if count:
-        noun = "problem" if count == 1 else "problems"
-        click.echo(f"error: {manifest.path} has {count:,} {noun}; nothing was sent.", err=True)
+        problems = some(count, "problem")
+        click.echo(f"error: {manifest.path} has {problems}; nothing was sent.", err=True)
     else:
-        rows = "row" if len(manifest.jobs) == 1 else "rows"
-        click.echo(f"{len(manifest.jobs):,} {rows}, no problem.")
+        click.echo(f"{some(len(manifest.jobs), 'row')}, no problem.")
 
 
 @click.command(epilog="Example: seedance-batch schema > manifest.schema.json")

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from seedance_batch.reader import ReadOptions
     from seedance_batch.settings import RunSettings
 
-_ANY_COST = Decimal("Infinity")
-
 
 def show(
     given: dict[str, Any],
@@ -59,6 +57,7 @@ def show(
 
 def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions, RunSettings]:
     """Reading options and settings; a saved plan brings the flags that it was made with."""
+    from seedance_batch.batch.opening import overrides_in
     from seedance_batch.state import Kind
 
     options, settings = flags.read_options(given), flags.run_settings(given)
@@ -69,11 +68,7 @@ def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions,
         raise SettingsError(
             "--plan brings its own rows, --draft, --set and --model: leave them out."
         )
-    overrides = {
-        name.removeprefix("set "): value
-        for name, value in saved.flags.items()
-        if name.startswith("set ")
-    }
+    overrides = overrides_in(saved.flags)
     options = replace(options, overrides=overrides, model=saved.flags.get("model"))
     return options, replace(settings, draft=saved.kind is Kind.DRAFT)
 
@@ -225,15 +220,19 @@ def plan_flags(batch: Batch) -> dict[str, str]:
 
 def save(batch: Batch, found: Plan, path: Path) -> None:
     """Keep the plan in a file."""
-    from seedance_batch.overview import shown, to_json
+    from seedance_batch.overview import to_json
     from seedance_batch.publish import replacing
+    from seedance_batch.redact import shown
 
     text = json.dumps(
         to_json(found, plan_flags(batch), origin=batch.access.origin), ensure_ascii=False, indent=1
     )
     flags.check_place(path)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error}. Nothing was sent.") from error
     command = again(
         "run" if click.get_current_context().info_name == "plan" else None,
         without={"overrides", "model", "draft", *CHOICE - {"picks"}},
@@ -248,7 +247,21 @@ def hold_against_caps(
     """Raise `BudgetExceeded` where a plan does not fit; nothing was sent then."""
     from seedance_batch.plan import budget_problem
 
-    problem = budget_problem(found, max_cost, max_cost_per_row)
+    _hold(budget_problem(found, max_cost, max_cost_per_row), found, max_cost, max_cost_per_row)
+
+
+def hold_before_running(
+    found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None
+) -> None:
+    """As `hold_against_caps`, save that a run sends the rows that fit under ``max_cost``."""
+    from seedance_batch.plan import running_problem
+
+    _hold(running_problem(found, max_cost, max_cost_per_row), found, None, max_cost_per_row)
+
+
+def _hold(
+    problem: str | None, found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None
+) -> None:
     if problem is not None:
         raise BudgetExceeded(
             f"Over the budget: {problem}. Nothing was sent.",
@@ -269,16 +282,9 @@ def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal
     if needed is None:  # what earlier attempts have cost is not known, and will not be
         return again(max_cost=None, max_cost_per_row=None)
     caps: dict[str, Any] = {}
-    if max_cost is not None and max_cost.is_finite() and needed > max_cost:
+    if max_cost is not None and needed > max_cost:
         caps["max_cost"] = needed
     dearest = max(step.cost or Decimal(0) for step in found.new)
     if max_cost_per_row is not None and dearest > max_cost_per_row:
         caps["max_cost_per_row"] = dearest
     return again(**caps)
-
-
-def hold_before_running(
-    found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None
-) -> None:
-    """As `hold_against_caps`, save that a run sends the rows that fit under ``max_cost``."""
-    hold_against_caps(found, None if max_cost is None else _ANY_COST, max_cost_per_row)

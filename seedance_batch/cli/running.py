@@ -15,6 +15,7 @@ import click
 from seedance_batch.cli import planning
 from seedance_batch.cli.again import again, next_command
 from seedance_batch.errors import ConsentNeeded, Exit
+from seedance_batch.words import some
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -78,16 +79,13 @@ def _bought(found: Plan, fit: Total, cap: Decimal | None) -> str:
     """What a yes buys: ``2 of 3 rows for $0.38, as many as fit under the cap of $0.50``."""
     from seedance_batch.pricing import money
 
-    noun = "row" if found.new_rows == 1 else "rows"
+    whole = some(found.new_rows, "row")
     cost = money(fit.cost)
     if fit.rows == found.new_rows:
-        return f"{fit.rows:,} {noun} for {cost}"
+        return f"{whole} for {cost}"
     before = found.spending.committed
     used = f", {money(before)} of which is used" if before else ""
-    return (
-        f"{fit.rows:,} of {found.new_rows:,} {noun} for {cost}, "
-        f"as many as fit under the cap of {money(cap)}{used}"
-    )
+    return f"{fit.rows:,} of {whole} for {cost}, as many as fit under the cap of {money(cap)}{used}"
 
 
 def begin(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
@@ -109,8 +107,7 @@ def canary(
     from seedance_batch.outcome import Status
 
     first = replace(found, steps=found.cheapest(given["canary"]))
-    count = f"{first.new_rows:,} {'row' if first.new_rows == 1 else 'rows'}"
-    click.echo(f"Canary: {count} first.", err=True)
+    click.echo(f"Canary: {some(first.new_rows, 'row')} first.", err=True)
     report = work(batch, first, given)
     keys = {step.key for step in first.new}
     well = sum(o.key in keys and o.status is Status.DONE for o in report.outcomes)
@@ -149,7 +146,7 @@ def sum_up(
 ) -> None:
     """What came of it: counts, money, paths, and the next command."""
     from seedance_batch.batch.summing import closing_lines, closing_object
-    from seedance_batch.overview import shown
+    from seedance_batch.redact import shown
 
     lines = list(closing_lines(batch.site, found, report))
     command = next_command(batch, found, report, choice)

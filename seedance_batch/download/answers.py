@@ -6,13 +6,13 @@ Rules are RFC 9110's; where a host breaks them the answer is distrusted, never r
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx
 
+from seedance_batch import wire
 from seedance_batch.download.results import Failed, Gone
 
 _GONE: Final = frozenset({400, 401, 403, 404, 410})
@@ -21,8 +21,6 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _NUMBER: Final = re.compile(r"\d{1,18}", re.ASCII)
 """Long enough for any file; Python refuses to read numbers of thousands of digits."""
-_LONGEST_WAIT: Final = 3600.0
-"""Seconds; a host that wishes for more is asked again all the same."""
 
 
 class Cut(Exception):
@@ -113,30 +111,15 @@ def strong_validator(headers: httpx.Headers) -> str | None:
     if etag:
         return etag if etag.startswith('"') and etag.endswith('"') and len(etag) > 2 else None
     modified, made = headers.get("last-modified", ""), headers.get("date", "")
-    changed_at, made_at = _http_date(modified), _http_date(made)
+    changed_at, made_at = wire.http_date(modified), wire.http_date(made)
     if changed_at is None or made_at is None:
         return None
-    return modified if (made_at - changed_at).total_seconds() >= 1 else None
+    return modified if made_at - changed_at >= 1 else None
 
 
 def retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds that the host asks to wait, from either form of ``Retry-After``."""
-    value = headers.get("retry-after", "").strip()
-    if _NUMBER.fullmatch(value):
-        return min(float(value), _LONGEST_WAIT)
-    moment = _http_date(value)
-    if moment is None:
-        return None
-    now = _http_date(headers.get("date", "")) or datetime.now(UTC)
-    return min(max(0.0, (moment - now).total_seconds()), _LONGEST_WAIT)
-
-
-def _http_date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    """Seconds that the host asks to wait, by its own clock where it tells the time."""
+    return wire.retry_after(headers, wire.http_date(headers.get("date")) or time.time())
 
 
 def _length(response: httpx.Response) -> int | None:

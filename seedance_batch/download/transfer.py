@@ -20,12 +20,13 @@ from seedance_batch.download.body import Body, words
 from seedance_batch.download.partial import Partial
 from seedance_batch.download.results import Failed, Gone, Limits
 from seedance_batch.root_cause import root_reason
+from seedance_batch.wire import USER_AGENT
 
 _BATCH: Final = 1 << 20
 """Bytes gathered before a worker thread writes and hashes them: a hop for each chunk costs more."""
 _PROGRESS: Final = 1 << 20
 """Bytes that make a try worth continuing."""
-_HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "seedance-batch"}
+_HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
 
 T = TypeVar("T")
 

@@ -13,7 +13,6 @@ from seedance_batch.journal.opening import (
     open_journal,
 )
 from seedance_batch.journal.operations import (
-    Operation,
     add_attempts,
     add_blob,
     forget_planned,
@@ -28,7 +27,6 @@ from seedance_batch.journal.operations import (
 __all__ = [
     "SCHEMA_VERSION",
     "Journal",
-    "Operation",
     "add_attempts",
     "add_blob",
     "forget_planned",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from seedance_batch import records
-from seedance_batch.errors import JournalUnreadable, StorageFailed
+from seedance_batch.errors import FolderUnusable, JournalUnreadable
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.operations import set_meta
 
@@ -42,7 +42,7 @@ def open_journal(path: Path, *, threaded: bool = True, wal: bool = True) -> Jour
 
     ``threaded`` False commits in the calling thread, for virtual time. ``wal`` False is for file
     systems where write-ahead logging is unsafe. Raises `JournalUnreadable` for a damaged file or
-    an unknown version, which is left untouched, and `StorageFailed` where nothing can be written.
+    an unknown version, which is left untouched, and `FolderUnusable` where nothing can be written.
     """
     with contextlib.ExitStack() as opened:
         try:
@@ -63,14 +63,14 @@ def open_journal(path: Path, *, threaded: bool = True, wal: bool = True) -> Jour
 def look_into(path: Path) -> Journal:
     """A journal to read only, also while another process writes it; empty where there is none.
 
-    Raises as `open_journal` does.
+    Works where nothing can be written, too. Raises as `open_journal` does.
     """
     with contextlib.ExitStack() as opened:
         try:
-            connection = _connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            connection = _connect_to_look(path)
         except sqlite3.Error as error:
             if path.exists():
-                raise _cannot_open(path, error) from error
+                raise _cannot_open(path, error, "reading") from error
             connection = _connect(":memory:")
         opened.callback(connection.close)
         if _check(connection, path):  # none yet, or one that is just being made
@@ -85,6 +85,29 @@ def _connect(database: str | Path, *, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(
         database, isolation_level=None, check_same_thread=False, timeout=5.0, uri=uri
     )
+
+
+def _connect_to_look(path: Path) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    connection = _connect(uri, uri=True)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if not _is_at_rest(path, error):
+            raise
+        # A write-ahead log wants a file beside the journal, to be read too; none can be made here.
+        return _connect(f"{uri}&immutable=1", uri=True)
+    except sqlite3.DatabaseError:
+        pass  # `_check` says what is wrong with the file
+    return connection
+
+
+def _is_at_rest(path: Path, error: sqlite3.OperationalError) -> bool:
+    """Whether the journal's file alone holds all of it: whoever writes keeps one beside it."""
+    refused = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+    beside = [path.with_name(path.name + ending) for ending in ("-wal", "-journal")]
+    return refused and not any(file.exists() and file.stat().st_size for file in beside)
 
 
 def _create_private(path: Path) -> None:
@@ -127,9 +150,9 @@ def _create_schema(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _cannot_open(path: Path, error: Exception) -> StorageFailed:
-    return StorageFailed(
-        f"The journal {path} cannot be opened for writing: {error}. Nothing was sent.",
+def _cannot_open(path: Path, error: Exception, deed: str = "writing") -> FolderUnusable:
+    return FolderUnusable(
+        f"The journal {path} cannot be opened for {deed}: {error}. Nothing was sent.",
         hint="check that the folder is writable and the disk has room, then run again",
     )
 

@@ -1,10 +1,10 @@
 """Jobs and journal in, steps with a reason and a price each out. Pure."""
 
-from seedance_batch.plan.budget import budget_problem, fitting
-from seedance_batch.plan.draft import SideBySide, draft_input, draft_job, side_by_side
+from seedance_batch.plan.budget import budget_problem, fitting, running_problem
+from seedance_batch.plan.draft import draft_job, side_by_side
 from seedance_batch.plan.make import flag_changes, make_plan
 from seedance_batch.plan.rules import RerunChoice
-from seedance_batch.plan.saved import SavedPlan, SavedStep, approved, drift, from_json, to_json
+from seedance_batch.plan.saved import SavedPlan, approved, drift, from_json, to_json
 from seedance_batch.plan.spending import Spending
 from seedance_batch.plan.steps import Action, Plan, Step, Total, total
 
@@ -13,20 +13,18 @@ __all__ = [
     "Plan",
     "RerunChoice",
     "SavedPlan",
-    "SavedStep",
-    "SideBySide",
     "Spending",
     "Step",
     "Total",
     "approved",
     "budget_problem",
-    "draft_input",
     "draft_job",
     "drift",
     "fitting",
     "flag_changes",
     "from_json",
     "make_plan",
+    "running_problem",
     "side_by_side",
     "to_json",
     "total",

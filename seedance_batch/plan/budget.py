@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from seedance_batch.plan.steps import Plan, Total, total
 from seedance_batch.pricing import money
+
+_ANY_COST: Final = Decimal("Infinity")
 
 
 def budget_problem(
@@ -23,6 +26,13 @@ def budget_problem(
     if max_cost is not None and (why := _over(plan, plan.new_cost, max_cost)):
         return why
     return None if max_cost_per_row is None else _too_dear(plan, max_cost_per_row)
+
+
+def running_problem(
+    plan: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None = None
+) -> str | None:
+    """Why a plan is not begun: `budget_problem`, save that a run sends what `fitting` says."""
+    return budget_problem(plan, None if max_cost is None else _ANY_COST, max_cost_per_row)
 
 
 def fitting(plan: Plan, max_cost: Decimal | None) -> Total:

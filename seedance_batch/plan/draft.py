@@ -9,11 +9,11 @@ from typing import Final
 
 from seedance_batch.identity import content_hash
 from seedance_batch.manifest import Job
-from seedance_batch.model import Resolution, TaskInput
+from seedance_batch.model import SHORTEST_CLIP, Resolution, TaskInput
 from seedance_batch.plan.steps import Total
 from seedance_batch.pricing import Estimate, Estimator, PriceTable
 
-_DRAFT: Final = {"resolution": Resolution.P480, "duration": 4, "generate_audio": False}
+_DRAFT: Final = {"resolution": Resolution.P480, "duration": SHORTEST_CLIP, "generate_audio": False}
 """The least that the model takes; HiAPI's guide advises it before final requests."""
 
 

@@ -9,11 +9,21 @@ from decimal import Decimal
 from typing import Final
 
 from seedance_batch.manifest import Job
-from seedance_batch.state import UNSETTLED_PHASES, Attempt, Charged, Kind, Phase, charged
+from seedance_batch.state import (
+    FINAL_PHASES,
+    UNDER_WAY_PHASES,
+    UNSETTLED_PHASES,
+    Attempt,
+    Charged,
+    Kind,
+    Phase,
+    charged,
+    spent,
+)
 
-LIVE: Final = frozenset({Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING, Phase.DONE})
+LIVE: Final = UNDER_WAY_PHASES | {Phase.DONE}
 """A clip is there, or under way."""
-LOST: Final = frozenset({Phase.FAILED, Phase.EXPIRED, Phase.MEDIA_MISMATCH})
+LOST: Final = FINAL_PHASES - LIVE
 """It ended, and there is no good clip."""
 _BEST_FIRST: Final = (
     Phase.DONE,
@@ -66,8 +76,7 @@ class History:
     def spent(self) -> Decimal:
         """Estimates of all that was, or may have been, charged."""
         known = self.sent if self.inherited is None else (*self.sent, self.inherited)
-        paid = (a.intent.est_cost for a in known if charged(a.state) is not Charged.NO)
-        return sum((cost for cost in paid if cost is not None), Decimal(0))
+        return spent(known)
 
 
 def histories(

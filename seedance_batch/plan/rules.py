@@ -10,7 +10,7 @@ from seedance_batch.manifest import Job
 from seedance_batch.plan.changes import changes
 from seedance_batch.plan.history import LIVE, LOST, History
 from seedance_batch.plan.steps import Action
-from seedance_batch.state import Attempt, ErrorClass, Phase
+from seedance_batch.state import UNDER_WAY_PHASES, Attempt, ErrorClass, Phase
 
 _CONTENT: Final = frozenset({ErrorClass.INVALID, ErrorClass.REFUSED, ErrorClass.PERMANENT})
 """The row's own fault: the same again would fail again."""
@@ -78,8 +78,7 @@ def decide(
 def _is_done(history: History, content: str) -> bool:
     """Whether there is a take, and no other one on its way."""
     equal = [a.state.phase for a in history.sent if a.intent.content == content]
-    on_its_way = LIVE - {Phase.DONE}
-    return Phase.DONE in equal and on_its_way.isdisjoint(equal) and history.unsettled is None
+    return Phase.DONE in equal and UNDER_WAY_PHASES.isdisjoint(equal) and history.unsettled is None
 
 
 def _kept(attempt: Attempt, *, moved: bool) -> Decision:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
 
-from seedance_batch.state import Attempt, Charged, Phase, charged, counts_against_budget
-
-_OPEN: Final = frozenset({Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.AMBIGUOUS})
+from seedance_batch.state import Attempt, Surety, sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +30,10 @@ class Spending:
     @classmethod
     def of(cls, attempts: Iterable[Attempt]) -> Spending:
         """The sums over some attempts."""
-        settled = reserved = unknown = Decimal(0)
-        unpriced = 0
-        for attempt in attempts:
-            cost, state = attempt.intent.est_cost, attempt.state
-            if not counts_against_budget(state):
-                continue
-            if cost is None:
-                unpriced += 1
-            elif state.phase in _OPEN:
-                reserved += cost
-            elif charged(state) is Charged.YES:
-                settled += cost
-            else:
-                unknown += cost
-        return cls(settled, reserved, unknown, unpriced)
+        found = sums(attempts)
+        return cls(
+            settled=found[Surety.SETTLED].amount,
+            reserved=found[Surety.RESERVED].amount,
+            unknown=found[Surety.UNKNOWN].amount,
+            unpriced=sum(part.unpriced for part in found.values()),
+        )

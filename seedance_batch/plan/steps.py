@@ -14,7 +14,7 @@ from typing import Final
 from seedance_batch.manifest import Job
 from seedance_batch.plan.spending import Spending
 from seedance_batch.pricing import PriceTable
-from seedance_batch.state import Attempt, Kind, Phase
+from seedance_batch.state import UNDER_WAY_PHASES, Attempt, Kind, Phase
 
 
 class Action(StrEnum):
@@ -58,9 +58,6 @@ _SIGNS: Final = {
     Action.REMOVED: "-",
 }
 _SPENDING: Final = frozenset({Action.NEW, Action.CHANGED, Action.RERUN})
-_ENDED: Final = frozenset(
-    {Phase.PLANNED, Phase.DONE, Phase.FAILED, Phase.AMBIGUOUS, Phase.EXPIRED, Phase.MEDIA_MISMATCH}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +154,7 @@ class Plan:
         """Attempts under way that no step carries: of other rows, kinds, or former contents."""
         carried = {step.attempt.id for step in self.steps if step.attempt is not None}
         return tuple(
-            a for a in self.attempts if a.state.phase not in _ENDED and a.id not in carried
+            a for a in self.attempts if a.state.phase in UNDER_WAY_PHASES and a.id not in carried
         )
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from seedance_batch.pricing.lists import parse_price_file, parse_pricing
 from seedance_batch.pricing.rules import (
-    REFERENCE_BOUND,
     Estimate,
     Estimator,
     ModelPrice,
@@ -13,7 +12,6 @@ from seedance_batch.pricing.rules import (
 )
 
 __all__ = [
-    "REFERENCE_BOUND",
     "Estimate",
     "Estimator",
     "ModelPrice",

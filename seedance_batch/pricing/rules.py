@@ -17,10 +17,7 @@ from typing import Final
 
 from seedance_batch.identity import canonical_model
 from seedance_batch.manifest import Job
-from seedance_batch.model import TaskInput
-
-REFERENCE_BOUND: Final = 15
-"""Seconds that the reference videos of one task may have together: the documented limit."""
+from seedance_batch.model import LONGEST_REFERENCE, TaskInput
 
 Scalar = str | bool | int | Decimal
 Sent = Mapping[str, object]
@@ -226,7 +223,7 @@ def _reference(task_input: TaskInput, measured: Decimal | float | None) -> tuple
         return 0, False
     length = None if measured is None else Decimal(str(measured))
     if length is None or not length.is_finite() or length <= 0:
-        return REFERENCE_BOUND, True
+        return LONGEST_REFERENCE, True
     return ceil(length), False
 
 

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Final
 
 from seedance_batch.events import AttemptChanged
-from seedance_batch.forecast import span
 from seedance_batch.pricing import money
 from seedance_batch.state import FINAL_PHASES, Attempt, Phase, counts_against_budget
+from seedance_batch.words import span
 
 _ENDED: Final = FINAL_PHASES | {Phase.AMBIGUOUS}
 _MARKS: Final = {

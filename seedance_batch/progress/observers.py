@@ -13,7 +13,8 @@ from typing import Any, Final, Protocol, TextIO
 from seedance_batch.events import AttemptChanged, BytesArrived, RequestEnded, RunEvent
 from seedance_batch.outlet import unminded
 from seedance_batch.progress.course import Course
-from seedance_batch.progress.words import as_json, line_of, moment
+from seedance_batch.progress.words import as_json, line_of
+from seedance_batch.words import moment, some
 
 _REDRAWN: Final = 0.1
 """Seconds between redraws of a bar, at least: thousands of rows change in a second."""
@@ -100,8 +101,7 @@ class Lines:
         if now - self._last >= self._pause(now):
             self._last = now
             course = self._course
-            rows = f"{course.rows:,} {'row' if course.rows == 1 else 'rows'}"
-            self._say(f"{course.ended:,} of {rows} ended: {course.words(now)}")
+            self._say(f"{course.ended:,} of {some(course.rows, 'row')} ended: {course.words(now)}")
 
     def _pause(self, now: float) -> float:
         return _LINES_EVERY if now - self._started < _LATER_FROM else _LINES_LATER

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
@@ -13,8 +11,7 @@ from seedance_batch.events import (
     RunEvent,
     Stopping,
 )
-from seedance_batch.overview import shown
-from seedance_batch.redact import redact
+from seedance_batch.redact import redact, shown
 
 
 def line_of(event: RunEvent) -> str | None:
@@ -28,11 +25,6 @@ def line_of(event: RunEvent) -> str | None:
             return shown(message)
         case _:
             return None
-
-
-def moment(at: float) -> str:
-    """Unix seconds as events name them: ISO 8601, UTC, milliseconds."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
 def as_json(event: RunEvent, at: str) -> dict[str, object] | None:

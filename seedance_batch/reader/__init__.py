@@ -14,9 +14,9 @@ from seedance_batch.reader.options import ReadOptions
 if TYPE_CHECKING:
     import pandas
 
-    from seedance_batch.manifest import Job, Manifest
+    from seedance_batch.manifest import Manifest
 
-__all__ = ["ReadOptions", "as_json", "grouped", "read", "read_frame", "repeats"]
+__all__ = ["ReadOptions", "as_json", "grouped", "read", "read_frame"]
 
 _PLAIN = ReadOptions()
 
@@ -42,14 +42,3 @@ def read_frame(
     from seedance_batch.reader.assembly import manifest_of_frame
 
     return manifest_of_frame(frame, name, options)
-
-
-def repeats(manifest: Manifest) -> list[Job]:
-    """The jobs that order once more what an earlier row orders already."""
-    seen: set[str] = set()
-    again = []
-    for job in manifest.jobs:
-        if job.content in seen:
-            again.append(job)
-        seen.add(job.content)
-    return again

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from seedance_batch.model import LIST_FIELDS, MEDIA_FIELDS, AspectRatio, Resolution
 from seedance_batch.reader.table import Value, text_of
-from seedance_batch.redact import redact
+from seedance_batch.redact import shown
 
 
 class Cell(NamedTuple):
@@ -27,9 +27,7 @@ class Cell(NamedTuple):
 
 def quoted(text: str, longest: int = 60) -> str:
     """A value as it is shown in messages: one line, in quotes, cut, and without secrets."""
-    short = redact(text[: 40 * longest])
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in short[: longest + 1])
-    return f"‘{line[:longest]}…’" if len(line) > longest else f"‘{line}’"
+    return f"‘{shown(text, longest)}’"
 
 
 def parser(field: str) -> Callable[[Value], Cell]:

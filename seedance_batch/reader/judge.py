@@ -12,11 +12,10 @@ from pydantic import ValidationError
 
 from seedance_batch.identity import content_hash
 from seedance_batch.manifest import LocalMedia
-from seedance_batch.model import Allow, MediaKind, TaskInput
+from seedance_batch.model import LONGEST_REFERENCE, Allow, MediaKind, TaskInput
 from seedance_batch.reader.advice import advice
 from seedance_batch.reader.media_files import (
     LENGTH_SLACK,
-    MAX_SECONDS,
     Found,
     encoded_size,
 )
@@ -149,9 +148,9 @@ class Judge:
             if found.warning:
                 self._noted.warning(reading.place(name), found.warning)
         timed = [f.media.seconds or 0.0 for f in several if f.media and f.kind != MediaKind.IMAGE]
-        if sum(timed) > MAX_SECONDS + LENGTH_SLACK * len(timed):
+        if sum(timed) > LONGEST_REFERENCE + LENGTH_SLACK * len(timed):
             reading.refused.setdefault(
-                name, f"lasts {sum(timed):.1f} s in all, where 15 are the most"
+                name, f"lasts {sum(timed):.1f} s in all, where {LONGEST_REFERENCE} are the most"
             )
 
 

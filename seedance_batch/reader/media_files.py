@@ -15,12 +15,9 @@ from typing import Final
 
 from seedance_batch.manifest import LocalMedia
 from seedance_batch.media_type import HEAD_SIZE, content_of
-from seedance_batch.model import MediaKind
+from seedance_batch.model import LONGEST_REFERENCE, SHORTEST_REFERENCE, MediaKind
 from seedance_batch.reader.cells import quoted
 
-MIN_SECONDS: Final = 2.0
-MAX_SECONDS: Final = 15.0
-"""What a reference video or audio may last."""
 LENGTH_SLACK: Final = 0.1
 """Seconds by which containers round their length."""
 
@@ -190,15 +187,17 @@ def _length_problem(media: LocalMedia, text: str) -> str | None:
     length = media.seconds
     if length is None:
         return f"{quoted(text)} is damaged: it does not open"
-    if MIN_SECONDS - LENGTH_SLACK <= length <= MAX_SECONDS + LENGTH_SLACK:
+    least, most = SHORTEST_REFERENCE, LONGEST_REFERENCE
+    if least - LENGTH_SLACK <= length <= most + LENGTH_SLACK:
         return None
-    return f"{quoted(text)} lasts {length:.1f} s, where 2 to 15 are wanted"
+    return f"{quoted(text)} lasts {length:.1f} s, where {least} to {most} are wanted"
 
 
 def _sides_warning(sides: tuple[int, int], text: str) -> str | None:
     width, height = sides
     if not MIN_SIDE <= min(sides) <= max(sides) <= MAX_SIDE:
-        return f"{quoted(text)} has {width}×{height} pixels; sides of 300 to 6000 are safe"
+        safe = f"sides of {MIN_SIDE} to {MAX_SIDE} are safe"
+        return f"{quoted(text)} has {width}×{height} pixels; {safe}"
     if not MIN_QUOTIENT <= width / height <= MAX_QUOTIENT:
         return f"{quoted(text)} has {width}×{height} pixels, a ratio that may be refused"
     return None

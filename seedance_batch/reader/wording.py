@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from seedance_batch.model import INPUT_FIELDS, LIST_FIELDS
+from seedance_batch.model import (
+    HIGHEST_SEED,
+    INPUT_FIELDS,
+    LIST_FIELDS,
+    LONGEST_CLIP,
+    LONGEST_PROMPT,
+    SHORTEST_CLIP,
+    SHORTEST_PROMPT,
+)
 from seedance_batch.reader.cells import quoted
 
 if TYPE_CHECKING:
@@ -46,11 +54,11 @@ _Words = Callable[[Any, Mapping[str, Any]], str]
 
 
 def _whole_seconds(value: Any, _: Mapping[str, Any]) -> str:
-    return f"{_shown(value)} is not 4 to 15 (whole seconds)"
+    return f"{_shown(value)} is not {SHORTEST_CLIP} to {LONGEST_CLIP} (whole seconds)"
 
 
 def _seed(value: Any, _: Mapping[str, Any]) -> str:
-    return f"{_shown(value)} is not 0 to 2147483647"
+    return f"{_shown(value)} is not 0 to {HIGHEST_SEED}"
 
 
 def _too_many(_: Any, context: Mapping[str, Any]) -> str:
@@ -60,10 +68,10 @@ def _too_many(_: Any, context: Mapping[str, Any]) -> str:
 _WORDS: Final[dict[tuple[str | None, str], _Words]] = {
     ("prompt", "missing"): lambda _value, _context: "is empty: fill it, or delete the row",
     ("prompt", "string_too_short"): lambda value, _: (
-        f"{_shown(value)} is too short; a prompt has 3 characters at least"
+        f"{_shown(value)} is too short; a prompt has {SHORTEST_PROMPT} characters at least"
     ),
     ("prompt", "string_too_long"): lambda value, _: (
-        f"has {len(value):,} characters; a prompt has 20,000 at most"
+        f"has {len(value):,} characters; a prompt has {LONGEST_PROMPT:,} at most"
     ),
     ("duration", "greater_than_equal"): _whole_seconds,
     ("duration", "less_than_equal"): _whole_seconds,

@@ -6,25 +6,30 @@ secrets taken out, and no remote address is among the values.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import islice
 from typing import Final
 from urllib.parse import quote
 
 from seedance_batch.columns import folded
-from seedance_batch.outcome import Outcome, RowRecord, Status, next_step
+from seedance_batch.outcome import Outcome, RowRecord, Status, message, next_step
 from seedance_batch.pricing import money
 from seedance_batch.reader.headings import field_of
 from seedance_batch.redact import redact
-from seedance_batch.state import Attempt, Charged, Clip, Intent, Kind, Phase, charged
-from seedance_batch.tally import Surety, Tally
-
-LONGEST_MESSAGE: Final = 1_000
-"""Characters of an error message; some services answer with a web page."""
-
+from seedance_batch.standing import costs
+from seedance_batch.state import (
+    Attempt,
+    Charged,
+    Clip,
+    Intent,
+    Kind,
+    Phase,
+    charged,
+    spent,
+)
+from seedance_batch.tally import Tally
+from seedance_batch.words import some, spaced
 
 LONGEST_LABEL: Final = 40
 """Characters of a text that a card has room for."""
@@ -112,14 +117,7 @@ def films(outcomes: Iterable[Outcome]) -> Iterable[Clip]:
 
 def sums(found: Tally) -> str:
     """Rows and money in one line."""
-    words = f"{found.rows:,} {'row' if found.rows == 1 else 'rows'}"
-    settled = found.money[Surety.SETTLED]
-    parts = [words, f"{money(settled.amount)} for {settled.attempts:,} clips"]
-    if found.money[Surety.RESERVED].attempts:
-        parts.append(f"{money(found.money[Surety.RESERVED].amount)} reserved")
-    if found.money[Surety.UNKNOWN].attempts:
-        parts.append(f"up to {money(found.money[Surety.UNKNOWN].amount)} without a clip")
-    return " · ".join(parts)
+    return " · ".join([some(found.rows, "row"), *costs(found.money)])
 
 
 def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | None]) -> Row:
@@ -128,14 +126,14 @@ def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | No
     filmed = shown if shown and shown.state.clip else None
     return Row(
         id=outcome.key,
-        status=outcome.status.value.replace("_", " "),
+        status=spaced(outcome.status),
         step=next_step(outcome),
-        message=_message(shown) if shown and outcome.status is not Status.DONE else "",
+        message=message(shown) if shown and outcome.status is not Status.DONE else "",
         prompt=redact(prompt),
         cells=_cells(columns, outcome),
         asked=_asked(outcome),
         cost=_cost(outcome.attempts),
-        spent=float(_spent(outcome.attempts)),
+        spent=float(spent(outcome.attempts)),
         clip=str(filmed.id) if filmed else "",
         made=(filmed.state.finished_at if filmed else None) or 0.0,
         takes=_takes(outcome, prompt, stills),
@@ -177,12 +175,7 @@ def _prompt(outcome: Outcome) -> str:
     written = next((text for name, text in cells.items() if folded(name) == "prompt"), None)
     if written is not None:
         return written.strip()
-    return _asked_prompt(outcome.shown.intent) if outcome.shown else ""
-
-
-def _asked_prompt(intent: Intent) -> str:
-    body = json.loads(intent.template)
-    return str(body.get("input", {}).get("prompt", "")).strip()
+    return outcome.shown.intent.prompt.strip() if outcome.shown else ""
 
 
 # ── takes ───────────────────────────────────────────────────────────────────────────────────────
@@ -208,15 +201,15 @@ def _take(
     attempt: Attempt, name: str, outcome: Outcome, prompt: str, stills: Mapping[str, str | None]
 ) -> Take:
     intent = attempt.intent
-    made_from = _asked_prompt(intent)
+    made_from = intent.prompt.strip()
     return Take(
         name=name,
         kind=intent.kind.value,
-        status=attempt.state.phase.value.replace("_", " "),
+        status=spaced(attempt.state.phase),
         shown=attempt is outcome.shown,
         asked=_specification(intent),
         cost=_cost([attempt]),
-        message=_message(attempt) if attempt.state.phase is not Phase.DONE else "",
+        message=message(attempt) if attempt.state.phase is not Phase.DONE else "",
         prompt="" if made_from == prompt else redact(made_from),
         film=_film(attempt.state.clip, stills) if attempt.state.clip else None,
     )
@@ -240,12 +233,6 @@ def _url(path: str) -> str:
     return "/".join(quote(part, safe="", errors="replace") for part in parts)
 
 
-def _message(attempt: Attempt) -> str:
-    code, words = attempt.state.error_code, attempt.state.error_message
-    whole = " ".join(redact(": ".join(part for part in (code, words) if part)).split())
-    return whole if len(whole) <= LONGEST_MESSAGE else f"{whole[:LONGEST_MESSAGE]}…"
-
-
 # ── money ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -259,9 +246,4 @@ def _cost(attempts: Sequence[Attempt]) -> str:
     if any(a.intent.est_cost is None for a in counted):
         return "price unknown"
     sure = all(charged(a.state) is Charged.YES for a in counted)
-    return f"{'' if sure else 'up to '}{money(_spent(counted))}"
-
-
-def _spent(attempts: Iterable[Attempt]) -> Decimal:
-    costs = (a.intent.est_cost for a in attempts if charged(a.state) is not Charged.NO)
-    return sum((cost for cost in costs if cost is not None), Decimal(0))
+    return f"{'' if sure else 'up to '}{money(spent(counted))}"

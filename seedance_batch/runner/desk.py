@@ -15,13 +15,12 @@ from seedance_batch.model import Task
 from seedance_batch.runner.book import Book
 from seedance_batch.runner.gate import Gate
 from seedance_batch.runner.sightings import Sightings, lacks_its_ending
-from seedance_batch.state import FINAL_PHASES, Accepted, Attempt, Phase
+from seedance_batch.state import FINAL_PHASES, TASKLESS_PHASES, Accepted, Attempt
 
 _WAITING: Final = 1000
 """Callbacks that may wait for their turn."""
 _HELD: Final = 1000
 """Proven callbacks of unknown tasks that are kept, the latest."""
-_OPEN: Final = frozenset({Phase.PLANNED, Phase.SUBMITTING, Phase.AMBIGUOUS})
 """Without a task as far as is known, so that a callback may bring it."""
 
 
@@ -119,7 +118,7 @@ class Desk:
             return
         if told.signed:
             await self._proven(attempt.id, told.task)
-        elif attempt.state.phase in _OPEN:
+        elif attempt.state.phase in TASKLESS_PHASES:
             await self._check(attempt, told.task)
         else:
             self._sightings.hint(attempt.id)
@@ -127,7 +126,7 @@ class Desk:
     async def _proven(self, attempt_id: int, task: Task) -> None:
         if self._book.by_task.get(task.task_id, attempt_id) != attempt_id:
             return  # meanwhile it turned out to be another row's
-        if self._book.attempts[attempt_id].state.phase in _OPEN:
+        if self._book.attempts[attempt_id].state.phase in TASKLESS_PHASES:
             await self._book.apply(attempt_id, Accepted(task.task_id, self._wall()))
         if lacks_its_ending(task):
             self._sightings.hint(attempt_id)

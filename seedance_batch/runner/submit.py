@@ -20,6 +20,8 @@ from seedance_batch.runner.gate import Gate
 from seedance_batch.runner.orders import MediaChanged, Order, Terms, again, event_of
 from seedance_batch.runner.stopper import Stopper
 from seedance_batch.state import (
+    GENERATING_PHASES,
+    SENDABLE_PHASES,
     Accepted,
     Attempt,
     Event,
@@ -31,7 +33,6 @@ from seedance_batch.state import (
 )
 from seedance_batch.wire import Verdict
 
-_UNSENT: Final = frozenset({Phase.SUBMITTING, Phase.PLANNED})
 _CENT: Final = Decimal("0.01")
 
 
@@ -134,7 +135,7 @@ class Submitter:
         return taken < self._slots.allowed(anyio.current_time()) and self._terms.room()
 
     def _running(self) -> int:
-        return self._book.count(Phase.SUBMITTING, Phase.IN_FLIGHT)
+        return self._book.count(*GENERATING_PHASES)
 
     def _under_way_unrecorded(self) -> int:
         # Orders between the gate and their first record; the others are counted by their phase.
@@ -219,7 +220,7 @@ class Submitter:
     async def _resend(self, attempt: Attempt, answer: Answer[Created] | None) -> None:
         """Same key, same bytes, until something definite comes back or resending is unsafe."""
         tries = 0
-        while attempt.state.phase in _UNSENT:
+        while attempt.state.phase in SENDABLE_PHASES:
             pause = self._pause(tries, answer) if tries or answer is not None else 0.0
             if not await self._safe_again(attempt, pause):
                 return
@@ -242,7 +243,7 @@ class Submitter:
                 return False
         finally:
             self._reserved -= freed
-        if self._book.attempts[attempt.id].state.phase not in _UNSENT:
+        if self._book.attempts[attempt.id].state.phase not in SENDABLE_PHASES:
             return False
         reason = self._unsafe(attempt)
         if reason is not None:

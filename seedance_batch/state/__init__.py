@@ -13,7 +13,14 @@ row released by hand still takes the task that turns up after all.
 """
 
 from seedance_batch.state.attempt import (
+    COMING_PHASES,
     FINAL_PHASES,
+    GENERATING_PHASES,
+    KEPT_PHASES,
+    SENDABLE_PHASES,
+    TASKLESS_PHASES,
+    UNDER_WAY_PHASES,
+    UNFINISHED_PHASES,
     UNSETTLED_PHASES,
     Attempt,
     Charged,
@@ -23,6 +30,7 @@ from seedance_batch.state.attempt import (
     Kind,
     Phase,
     State,
+    Surety,
 )
 from seedance_batch.state.events import (
     Accepted,
@@ -55,13 +63,22 @@ from seedance_batch.state.meaning import (
     classify,
     counts_against_budget,
     may_resend,
+    surety,
 )
+from seedance_batch.state.sums import Sum, spent, sums
 
 __all__ = [
+    "COMING_PHASES",
     "FINAL_PHASES",
     "FRESH",
+    "GENERATING_PHASES",
+    "KEPT_PHASES",
     "MISSING_VIDEO_PATIENCE",
     "RESEND_WINDOW",
+    "SENDABLE_PHASES",
+    "TASKLESS_PHASES",
+    "UNDER_WAY_PHASES",
+    "UNFINISHED_PHASES",
     "UNSETTLED_PHASES",
     "Accepted",
     "Adopted",
@@ -86,6 +103,8 @@ __all__ = [
     "Seen",
     "Sent",
     "State",
+    "Sum",
+    "Surety",
     "Unanswered",
     "UrlGone",
     "WindowPassed",
@@ -93,5 +112,8 @@ __all__ = [
     "classify",
     "counts_against_budget",
     "may_resend",
+    "spent",
     "step",
+    "sums",
+    "surety",
 ]

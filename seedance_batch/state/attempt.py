@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -33,6 +34,24 @@ FINAL_PHASES: Final = frozenset({Phase.DONE, Phase.FAILED, Phase.EXPIRED, Phase.
 """Nothing more happens by itself."""
 UNSETTLED_PHASES: Final = frozenset({Phase.SUBMITTING, Phase.AMBIGUOUS})
 """A task may or may not exist; no new attempt until that is known."""
+SENDABLE_PHASES: Final = frozenset({Phase.PLANNED, Phase.SUBMITTING})
+"""A create may follow, the first or a resend."""
+TASKLESS_PHASES: Final = SENDABLE_PHASES | UNSETTLED_PHASES
+"""No task is known, and one may become known."""
+GENERATING_PHASES: Final = frozenset({Phase.SUBMITTING, Phase.IN_FLIGHT})
+"""The service works at it, or may: it takes a slot."""
+UNDER_WAY_PHASES: Final = GENERATING_PHASES | {Phase.DOWNLOADING}
+"""A run sees it to its end by itself."""
+UNFINISHED_PHASES: Final = UNDER_WAY_PHASES | UNSETTLED_PHASES
+"""Sent, and not ended: by itself, or by a person's decision."""
+RESERVED_PHASES: Final = GENERATING_PHASES | UNSETTLED_PHASES
+"""Sent, and no clip was made yet: what it costs is set aside."""
+COMING_PHASES: Final = UNDER_WAY_PHASES - UNSETTLED_PHASES
+"""A task is known, and its clip is awaited."""
+KEPT_PHASES: Final = frozenset({Phase.DONE, Phase.MEDIA_MISMATCH})
+"""It ended with a file, right or wrong."""
+MADE_PHASES: Final = KEPT_PHASES | {Phase.DOWNLOADING, Phase.EXPIRED}
+"""The service made a clip, and charged for it."""
 
 
 class ErrorClass(StrEnum):
@@ -62,6 +81,17 @@ class Charged(StrEnum):
     YES = "yes"
     NO = "no"
     UNKNOWN = "unknown"
+
+
+class Surety(StrEnum):
+    """How sure it is that an attempt's estimate is spent."""
+
+    SETTLED = "settled"
+    """Charged: a clip was made."""
+    RESERVED = "reserved"
+    """Sent, and not settled: under way, or ambiguous."""
+    UNKNOWN = "unknown"
+    """Failed, and whether that was charged is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +124,11 @@ class Intent:
     """US dollars by the price list of that moment; None where there is no estimate."""
     planned_at: float
     """Unix seconds."""
+
+    @property
+    def prompt(self) -> str:
+        """What the clip was asked to show; empty where the template has none."""
+        return str(json.loads(self.template).get("input", {}).get("prompt", ""))
 
 
 @dataclass(frozen=True, slots=True)

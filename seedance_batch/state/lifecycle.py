@@ -6,7 +6,14 @@ from dataclasses import replace
 from typing import Final
 
 from seedance_batch.model import OutputType, Task, TaskError, TaskStatus
-from seedance_batch.state.attempt import FINAL_PHASES, ErrorClass, Phase, State
+from seedance_batch.state.attempt import (
+    FINAL_PHASES,
+    SENDABLE_PHASES,
+    TASKLESS_PHASES,
+    ErrorClass,
+    Phase,
+    State,
+)
 from seedance_batch.state.events import (
     Accepted,
     Adopted,
@@ -57,7 +64,7 @@ def step(state: State, event: Event) -> State:
 
 
 def _sent(state: State, at: float) -> State:
-    if state.phase not in {Phase.PLANNED, Phase.SUBMITTING}:
+    if state.phase not in SENDABLE_PHASES:
         return state
     return replace(
         state,
@@ -89,7 +96,7 @@ def _awaits_its_task(state: State) -> bool:
     """Whether a task id is news: also late, for an ambiguous row or one released by hand."""
     if state.phase is Phase.FAILED:
         return state.error_class is ErrorClass.RELEASED
-    return state.phase in {Phase.PLANNED, Phase.SUBMITTING, Phase.AMBIGUOUS}
+    return state.phase in TASKLESS_PHASES
 
 
 def _refused(state: State, message: str) -> State:

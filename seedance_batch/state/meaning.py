@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from seedance_batch.state.attempt import Charged, ErrorClass, Phase, State
+from seedance_batch.state.attempt import (
+    MADE_PHASES,
+    RESERVED_PHASES,
+    SENDABLE_PHASES,
+    Charged,
+    ErrorClass,
+    Phase,
+    State,
+    Surety,
+)
 
 RESEND_WINDOW: Final = 23 * 3600.0
 """Seconds a key and its bytes may be sent again; the service forgets keys after about 24 h."""
@@ -34,7 +43,7 @@ def classify(code: str) -> ErrorClass:
 
 def may_resend(state: State, now: float) -> bool:
     """Whether the same key and bytes may be sent (again); ``now`` is the later of both clocks."""
-    if state.phase not in {Phase.PLANNED, Phase.SUBMITTING}:
+    if state.phase not in SENDABLE_PHASES:
         return False
     return state.first_sent_at is None or now - state.first_sent_at < RESEND_WINDOW
 
@@ -43,13 +52,26 @@ def charged(state: State) -> Charged:
     """Whether the service charged for it: a success is, a refusal is not, the rest is unknown."""
     if state.phase is Phase.PLANNED:
         return Charged.NO
-    if state.phase in {Phase.DOWNLOADING, Phase.DONE, Phase.EXPIRED, Phase.MEDIA_MISMATCH}:
+    if state.phase in MADE_PHASES:
         return Charged.YES
     if state.phase is Phase.FAILED and state.task_id is None:
         return Charged.NO if state.error_class is ErrorClass.INVALID else Charged.UNKNOWN
     return Charged.UNKNOWN
 
 
+def surety(state: State) -> Surety | None:
+    """How sure it is that its estimate is spent; None where it is known to be free."""
+    if state.phase in RESERVED_PHASES:
+        return Surety.RESERVED
+    match charged(state):
+        case Charged.YES:
+            return Surety.SETTLED
+        case Charged.UNKNOWN:
+            return Surety.UNKNOWN
+        case Charged.NO:
+            return None
+
+
 def counts_against_budget(state: State) -> bool:
     """Whether its estimate stays reserved or spent under ``--max-cost``."""
-    return state.phase is Phase.SUBMITTING or charged(state) is not Charged.NO
+    return surety(state) is not None

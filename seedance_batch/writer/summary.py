@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from seedance_batch.tally import Sum
+from seedance_batch.state import Sum
 from seedance_batch.writer.summary_sheet import About
 from seedance_batch.writer.table import text
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from seedance_batch.outcome import Status
-from seedance_batch.tally import Sum, Surety, Tally
+from seedance_batch.state import Sum, Surety
+from seedance_batch.tally import Tally
 from seedance_batch.writer import layout
 from seedance_batch.writer.sheet import Formats, Sheet
 

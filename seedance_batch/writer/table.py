@@ -5,8 +5,6 @@ Pure. One line per outcome, the person's columns first; one line per attempt for
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,15 +12,11 @@ from decimal import Decimal
 from typing import Final
 
 from seedance_batch.columns import INPUT_COLUMNS, folded, result_columns
-from seedance_batch.outcome import Outcome, next_step
-from seedance_batch.redact import redact
-from seedance_batch.state import Attempt, Charged, Clip, Phase, charged
+from seedance_batch.outcome import Outcome, message, next_step
+from seedance_batch.state import Attempt, Clip, Phase, charged, spent, surety
 
 Value = str | int | float | Decimal | None
 """A cell: text, a number, US dollars, or nothing."""
-
-LONGEST_MESSAGE: Final = 1_000
-"""Characters of an error message; some services answer with a web page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +73,11 @@ def _remembered(outcome: Outcome, columns: Sequence[str]) -> Mapping[str, str]:
     """A removed row's prompt and inputs, by its attempt, in the person's columns of those names."""
     found = {name: text(_OF_OUTCOME[name](outcome)) for name in INPUT_COLUMNS}
     if outcome.shown:
-        found["prompt"] = _prompt(outcome.shown.intent.template)
+        found["prompt"] = outcome.shown.intent.prompt
     return {column: found[folded(column)] for column in columns if folded(column) in found}
 
 
-def _prompt(template: str) -> str:
-    body = json.loads(template)
-    return str(body.get("input", {}).get("prompt", ""))
-
-
 # ── our columns ─────────────────────────────────────────────────────────────────────────────────
-
-
-def _message(attempt: Attempt) -> str | None:
-    words = (attempt.state.error_code, attempt.state.error_message)
-    whole = ": ".join(part for part in words if part)
-    return printable(redact(whole[: 20 * LONGEST_MESSAGE])) or None
 
 
 def _video_file(attempt: Attempt) -> str | None:
@@ -111,7 +94,7 @@ def _of_clip(value: Callable[[Clip], Value]) -> Callable[[Attempt], Value]:
 
 _OF_ATTEMPT: Final[Mapping[str, Callable[[Attempt], Value]]] = {
     "error_class": lambda a: a.state.error_class,
-    "message": _message,
+    "message": lambda a: message(a) or None,
     "task_id": lambda a: a.state.task_id,
     "est_cost_usd": lambda a: a.intent.est_cost,
     "charged": lambda a: charged(a.state),
@@ -160,9 +143,8 @@ _OF_OUTCOME: Final[Mapping[str, Callable[[Outcome], Value]]] = {
 
 def _row_cost(outcome: Outcome) -> Decimal | None:
     """All that the row may have cost: every attempt that is not known to be free, drafts too."""
-    counted = [a.intent.est_cost for a in outcome.attempts if charged(a.state) is not Charged.NO]
-    priced = [cost for cost in counted if cost is not None]
-    return sum(priced, Decimal(0)) if priced else None
+    priced = [a for a in outcome.attempts if a.intent.est_cost is not None and surety(a.state)]
+    return spent(priced) if priced else None
 
 
 # ── takes ───────────────────────────────────────────────────────────────────────────────────────
@@ -205,17 +187,6 @@ def _take(name: str, outcome: Outcome, attempt: Attempt) -> Value:
 
 
 # ── texts ───────────────────────────────────────────────────────────────────────────────────────
-
-_CONTROL: Final = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def printable(text: str) -> str:
-    """A server's words on one line: white space joined, control characters shown escaped."""
-    words = " ".join(text.split())
-    shown = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], words)
-    return shown if len(shown) <= LONGEST_MESSAGE else f"{shown[:LONGEST_MESSAGE]}…"
 
 
 def utc(seconds: float | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import click
 import pytest
 
 from seedance_batch.cli import cli
-from seedance_batch.cli.config import VARIABLE, defaults
+from seedance_batch.cli.config import VARIABLE, check_variables, defaults
 from seedance_batch.cli.options import CONSENT
 from seedance_batch.errors import Exit, SettingsError
 from tests.cli.shop import say
@@ -42,7 +43,8 @@ def test_a_flag_of_the_config_file_is_a_default_where_a_command_has_it(
 def test_without_a_config_file_or_a_word_in_it_nothing_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "none.yaml"))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nowhere"))
     assert defaults(cli, "run") == {}
     _written(tmp_path, monkeypatch, "# max-cost: 40\n")
     assert defaults(cli, "run") == {}
@@ -87,12 +89,112 @@ def test_numbers_switches_and_lists_mean_what_they_mean_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "max-cost: 0.5\nconcurrency: 4\nno-progress: true\nset: [a=b, c=d]\nmap: prompt=Text\n"
+    text += "ids: [a, 7]\n"
     _written(tmp_path, monkeypatch, text + "sheet: 2026\nname: null\nverbose: 2\n")
     found = _understood("run", "x.csv")
     assert (found["max_cost"], found["concurrency"]) == (Decimal("0.5"), 4)
     assert (found["no_progress"], found["verbose"]) == (True, 2)
     assert (found["overrides"], found["column_map"]) == (("a=b", "c=d"), ("prompt=Text",))
     assert (found["sheet"], found["name"]) == ("2026", "{id}")
+    assert found["ids"] == "a,7"
+
+
+def test_set_and_map_may_be_written_as_a_mapping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "set: {resolution: 480p, aspect_ratio: 16:9, generate_audio: false}\nmap: {prompt: Text}"
+    _written(tmp_path, monkeypatch, text)
+    found = _understood("run", "x.csv")
+    wanted = ("resolution=480p", "aspect_ratio=16:9", "generate_audio=false")
+    assert found["overrides"] == wanted
+    assert found["column_map"] == ("prompt=Text",)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("max-cots", "max-cots, which is no flag; did you mean max-cost?"),
+        ("zzz", "zzz, which is no"),
+    ],
+)
+def test_a_slip_is_told_as_it_is_written_with_the_flag_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, said: str
+) -> None:
+    _written(tmp_path, monkeypatch, f"{key}: 1\n")
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        defaults(cli, "run")
+
+
+def test_a_flag_in_two_spellings_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _written(tmp_path, monkeypatch, "max-cost: 1\nmax_cost: 100\n")
+    with pytest.raises(SettingsError, match="twice"):
+        defaults(cli, "run")
+
+
+@pytest.mark.parametrize("place", ["none.yaml", ".", "none/config.yaml"])
+def test_a_config_file_that_a_variable_names_has_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / place))
+    said = say("plan", "x.csv", "--sandbox")
+    assert said.code == Exit.USAGE
+    assert str(tmp_path / place) in said.err
+    assert f"hint: unset {VARIABLE}" in said.err
+
+
+def test_what_lies_at_the_usual_place_and_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "seedance-batch/config.yaml"
+    place.mkdir(parents=True)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    said = say("plan", "x.csv", "--sandbox")
+    assert said.code == Exit.USAGE
+    assert str(place) in said.err
+    assert f"hint: export {VARIABLE}=/dev/null" in said.err
+    monkeypatch.setenv(VARIABLE, "/dev/null")
+    assert defaults(cli, "plan") == {}
+
+
+@pytest.mark.parametrize("text", ["max-cots: 1", "a: [", "rpm: soon", "max-failures: soon"])
+def test_help_is_given_whatever_the_file_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    _written(tmp_path, monkeypatch, text)
+    monkeypatch.setenv("SEEDANCE_BATCH_MAXCOST", "1")
+    for words in (["run", "--help"], ["run", "x.csv", "--rpm", "9", "--help"], ["--version"]):
+        assert say(*words).code == Exit.OK
+    assert say("run", "x.csv", "--sandbox", "--name", "--help").code == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    ("variable", "advice"),
+    [
+        ("SEEDANCE_BATCH_MAXCOST", "did you mean SEEDANCE_BATCH_MAX_COST?"),
+        ("seedance_batch_max_cost", "did you mean SEEDANCE_BATCH_MAX_COST?"),
+        ("SEEDANCE_BATCH_YES", "--yes is given on the command line only."),
+        ("SEEDANCE_BATCH_API_KEY", "SEEDANCE_BATCH_API_KEY."),
+    ],
+)
+def test_a_variable_that_no_command_reads_is_refused_with_the_one_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, variable: str, advice: str
+) -> None:
+    monkeypatch.setenv(variable, "ten")
+    said = say("plan", "x.csv", "--sandbox")
+    assert said.code == Exit.USAGE
+    assert f"error: No command reads the variable {variable}" in said.err
+    assert advice in said.err
+    assert "ten" not in said.err.replace("--", "")
+
+
+def test_each_variable_of_any_command_is_known_to_all() -> None:
+    for variable in ("MAX_COST", "CONCURRENCY", "BY", "CLAIMS", "JSON", "CONFIG"):
+        check_variables(cli, "schema", {f"SEEDANCE_BATCH_{variable}": "1"})
+    with pytest.raises(SettingsError):
+        check_variables(cli, "schema", {"SEEDANCE_BATCH_COST": "1"})
 
 
 @pytest.mark.parametrize("text", ["rpm: [1, 2]\n", "rpm: {a: 1}\n", "rpm: soon\n"])

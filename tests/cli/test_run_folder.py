@@ -102,6 +102,45 @@ def test_a_clip_whose_url_is_gone_for_good_stays_expired(shop: Shop) -> None:
     assert len(shop.tasks()) == 1
 
 
+def test_fetch_brings_whatever_is_not_what_the_journal_says_and_loses_no_file(shop: Shop) -> None:
+    shop.fill(5)
+    assert shop.run().code == Exit.OK
+    clips = [shop.run_folder / f"videos/shot{n}.mp4" for n in range(1, 6)]
+    whole = [clip.read_bytes() for clip in clips]
+    longer, swapped = whole[1] + b"junk", bytes([whole[3][0] ^ 1]) + whole[3][1:]
+    clips[0].unlink()
+    clips[1].write_bytes(longer)  # still a film of the right length
+    clips[2].write_bytes(b"")
+    clips[3].write_bytes(swapped)  # of the right size
+    said = shop.at("verify")
+    assert (said.code, said.hint) == (Exit.SOME_FAILED, ["fetch", str(shop.run_folder)])
+    posts = shop.service.posts()
+    said = say(*said.hint, "--api-url", shop.service.api_url, *QUICK)
+    assert said.code == Exit.OK
+    assert "row shot2: videos/shot2.mp4 is not the file that was downloaded" in said.err
+    assert shop.at("verify").code == Exit.OK
+    assert [clip.read_bytes() for clip in clips] == whole
+    aside = [shop.run_folder / f"videos/shot{n}.aside.mp4" for n in (2, 3, 4)]
+    assert [file.read_bytes() for file in aside] == [longer, b"", swapped]
+    assert len(list(clips[0].parent.iterdir())) == 8
+    assert shop.service.posts() == posts
+
+
+def test_run_names_the_command_that_brings_back_missing_clips_and_keeps_its_exit_code(
+    shop: Shop,
+) -> None:
+    shop.fill(3)
+    assert shop.run().code == Exit.OK
+    assert "seedance-batch fetch" not in shop.run().err
+    (shop.run_folder / "videos/shot1.mp4").unlink()
+    (shop.run_folder / "videos/shot3.mp4").write_bytes(b"")
+    said = shop.run()
+    assert said.code == Exit.OK
+    (line,) = [line for line in said.err.splitlines() if "on disk" in line]
+    assert "videos/shot1.mp4 and 1 more are done and paid" in line
+    assert line.endswith(f"seedance-batch fetch {shop.run_folder}")
+
+
 # ── verify ──────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -98,6 +98,20 @@ def test_a_file_that_is_no_plan_is_refused(shop: Shop, content: str) -> None:
     assert shop.tasks() == []
 
 
+def test_a_plan_takes_no_devices_place_and_where_it_cannot_be_kept_nothing_is_sent(
+    shop: Shop,
+) -> None:
+    shop.fill(1)
+    pipe = shop.folder / "pipe"
+    os.mkfifo(pipe)
+    assert shop.plan("--save", str(pipe)).code == Exit.USAGE
+    said = shop.run("--save", str(pipe))
+    assert said.code == Exit.USAGE
+    assert f"{pipe} cannot be written" in said.err
+    assert pipe.is_fifo()
+    assert shop.tasks() == []
+
+
 def test_a_dry_run_is_a_plan(shop: Shop) -> None:
     shop.fill(1)
     assert shop.run("--dry-run").out == shop.plan(*QUICK).out

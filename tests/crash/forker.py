@@ -29,6 +29,7 @@ _PRELOADED = (
     "jinja2",
     "httpx",
     "httpcore._async.http11",
+    "importlib.readers",
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
     "platformdirs",

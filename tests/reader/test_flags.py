@@ -14,7 +14,7 @@ from PIL import Image
 from seedance_batch.errors import UsageError
 from seedance_batch.manifest import Manifest
 from seedance_batch.model import Allow
-from seedance_batch.reader import ReadOptions, as_json, grouped, read, repeats
+from seedance_batch.reader import ReadOptions, as_json, grouped, read
 
 SHOTS = "id,prompt,duration,resolution\nhero,A lamp wakes,5,720p\n,A cat walks,,\n,A cat walks,,\n"
 
@@ -105,10 +105,6 @@ def test_keys_do_not_depend_on_where_a_row_stands(shots: Path) -> None:
 
     after = {job.key: job.content for job in read(shots).jobs}
     assert after.items() >= before.items()
-
-
-def test_rows_that_order_the_same_are_counted_for_their_price(shots: Path) -> None:
-    assert [job.row.number for job in repeats(read(shots))] == [3]
 
 
 def test_standard_input_is_a_manifest_too(monkeypatch: pytest.MonkeyPatch) -> None:

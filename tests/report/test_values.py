@@ -106,6 +106,11 @@ def test_a_message_is_one_line_of_bounded_length() -> None:
     assert 1_001 == len(message)
 
 
+def test_a_message_of_a_service_turns_no_text_around() -> None:
+    made = attempt(ROW, Phase.FAILED, error_code=None, error_message="see \u202egnp.exe")
+    assert r"see \u202egnp.exe" == shown(made).message
+
+
 def test_the_prompt_is_the_rows_own_and_a_take_tells_where_it_was_another() -> None:
     edited = replace(ROW, cells={**ROW.cells, "prompt": "A dog"})
     found = shown(attempt(ROW), of=edited)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from seedance_batch.columns import (
     INPUT_COLUMNS,
     RESULT_COLUMNS,
-    is_ours,
     our_columns,
     result_columns,
 )
@@ -83,7 +82,7 @@ def test_an_input_moved_out_of_our_block_is_the_persons() -> None:
     [[], ["prompt"], ["id", "status", "duration", "message"], list(INPUT_COLUMNS), ["row"] * 40],
 )
 def test_other_manifests_are_not_ours(columns: list[str]) -> None:
-    assert not is_ours(columns)
+    assert not our_columns(columns)
 
 
 @given(st.lists(st.sampled_from([*RESULT_COLUMNS, "sb_row", "sb_status", "sb_duration", "prompt"])))

@@ -21,8 +21,8 @@ from seedance_batch.outcome import Outcome, outcomes
 from seedance_batch.plan import Spending
 from seedance_batch.report.values import page_rows
 from seedance_batch.standing import spent
-from seedance_batch.state import Kind, Phase
-from seedance_batch.tally import Surety, tally
+from seedance_batch.state import Kind, Phase, Surety
+from seedance_batch.tally import tally
 from seedance_batch.writer import SHEETS, write_sheets
 
 from .samples import PERSON, add_clips, attempt, clip, every_status, row, source
