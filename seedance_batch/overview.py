@@ -66,10 +66,27 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield f"Left out: {count} that {have} not failed; run takes those."
     yield from _spent(plan)
     if plan.new:
+        yield from _lookalikes(plan)
         yield from _unknown(plan)
         yield from _bounded(plan)
         if plan.table is not None:
             yield price_note(plan.table)
+
+
+def _lookalikes(plan: Plan) -> Iterator[str]:
+    """Rows without an id that any change makes new ones: what they show was paid for before."""
+    left = {
+        step.attempt.intent.prompt
+        for step in plan.steps
+        if step.action is Action.REMOVED and step.attempt is not None
+    }
+    again = sum(step.job is not None and step.job.input.prompt in left for step in plan.new)
+    if again:
+        verb = "has" if again == 1 else "have"
+        yield (
+            f"{some(again, 'new row')} {verb} the prompt of a row that left the manifest and was"
+            " made before: an id column would keep them together."
+        )
 
 
 def _spent(plan: Plan) -> Iterator[str]:

@@ -342,6 +342,15 @@ def test_a_cap_that_is_left_out_the_next_time_is_remembered_aloud(shop: Shop) ->
     assert "The cap was" not in shop.plan("--max-cost", "5").out
 
 
+def test_a_row_without_an_id_that_is_bought_again_for_another_setting_is_said(shop: Shop) -> None:
+    rows = [{k: v for k, v in shot(n).items() if k != "id"} for n in (1, 2)]
+    shop.write(*rows)
+    assert shop.run().code == Exit.OK
+    assert "an id column" not in shop.plan().out
+    shop.write(rows[0], rows[1] | {"duration": 5})
+    assert "1 new row has the prompt of a row that left the manifest" in shop.plan().out
+
+
 def test_a_canary_that_fails_is_not_bought_again_for_the_same_yes(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
