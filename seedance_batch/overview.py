@@ -11,6 +11,7 @@ from seedance_batch.model import LONGEST_REFERENCE
 from seedance_batch.plan import Action, Plan, Step, Total, to_json
 from seedance_batch.pricing import PriceTable, money
 from seedance_batch.redact import shown
+from seedance_batch.state import Phase
 from seedance_batch.words import some
 
 __all__ = ["label", "no_prices", "overview", "price_note", "to_json"]
@@ -78,7 +79,9 @@ def _lookalikes(plan: Plan) -> Iterator[str]:
     left = {
         step.attempt.intent.prompt
         for step in plan.steps
-        if step.action is Action.REMOVED and step.attempt is not None
+        if step.action is Action.REMOVED
+        and step.attempt is not None
+        and step.attempt.state.phase is Phase.DONE
     }
     again = sum(step.job is not None and step.job.input.prompt in left for step in plan.new)
     if again:

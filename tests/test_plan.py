@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedance_batch.manifest import Job
-from seedance_batch.plan import Action, Plan, RerunChoice, Step, flag_changes, make_plan
+from seedance_batch.plan import Action, Flags, Plan, RerunChoice, Step, cheapest, make_plan
 from seedance_batch.state import (
     FINAL_PHASES,
     UNSETTLED_PHASES,
@@ -450,24 +450,53 @@ def test_work_under_way_that_no_row_shows_is_watched_all_the_same() -> None:
 # ── flags that change bodies ────────────────────────────────────────────────────────────────────
 
 
-def test_other_flags_make_nothing_anew_unless_told_to() -> None:
+LONGER = job("a", duration=8)
+
+
+def with_flags(now: dict[str, str], then: dict[str, str], *, remake: bool = False) -> Flags:
+    return Flags(now, lambda _: then, remake)
+
+
+def test_a_row_is_not_made_anew_for_other_flags_unless_told_to() -> None:
     done = attempt(FOX, Phase.DONE)
-    rows = [EDITED, job("b", 2, prompt="new row")]
-    flags = flag_changes({"model": "x"}, {"set duration": "8"})
-    assert flags == ("--model x → unset", "--set duration unset → 8")
-    held = plan(rows, done, flag_changes=flags)
-    assert actions(held) == {"a": Action.BLOCKED, "b": Action.NEW}
-    assert "--remake" in held.steps[0].reason
-    remade = plan(rows, done, flag_changes=flags, remake=True)
-    assert actions(remade) == {"a": Action.CHANGED, "b": Action.NEW}
+    asked = with_flags({"set duration": "8"}, {})
+    held = only(plan(LONGER, done, flags=asked))
+    assert (held.action, held.kept) == (Action.BLOCKED, done)
+    assert "--set duration unset → 8" in held.reason
+    assert "--remake" in held.reason
+    told = with_flags({"set duration": "8"}, {}, remake=True)
+    assert only(plan(LONGER, done, flags=told)).action is Action.CHANGED
 
 
-def test_the_same_flags_are_no_change() -> None:
-    assert flag_changes({"model": "x"}, {"model": "x"}) == ()
+def test_a_row_keeps_the_flags_that_it_was_made_with_while_none_ask_otherwise() -> None:
+    done = attempt(LONGER, Phase.DONE)
+    kept = only(plan(FOX, done, flags=with_flags({}, {"set duration": "8"})))
+    assert (kept.action, kept.kept) == (Action.DONE, done)
+    other = with_flags({"set duration": "6"}, {"set duration": "8"})
+    assert only(plan(job("a", duration=6), done, flags=other)).action is Action.BLOCKED
+
+
+def test_an_edit_is_an_edit_whatever_the_flags_were() -> None:
+    done = attempt(LONGER, Phase.DONE)
+    edited = only(plan(EDITED, done, flags=with_flags({}, {"set duration": "8"})))
+    assert (edited.action, edited.kept) == (Action.CHANGED, None)
+    assert only(plan(LONGER, attempt(FOX, Phase.DONE))).action is Action.CHANGED
+
+
+def test_a_failed_row_may_be_asked_for_with_other_flags() -> None:
+    failed = attempt(FOX, Phase.FAILED)
+    asked = with_flags({"set duration": "8"}, {})
+    assert only(plan(LONGER, failed, flags=asked)).action is Action.CHANGED
+
+
+def test_a_row_that_once_was_as_asked_is_done() -> None:
+    takes = [attempt(FOX, Phase.DONE, id=1), attempt(LONGER, Phase.DONE, id=2, number=2)]
+    asked = with_flags({}, {"set duration": "8"})
+    assert only(plan(FOX, takes, flags=asked)).action is Action.DONE
 
 
 def test_remake_does_not_make_anew_what_is_done_as_asked() -> None:
-    assert only(plan(FOX, attempt(FOX, Phase.DONE), remake=True)).action is Action.DONE
+    assert only(plan(FOX, attempt(FOX, Phase.DONE), flags=Flags(remake=True))).action is Action.DONE
 
 
 # ── totals ──────────────────────────────────────────────────────────────────────────────────────
@@ -495,9 +524,9 @@ def test_one_unknown_price_makes_the_sum_unknown_never_zero() -> None:
 def test_the_cheapest_rows_are_those_to_try_first() -> None:
     rows = [job("a", 1, duration=9), job("b", 2, duration=4), job("c", 3), job("d", 4)]
     found = plan(rows, attempt(rows[3], Phase.DONE))
-    assert [step.key for step in found.cheapest(2)] == ["b", "c"]
+    assert [step.key for step in cheapest(found.new, 2)] == ["b", "c"]
     unpriced = make_plan(rows, [], table=None)
-    assert [step.key for step in unpriced.cheapest(3)] == ["b", "c", "d"]
+    assert [step.key for step in cheapest(unpriced.new, 3)] == ["b", "c", "d"]
 
 
 # ── whatever happens ────────────────────────────────────────────────────────────────────────────

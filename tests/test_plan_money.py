@@ -14,6 +14,7 @@ from seedance_batch.plan import (
     fitting,
     make_plan,
     side_by_side,
+    total,
 )
 from seedance_batch.state import Attempt, ErrorClass, Phase
 from tests.plan_builders import attempt, job, prices
@@ -61,7 +62,7 @@ def test_what_fits_under_a_cap_is_the_first_rows_up_to_the_one_that_does_not(
 ) -> None:
     before = attempt(job("gone", seed=1), Phase.DONE, cost=None if spent == "?" else spent)
     plan = make_plan(ROWS, [before] if spent else [], table=prices())
-    found = fitting(plan, None if cap is None else Decimal(cap))
+    found = total(fitting(plan, None if cap is None else Decimal(cap)))
     assert (found.rows, found.cost) == (rows, Decimal(cost))
 
 

@@ -17,11 +17,19 @@ from seedance_batch.journal import Journal
 from seedance_batch.manifest import Job, Manifest
 from seedance_batch.outcome import RowRecord, outcomes
 from seedance_batch.overview import price_note
-from seedance_batch.plan import Plan, RerunChoice, draft_job, flag_changes, make_plan
+from seedance_batch.plan import (
+    Action,
+    BodyFlags,
+    Flags,
+    Plan,
+    RerunChoice,
+    draft_job,
+    make_plan,
+)
 from seedance_batch.pricing import PriceTable
 from seedance_batch.select import Selection, select
 from seedance_batch.settings import Access, RunSettings
-from seedance_batch.state import Kind, Phase
+from seedance_batch.state import Attempt, Kind, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +84,7 @@ class Batch:
             rerun=rerun,
             selected=selected,
             rows_known=self._rows_elsewhere,
-            flag_changes=self._flag_changes(),
-            remake=self.settings.remake,
+            flags=Flags(self.flags, self._made_with, self.settings.remake),
         )
 
     def chosen(self, selection: Selection) -> tuple[str, ...] | None:
@@ -117,6 +124,8 @@ class Batch:
         lasts = dict.fromkeys(keys, 0)
         for attempt in self.journal.attempts():
             key, number = attempt.intent.key, attempt.intent.number
+            if attempt.state.phase is Phase.PLANNED:
+                continue  # turned away: no take, and its number is still to be had
             if attempt.intent.kind is self.kind and key in numbers:
                 lasts[key] = max(lasts[key], number)
                 if attempt.state.phase is not Phase.FAILED:
@@ -134,54 +143,93 @@ class Batch:
             return frozenset()
         return frozenset(row.key for row in self.journal.rows())
 
-    def _flags_before(self) -> Mapping[str, str]:
-        kept = self.journal.meta(f"flags.{self.kind}")
-        found: Mapping[str, str] = self.flags if kept is None else json.loads(kept)
+    # ── flags ───────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def _flags_kept(self) -> dict[str, BodyFlags]:
+        """Flags of orders, by row and number."""
+        found: dict[str, BodyFlags] = json.loads(
+            self.journal.meta(f"made_with.{self.kind}") or "{}"
+        )
         return found
 
-    def _flag_changes(self) -> tuple[str, ...]:
-        return flag_changes(self._flags_before(), self.flags)
+    @cached_property
+    def _folder_flags(self) -> BodyFlags:
+        """Those of orders for which none are kept: an earlier version knew one set a folder."""
+        found: BodyFlags = json.loads(self.journal.meta(f"flags.{self.kind}") or "{}")
+        return found
 
-    def _flags_hold(self) -> bool:
-        """Whether this run's flags are the folder's from now on.
+    def _made_with(self, attempt: Attempt) -> BodyFlags:
+        order = _order(attempt.intent.key, attempt.intent.number)
+        return self._flags_kept.get(order, self._folder_flags)
 
-        Where they only kept rows from being made anew, the same command again must keep them too.
+    def _flags_of(self, plan: Plan) -> dict[str, BodyFlags]:
+        """Flags of all orders, once this plan is carried out.
+
+        Noted before the order is: what is never sent has its number taken by the next plan.
         """
-        if self.settings.remake or not self._flag_changes():
-            return True
-        ours = (a for a in self.journal.attempts() if a.intent.kind is self.kind)
-        return all(attempt.state.phase is Phase.PLANNED for attempt in ours)
+        found = dict(self._flags_kept)
+        for step in plan.new:
+            found[_order(step.key, step.number)] = self.flags
+        for step in plan.steps:
+            if step.action is Action.MOVED and step.attempt is not None:
+                found[_order(step.key, step.number)] = self._made_with(step.attempt)
+        usual = self._folder_flags
+        return {order: flags for order, flags in found.items() if flags != usual}
+
+    # ── what is remembered ──────────────────────────────────────────────────────────────────────
 
     def remember(self, plan: Plan) -> None:
         """Keep manifest and flags in the journal, so that any sheet can be rebuilt from there."""
-        rows = [row_record(job) for job in self.manifest.jobs]
-        if self._flag_changes():
-            rows = self._unswayed(rows, {step.key for step in plan.new})
-        columns = self.manifest.columns
+        rows, columns = self._asked_for(plan), self.manifest.columns
         if self._rows_elsewhere:
             rows, columns = _merged(self.journal.rows(), rows), self.journal.columns()
         facts = {
             "prices_note": price_note(self.prices),
             "given_inputs": self.manifest.source.get("given_inputs", ""),
+            f"made_with.{self.kind}": json.dumps(self._flags_of(plan)),
         }
         if self.settings.max_cost is not None:
             facts["max_cost"] = str(self.settings.max_cost)
-        if self._flags_hold():
-            facts[f"flags.{self.kind}"] = json.dumps(dict(self.flags))
         digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()
         if self.journal.meta("rows_digest") != digest:
             self.journal.write(journals.set_rows(rows, columns))
             facts["rows_digest"] = digest
         self.journal.write(journals.set_meta(facts))
 
-    def _unswayed(self, rows: Sequence[RowRecord], bought: Collection[str]) -> list[RowRecord]:
-        """New flags speak for the rows that they buy; others ask for what they asked before."""
-        before = {row.key: row for row in self.journal.rows() if row.key not in bought}
-        found = []
-        for row in rows:
-            old = before.get(row.key, row)
-            found.append(replace(old, number=row.number) if old.cells == row.cells else row)
-        return found
+    def _asked_for(self, plan: Plan) -> list[RowRecord]:
+        """The manifest's rows, each with what it asks for: flags speak for rows that they buy."""
+        if plan.kind is Kind.DRAFT:  # its flags speak for no final
+            before = {row.key: row for row in self.journal.rows()}
+            return [_unless_edited(row_record(job), before) for job in self.manifest.jobs]
+        steps = {step.key: step for step in plan.steps}
+        others = [job.key for job in self.jobs if job.key not in steps]
+        if others:
+            steps |= {step.key: step for step in self.plan(selected=others).steps}
+        kept = {key: step.kept for key, step in steps.items() if step.kept is not None}
+        rows = map(row_record, self.manifest.jobs)
+        return [_standing_for(row, kept[row.key]) if row.key in kept else row for row in rows]
+
+
+def _unless_edited(row: RowRecord, before: Mapping[str, RowRecord]) -> RowRecord:
+    old = before.get(row.key, row)
+    return replace(old, number=row.number) if old.cells == row.cells else row
+
+
+def _order(key: str, number: int) -> str:
+    return f"{key}\n{number}"
+
+
+def _standing_for(row: RowRecord, attempt: Attempt) -> RowRecord:
+    intent = attempt.intent
+    return replace(
+        row,
+        content=intent.content,
+        model=intent.model,
+        resolution=intent.resolution,
+        duration=intent.duration,
+        aspect_ratio=intent.aspect_ratio,
+    )
 
 
 def row_record(job: Job) -> RowRecord:

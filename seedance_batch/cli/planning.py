@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seedance_batch.cli import options as flags
-from seedance_batch.cli.again import CHOICE, again, as_planned
+from seedance_batch.cli.again import CHOICE, again, as_planned, was_typed
 from seedance_batch.errors import BudgetExceeded, Exit, PlanDrifted, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def show(
 
     saved = saved_plan(given)
     with open_plan(given["manifest"], *chosen(given, saved), environ) as batch:
-        found = wanted(batch, given, saved, marks=marks, choice=choice)
+        found, choice = wanted(batch, given, saved, marks=marks, choice=choice)
         if given["as_json"]:
             from seedance_batch.overview import to_json
 
@@ -56,7 +56,10 @@ def show(
 
 
 def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions, RunSettings]:
-    """Reading options and settings; a saved plan brings the flags that it was made with."""
+    """Reading options and settings; a saved plan brings the flags that it was made with.
+
+    What a file or variable says of those is overruled; what was typed raises `SettingsError`.
+    """
     from seedance_batch.batch.opening import overrides_in
     from seedance_batch.state import Kind
 
@@ -64,9 +67,10 @@ def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions,
     if saved is None:
         return options, settings
     ours = {"overrides", "model", "draft", *CHOICE} - {"picks", "sample_seed"}
-    if any(given.get(name) for name in ours):
+    if any(map(was_typed, ours)):
         raise SettingsError(
-            "--plan brings its own rows, --draft, --set and --model: leave them out."
+            "--plan brings its own rows, --draft, --set and --model: leave them out.",
+            hint=again(without=ours),
         )
     overrides = overrides_in(saved.flags)
     options = replace(options, overrides=overrides, model=saved.flags.get("model"))
@@ -93,8 +97,11 @@ def wanted(
     *,
     marks: Collection[str] | None = None,
     choice: RerunChoice | None = None,
-) -> Plan:
-    """The plan for the rows that are meant. Raises `PlanDrifted` where a saved one moved on."""
+) -> tuple[Plan, RerunChoice | None]:
+    """The plan for the rows that are meant, and the choice with the rows marked redo in it.
+
+    Raises `PlanDrifted` where a saved plan moved on.
+    """
     from seedance_batch.plan import approved, drift
     from seedance_batch.state import Kind
 
@@ -107,10 +114,10 @@ def wanted(
             raise UsageError(
                 "The rows marked redo have drafts only; nothing was sent.", hint=again(draft=True)
             )
-        redo = batch.redo(given["picks"], selected or (), record=not given["dry_run"])
+        redo = batch.redo(given["picks"], selected or (), record=False)
         choice = replace(choice, redo=redo)
     if saved is None:
-        return batch.plan(rerun=choice, selected=selected)
+        return batch.plan(rerun=choice, selected=selected), choice
     fresh = batch.plan(rerun=choice, selected=saved.keys)
     reasons = drift(saved, fresh, batch.access.origin)
     if reasons:
@@ -125,7 +132,20 @@ def wanted(
                 **as_planned(batch),
             ),
         )
-    return approved(saved, fresh)
+    return approved(saved, fresh), choice
+
+
+def rest_of(
+    batch: Batch, found: Plan, choice: RerunChoice | None, tried: frozenset[str]
+) -> tuple[Plan, RerunChoice | None]:
+    """What is left of a plan after its canary: nothing that it did not hold, and no row twice."""
+    from seedance_batch.plan import agreed, approved
+
+    yes = agreed(found)
+    if choice is not None:
+        choice = replace(choice, redo=frozenset(choice.redo) - tried)
+    fresh = batch.plan(rerun=choice, selected=yes.keys)
+    return approved(yes, fresh).without(tried, "tried as a canary just now"), choice
 
 
 def rerun_choice(given: dict[str, Any]) -> RerunChoice:

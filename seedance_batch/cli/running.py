@@ -33,11 +33,12 @@ def carry_out(
 ) -> int:
     """``run`` and its kin: plan, ask, work, sum up; returns the exit code."""
     from seedance_batch.batch import open_batch
+    from seedance_batch.plan import cheapest, fitting
 
     saved = planning.saved_plan(given)
     options, settings = planning.chosen(given, saved)
     with open_batch(given["manifest"], options, settings, environ) as batch:
-        found = planning.wanted(batch, given, saved, marks=marks, choice=choice)
+        found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
         if not given["quiet"]:
             planning.say(batch, found, verbose=given["verbose"], err=True)
         if given["save"] is not None:
@@ -45,14 +46,18 @@ def carry_out(
         planning.hold_before_running(found, settings.max_cost, settings.max_cost_per_row)
         if saved is None:
             consent(batch, found, given)
+        if choice is not None and given["picks"] is not None:
+            batch.redo(given["picks"], choice.redo, record=True)
         begin(batch, found, given)
         if given["canary"] is not None and found.new_rows > given["canary"]:
-            tried = {step.key for step in found.cheapest(given["canary"])}
-            code = canary(batch, found, given, choice)
+            first = replace(
+                found, steps=cheapest(fitting(found, settings.max_cost), given["canary"])
+            )
+            code = canary(batch, found, first, given, choice)
             if code is not None:
                 return code
-            found = planning.wanted(batch, given, saved, marks=marks, choice=choice)
-            found = found.without(tried, "tried as a canary just now")  # a yes buys a row once
+            tried = frozenset(step.key for step in first.steps)
+            found, choice = planning.rest_of(batch, found, choice, tried)
         report = work(batch, found, given)
         sum_up(batch, found, report, given, choice)
         return report.exit_code
@@ -60,9 +65,9 @@ def carry_out(
 
 def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
     """Ask before new money is spent: once, with rows and cost; the sandbox never asks."""
-    from seedance_batch.plan import fitting
+    from seedance_batch.plan import fitting, total
 
-    fit = fitting(found, batch.settings.max_cost)
+    fit = total(fitting(found, batch.settings.max_cost))
     if not fit.rows or given["yes"] or batch.access.sandbox:
         return
     rows = _bought(found, fit, batch.settings.max_cost)
@@ -101,12 +106,11 @@ def _at_a_terminal() -> bool:
 
 
 def canary(
-    batch: Batch, found: Plan, given: dict[str, Any], choice: RerunChoice | None
+    batch: Batch, found: Plan, first: Plan, given: dict[str, Any], choice: RerunChoice | None
 ) -> int | None:
-    """Run the cheapest rows first; the exit code where the rest is not to follow."""
+    """Run the rows of ``first``; the exit code where the rest is not to follow."""
     from seedance_batch.outcome import Status
 
-    first = replace(found, steps=found.cheapest(given["canary"]))
     click.echo(f"Canary: {some(first.new_rows, 'row')} first.", err=True)
     report = work(batch, first, given)
     keys = {step.key for step in first.new}

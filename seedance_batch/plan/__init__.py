@@ -2,26 +2,30 @@
 
 from seedance_batch.plan.budget import budget_problem, fitting, running_problem
 from seedance_batch.plan.draft import draft_job, side_by_side
-from seedance_batch.plan.make import flag_changes, make_plan
+from seedance_batch.plan.flags import BodyFlags, Flags
+from seedance_batch.plan.make import make_plan
 from seedance_batch.plan.rules import RerunChoice
-from seedance_batch.plan.saved import SavedPlan, approved, drift, from_json, to_json
+from seedance_batch.plan.saved import SavedPlan, agreed, approved, drift, from_json, to_json
 from seedance_batch.plan.spending import Spending
-from seedance_batch.plan.steps import Action, Plan, Step, Total, total
+from seedance_batch.plan.steps import Action, Plan, Step, Total, cheapest, total
 
 __all__ = [
     "Action",
+    "BodyFlags",
+    "Flags",
     "Plan",
     "RerunChoice",
     "SavedPlan",
     "Spending",
     "Step",
     "Total",
+    "agreed",
     "approved",
     "budget_problem",
+    "cheapest",
     "draft_job",
     "drift",
     "fitting",
-    "flag_changes",
     "from_json",
     "make_plan",
     "running_problem",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from seedance_batch.plan.steps import Plan, Total, total
+from seedance_batch.plan.steps import Plan, Step
 from seedance_batch.pricing import money
 
 _ANY_COST: Final = Decimal("Infinity")
@@ -35,21 +35,21 @@ def running_problem(
     return budget_problem(plan, None if max_cost is None else _ANY_COST, max_cost_per_row)
 
 
-def fitting(plan: Plan, max_cost: Decimal | None) -> Total:
+def fitting(plan: Plan, max_cost: Decimal | None) -> tuple[Step, ...]:
     """The new rows that a run sends under ``max_cost``: in manifest order, up to the first over it.
 
     US dollars over the run folder's lifetime; all rows for None. What has no known price does not
     fit.
     """
     if max_cost is None:
-        return plan.new_total
+        return plan.new
     fit, committed = [], plan.spending.committed
     for step in plan.new:
         if committed is None or step.cost is None or committed + step.cost > max_cost:
             break
         committed += step.cost
         fit.append(step)
-    return total(fit)
+    return tuple(fit)
 
 
 def _over(plan: Plan, cost: Decimal, cap: Decimal) -> str | None:

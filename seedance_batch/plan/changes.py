@@ -28,6 +28,16 @@ def changes(template: str, job: Job) -> str:
     return ", ".join(text for text in found if text) or "content changed"
 
 
+def changed_fields(template: str, job: Job) -> frozenset[str]:
+    """The input fields in which a job differs from an earlier body; ``model`` among them."""
+    body = json.loads(template)
+    before, after = body["input"], job.input.wire()
+    found = {name for name in INPUT_FIELDS if _change(name, before, after)}
+    if canonical_model(body["model"]) != canonical_model(job.model):
+        found.add("model")
+    return frozenset(found)
+
+
 def _change(name: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
     unsent = False if name in _OFF_UNSENT else None
     old, new = before.get(name, unsent), after.get(name, unsent)

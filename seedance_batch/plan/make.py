@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from seedance_batch.manifest import Job
+from seedance_batch.plan.flags import Flags
 from seedance_batch.plan.history import History, histories
 from seedance_batch.plan.rules import Decision, RerunChoice, decide
 from seedance_batch.plan.steps import Action, Plan, Step
@@ -12,6 +13,7 @@ from seedance_batch.pricing import Estimate, Estimator, PriceTable
 from seedance_batch.state import Attempt, Kind
 
 _UNTRIED = History()
+_NO_FLAGS = Flags()
 
 
 def make_plan(
@@ -23,14 +25,13 @@ def make_plan(
     rerun: RerunChoice | None = None,
     selected: Collection[str] | None = None,
     rows_known: Collection[str] = (),
-    flag_changes: Sequence[str] = (),
-    remake: bool = False,
+    flags: Flags = _NO_FLAGS,
 ) -> Plan:
     """What a run of these jobs would do.
 
     ``jobs`` are all of the manifest, as they would be sent for ``kind``; ``selected`` the keys to
     plan for (None: all, and the rows that left the manifest); ``rows_known`` keys of rows that
-    have no job; ``flag_changes`` what `flag_changes` found, which ``remake`` overrules.
+    have no job; ``flags`` those that change bodies.
     """
     found = histories(jobs, attempts, kind, rows_known)
     estimator = Estimator(table)
@@ -38,7 +39,7 @@ def make_plan(
     steps: list[Step] = []
     for job in wanted:
         history = found.get(job.key, _UNTRIED)
-        decision = decide(job, history, rerun=rerun, flag_changes=() if remake else flag_changes)
+        decision = decide(job, history, rerun=rerun, flags=flags)
         if decision is not None:
             steps.append(_step(job, history, decision, kind, estimator))
     left_out = len(wanted) - len(steps)
@@ -72,6 +73,7 @@ def _step(job: Job, history: History, decision: Decision, kind: Kind, estimator:
         spent_before=history.spent,
         no_price=price.reason if price else None,
         bounded=bool(price and price.bounded),
+        kept=decision.kept,
     )
 
 
@@ -97,17 +99,3 @@ def _removed(
                 seconds=last.intent.duration,
                 spent_before=history.spent,
             )
-
-
-def flag_changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """How flags that change bodies differ from those a run folder was made with, in words.
-
-    Both map flags as `batch.opening.body_flags` names them (``set resolution``, ``model``) to their
-    values. ``--draft`` is none of them: drafts and finals are told apart by their kind.
-    """
-    found = []
-    for flag in sorted(before.keys() | now.keys()):
-        old, new = before.get(flag), now.get(flag)
-        if old != new:
-            found.append(f"--{flag} {old or 'unset'} → {new or 'unset'}")
-    return tuple(found)

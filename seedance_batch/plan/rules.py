@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Final
 
 from seedance_batch.manifest import Job
 from seedance_batch.plan.changes import changes
+from seedance_batch.plan.flags import Flags
 from seedance_batch.plan.history import LIVE, LOST, History
 from seedance_batch.plan.steps import Action
 from seedance_batch.state import UNDER_WAY_PHASES, Attempt, ErrorClass, Phase
@@ -48,6 +49,8 @@ class Decision:
     action: Action
     reason: str
     attempt: Attempt | None = None
+    kept: Attempt | None = None
+    """See `Step.kept`."""
 
 
 def decide(
@@ -55,23 +58,38 @@ def decide(
     history: History,
     *,
     rerun: RerunChoice | None,
-    flag_changes: Sequence[str],
+    flags: Flags,
 ) -> Decision | None:
-    """What a run (or a rerun) would do to a row; None for a row that a rerun does not touch.
-
-    ``flag_changes`` are differences in flags that change bodies; with any, no row is made anew.
-    """
+    """What a run (or a rerun) would do to a row; None for a row that a rerun does not touch."""
+    last = history.sent[-1] if history.sent else None
+    if last is None or last.intent.content == job.content or not flags.alone(job, last):
+        return _decide(job, job.content, history, rerun)
+    asked = flags.asked(job, last)
+    if not asked:
+        found = _decide(job, last.intent.content, history, rerun)
+        return found if found is None or found.action.spends else replace(found, kept=last)
     standing = history.standing(job.content)
-    if rerun is not None and job.key in rerun.redo and _is_done(history, job.content):
+    if last.state.phase is Phase.FAILED or (standing and standing.state.phase in LIVE):
+        return _decide(job, job.content, history, rerun)
+    if rerun is not None and last.state.phase not in LOST:
+        return None
+    why = f"made with other flags ({', '.join(asked)}): --remake makes it anew"
+    return Decision(Action.BLOCKED, why, last, kept=last)
+
+
+def _decide(job: Job, content: str, history: History, rerun: RerunChoice | None) -> Decision | None:
+    """The same for a row that stands for this content."""
+    standing = history.standing(content)
+    if rerun is not None and job.key in rerun.redo and _is_done(history, content):
         return Decision(Action.RERUN, "marked redo: another take", history.planned)
     if standing is not None and standing.state.phase in LIVE:
         return _kept(standing, moved=standing is history.inherited)
     if history.unsettled is not None:
         return _unsettled(job, history.unsettled)
     if standing is not None:
-        return _after_failure(job, standing, history, rerun)
+        return _after_failure(content, standing, history, rerun)
     if history.sent:
-        return _changed(job, history, rerun, flag_changes)
+        return _changed(job, history, rerun)
     return None if rerun else _new(job, history)
 
 
@@ -107,27 +125,21 @@ def _unsettled(job: Job, attempt: Attempt) -> Decision:
 
 
 def _after_failure(
-    job: Job, failed: Attempt, history: History, rerun: RerunChoice | None
+    content: str, failed: Attempt, history: History, rerun: RerunChoice | None
 ) -> Decision:
     planned = history.planned
-    if planned is not None and planned.intent.content == job.content and planned.id > failed.id:
+    if planned is not None and planned.intent.content == content and planned.id > failed.id:
         return Decision(Action.RERUN, f"planned before, not sent; {_failure(failed)}", planned)
     if rerun is not None and rerun.takes(_error_class(failed)):
         return Decision(Action.RERUN, _failure(failed), planned)
     return Decision(Action.BLOCKED, f"{_failure(failed)}: {_advice(failed)}", failed)
 
 
-def _changed(
-    job: Job, history: History, rerun: RerunChoice | None, flag_changes: Sequence[str]
-) -> Decision | None:
+def _changed(job: Job, history: History, rerun: RerunChoice | None) -> Decision | None:
     last = history.sent[-1]
     if rerun is not None and last.state.phase not in LOST:
         return None
-    edit = changes(last.intent.template, job)
-    if flag_changes:
-        why = f"made with other flags ({', '.join(flag_changes)}): --remake makes it anew"
-        return Decision(Action.BLOCKED, why, last)
-    return Decision(Action.CHANGED, edit, history.planned)
+    return Decision(Action.CHANGED, changes(last.intent.template, job), history.planned)
 
 
 def _new(job: Job, history: History) -> Decision:

@@ -213,6 +213,11 @@ def _moved_on(saved: SavedStep, now: Step | None, begun: frozenset[_Intent]) -> 
 _FOREIGN: Final = "has an attempt that this plan did not make"
 
 
+def agreed(plan: Plan) -> SavedPlan:
+    """A plan that was shown and agreed to, to hold a later one against."""
+    return from_json(to_json(plan, origin=""))
+
+
 def approved(saved: SavedPlan, fresh: Plan) -> Plan:
     """What is left to do of a saved plan: the fresh one without new money that it did not hold."""
     known = {step.key: step for step in saved.steps}

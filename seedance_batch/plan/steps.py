@@ -85,6 +85,8 @@ class Step:
     """Why new money has no known cost."""
     bounded: bool = False
     """Reference videos were not measured, and count with their documented limit."""
+    kept: Attempt | None = None
+    """What the row stands for, where flags alone make its job another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +197,11 @@ class Plan:
         )
         return replace(self, steps=tuple(steps))
 
-    def cheapest(self, rows: int) -> tuple[Step, ...]:
-        """The cheapest new steps, by seconds where no price is known; for a first try."""
-        by_price = sorted(self.new, key=lambda step: (step.cost or Decimal(0), step.seconds))
-        return tuple(by_price[:rows])
+
+def cheapest(steps: Iterable[Step], rows: int) -> tuple[Step, ...]:
+    """The cheapest new steps, by seconds where no price is known; for a first try."""
+    by_price = sorted(steps, key=lambda step: (step.cost or Decimal(0), step.seconds))
+    return tuple(by_price[:rows])
 
 
 def held_back(step: Step, why: str) -> Step:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from seedance_batch.errors import Exit
@@ -176,6 +178,53 @@ def test_flags_of_a_promotion_that_is_kept_back_change_no_row(shop: Shop) -> Non
     assert shop.statuses() == ["done", "done", "done"]
     assert say(*said.hint, "--yes", *QUICK).code == Exit.OK
     assert len(shop.tasks()) == 3
+
+
+def test_a_redo_that_the_account_turned_away_is_had_once_the_balance_allows(shop: Shop) -> None:
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    picks = _pick(shop, shot1="redo")
+    with shop.service.having(balance="0"):
+        assert shop.run("--from", picks, command="rerun").code == Exit.ACCOUNT
+    for _ in range(3):
+        assert shop.run("--from", picks, command="rerun").code == Exit.OK
+    assert len(shop.tasks()) == 2
+    Path(picks).write_text(Path(picks).read_text() + "\n")
+    for _ in range(3):
+        assert shop.run("--from", picks, command="rerun").code == Exit.OK
+    assert len(shop.tasks()) == 3
+
+
+def test_flags_speak_for_the_rows_that_they_buy_and_no_run_without_them_buys_again(
+    shop: Shop,
+) -> None:
+    shop.fill(3)
+    assert shop.run("--rows", "1").code == Exit.OK
+    bigger = ["--set", "resolution=720p"]
+    kept_back = shop.run(*bigger)
+    assert kept_back.code == Exit.SOME_FAILED
+    assert "shot1 made with other flags" in kept_back.out
+    assert [task["input"]["resolution"] for task in shop.tasks()] == ["480p", "720p", "720p"]
+    for flags in ([], bigger, [], ["--rows", "2"]):
+        shop.run(*flags)
+        assert shop.statuses() == ["done", "done", "done"]
+    assert len(shop.tasks()) == 3
+    rows = [shot(n) for n in (1, 2, 3)]
+    shop.write(rows[0], rows[1] | {"prompt": "an edited boat"}, rows[2])
+    assert shop.run().code == Exit.OK
+    assert len(shop.tasks()) == 4
+    assert shop.tasks()[-1]["input"]["resolution"] == "480p"
+
+
+def test_a_promoted_row_stays_promoted(shop: Shop) -> None:
+    shop.fill(3)
+    assert shop.run("--rows", "3").code == Exit.OK
+    assert shop.run("--draft", "--rows", "1-2").code == Exit.OK
+    picks = _pick(shop, shot1="keep")
+    assert shop.run("--from", picks, "--set", "resolution=1080p", command="promote").code == 0
+    assert shop.run("--rows", "1,3").code == Exit.OK
+    assert len(shop.tasks()) == 4
+    assert shop.statuses()[0] == "done"
 
 
 def test_a_redo_that_was_saved_is_run_as_it_was_approved(shop: Shop) -> None:

@@ -351,6 +351,19 @@ def test_a_row_without_an_id_that_is_bought_again_for_another_setting_is_said(sh
     assert "1 new row has the prompt of a row that left the manifest" in shop.plan().out
 
 
+def test_after_a_canary_nothing_is_bought_that_the_plan_did_not_show(shop: Shop) -> None:
+    shop.fill(4)
+    said = shop.run("--where", "status == 'new'", "--limit", "2", "--canary", "1")
+    assert said.code == Exit.OK
+    assert shop.statuses() == ["done", "done", "new", "new"]
+
+
+def test_a_canary_is_taken_from_what_fits_under_the_cap(shop: Shop) -> None:
+    shop.write(shot(1, duration=10), shot(2), shot(3))
+    assert shop.run("--max-cost", "0.6", "--canary", "1").code == Exit.BUDGET
+    assert shop.prompts() == [shot(1)["prompt"]]
+
+
 def test_a_canary_that_fails_is_not_bought_again_for_the_same_yes(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
