@@ -227,7 +227,8 @@ def run(
     async def work() -> Finished:
         return await _arun(source, holder, options, yes=yes, on_event=on_event, progress=progress)
 
-    return beside_any_loop(lambda: anyio.run(work), holder)
+    finished = beside_any_loop(lambda: anyio.run(work), holder)
+    return holder.let_go(finished)
 
 
 async def arun(
@@ -239,7 +240,10 @@ async def arun(
     **options: Unpack[RunKeywords],
 ) -> Finished:
     """`run`, to be awaited on asyncio."""
-    return await _arun(source, Holder(), options, yes=yes, on_event=on_event, progress=progress)
+    holder = Holder()
+    return holder.let_go(
+        await _arun(source, holder, options, yes=yes, on_event=on_event, progress=progress)
+    )
 
 
 async def _arun(
@@ -259,8 +263,6 @@ async def _arun(
         watch = None if on_event is None else holder.guarding(on_event)
         with _watched(found, watch, progress=progress) as observer:
             report = await run_batch(batch, found, observer, signals=False, reins=holder.take)
-        if holder.fault is not None:
-            raise holder.fault
         given = given_inputs(batch.journal)
         return Finished(batch.folder.path, batch.journal.columns(), report, given)
 

@@ -148,12 +148,20 @@ def next_step(outcome: Outcome) -> str:
             return "reconcile"
         case Status.EXPIRED:
             return "paid, file gone: fetch tries once more, rerun makes it anew"
+        case Status.MEDIA_MISMATCH if came_damaged(outcome):
+            return "paid, file damaged: fetch tries once more; verify --claims lists it"
         case Status.MEDIA_MISMATCH:
             return "look at the kept file; verify --claims lists it"
         case Status.FAILED:
             return _after_failure(outcome.shown)
         case Status.DONE | Status.REMOVED:
             return ""
+
+
+def came_damaged(outcome: Outcome) -> bool:
+    """Whether no whole video came of a paid clip's downloads; ``fetch`` tries again."""
+    clip = outcome.shown.state.clip if outcome.shown else None
+    return outcome.status is Status.MEDIA_MISMATCH and clip is not None and clip.is_damaged
 
 
 def _after_failure(attempt: Attempt | None) -> str:

@@ -19,7 +19,7 @@ class Holder:
     """Holds a run that may not have begun yet; a run that is let go ends as after one Ctrl-C."""
 
     def __init__(self) -> None:
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
         """What a watcher raised; the run ended because of it."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopper: Stopper | None = None
@@ -42,6 +42,12 @@ class Holder:
         if self._stopper is not None:
             self._stopper.stop(Stop.SIGNAL, _INTERRUPTED)
 
+    def let_go(self, finished: T) -> T:
+        """What the run came to, once it is out of its loop; raises what its watcher raised."""
+        if self.fault is not None:
+            raise self.fault
+        return finished
+
     def guarding(self, watch: Observer) -> Observer:
         """A watcher that is told no more once it has raised, and the run ended in order then."""
 
@@ -50,7 +56,9 @@ class Holder:
                 return
             try:
                 watch(event)
-            except Exception as fault:
+            except asyncio.CancelledError:  # the run's own end, not the watcher's fault
+                raise
+            except BaseException as fault:  # sys.exit too: loose in a loop, it is a long traceback
                 self.fault = fault
                 if self._stopper is not None:
                     self._stopper.stop(Stop.SIGNAL, f"on_event raised {type(fault).__name__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -230,6 +231,33 @@ def test_what_a_watcher_raises_ends_the_run_in_order_and_is_raised_bare(
     assert (home / "runs/shots/results.csv").is_file()
     assert sb.run(source, yes=True, **options).exit_code == Exit.OK
     assert len(service.ledger()["tasks"]) == before + 5
+
+
+@pytest.mark.parametrize("fault", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_watcher_that_leaves_the_program_ends_the_run_in_order_without_a_traceback(
+    home: Path,
+    options: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    fault: type[BaseException],
+    awaited: bool,
+) -> None:
+    def leaving(event: RunEvent) -> None:
+        if isinstance(event, AttemptChanged) and event.attempt.state.task_id:
+            raise fault("mine")
+
+    def left() -> object:
+        if awaited:
+            return asyncio.run(sb.arun(source, yes=True, on_event=leaving, **options))
+        return sb.run(source, yes=True, on_event=leaving, **options)
+
+    source = manifest(home, 1)
+    with pytest.raises(fault, match="mine"):
+        left()
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+    assert (home / "runs/shots/results.csv").is_file()
+    assert sb.run(source, yes=True, **options).exit_code == Exit.OK
 
 
 def test_bars_are_shown_where_they_are_wanted(

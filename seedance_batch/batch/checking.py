@@ -57,6 +57,8 @@ def set_aside(folder: RunFolder, attempt: Attempt) -> str | None:
     clip = attempt.state.clip
     if clip is None or not os.path.lexists(folder.path / clip.file):
         return None
+    if _damage(folder, clip) is None:  # a damaged download, kept as it came
+        return None
     move_aside(folder.path, clip.file)
     key = attempt.intent.key
     return f"row {key}: {clip.file} is not the file that was downloaded; it was moved aside"
@@ -78,9 +80,15 @@ def note_of_missing(folder: RunFolder, outcomes: Iterable[Outcome]) -> str | Non
 
 def _lacks_its_clip(folder: RunFolder, attempt: Attempt) -> bool:
     phase, clip = attempt.state.phase, attempt.state.clip
-    if phase is Phase.EXPIRED:
+    if phase is Phase.EXPIRED or _came_damaged(attempt):
         return True
     return phase is Phase.DONE and clip is not None and _damage(folder, clip) is not None
+
+
+def _came_damaged(attempt: Attempt) -> bool:
+    """Whether its downloads were given up because none was a whole video."""
+    clip = attempt.state.clip
+    return attempt.state.phase is Phase.MEDIA_MISMATCH and clip is not None and clip.is_damaged
 
 
 def _finding(folder: RunFolder, attempt: Attempt) -> Finding:
@@ -89,8 +97,10 @@ def _finding(folder: RunFolder, attempt: Attempt) -> Finding:
         return Finding(attempt, attempt.state.error_message or "there is no clip")
     damage = _damage(folder, clip)
     if damage is not None:
-        return Finding(attempt, damage, can_be_fetched=attempt.state.phase is Phase.DONE)
-    return Finding(attempt, _misfit(folder, clip, attempt.intent))
+        fetchable = attempt.state.phase is Phase.DONE or _came_damaged(attempt)
+        return Finding(attempt, damage, can_be_fetched=fetchable)
+    misfit = _misfit(folder, clip, attempt.intent)
+    return Finding(attempt, misfit, can_be_fetched=_came_damaged(attempt))
 
 
 def _damage(folder: RunFolder, clip: Clip) -> str | None:

@@ -98,7 +98,8 @@ async def fetch_clips(
 ) -> Report:
     """Bring the clips that attempts lack (`checking.lacking`); submits nothing, not even a resend.
 
-    A file that stands where a lacking clip belongs is moved aside, never overwritten.
+    A file that stands where a lacking clip belongs is moved aside, never overwritten; a damaged
+    download makes room for a better one.
     """
     refetched = []
     for attempt in site.journal.attempts():

@@ -31,17 +31,19 @@ _SHOWN_TROUBLE = 10
 def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
     """The summary that ends a run, save for the command that goes on from there."""
     if not work_in(plan):
-        yield _NOTHING[report.exit_code is Exit.OK]
+        yield _nothing(report)
     yield from outcome_lines(site, report, kept_back(plan))
     if report.ending.stop is Stop.BUDGET:
         are = "is" if report.ending.unsent == 1 else "are"
         yield f"{some(report.ending.unsent, 'row')} {are} left: the budget is used up."
 
 
-_NOTHING = {
-    True: "Nothing to do: every row is done.",
-    False: "Nothing to do by itself: the rows below wait for a decision.",
-}
+def _nothing(report: Report) -> str:
+    if report.exit_code is not Exit.OK:
+        return "Nothing to do by itself: the rows below wait for a decision."
+    if {outcome.status for outcome in report.outcomes} <= {Status.DONE, Status.REMOVED}:
+        return "Nothing to do: every row is done."
+    return "Nothing to do for these rows."
 
 
 def kept_back(plan: Plan) -> list[Step]:

@@ -47,14 +47,15 @@ def again(
             words.append(str(value) if source is None else relative(source))
         elif name in changed:
             flags += _flag(parameter, changed[name])
-        elif _was_typed(context, name) and name not in _ONCE and name not in without:
+        elif was_typed(name) and name not in _ONCE and name not in without:
             if only is None or name in only:
                 flags += _flag(parameter, value)
     return shlex.join([*words, *flags])
 
 
-def _was_typed(context: click.Context, name: str) -> bool:
-    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+def was_typed(name: str) -> bool:
+    """Whether a parameter stands on the command line, and not in a file or a variable."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _flag(parameter: click.Parameter, value: Any) -> Iterator[str]:
@@ -92,7 +93,7 @@ def next_command(
     """The command that goes on from how a run ended; None where nothing is left to do."""
     from seedance_batch.batch.summing import kept_back
     from seedance_batch.events import Stop
-    from seedance_batch.outcome import Status
+    from seedance_batch.outcome import Status, came_damaged
 
     statuses = {outcome.status for outcome in report.outcomes}
     if report.ending.stop is Stop.BUDGET:
@@ -103,7 +104,7 @@ def next_command(
         return again(without={"wait"})
     if Status.FAILED in statuses:
         return _after_failures(batch, report)
-    if Status.EXPIRED in statuses:
+    if Status.EXPIRED in statuses or any(map(came_damaged, report.outcomes)):
         return again("fetch", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
     if Status.MEDIA_MISMATCH in statuses:
         return again("verify", source=batch.folder.path, only=()) + " --claims claims.csv"

@@ -110,7 +110,7 @@ def _values(path: Path, text: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.load(text, Loader=_loader())  # noqa: S506 - a safe one
+        content = _loaded(text)
     except (ValueError, yaml.YAMLError) as error:  # a date that is none is a ValueError
         raise SettingsError(f"The config file {path} cannot be read: {error}") from error
     if content is None:
@@ -123,6 +123,21 @@ def _values(path: Path, text: str) -> dict[str, Any]:
         if plain.count(_plain(name)) > 1:
             raise SettingsError(f"The config file {path} sets {name} twice, in two spellings.")
     return values
+
+
+def _loaded(text: str) -> Any:
+    """YAML as plain values; ``yes`` as a name is a flag's, where YAML would take it for true."""
+    import yaml
+
+    loader = _loader()(text)
+    try:
+        tree = loader.get_single_node()
+        for name, _ in tree.value if isinstance(tree, yaml.MappingNode) else ():
+            if name.tag == "tag:yaml.org,2002:bool":
+                name.tag = "tag:yaml.org,2002:str"
+        return None if tree is None else loader.construct_document(tree)
+    finally:
+        loader.dispose()
 
 
 def _loader() -> Any:
@@ -195,10 +210,11 @@ _CONSENT: Final = {_plain(flag[2:]): flag for flag in CONSENT}
 
 
 def _no_flag(path: Path, name: str, known: Collection[str]) -> str:
-    sentence = f"The config file {path} sets {name}, which is no flag"
     near = _nearest(_plain(name), {*known, *_CONSENT})
     if near in _CONSENT:
-        return f"{sentence} for a file: {_CONSENT[near]} is given on the command line only."
+        flag = _CONSENT[near]
+        return f"The config file {path} sets {name}: {flag} is given on the command line only."
+    sentence = f"The config file {path} sets {name}, which is no flag"
     return f"{sentence}." if near is None else f"{sentence}; did you mean {near.replace('_', '-')}?"
 
 

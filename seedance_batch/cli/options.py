@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from seedance_batch.settings import RunSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
-CONSENT: Final = frozenset({"--yes", "--force", "--remake", "--adopt", "--release"})
-"""Decisions about money: made on the command line or not at all, so that none has a variable or a
-place in the config file."""
+CONSENT: Final = frozenset({"--yes", "--force", "--remake", "--adopt", "--release", "--plan"})
+"""Decisions about money (a saved plan is a yes): made on the command line or not at all, so that
+none has a variable or a place in the config file."""
 
 
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:
@@ -219,11 +219,14 @@ def selection(
 
     ids = given.get("ids")
     picks = given.get("picks")
+    from_ids = None if picks is None else picked(picks, marks, page)
+    if given.get("plan_file") is not None:  # it brings its rows, whatever a file or variable says
+        return Selection(from_ids=from_ids)
     return Selection(
         rows=given.get("rows"),
         ids=None if ids is None else [part.strip() for part in ids.split(",") if part.strip()],
         where=given.get("where"),
-        from_ids=None if picks is None else picked(picks, marks, page),
+        from_ids=from_ids,
         sample=given.get("sample"),
         sample_seed=given.get("sample_seed") or 0,
         limit=given.get("limit"),

@@ -145,6 +145,11 @@ class Clip:
     has_audio: bool
     last_frame_file: str | None = None
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether no whole video could be read from what arrived: another download may be well."""
+        return self.width == 0
+
 
 @dataclass(frozen=True, slots=True)
 class State:

@@ -61,14 +61,38 @@ def test_a_config_file_that_is_no_mapping_is_named(
         defaults(cli, "run")
 
 
-@pytest.mark.parametrize("flag", [*sorted(flag[2:] for flag in CONSENT), "rmp"])
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        *(
+            (f[2:], f"sets {f[2:]}: {f} is given on the command line only.")
+            for f in sorted(CONSENT)
+        ),
+        ("rmp", "sets rmp, which is no flag"),
+    ],
+)
 def test_consent_and_slips_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, said: str
 ) -> None:
     _written(tmp_path, monkeypatch, f"{flag}: true\n")
     for command in ("run", "reconcile", "status"):
-        with pytest.raises(SettingsError, match="which is no flag"):
+        with pytest.raises(SettingsError, match=re.escape(said)):
             defaults(cli, command)
+
+
+def test_a_saved_plan_is_a_yes_and_is_named_on_the_command_line_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "--plan" in CONSENT
+    monkeypatch.setenv("SEEDANCE_BATCH_PLAN", "p.json")
+    said = say("run", "x.csv", "--sandbox")
+    assert said.code == Exit.USAGE
+    assert "--plan is given on the command line only." in said.err
+    monkeypatch.delenv("SEEDANCE_BATCH_PLAN")
+    _written(tmp_path, monkeypatch, "plan: p.json\n")
+    said = say("run", "x.csv", "--sandbox")
+    assert said.code == Exit.USAGE
+    assert "sets plan: --plan is given on the command line only." in said.err
 
 
 def test_no_decision_about_money_comes_from_the_environment() -> None:

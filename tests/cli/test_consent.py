@@ -127,8 +127,21 @@ def test_where_nothing_is_new_nobody_is_asked(shop: Shop, unasked: Callable[...,
     assert shop.run().code == Exit.OK
     said = unasked()
     assert said.code == Exit.OK
-    assert "Nothing to do" in said.out
+    assert "Nothing to do: every row is done." in said.out
     assert len(shop.tasks()) == 1
+
+
+@pytest.mark.parametrize("words", [{"command": "rerun"}, {"rows": "1"}])
+def test_where_other_rows_are_new_it_is_not_said_that_every_row_is_done(
+    shop: Shop, words: dict[str, str]
+) -> None:
+    shop.fill(2)
+    assert shop.run("--rows", "1").code == Exit.OK
+    chosen = ["--rows", words["rows"]] if "rows" in words else []
+    said = shop.run(*chosen, command=words.get("command", "run"))
+    assert said.code == Exit.OK
+    assert "Nothing to do for these rows.\n2 rows: 1 new, 1 done." in said.out
+    assert "every row" not in said.out
 
 
 def test_the_sandbox_never_asks_and_never_sees_the_key(

@@ -141,6 +141,37 @@ def test_run_names_the_command_that_brings_back_missing_clips_and_keeps_its_exit
     assert line.endswith(f"seedance-batch fetch {shop.run_folder}")
 
 
+def test_what_damaged_downloads_took_from_a_paid_clip_fetch_brings_back_for_nothing(
+    shop: Shop,
+) -> None:
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    clip = shop.run_folder / "videos/shot1.mp4"
+    whole = clip.read_bytes()
+    clip.unlink()
+    with shop.service.having(faults={"files": {"short": 1.0}, "cut_at": len(whole) // 2}):
+        assert shop.online("fetch", *QUICK).code == Exit.SOME_FAILED
+    (row,) = shop.results()
+    assert row["status"] == "media_mismatch"
+    assert "fetch tries once more" in row["next_step"]
+    fetch = ["fetch", str(shop.run_folder)]
+    assert shop.run().hint[:2] == fetch
+    assert shop.at("verify").hint == fetch
+    assert say(*fetch, "--api-url", shop.service.api_url, *QUICK).code == Exit.OK
+    assert [path.read_bytes() for path in clip.parent.iterdir()] == [whole]
+    assert shop.statuses() == ["done"]
+    assert len(shop.tasks()) == 1
+
+
+def test_a_whole_clip_that_is_not_what_was_asked_for_is_not_fetched_for_ever(shop: Shop) -> None:
+    shop.fill(1)
+    with shop.service.having(faults={"outputs": {"other_length": 1.0}}):
+        assert shop.run().hint[0] == "verify"
+    before = shop.attempts()
+    assert shop.online("fetch", *QUICK).code == Exit.SOME_FAILED
+    assert shop.attempts() == before
+
+
 # ── verify ──────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -83,8 +83,40 @@ def test_a_plan_that_no_longer_holds_is_exit_8_and_its_hint_makes_it_anew(
 def test_a_plan_brings_its_own_flags(shop: Shop) -> None:
     shop.fill(1)
     saved = shop.plan("--save", "plan.json")
-    assert say(*saved.hint, "--set", "duration=15").code == Exit.USAGE
+    said = say(*saved.hint, "--set", "duration=15")
+    assert said.code == Exit.USAGE
     assert shop.tasks() == []
+    assert say(*said.hint, *QUICK).code == Exit.OK
+    assert len(shop.tasks()) == 1
+
+
+def test_a_plan_overrules_what_the_config_file_and_variables_say_of_its_rows(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(3)
+    saved = shop.plan("--set", "duration=5", "--rows", "1,2", "--save", "plan.json")
+    config = shop.folder / "config.yaml"
+    config.write_text("{set: {duration: 15}, draft: true, where: \"id == 'none'\"}")
+    monkeypatch.setenv("SEEDANCE_BATCH_CONFIG", str(config))
+    monkeypatch.setenv("SEEDANCE_BATCH_LIMIT", "1")
+    assert say(*saved.hint, *QUICK).code == Exit.OK
+    assert sorted(shop.prompts()) == [shot(1)["prompt"], shot(2)["prompt"]]
+    assert [task["input"]["duration"] for task in shop.tasks()] == [5, 5]
+
+
+def test_a_plan_overrules_the_selection_of_a_config_file_beside_a_list_of_picks(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(2)
+    assert shop.run().code == Exit.OK
+    (shop.folder / "picks.csv").write_text("id,mark\nshot1,redo\nshot2,redo\n")
+    flags = ["--dry-run", "--from", "picks.csv", "--save", "plan.json"]
+    saved = shop.plan(*flags, command="rerun")
+    monkeypatch.setenv("SEEDANCE_BATCH_LIMIT", "1")
+    hint = [word for word in saved.hint if word != "--dry-run"]
+    said = say(*hint, *QUICK)
+    assert said.code == Exit.OK, said.err
+    assert len(shop.tasks()) == 4
 
 
 @pytest.mark.parametrize(
