@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from itertools import count, product
 from pathlib import Path
@@ -127,6 +128,8 @@ def test_a_run_folder_that_may_only_be_read_can_be_looked_at(make_bench: MakeBen
     bench = make_bench(ROWS)
     finishes(bench)
     assert bench.forker is not None
+    if not all(place.stat().st_mode & 0o001 for place in Path(sys.prefix, "lib").parents):
+        pytest.skip("nobody may not read this Python")
     for path in bench.run_folder.glob("journal.db-*"):  # as after a copy of the finished folder
         path.unlink()
     for path in (bench.run_folder, *bench.run_folder.rglob("*")):
