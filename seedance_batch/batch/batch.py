@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -84,7 +84,7 @@ class Batch:
             rerun=rerun,
             selected=selected,
             rows_known=self._rows_elsewhere,
-            flags=Flags(self.flags, self._made_with, self.settings.remake),
+            flags=Flags(self.flags, self._made_with(), self.settings.remake),
         )
 
     def chosen(self, selection: Selection) -> tuple[str, ...] | None:
@@ -145,36 +145,34 @@ class Batch:
 
     # ── flags ───────────────────────────────────────────────────────────────────────────────────
 
-    @cached_property
+    def _made_with(self) -> Callable[[Attempt], BodyFlags]:
+        """The flags of orders, as the journal has them now: a canary adds some on the way."""
+        kept, usual = self._flags_kept(), self._folder_flags()
+        return lambda a: kept.get(_order(a.intent.key, a.intent.number), usual)
+
     def _flags_kept(self) -> dict[str, BodyFlags]:
         """Flags of orders, by row and number."""
-        found: dict[str, BodyFlags] = json.loads(
-            self.journal.meta(f"made_with.{self.kind}") or "{}"
-        )
+        kept = self.journal.meta(f"made_with.{self.kind}")
+        found: dict[str, BodyFlags] = json.loads(kept or "{}")
         return found
 
-    @cached_property
     def _folder_flags(self) -> BodyFlags:
         """Those of orders for which none are kept: an earlier version knew one set a folder."""
         found: BodyFlags = json.loads(self.journal.meta(f"flags.{self.kind}") or "{}")
         return found
-
-    def _made_with(self, attempt: Attempt) -> BodyFlags:
-        order = _order(attempt.intent.key, attempt.intent.number)
-        return self._flags_kept.get(order, self._folder_flags)
 
     def _flags_of(self, plan: Plan) -> dict[str, BodyFlags]:
         """Flags of all orders, once this plan is carried out.
 
         Noted before the order is: what is never sent has its number taken by the next plan.
         """
-        found = dict(self._flags_kept)
+        found, made_with = self._flags_kept(), self._made_with()
         for step in plan.new:
             found[_order(step.key, step.number)] = self.flags
         for step in plan.steps:
             if step.action is Action.MOVED and step.attempt is not None:
-                found[_order(step.key, step.number)] = self._made_with(step.attempt)
-        usual = self._folder_flags
+                found[_order(step.key, step.number)] = made_with(step.attempt)
+        usual = self._folder_flags()
         return {order: flags for order, flags in found.items() if flags != usual}
 
     # ── what is remembered ──────────────────────────────────────────────────────────────────────

@@ -201,7 +201,7 @@ def test_flags_speak_for_the_rows_that_they_buy_and_no_run_without_them_buys_aga
     shop.fill(3)
     assert shop.run("--rows", "1").code == Exit.OK
     bigger = ["--set", "resolution=720p"]
-    kept_back = shop.run(*bigger)
+    kept_back = shop.run(*bigger, "--canary", "1")
     assert kept_back.code == Exit.SOME_FAILED
     assert "shot1 made with other flags" in kept_back.out
     assert [task["input"]["resolution"] for task in shop.tasks()] == ["480p", "720p", "720p"]
