@@ -489,6 +489,12 @@ def test_a_failed_row_may_be_asked_for_with_other_flags() -> None:
     assert only(plan(LONGER, failed, flags=asked)).action is Action.CHANGED
 
 
+def test_a_take_with_other_flags_that_failed_leaves_the_row_done_as_it_was() -> None:
+    takes = [attempt(FOX, Phase.DONE, id=1), attempt(LONGER, Phase.FAILED, id=2, number=2)]
+    found = only(plan(FOX, takes, flags=with_flags({}, {"set duration": "8"})))
+    assert (found.action, found.attempt) == (Action.DONE, takes[0])
+
+
 def test_a_row_that_once_was_as_asked_is_done() -> None:
     takes = [attempt(FOX, Phase.DONE, id=1), attempt(LONGER, Phase.DONE, id=2, number=2)]
     asked = with_flags({}, {"set duration": "8"})

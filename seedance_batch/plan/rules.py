@@ -64,12 +64,15 @@ def decide(
     last = history.sent[-1] if history.sent else None
     if last is None or last.intent.content == job.content or not flags.alone(job, last):
         return _decide(job, job.content, history, rerun)
+    standing = history.standing(job.content)
+    as_asked = standing is not None and standing.state.phase in LIVE
+    if as_asked and last.state.phase in LOST:
+        return _decide(job, job.content, history, rerun)
     asked = flags.asked(job, last)
     if not asked:
         found = _decide(job, last.intent.content, history, rerun)
         return found if found is None or found.action.spends else replace(found, kept=last)
-    standing = history.standing(job.content)
-    if last.state.phase is Phase.FAILED or (standing and standing.state.phase in LIVE):
+    if last.state.phase is Phase.FAILED or as_asked:
         return _decide(job, job.content, history, rerun)
     if rerun is not None and last.state.phase not in LOST:
         return None
