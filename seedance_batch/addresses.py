@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -204,9 +205,8 @@ class PinnedTransport(httpx.AsyncHTTPTransport):
     """httpx's own transport over a pool that connects through a `PinnedBackend`."""
 
     def __init__(
-        self, backend: PinnedBackend, *, verify: ssl.SSLContext | bool, limits: httpx.Limits
+        self, backend: PinnedBackend, *, context: ssl.SSLContext, limits: httpx.Limits
     ) -> None:
-        context = verify if isinstance(verify, ssl.SSLContext) else httpx.create_ssl_context(verify)
         super().__init__(verify=context, limits=limits)
         # httpx has no way to hand over a network backend; httpcore, which it wraps, has.
         self._pool = httpcore.AsyncConnectionPool(
@@ -216,6 +216,12 @@ class PinnedTransport(httpx.AsyncHTTPTransport):
             keepalive_expiry=limits.keepalive_expiry,
             network_backend=backend,
         )
+
+
+@cache
+def authorities() -> ssl.SSLContext:
+    """Whom we trust to say who a server is; loaded once, since that takes 20 ms."""
+    return httpx.create_ssl_context()
 
 
 # ── proxies ─────────────────────────────────────────────────────────────────────────────────────

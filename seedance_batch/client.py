@@ -17,6 +17,7 @@ import anyio
 import httpx
 
 from seedance_batch import wire
+from seedance_batch.addresses import authorities
 from seedance_batch.errors import SettingsError
 from seedance_batch.model import Task, TaskError
 from seedance_batch.root_cause import root_reason
@@ -97,7 +98,7 @@ class Client:
             ),
             follow_redirects=False,
             transport=transport,
-            verify=_authorities(self.base_url),
+            verify=_trusted(self.base_url),
             trust_env=not is_loopback(self.base_url),
         )
 
@@ -215,10 +216,11 @@ def _headers(api_key: str) -> dict[str, str]:
     return {"User-Agent": wire.USER_AGENT, **key}
 
 
-def _authorities(base_url: str) -> ssl.SSLContext | bool:
-    # To load them takes 20 ms; without encryption nobody is asked, and without any of them no
-    # encrypted connection is trusted.
-    return True if base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _trusted(base_url: str) -> ssl.SSLContext:
+    # Without encryption nobody is asked; without any authority no encrypted connection is trusted.
+    return (
+        authorities() if base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    )
 
 
 async def _read_capped(response: httpx.Response) -> bytes:

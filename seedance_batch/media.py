@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -64,14 +65,19 @@ def probe(path: Path) -> Probe:
     Raises `MediaUnreadable` where the container is incomplete, a frame is missing or cannot be
     decoded, or there is no video; ``OSError`` where the file itself cannot be read.
     """
+    from av import VideoFrame
+
     check_boxes(path)
     with _opened(path) as container:
-        declared = container.streams.video[0].frames
+        video = container.streams.video[0]
         tally = _Tally()
-        for packet in container.demux(container.streams.video[0], *container.streams.audio[:1]):
+        for packet in container.demux(video, *container.streams.audio[:1]):
             for frame in packet.decode():
-                tally.add(frame)
-    return tally.probe(declared)
+                if isinstance(frame, VideoFrame):
+                    tally.add(frame)
+                else:
+                    tally.sounds += 1
+        return tally.probe(video.frames, float(video.time_base or 0))
 
 
 def judge(probe: Probe, intent: Intent) -> str | None:
@@ -110,7 +116,7 @@ def _judge_sound(probe: Probe, asked: bool) -> str | None:
 def poster(path: Path, *, width: int = 480) -> bytes:
     """A JPEG of a telling frame, ``width`` pixels wide. Raises `MediaUnreadable`."""
     with _opened(path) as container:
-        pictures = [_jpeg(_image(frame), width) for frame in _moments(container)]
+        pictures = [_jpeg(frame, width) for frame in _moments(container)]
     if not pictures:
         raise MediaUnreadable("holds no frame")
     # Of a few moments the one with most in it: a fade or a blank frame compresses to little.
@@ -127,33 +133,25 @@ class _Tally:
         self.frames = 0
         self.sounds = 0
         self.width = self.height = 0
-        self.start: float | None = None
-        self.end = 0.0
+        self.start: int | None = None
+        self.end = 0
 
-    def add(self, frame: object) -> None:
-        from av.video.frame import VideoFrame
-
-        if isinstance(frame, VideoFrame):
-            self._add_video(frame)
-        else:
-            self.sounds += 1
-
-    def _add_video(self, frame: VideoFrame) -> None:
-        moment = float(frame.time or 0.0)
+    def add(self, frame: VideoFrame) -> None:
+        moment = frame.pts or 0
         self.start = moment if self.start is None else self.start
-        length = float(frame.duration * frame.time_base) if frame.time_base else 0.0
-        self.end = moment + length
+        self.end = moment + frame.duration
         self.width, self.height = frame.width, frame.height
         self.frames += 1
         if self.frames > MOST_FRAMES:
             raise MediaUnreadable(f"has more than {MOST_FRAMES} frames")
 
-    def probe(self, declared: int) -> Probe:
+    def probe(self, declared: int, tick: float) -> Probe:
+        """``tick``: the seconds in which the stream counts its times."""
         if self.frames == 0 or self.start is None:
             raise MediaUnreadable("holds no frame")
         if self.frames < declared:
             raise MediaUnreadable(f"holds {self.frames} of {declared} frames")
-        seconds = self.end - self.start
+        seconds = (self.end - self.start) * tick
         if seconds <= 0:
             raise MediaUnreadable("its frames have no times")
         return Probe(
@@ -181,6 +179,8 @@ def _opened(path: Path) -> Iterator[InputContainer]:
             codec = _codec(container)
             if codec.width * codec.height > MOST_PIXELS:
                 raise MediaUnreadable(f"claims {codec.width}×{codec.height} pixels")
+            # Several clips are decoded at once; to share one among threads costs a quarter more.
+            codec.thread_count = 1
             yield container
     except av.FFmpegError as error:
         raise MediaUnreadable(f"cannot be decoded ({error.strerror})") from error
@@ -195,24 +195,26 @@ def _codec(container: InputContainer) -> VideoCodecContext:
 
 
 def _moments(container: InputContainer) -> Iterator[VideoFrame]:
+    """The first frame at or after each moment, in one pass.
+
+    Not by seeking: that leads to key frames, and a short clip has but one, its first frame.
+    """
     stream = container.streams.video[0]
-    length = stream.duration or 0
-    for moment in _POSTER_MOMENTS:
-        container.seek(int(length * moment), stream=stream)
-        frame = next(container.decode(stream), None)
-        if frame is not None:
+    first, length = stream.start_time or 0, stream.duration or 0
+    moments = [first + round(length * moment) for moment in _POSTER_MOMENTS]
+    for frame in islice(container.decode(stream), MOST_FRAMES):
+        if (frame.pts or 0) >= moments[0]:
+            moments.pop(0)
             yield frame
+        if not moments:
+            return
 
 
-def _image(frame: VideoFrame) -> Image:
-    picture: Image = frame.to_image()  # type: ignore[no-untyped-call]
-    return picture
-
-
-def _jpeg(image: Image, width: int) -> bytes:
-    height = max(1, round(image.height * width / image.width))
+def _jpeg(frame: VideoFrame, width: int) -> bytes:
+    height = max(1, round(frame.height * width / frame.width))
     out = io.BytesIO()
-    image.resize((width, height)).save(out, "JPEG", quality=82)
+    picture: Image = frame.to_image(width=width, height=height)  # type: ignore[no-untyped-call]
+    picture.save(out, "JPEG", quality=82)
     return out.getvalue()
 
 

@@ -163,6 +163,14 @@ def test_a_poster_is_a_small_jpeg_of_the_clip(clip: Path) -> None:
         assert image.width / image.height == pytest.approx(864 / 496, rel=0.01)
 
 
+def test_a_poster_of_a_clip_that_fades_in_shows_more_than_its_black_beginning(clip: Path) -> None:
+    """A short clip has one key frame, its first: what seeking would find at every moment."""
+    with Image.open(io.BytesIO(poster(clip))) as image:
+        darkest, brightest = image.convert("L").getextrema()
+    assert darkest > 10  # the test clip's frames grow brighter, from black
+    assert brightest < 250
+
+
 def test_decoding_leaves_the_event_loop_free(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(encoded(noise=150))

@@ -9,7 +9,14 @@ from typing import Any, Final
 import httpcore
 import httpx
 
-from seedance_batch.addresses import PinnedBackend, PinnedTransport, Resolve, proxy_for, resolve
+from seedance_batch.addresses import (
+    PinnedBackend,
+    PinnedTransport,
+    Resolve,
+    authorities,
+    proxy_for,
+    resolve,
+)
 
 _READ: Final = 256 * 1024
 """Bytes: what asyncio's transports read at once."""
@@ -19,7 +26,7 @@ def file_client(
     *,
     allow_private: bool,
     lanes: int = 4,
-    verify: ssl.SSLContext | bool = True,
+    trusted: ssl.SSLContext | None = None,
     resolve: Resolve = resolve,
 ) -> httpx.AsyncClient:
     """A client for file hosts with a connection a lane; close it after use.
@@ -28,8 +35,9 @@ def file_client(
     """
     limits = httpx.Limits(max_connections=lanes, max_keepalive_connections=lanes)
     backend = PinnedBackend(allow_private=allow_private, resolve=resolve, inner=_WideBackend())
+    pinned = PinnedTransport(backend, context=trusted or authorities(), limits=limits)
     return httpx.AsyncClient(
-        transport=_ByEnvironment(PinnedTransport(backend, verify=verify, limits=limits), limits),
+        transport=_ByEnvironment(pinned, limits),
         follow_redirects=False,
         timeout=None,  # noqa: S113 - each wait of a transfer has a deadline of its own
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -100,8 +101,10 @@ class Placing:
 
     def _clear_siblings(self, name: str) -> None:
         """Remove siblings that we wrote while the file was held, but for edited ones."""
-        for path in _numbered(self.folder / name, " ({})"):
-            if path.name in self.written:
+        stem, ending = map(re.escape, os.path.splitext(name))  # noqa: PTH122
+        for other in self.written:
+            if re.fullmatch(rf"{stem} \(\d+\){ending}", other):
+                path = self.folder / other
                 with contextlib.suppress(FileNotFoundError, PermissionError):
                     if self._is_ours(path):
                         path.unlink()

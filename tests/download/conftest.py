@@ -38,7 +38,7 @@ def server() -> Iterator[HostileServer]:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # no TLS here: loading authorities takes 30 ms
-    async with file_client(allow_private=True, lanes=8, verify=nobody) as client:
+    async with file_client(allow_private=True, lanes=8, trusted=nobody) as client:
         yield client
 
 

@@ -167,7 +167,7 @@ async def test_tls_proves_the_name_although_the_number_is_connected_to(
     secure: HostileServer, certificate: Path, tmp_path: Path
 ) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))
-    async with file_client(allow_private=True, verify=trusting, resolve=to_this_machine) as http:
+    async with file_client(allow_private=True, trusted=trusting, resolve=to_this_machine) as http:
         downloader = Downloader(tmp_path, http, allow_private=True, limits=QUICK)
         right = secure.url(hostile.whole(CLIP), host="files.test")
         assert isinstance(await fetch(downloader, right), Fetched)
