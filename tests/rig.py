@@ -55,7 +55,7 @@ class Service:
         """Serve, until `stop`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "sandbox.yaml"
-        quick = {"generation_time": "0.05", "clips": "plain"}
+        quick = {"generation_time": "0", "clips": "plain"}
         config.write_text(yaml.safe_dump({**quick, **self.settings}))
         self.process = subprocess.Popen(
             [*PROGRAM, "sandbox", "--json", "--state", str(self.folder / "state.db"),
@@ -211,6 +211,11 @@ class Bench:
     def tasks(self) -> list[dict[str, Any]]:
         """What the server charged this bench's key."""
         return self.service.tasks(self.key)
+
+    def file_requests(self) -> list[dict[str, Any]]:
+        """Requests for this bench's clips, oldest first."""
+        ours = {task["task_id"] for task in self.tasks()}
+        return [r for r in self.service.requests("files", "GET") if r["task_id"] in ours]
 
     def verdict(self, rows: int) -> Verdict:
         """The journal and the disk against the server's ledger, row by row."""

@@ -49,6 +49,9 @@ from seedance_batch.writer import Written
 
 _SHEETS_EVERY = 8.0
 """Seconds between sheets while rows end; the promise is ten."""
+_SHEETS_AFTER = 1.0
+"""Seconds that a change waits for those that come with it: the first rows are sent meanwhile, and a
+short run writes its sheets once."""
 _WORKBOOKS_UP_TO = 1_000
 """Rows up to which the workbooks are written while a run goes on; 20,000 take ten seconds."""
 _LIGHT_SHEETS = frozenset({"results.csv", "results.jsonl", "failed.csv", "summary.json"})
@@ -297,13 +300,14 @@ class _Run:
         write = partial(rebuild, self.site.folder, self.site.journal, only=only)
         while True:
             await book.changed()
+            await anyio.sleep(_SHEETS_AFTER)
             started = time.monotonic()
             try:
                 await anyio.to_thread.run_sync(write)
             except OSError as error:
                 self._observe(Remark(f"the sheets could not be written: {error}"))
             took = time.monotonic() - started
-            await anyio.sleep(max(_SHEETS_EVERY - took, 2 * took))
+            await anyio.sleep(max(_SHEETS_EVERY - _SHEETS_AFTER - took, 2 * took))
 
 
 def _exit_code(run: _Run, found: list[Outcome], ending: Ending) -> Exit:

@@ -124,7 +124,7 @@ class Service:
 @contextlib.contextmanager
 def serving(state: Path | None = None, **settings: Any) -> Iterator[Service]:
     """A quick sandbox with plain clips."""
-    quick = {"generation_time": "0.05", "clips": "plain"}
+    quick = {"generation_time": "0", "clips": "plain"}
     with running(checked({**quick, **settings}, "test"), state=state) as address:
         yield Service(address.api_url)
 

@@ -12,7 +12,7 @@ from tests.rig import Service, serving
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One sandbox process for all tests here: each batch has an API key, so an account, its own."""
-    with serving(Path(tmp_path_factory.mktemp("service"))) as found:
+    with serving(Path(tmp_path_factory.mktemp("service")), generation_time="0.05") as found:
         yield found
 
 

@@ -31,7 +31,7 @@ def calm(service: Service) -> Iterator[Service]:
     fresh = {
         "faults": {},
         "balance": None,
-        "generation_time": "0.05",
+        "generation_time": "0",
         "key_memory": 86_400,
         "seed": 0,
     }

@@ -44,7 +44,7 @@ def test_an_old_url_that_nobody_may_look_up_does_not_hold_the_run(make_bench: Ma
     bench = make_bench(2)
     bench.service.configure(faults={"files": {"late": 1.0}, "late_seconds": 30})
     pid = bench.fork()
-    until(lambda: bench.run_folder.exists() and bench.phases()[Phase.DOWNLOADING] == 2)
+    until(lambda: len(bench.file_requests()) == 2)
     os.kill(pid, signal.SIGKILL)
     bench.ended(pid)
     # The file host forgets its URLs, and the key is revoked before a fresh look.
