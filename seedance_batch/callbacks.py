@@ -25,9 +25,9 @@ from seedance_batch.errors import SettingsError
 from seedance_batch.model import OutputType, Task
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
 
 SECRET: Final = "HIAPI_WEBHOOK_SECRET"  # noqa: S105  (a variable's name)
 MAX_BODY: Final = 1 << 20
@@ -179,18 +179,19 @@ class Receiver:
         self._wall = wall
         self._allow_private = allow_private
 
-    @property
-    def app(self) -> Starlette:
-        """The application, to be mounted or served."""
-        from starlette.applications import Starlette
-        from starlette.routing import Route
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        from starlette.requests import Request
 
-        return Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])])
+        answer = await self._answer(Request(scope, receive))
+        await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         from starlette.responses import Response
 
         try:
+            if request.method != "POST":
+                raise _Refused(405)
             told = self._read(request, await _body(request))
         except _Refused as refused:
             return Response(status_code=refused.status, headers={"connection": "close"})
@@ -263,7 +264,7 @@ async def served(receiver: Receiver, sock: socket.socket) -> AsyncIterator[None]
             yield  # the run has its own way with signals
 
     config = uvicorn.Config(
-        receiver.app,
+        receiver,
         lifespan="off",
         ws="none",
         http="h11",

@@ -161,7 +161,7 @@ async def _play(case: Case, folder: Path) -> Played:
         checked(settings, "bench"),
         clock=wall,
         offload=sandbox_inline,
-        callback_transport=InProcess(receiver.app),
+        callback_transport=InProcess(receiver),
     )
     dice = random.Random(case.seed)
     events: list[tuple[float, RunEvent]] = []

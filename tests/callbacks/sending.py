@@ -76,6 +76,6 @@ async def send(
     started = anyio.current_time()
     content: dict[str, Any] = {"content" if isinstance(body, bytes) else "stream": body}
     request = httpx.Request(method, f"http://127.0.0.1{path}", headers=headers, **content)
-    async with httpx.AsyncClient(transport=InProcess(world.receiver.app)) as client:
+    async with httpx.AsyncClient(transport=InProcess(world.receiver)) as client:
         answer = await client.send(request)
     return answer.status_code, anyio.current_time() - started

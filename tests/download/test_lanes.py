@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 CLIP = encoded()
 LANES = 3
-FILES = 24
+FILES = 15
 
 SLOW: dict[str, Answer] = {
     "a silent host": hostile.silent,
@@ -37,14 +37,14 @@ async def test_a_slow_host_frees_its_lane(
     started = time.monotonic()
     result = await fetch(downloader, server.url(SLOW[name]))
     assert isinstance(result, Failed)
-    assert time.monotonic() - started < 3 * max(QUICK.answer, QUICK.stall)
+    assert time.monotonic() - started < 6 * max(QUICK.answer, QUICK.stall)
 
 
 async def test_other_lanes_keep_nine_tenths_of_their_pace(
     server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     # The host's own pace decides, so that a busy machine does not.
-    good = [server.url(hostile.paced(CLIP, 10, 0.015)) for _ in range(FILES)]
+    good = [server.url(hostile.paced(CLIP, 10, 0.04)) for _ in range(FILES)]
     slow = [server.url(answer) for answer in SLOW.values()]
     limits = replace(QUICK, stall=0.8, answer=0.8)
     downloader = Downloader(tmp_path, http, allow_private=True, limits=limits)
@@ -60,8 +60,8 @@ async def test_other_lanes_keep_nine_tenths_of_their_pace(
             tasks.cancel_scope.cancel()
         return seconds
 
-    # Another process's load may strike one of the two; it does not strike the same one thrice.
-    for _ in range(3):
+    # Another process's load may strike one of the two; it does not strike the same one each time.
+    for _ in range(6):
         pace = await alone() / await beside_slow_ones()
         if pace >= 0.9:
             break

@@ -95,7 +95,7 @@ async def test_a_fault_in_every_answer_never_leaves_a_half_clip(
     downloader: Downloader,
     tmp_path: Path,
 ) -> None:
-    configure(files={fault.value: 1.0})
+    configure(files={fault.value: 1.0}, cut_at=50_000)
     result = await fetch(downloader, new_clip())
     expected = ALWAYS.get(fault, Failed)
     assert isinstance(result, expected), result
