@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 from seedance_batch.model import AspectRatio, Resolution
 from seedance_batch.state import Intent
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from PIL.Image import Image
 
@@ -36,6 +35,7 @@ MOST_PIXELS: Final = 64_000_000
 MOST_FRAMES: Final = 20_000
 """Past any clip the service makes; a file that claims more is not decoded to its end."""
 
+T = TypeVar("T")
 _POSTER_MOMENTS: Final = (0.1, 0.4, 0.7)
 
 
@@ -139,7 +139,7 @@ class _Tally:
     def add(self, frame: VideoFrame) -> None:
         moment = frame.pts or 0
         self.start = moment if self.start is None else self.start
-        self.end = moment + frame.duration
+        self.end = moment + (frame.duration or 0)
         self.width, self.height = frame.width, frame.height
         self.frames += 1
         if self.frames > MOST_FRAMES:
@@ -176,7 +176,9 @@ def _opened(path: Path) -> Iterator[InputContainer]:
         ) as container:
             if not container.streams.video:
                 raise MediaUnreadable("holds no video")
-            codec = _codec(container)
+            for sound in container.streams.audio[:1]:
+                _known(sound.codec_context, "sound")
+            codec = _known(container.streams.video[0].codec_context, "video")
             if codec.width * codec.height > MOST_PIXELS:
                 raise MediaUnreadable(f"claims {codec.width}×{codec.height} pixels")
             # Several clips are decoded at once; to share one among threads costs a quarter more.
@@ -186,11 +188,11 @@ def _opened(path: Path) -> Iterator[InputContainer]:
         raise MediaUnreadable(f"cannot be decoded ({error.strerror})") from error
 
 
-def _codec(container: InputContainer) -> VideoCodecContext:
-    # PyAV's annotation leaves out that a stream of an unknown codec has none.
-    codec: VideoCodecContext | None = container.streams.video[0].codec_context
+def _known(codec: T | None, what: str) -> T:
+    # PyAV's annotation leaves out that a stream of an unknown codec has none; to decode such a
+    # stream ends the process in releases before 18.1.
     if codec is None:
-        raise MediaUnreadable("holds video of an unknown kind")
+        raise MediaUnreadable(f"holds {what} of an unknown kind")
     return codec
 
 

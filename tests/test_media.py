@@ -56,8 +56,9 @@ def test_any_cut_is_seen_wherever_the_index_lies(faststart: bool, tmp_path: Path
         (encoded().replace(b"moov", b"free"), "no index"),
         (encoded() + b"junk at the end", "ends inside a box"),
         (encoded().replace(b"avcC", b"xxxx"), "cannot be decoded|holds no frame"),
+        (b"xxxx".join(encoded().rsplit(b"stsd", 1)), "holds sound of an unknown kind"),
     ],
-    ids=["empty", "a page", "zeros", "no moov", "junk after", "no codec data"],
+    ids=["empty", "a page", "zeros", "no moov", "junk after", "no codec data", "unknown sound"],
 )
 def test_what_is_no_whole_video_is_refused_with_its_reason(
     content: bytes, reason: str, tmp_path: Path

@@ -80,7 +80,7 @@ def fade(one: Picture, other: Picture, share: float) -> Picture:
 
 
 def _faded(one: Plane, other: Plane, weight: int) -> Plane:
-    mixed = one.astype(np.uint16) * np.uint16(256 - weight) + other * np.uint16(weight)
+    mixed = one.astype(np.uint16) * (256 - weight) + other.astype(np.uint16) * weight
     faded: Plane = (mixed >> 8).astype(np.uint8)
     return faded
 

@@ -113,4 +113,4 @@ async def test_bytes_are_told_as_they_arrive(
     url = server.url(hostile.paced(CLIP, 5, 0.01))
     await fetch(downloader, url)
     assert sum(told) == len(CLIP)
-    assert len(told) >= 5
+    assert len(told) > 1

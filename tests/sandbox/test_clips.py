@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -189,7 +190,8 @@ def test_first_and_last_frame_are_cross_faded() -> None:
     middle = [int(_luma(clip, n)[60:90].mean()) for n in range(25)]
     assert middle[0] > 225
     assert middle[-1] < 25
-    assert middle == sorted(middle, reverse=True)
+    # It only falls, but for the few levels that an encoder may lose on the way.
+    assert all(later <= earlier + 6 for earlier, later in pairwise(middle))
 
 
 def test_a_first_frame_alone_gives_way_to_the_backdrop() -> None:
