@@ -81,7 +81,7 @@ def promote(**given: Any) -> int:
     A final clip is a new generation and may differ from its draft, also where the row gives a
     seed, which is sent again.
     """
-    from seedance_batch.cli.again import again
+    from seedance_batch.cli.again import again, was_typed
     from seedance_batch.cli.planning import show
     from seedance_batch.cli.running import carry_out
     from seedance_batch.errors import UsageError
@@ -91,8 +91,9 @@ def promote(**given: Any) -> int:
             "promote needs a list of picks.",
             hint=again(picks="picks.csv"),
         )
-    if given["draft"]:
+    if given["draft"] and was_typed("draft"):
         raise UsageError("promote makes final clips; --draft is for run.")
+    given["draft"] = False  # a config file's is for run
     click.echo("A final is a new generation, and may differ from its draft.", err=True)
     if given["dry_run"]:
         return show(given, os.environ, marks={"keep"})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import random
 import resource
 import sys
 import tempfile
@@ -18,17 +17,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
-from seedance_batch.batch.intents import IntentMaker
-from seedance_batch.client import Client
-from seedance_batch.download import Fetched, Result, file_client
+from seedance_batch.download import Fetched, Result
 from seedance_batch.events import AttemptChanged, RunEvent
-from seedance_batch.journal import open_journal
-from seedance_batch.runner import Book, Pace, Runner, Stopper, Terms
+from seedance_batch.runner import Book, Pace
 from seedance_batch.state import Clip, Intent, Phase
 
-from .world import Case, Unchecked, orders, room
+from .sockets import LANES, run_rows
+from .world import Unchecked
 
 ROWS = 2_000
 GENERATION = 25.0
@@ -66,30 +62,13 @@ async def drive(
     """Run the rows; how many were done, and the most that were in flight."""
     most = 0
 
-    def observe(event: RunEvent) -> None:
+    def observe(book: Book, event: RunEvent) -> None:
         nonlocal most
         if isinstance(event, AttemptChanged):
             most = max(most, book.count(Phase.IN_FLIGHT))
 
-    with open_journal(folder / "journal.db") as journal:
-        book = Book(journal, [], wall=time.time, observer=observe)
-        maker = IntentMaker(
-            journal, api_key=key, storage=None, wall=time.time, offload=anyio.to_thread.run_sync
-        )
-        async with Client(url, key) as client, file_client(allow_private=True, lanes=4) as files:
-            runner = Runner(
-                client=client,
-                book=book,
-                downloader=kind(folder, files, allow_private=True),
-                stopper=Stopper(observe),
-                pace=Pace(RPM, None, 2.0, lanes=4),
-                terms=Terms(maker.key_fingerprint, None, None, maker.body_of, room),
-                name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
-                observer=observe,
-                wall=time.time,
-                jitter=random.random,
-            )
-            await runner.run(orders(Case(rows), maker))
+    pace = Pace(RPM, None, 2.0, lanes=LANES)
+    book = await run_rows(url, key, folder, rows, pace=pace, kind=kind, observe=observe)
     return book.count(Phase.DONE), most
 
 

@@ -13,7 +13,6 @@ that it gives up on is one that the script has lost, though it may be paid.
 
 from __future__ import annotations
 
-import random
 import sys
 import tempfile
 import time
@@ -24,22 +23,17 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 import hiapi
 import httpx
 
-from seedance_batch.batch.intents import IntentMaker
-from seedance_batch.client import Client
-from seedance_batch.download import Downloader, file_client
-from seedance_batch.events import RunEvent
-from seedance_batch.journal import open_journal
-from seedance_batch.runner import Book, Pace, Runner, Stopper, Terms
+from seedance_batch.runner import Pace
 from seedance_batch.sandbox.config import checked
 from seedance_batch.sandbox.server import running
 from seedance_batch.state import Phase
 
 from .figures import best_makespan
-from .world import Case, jobs, orders, room
+from .sockets import LANES, run_rows
+from .world import Case, jobs
 
 ROWS = 60
 SPEED = 20
@@ -77,32 +71,8 @@ class Result:
 
 def with_ours(url: str, key: str, folder: Path) -> int:
     """Rows delivered: paid, downloaded and checked."""
-    return anyio.run(_ours, url, key, folder)
-
-
-async def _ours(url: str, key: str, folder: Path) -> int:
-    def observe(event: RunEvent) -> None:
-        pass
-
-    with open_journal(folder / "journal.db") as journal:
-        book = Book(journal, [], wall=time.time, observer=observe)
-        maker = IntentMaker(
-            journal, api_key=key, storage=None, wall=time.time, offload=anyio.to_thread.run_sync
-        )
-        async with Client(url, key) as client, file_client(allow_private=True, lanes=4) as files:
-            runner = Runner(
-                client=client,
-                book=book,
-                downloader=Downloader(folder, files, allow_private=True),
-                stopper=Stopper(observe),
-                pace=Pace(RPM, SLOTS, 2.0 / SPEED, lanes=4),
-                terms=Terms(maker.key_fingerprint, None, None, maker.body_of, room),
-                name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
-                observer=observe,
-                wall=time.time,
-                jitter=random.random,
-            )
-            await runner.run(orders(Case(ROWS), maker))
+    pace = Pace(RPM, SLOTS, 2.0 / SPEED, lanes=LANES)
+    book = anyio.run(partial(run_rows, url, key, folder, ROWS, pace=pace))
     return book.count(Phase.DONE)
 
 

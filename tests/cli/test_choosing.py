@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from seedance_batch.errors import Exit
+from seedance_batch.state import Kind
 from tests.cli.shop import QUICK, Shop, say, shot, write_rows
 
 BROKEN = {"tasks": {"TASK_TIMEOUT": 1.0}, "moderation": ["forbidden"]}
@@ -249,6 +250,19 @@ def test_promote_makes_finals_of_the_drafts_that_were_kept(shop: Shop) -> None:
     assert [task["input"]["resolution"] for task in shop.tasks()][3:] == ["1080p"]
     assert shop.run("--from", picks, "--set", "resolution=1080p", command="promote").code == 0
     assert len(shop.tasks()) == 4
+
+
+def test_a_config_file_that_asks_for_drafts_does_not_stop_their_promotion(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = shop.folder / "config.yaml"
+    config.write_text("draft: true")
+    monkeypatch.setenv("SEEDANCE_BATCH_CONFIG", str(config))
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    said = shop.run("--from", _pick(shop, shot1="keep"), command="promote")
+    assert said.code == Exit.OK, said.err
+    assert [attempt.intent.kind for attempt in shop.attempts()] == [Kind.DRAFT, Kind.FINAL]
 
 
 def test_a_list_of_picks_of_no_use_leads_back_to_the_page_of_this_very_folder(shop: Shop) -> None:

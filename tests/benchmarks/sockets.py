@@ -1,0 +1,59 @@
+"""A whole run over sockets and in real time, without plan, sheets and run folder around it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import anyio.to_thread
+
+from seedance_batch.batch.intents import IntentMaker
+from seedance_batch.client import Client
+from seedance_batch.download import Downloader, file_client
+from seedance_batch.events import RunEvent
+from seedance_batch.journal import open_journal
+from seedance_batch.runner import Book, Pace, Runner, Stopper, Terms
+
+from .world import Case, orders, room
+
+LANES = 4
+
+
+async def run_rows(
+    url: str,
+    key: str,
+    folder: Path,
+    rows: int,
+    *,
+    pace: Pace,
+    kind: type[Downloader] = Downloader,
+    observe: Callable[[Book, RunEvent], None] = lambda _, __: None,
+) -> Book:
+    """Buy and fetch so many small rows; the book of what became of them."""
+    with open_journal(folder / "journal.db") as journal:
+        book = Book(journal, [], wall=time.time, observer=lambda event: observe(book, event))
+        maker = IntentMaker(
+            journal, api_key=key, storage=None, wall=time.time, offload=anyio.to_thread.run_sync
+        )
+        observer = partial(observe, book)
+        async with (
+            Client(url, key) as client,
+            file_client(allow_private=True, lanes=LANES) as files,
+        ):
+            runner = Runner(
+                client=client,
+                book=book,
+                downloader=kind(folder, files, allow_private=True),
+                stopper=Stopper(observer),
+                pace=pace,
+                terms=Terms(maker.key_fingerprint, None, None, maker.body_of, room),
+                name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
+                observer=observer,
+                wall=time.time,
+                jitter=random.random,
+            )
+            await runner.run(orders(Case(rows), maker))
+    return book
