@@ -86,7 +86,11 @@ class ConsentNeeded(UsageError):
 
 
 class FolderMismatch(UsageError):
-    """The run folder belongs to another API or another manifest."""
+    """The run folder belongs to another API or another manifest; ``free`` is one that does not."""
+
+    def __init__(self, message: str, *, free: str | None = None) -> None:
+        super().__init__(message, hint=None if free is None else f'pass out="{free}"')
+        self.free = free
 
 
 class FolderMissing(UsageError):

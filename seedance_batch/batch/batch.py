@@ -12,6 +12,7 @@ from pathlib import Path
 
 from seedance_batch import journal as journals
 from seedance_batch.batch.claiming import continues
+from seedance_batch.batch.neighbours import Neighbour, bought_beside
 from seedance_batch.folder import RunFolder
 from seedance_batch.journal import Journal
 from seedance_batch.manifest import Job, Manifest
@@ -102,6 +103,11 @@ class Batch:
         """The cap of the last run that had one, where this one has none."""
         kept = self.journal.meta("max_cost")
         return None if kept is None or self.settings.max_cost is not None else Decimal(kept)
+
+    def bought_beside(self, plan: Plan) -> Neighbour | None:
+        """Another run folder that has clips of the rows that this plan would buy."""
+        contents = {step.job.content for step in plan.new if step.job is not None}
+        return bought_beside(self.folder, self.access.origin, contents) if contents else None
 
     def only_drafts(self, keys: Collection[str]) -> bool:
         """Whether these rows have takes, and all of them are drafts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,18 @@ from seedance_batch.reader.source import STDIN
 def claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
     """Make the folder this API's and this manifest's, unless it is another's."""
     check_claim(journal, folder, manifest, origin)
-    if journal.meta("origin") != origin:
-        facts = {"origin": origin, "manifest": manifest.path, "manifest_name": manifest.name}
+    facts = {"origin": origin, "manifest": manifest.path, "manifest_name": manifest.name}
+    moved = journal.meta("manifest") != manifest.path and not continues(manifest, folder)
+    if moved or journal.meta("origin") != origin:
         journal.write(journals.set_meta(facts))
 
 
 def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
-    """A run folder belongs to one API and one manifest; to no API before its first attempt."""
+    """A run folder belongs to one API and one manifest; to no API before its first attempt.
+
+    Its manifest may lie elsewhere today, or be saved in another format: to send such a batch into
+    a new folder would buy every row again.
+    """
     known: dict[str, Any] = {name: journal.meta(name) for name in ("origin", "manifest")}
     if known["origin"] is None:
         return
@@ -31,14 +36,26 @@ def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin:
         raise FolderMismatch(
             f"The run folder {folder.path} belongs to {known['origin']}, not to {origin}; a row "
             "paid for there is not known here. Nothing was sent.",
-            hint=_elsewhere(manifest, folder),
+            free=_beside(folder),
         )
-    if known["manifest"] != manifest.path and not continues(manifest, folder):
+    if known["manifest"] == manifest.path or continues(manifest, folder):
+        return
+    if not _is_the_same(journal, known["manifest"], manifest):
         raise FolderMismatch(
-            f"The run folder {folder.path} belongs to the manifest {known['manifest']}. "
-            "Nothing was sent.",
-            hint=_elsewhere(manifest, folder),
+            f"The run folder {folder.path} belongs to the manifest {known['manifest']}, which has "
+            "none of these rows. Nothing was sent.",
+            free=_beside(folder),
         )
+
+
+def _is_the_same(journal: Journal, former: str, manifest: Manifest) -> bool:
+    """Whether some row is the same order; a row's name will do once the former file is gone."""
+    rows = journal.rows()
+    orders = {row.content for row in rows} | {a.intent.content for a in journal.attempts()}
+    if orders & {job.content for job in manifest.jobs}:
+        return True
+    named = {row.key for row in rows} & {job.key for job in manifest.jobs}
+    return bool(named) and former != STDIN and not Path(former).exists()
 
 
 def check_table(journal: Journal, folder: RunFolder, manifest: Manifest) -> None:
@@ -50,18 +67,17 @@ def check_table(journal: Journal, folder: RunFolder, manifest: Manifest) -> None
         return
     known = {row.key for row in journal.rows()}
     if known and known.isdisjoint(job.key for job in manifest.jobs):
-        in_python = manifest.source.get("format") == "DataFrame"
         raise FolderMismatch(
             f"The run folder {folder.path} holds another table: it has none of these rows. Name a "
             "folder for this one. Nothing was sent.",
-            hint='pass out="runs/NAME"'
-            if in_python
-            else f"seedance-batch run {STDIN} --out runs/NAME",
+            free=_beside(folder),
         )
 
 
-def _elsewhere(manifest: Manifest, folder: RunFolder) -> str:
-    return shlex.join(["seedance-batch", "run", manifest.path, "--out", f"{folder.path}-2"])
+def _beside(folder: RunFolder) -> str:
+    """A folder that nothing was run in."""
+    numbers = (folder.path.with_name(f"{folder.path.name}-{number}") for number in count(2))
+    return str(next(path for path in numbers if not path.exists()))
 
 
 def continues(manifest: Manifest, folder: RunFolder) -> bool:

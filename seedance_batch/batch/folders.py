@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,17 +54,3 @@ def _access(origin: str, opened: Opened, environ: Mapping[str, str]) -> Iterator
             "Nothing was sent."
         )
     yield access
-
-
-def ids_in_neighbours(folder: RunFolder) -> set[str]:
-    """Task ids that journals beside this one hold: they are other rows' clips."""
-    found: set[str] = set()
-    for path in folder.path.parent.glob("*/journal.db"):
-        if path.parent == folder.path:
-            continue
-        with contextlib.suppress(sqlite3.Error):
-            uri = f"{path.resolve().as_uri()}?mode=ro"
-            with contextlib.closing(sqlite3.connect(uri, uri=True)) as other:
-                rows = other.execute("SELECT task_id FROM attempts WHERE task_id IS NOT NULL")
-                found.update(str(row[0]) for row in rows)
-    return found

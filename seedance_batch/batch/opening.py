@@ -160,6 +160,9 @@ def at_home(source: Source, settings: RunSettings) -> tuple[Source, RunSettings]
     with look_into(folder.journal) as journal:
         manifest, origin = journal.meta("manifest") or "", journal.meta("origin")
     in_sandbox = origin == SANDBOX_ORIGIN
+    moved = folder.path.parent.parent / Path(manifest).name  # runs/ lies beside its manifest
+    if not Path(manifest).exists() and moved.is_file():
+        manifest = str(moved)
     return manifest, replace(settings, out=folder.path, sandbox=in_sandbox or settings.sandbox)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from seedance_batch import journal as journals
 from seedance_batch.batch.batch import Site
-from seedance_batch.batch.folders import ids_in_neighbours
+from seedance_batch.batch.neighbours import ids_in_neighbours
 from seedance_batch.candidates import candidates, window
 from seedance_batch.client import Client
 from seedance_batch.errors import AccountStopped, ApiUnreachable, UsageError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Collection, Iterator
 from decimal import Decimal
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
+
+from seedance_batch.errors import FolderMismatch
 
 if TYPE_CHECKING:
     from seedance_batch.batch import Batch, Report
@@ -51,6 +54,19 @@ def again(
             if only is None or name in only:
                 flags += _flag(parameter, value)
     return shlex.join([*words, *flags])
+
+
+@contextlib.contextmanager
+def or_elsewhere() -> Iterator[None]:
+    """A run folder that is another's leads to the same command with one that is not."""
+    from seedance_batch.batch.summing import relative
+
+    try:
+        yield
+    except FolderMismatch as error:
+        if error.free is not None:
+            error.hint = again(out=relative(Path(error.free)))
+        raise
 
 
 def was_typed(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seedance_batch.cli import options as flags
-from seedance_batch.cli.again import CHOICE, again, as_planned, was_typed
+from seedance_batch.cli.again import CHOICE, again, as_planned, or_elsewhere, was_typed
 from seedance_batch.errors import BudgetExceeded, Exit, PlanDrifted, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def show(
     from seedance_batch.batch import open_plan
 
     saved = saved_plan(given)
-    with open_plan(given["manifest"], *chosen(given, saved), environ) as batch:
+    with or_elsewhere(), open_plan(given["manifest"], *chosen(given, saved), environ) as batch:
         found, choice = wanted(batch, given, saved, marks=marks, choice=choice)
         if given["as_json"]:
             from seedance_batch.overview import to_json
@@ -168,6 +168,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
+    lines += _bought_beside(batch, found)
     if found.new and batch.dropped_cap is not None:
         lines.append(f"The cap was {money(batch.dropped_cap)} the last time; now there is none.")
     if not batch.access.sandbox:
@@ -199,6 +200,19 @@ def foretold(batch: Batch, found: Plan) -> float | None:
     from seedance_batch.forecast import forecast
 
     return None if batch.access.sandbox else forecast(found, _pace(batch), time.time()).seconds
+
+
+def _bought_beside(batch: Batch, found: Plan) -> list[str]:
+    """Clips that another run folder has: a renamed manifest would buy them again."""
+    from seedance_batch.batch.summing import relative
+    from seedance_batch.words import some
+
+    beside = batch.bought_beside(found)
+    if beside is None:
+        return []
+    folder = relative(beside.path)
+    there = again(out=folder)
+    return [f"{folder} has {some(beside.clips, 'clip')} of these rows; to go on there: {there}"]
 
 
 def both_prices(batch: Batch, found: Plan) -> list[str]:

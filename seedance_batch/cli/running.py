@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seedance_batch.cli import planning
-from seedance_batch.cli.again import again, next_command
+from seedance_batch.cli.again import again, next_command, or_elsewhere
 from seedance_batch.errors import ConsentNeeded, Exit
 from seedance_batch.words import some
 
@@ -37,7 +37,7 @@ def carry_out(
 
     saved = planning.saved_plan(given)
     options, settings = planning.chosen(given, saved)
-    with open_batch(given["manifest"], options, settings, environ) as batch:
+    with or_elsewhere(), open_batch(given["manifest"], options, settings, environ) as batch:
         found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
         if not given["quiet"]:
             planning.say(batch, found, verbose=given["verbose"], err=True)

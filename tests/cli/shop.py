@@ -182,9 +182,10 @@ class Shop:
         """A manifest of so many rows."""
         self.write(*shots(count))
 
-    def plan(self, *flags: str, command: str = "plan") -> Said:
+    def plan(self, *flags: str, command: str = "plan", of: Path | None = None) -> Said:
         """A command that sends nothing."""
-        return say(command, str(self.manifest), "--api-url", self.service.api_url, *flags)
+        source = str(of or self.manifest)
+        return say(command, source, "--api-url", self.service.api_url, *flags)
 
     def run(self, *flags: str, command: str = "run", of: Path | None = None) -> Said:
         """A command with consent."""

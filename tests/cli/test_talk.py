@@ -393,7 +393,8 @@ def test_tables_from_a_pipe_share_a_folder_only_where_it_is_the_same_table(shop:
     shop.write(shot(3))
     said = _at_a_shell(f"seedance-batch run - {quick} < shots.csv")
     assert said.returncode == Exit.USAGE
-    assert "hint: seedance-batch run - --out runs/NAME" in said.stderr
+    assert "hint: seedance-batch run - " in said.stderr
+    assert " --out runs/stdin-2 " in said.stderr
     assert len(shop.tasks()) == 2
     again = _at_a_shell(f"seedance-batch run - --out runs/NAME {quick} < shots.csv")
     assert again.returncode == Exit.OK
