@@ -86,11 +86,15 @@ class ConsentNeeded(UsageError):
 
 
 class FolderMismatch(UsageError):
-    """The run folder belongs to another API or another manifest; ``free`` is one that does not."""
+    """The run folder belongs to another API or another manifest.
 
-    def __init__(self, message: str, *, free: str | None = None) -> None:
+    ``free`` is a folder that does not, ``manifest`` what was to be run; ``-`` is standard input.
+    """
+
+    def __init__(self, message: str, *, free: str | None = None, manifest: str = "-") -> None:
         super().__init__(message, hint=None if free is None else f'pass out="{free}"')
         self.free = free
+        self.manifest = manifest
 
 
 class FolderMissing(UsageError):

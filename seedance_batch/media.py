@@ -204,12 +204,15 @@ def _moments(container: InputContainer) -> Iterator[VideoFrame]:
     stream = container.streams.video[0]
     first, length = stream.start_time or 0, stream.duration or 0
     moments = [first + round(length * moment) for moment in _POSTER_MOMENTS]
+    frame, shown = None, 0
     for frame in islice(container.decode(stream), MOST_FRAMES):
-        if (frame.pts or 0) >= moments[0]:
-            moments.pop(0)
+        if (frame.pts or 0) >= moments[shown]:
             yield frame
-        if not moments:
+            shown += 1
+        if shown == len(moments):
             return
+    if frame is not None and not shown:  # its times lead nowhere
+        yield frame
 
 
 def _jpeg(frame: VideoFrame, width: int) -> bytes:

@@ -172,6 +172,17 @@ def test_a_poster_of_a_clip_that_fades_in_shows_more_than_its_black_beginning(cl
     assert brightest < 250
 
 
+def test_a_clip_whose_times_lead_nowhere_has_a_poster_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=24)
+        video.width, video.height, video.pix_fmt = 864, 496, "yuv420p"
+        container.mux(video.encode(av.VideoFrame(864, 496, "yuv420p")))
+        container.mux(video.encode())
+    with Image.open(io.BytesIO(poster(path))) as image:
+        assert image.width == 480
+
+
 def test_decoding_leaves_the_event_loop_free(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(encoded(noise=150))

@@ -28,6 +28,7 @@ from seedance_batch.plan import (
     make_plan,
 )
 from seedance_batch.pricing import PriceTable
+from seedance_batch.reader.source import STDIN
 from seedance_batch.select import Selection, select
 from seedance_batch.settings import Access, RunSettings
 from seedance_batch.state import Attempt, Kind, Phase
@@ -105,7 +106,7 @@ class Batch:
         return None if kept is None or self.settings.max_cost is not None else Decimal(kept)
 
     def bought_beside(self, plan: Plan) -> Neighbour | None:
-        """Another run folder that has clips of the rows that this plan would buy."""
+        """Another run folder that has bought rows that this plan would buy."""
         contents = {step.job.content for step in plan.new if step.job is not None}
         return bought_beside(self.folder, self.access.origin, contents) if contents else None
 
@@ -193,6 +194,8 @@ class Batch:
             "given_inputs": self.manifest.source.get("given_inputs", ""),
             f"made_with.{self.kind}": json.dumps(self._flags_of(plan)),
         }
+        if self.manifest.path != STDIN and not continues(self.manifest, self.folder):
+            facts |= {"manifest": self.manifest.path, "manifest_name": self.manifest.name}
         if self.settings.max_cost is not None:
             facts["max_cost"] = str(self.settings.max_cost)
         digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from seedance_batch import journal as journals
 from seedance_batch.errors import FolderMismatch
-from seedance_batch.folder import RunFolder
+from seedance_batch.folder import RunFolder, default_folder
 from seedance_batch.journal import Journal
 from seedance_batch.manifest import Manifest
+from seedance_batch.plan import draft_job
 from seedance_batch.reader.source import STDIN
 
 
 def claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
     """Make the folder this API's and this manifest's, unless it is another's."""
     check_claim(journal, folder, manifest, origin)
-    facts = {"origin": origin, "manifest": manifest.path, "manifest_name": manifest.name}
-    moved = journal.meta("manifest") != manifest.path and not continues(manifest, folder)
-    if moved or journal.meta("origin") != origin:
+    if journal.meta("origin") != origin:
+        facts = {"origin": origin, "manifest": manifest.path, "manifest_name": manifest.name}
         journal.write(journals.set_meta(facts))
 
 
@@ -37,25 +38,42 @@ def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin:
             f"The run folder {folder.path} belongs to {known['origin']}, not to {origin}; a row "
             "paid for there is not known here. Nothing was sent.",
             free=_beside(folder),
+            manifest=manifest.path,
         )
     if known["manifest"] == manifest.path or continues(manifest, folder):
         return
-    if not _is_the_same(journal, known["manifest"], manifest):
+    if not _is_the_same(journal, folder, known["manifest"], manifest):
         raise FolderMismatch(
-            f"The run folder {folder.path} belongs to the manifest {known['manifest']}, which has "
-            "none of these rows. Nothing was sent.",
+            f"The run folder {folder.path} belongs to the manifest {known['manifest']}, which asks "
+            "for other clips. Nothing was sent.",
             free=_beside(folder),
+            manifest=manifest.path,
         )
 
 
-def _is_the_same(journal: Journal, former: str, manifest: Manifest) -> bool:
-    """Whether some row is the same order; a row's name will do once the former file is gone."""
+def _is_the_same(journal: Journal, folder: RunFolder, former: str, manifest: Manifest) -> bool:
+    """Whether some row is the same order, as a draft or a final, or a row that was edited.
+
+    Its id says the latter, but ids like 1, 2, 3 are everybody's: they tell only where nothing else
+    speaks for another manifest. Flags of the command make other orders of the same rows, too.
+    """
     rows = journal.rows()
     orders = {row.content for row in rows} | {a.intent.content for a in journal.attempts()}
-    if orders & {job.content for job in manifest.jobs}:
+    if any({job.content, draft_job(job).content} & orders for job in manifest.jobs):
         return True
+    gone = former == STDIN or not os.path.exists(former)  # noqa: PTH110 - never raises
+    at_home = any(
+        default_folder(Path(manifest.path), sandbox=sandbox) == folder for sandbox in (False, True)
+    )
     named = {row.key for row in rows} & {job.key for job in manifest.jobs}
-    return bool(named) and former != STDIN and not Path(former).exists()
+    return bool(named) and (gone or at_home)
+
+
+def manifest_of(folder: RunFolder, recorded: str) -> str:
+    """Where a run folder's manifest is today: beside ``runs/``, also after both were moved."""
+    name = PureWindowsPath(recorded).name if "\\" in recorded else Path(recorded).name
+    beside = folder.path.parent.parent / name
+    return str(beside) if folder.path.parent.name == "runs" and beside.is_file() else recorded
 
 
 def check_table(journal: Journal, folder: RunFolder, manifest: Manifest) -> None:

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedance_batch.folder import RunFolder
+from seedance_batch.journal import connect_to_look
 from seedance_batch.state import Phase
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A run folder that holds clips of some of the same orders."""
+    """A run folder in which some of the same orders were sent."""
 
     path: Path
-    clips: int
+    orders: int
 
 
 def ids_in_neighbours(folder: RunFolder) -> set[str]:
@@ -27,29 +28,30 @@ def ids_in_neighbours(folder: RunFolder) -> set[str]:
 
 
 def bought_beside(folder: RunFolder, origin: str, contents: Collection[str]) -> Neighbour | None:
-    """The neighbour of the same API with clips of most of these orders; None where none has any.
+    """The neighbour of the same API that has sent most of these orders; None where none has any.
 
-    A manifest that was renamed has another run folder, where each of its rows is new.
+    A manifest that was renamed has another run folder, where each of its rows is new. An order
+    that failed, or never was sent, is not worth going there.
     """
     query = (
-        "SELECT DISTINCT content FROM attempts WHERE phase = ? "
+        "SELECT DISTINCT content FROM attempts WHERE phase NOT IN (?, ?) "
         "AND (SELECT value FROM meta WHERE name = 'origin') = ?"
     )
     found = [
         Neighbour(path, sum(row[0] in contents for row in rows))
-        for path, rows in _asked(folder, query, Phase.DONE, origin)
+        for path, rows in _asked(folder, query, Phase.PLANNED, Phase.FAILED, origin)
     ]
-    best = max(found, key=lambda each: each.clips, default=None)
-    return best if best is not None and best.clips else None
+    best = max(found, key=lambda each: each.orders, default=None)
+    return best if best is not None and best.orders else None
 
 
 def _asked(
     folder: RunFolder, query: str, *values: str
 ) -> Iterator[tuple[Path, list[tuple[object, ...]]]]:
+    own = folder.path.resolve()
     for path in sorted(folder.path.parent.glob("*/journal.db")):
-        if path.parent == folder.path:
+        if path.parent.is_symlink() or path.parent.resolve() == own:
             continue
-        with contextlib.suppress(sqlite3.Error):
-            uri = f"{path.resolve().as_uri()}?mode=ro"
-            with contextlib.closing(sqlite3.connect(uri, uri=True)) as other:
+        with contextlib.suppress(sqlite3.Error, OSError):
+            with contextlib.closing(connect_to_look(path)) as other:
                 yield path.parent, other.execute(query, values).fetchall()

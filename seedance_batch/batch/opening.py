@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 
 from seedance_batch.batch.batch import Batch
-from seedance_batch.batch.claiming import check_claim, check_table, claim
+from seedance_batch.batch.claiming import check_claim, check_table, claim, manifest_of
 from seedance_batch.batch.hearing import check_callbacks
 from seedance_batch.batch.prices import load_prices
 from seedance_batch.batch.rehearsal import sandbox
@@ -51,8 +51,8 @@ def read_source(source: Source, options: ReadOptions) -> Manifest:
     home = RunFolder(Path(source).resolve().parent)
     if options.folder is None and home.exists():
         with look_into(home.journal) as journal:  # a sheet of ours: files lie where they lay
-            manifest = Path(journal.meta("manifest") or source)
-        options = replace(options, folder=manifest.parent)
+            manifest = manifest_of(home, journal.meta("manifest") or str(source))
+        options = replace(options, folder=Path(manifest).parent)
     return read(source, options)
 
 
@@ -158,11 +158,8 @@ def at_home(source: Source, settings: RunSettings) -> tuple[Source, RunSettings]
         return source, settings
     folder = folder_of(Path(source), out=None, sandbox=False)
     with look_into(folder.journal) as journal:
-        manifest, origin = journal.meta("manifest") or "", journal.meta("origin")
-    in_sandbox = origin == SANDBOX_ORIGIN
-    moved = folder.path.parent.parent / Path(manifest).name  # runs/ lies beside its manifest
-    if not Path(manifest).exists() and moved.is_file():
-        manifest = str(moved)
+        manifest = manifest_of(folder, journal.meta("manifest") or "")
+        in_sandbox = journal.meta("origin") == SANDBOX_ORIGIN
     return manifest, replace(settings, out=folder.path, sandbox=in_sandbox or settings.sandbox)
 
 

@@ -65,7 +65,8 @@ def or_elsewhere() -> Iterator[None]:
         yield
     except FolderMismatch as error:
         if error.free is not None:
-            error.hint = again(out=relative(Path(error.free)))
+            manifest = None if error.manifest == "-" else Path(error.manifest)
+            error.hint = again(source=manifest, out=relative(Path(error.free)))
         raise
 
 

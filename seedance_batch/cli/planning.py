@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,8 +17,6 @@ from seedance_batch.cli.again import CHOICE, again, as_planned, or_elsewhere, wa
 from seedance_batch.errors import BudgetExceeded, Exit, PlanDrifted, SettingsError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from seedance_batch.batch import Batch
     from seedance_batch.forecast import Pace
     from seedance_batch.plan import Plan, RerunChoice, SavedPlan
@@ -47,6 +46,8 @@ def show(
                     ensure_ascii=False,
                 )
             )
+            for line in bought_beside(batch, found):
+                click.echo(line, err=True)
         else:
             say(batch, found, verbose=given["verbose"], err=False)
         if given["save"] is not None:
@@ -168,7 +169,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
-    lines += _bought_beside(batch, found)
+    lines += bought_beside(batch, found)
     if found.new and batch.dropped_cap is not None:
         lines.append(f"The cap was {money(batch.dropped_cap)} the last time; now there is none.")
     if not batch.access.sandbox:
@@ -202,17 +203,16 @@ def foretold(batch: Batch, found: Plan) -> float | None:
     return None if batch.access.sandbox else forecast(found, _pace(batch), time.time()).seconds
 
 
-def _bought_beside(batch: Batch, found: Plan) -> list[str]:
-    """Clips that another run folder has: a renamed manifest would buy them again."""
+def bought_beside(batch: Batch, found: Plan) -> list[str]:
+    """What another run folder has: a renamed manifest would buy it again."""
     from seedance_batch.batch.summing import relative
-    from seedance_batch.words import some
 
     beside = batch.bought_beside(found)
     if beside is None:
         return []
-    folder = relative(beside.path)
-    there = again(out=folder)
-    return [f"{folder} has {some(beside.clips, 'clip')} of these rows; to go on there: {there}"]
+    folder, path = relative(beside.path), batch.manifest.path
+    there = again(source=None if path == "-" else Path(path), out=folder)
+    return [f"{folder} has bought {beside.orders:,} of these rows; to go on there: {there}"]
 
 
 def both_prices(batch: Batch, found: Plan) -> list[str]:

@@ -39,7 +39,10 @@ def carry_out(
     options, settings = planning.chosen(given, saved)
     with or_elsewhere(), open_batch(given["manifest"], options, settings, environ) as batch:
         found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
-        if not given["quiet"]:
+        if given["quiet"]:
+            for line in planning.bought_beside(batch, found):
+                click.echo(line, err=True)
+        else:
             planning.say(batch, found, verbose=given["verbose"], err=True)
         if given["save"] is not None:
             planning.save(batch, found, given["save"])

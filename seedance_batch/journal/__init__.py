@@ -9,6 +9,7 @@ from seedance_batch.journal.journal import (
 )
 from seedance_batch.journal.opening import (
     SCHEMA_VERSION,
+    connect_to_look,
     look_into,
     open_journal,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Journal",
     "add_attempts",
     "add_blob",
+    "connect_to_look",
     "forget_planned",
     "look_into",
     "open_journal",

@@ -67,7 +67,7 @@ def look_into(path: Path) -> Journal:
     """
     with contextlib.ExitStack() as opened:
         try:
-            connection = _connect_to_look(path)
+            connection = connect_to_look(path)
         except sqlite3.Error as error:
             if path.exists():
                 raise _cannot_open(path, error, "reading") from error
@@ -87,7 +87,8 @@ def _connect(database: str | Path, *, uri: bool = False) -> sqlite3.Connection:
     )
 
 
-def _connect_to_look(path: Path) -> sqlite3.Connection:
+def connect_to_look(path: Path) -> sqlite3.Connection:
+    """A connection that reads a journal, wherever it lies. Raises ``sqlite3.Error``."""
     uri = f"{path.resolve().as_uri()}?mode=ro"
     connection = _connect(uri, uri=True)
     try:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from seedance_batch.errors import Exit
-from tests.cli.shop import QUICK, Shop, say, shot, write_rows
+from tests.cli.shop import QUICK, Said, Shop, say, serving, shot, write_rows
 
 
 @pytest.fixture
@@ -38,11 +39,29 @@ def test_a_project_that_is_moved_or_copied_goes_on_where_it_was(done: Shop, deed
     assert moved.statuses() == ["done"] * 3
 
 
-def test_a_moved_run_folder_stands_for_the_manifest_beside_it(done: Shop) -> None:
-    moved = replace(done, folder=done.folder.with_name("elsewhere"))
-    shutil.move(done.folder, moved.folder)
-    assert moved.run(of=moved.run_folder).code == Exit.OK
-    assert len(done.tasks()) == 2
+def test_a_run_folder_stands_for_the_manifest_beside_it(done: Shop) -> None:
+    """Also where the one that it was made from is still there, as after a copy."""
+    copy = replace(done, folder=done.folder.with_name("copy"))
+    shutil.copytree(done.folder, copy.folder)
+    done.write(shot(1), shot(2), shot(8), shot(9))
+    copy.fill(3)
+    assert copy.run(of=copy.run_folder).code == Exit.OK
+    assert done.prompts() == [shot(n)["prompt"] for n in (1, 2, 3)]
+
+
+def test_a_sheet_that_is_fed_back_after_a_move_finds_the_files_beside_the_manifest(
+    shop: Shop,
+) -> None:
+    project = replace(shop, folder=shop.folder / "project")
+    (project.folder / "frames").mkdir(parents=True)
+    Image.new("RGB", (864, 496), "navy").save(project.folder / "frames" / "one.png")
+    project.write(shot(1, first_frame_url="frames/one.png"))
+    assert project.run().code == Exit.OK
+    moved = replace(project, folder=shop.folder / "elsewhere")
+    shutil.move(project.folder, moved.folder)
+    said = moved.run(of=moved.run_folder / "results.csv")
+    assert said.code == Exit.OK, said.err
+    assert len(shop.tasks()) == 1
 
 
 def test_a_manifest_saved_in_another_format_keeps_its_clips(done: Shop) -> None:
@@ -71,7 +90,7 @@ def test_another_manifest_is_refused_and_the_hint_buys_it_into_a_folder_of_its_o
     said = done.run("--set", "generate_audio=no", of=other)
     assert said.code == Exit.USAGE
     assert "belongs to the manifest" in said.err
-    assert "none of these rows" in said.err
+    assert "asks for other clips" in said.err
     assert len(done.tasks()) == 2
     again = say(*said.hint, "--yes")
     assert again.code == Exit.OK, again.err
@@ -79,15 +98,78 @@ def test_another_manifest_is_refused_and_the_hint_buys_it_into_a_folder_of_its_o
     assert (Path(f"{done.run_folder}-2") / "results.csv").exists()
 
 
-def test_the_plan_of_a_renamed_manifest_names_the_folder_that_has_its_clips(done: Shop) -> None:
+def test_flags_that_were_left_out_make_no_other_manifest_of_another_format(shop: Shop) -> None:
+    shop.fill(2)
+    assert shop.run("--set", "seed=7").code == Exit.OK
+    workbook = shop.manifest.with_suffix(".xlsx")
+    pd.read_csv(shop.manifest).to_excel(workbook, index=False)
+    said = shop.run(of=workbook)
+    assert said.code == Exit.OK, said.err
+    assert len(shop.tasks()) == 2
+
+
+def test_a_run_that_nobody_agreed_to_leaves_the_folder_to_its_manifest(done: Shop) -> None:
+    other = done.folder / "other.csv"
+    write_rows(other, [shot(1), shot(7)])
+    out = ("--out", str(done.run_folder))
+    assert say("run", str(other), "--api-url", done.service.api_url, *out).code == Exit.USAGE
+    assert done.run(of=done.run_folder).code == Exit.OK
+    assert len(done.tasks()) == 2
+
+
+def test_a_table_from_a_pipe_does_not_take_a_folder_from_its_file(
+    done: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with done.manifest.open() as table:
+        monkeypatch.setattr("sys.stdin", table)
+        assert done.run("--out", str(done.run_folder), of=Path("-")).code == Exit.OK
+    done.write(*(shot(n, prompt=f"a kite, number {n}") for n in (1, 2)))
+    assert done.run(of=done.run_folder).code == Exit.OK
+    assert len(done.tasks()) == 4
+
+
+def command_in(said: Said) -> list[str]:
+    """The words of the command that leads to the other folder."""
+    *_, command = (said.out + said.err).split("to go on there: ")
+    return shlex.split(command.splitlines()[0])[1:]
+
+
+@pytest.mark.parametrize("flags", [[], ["--draft"]], ids=["finals", "drafts"])
+def test_the_plan_of_a_renamed_manifest_names_the_folder_that_bought_its_rows(
+    shop: Shop, flags: list[str]
+) -> None:
+    shop.fill(2)
+    assert shop.run(*flags).code == Exit.OK
+    renamed = shop.folder / "shots_v2.csv"
+    # Of drafts the same is asked at any size.
+    write_rows(renamed, [shot(n, resolution="720p" if flags else "480p") for n in (1, 2, 3)])
+    said = shop.plan(*flags, of=renamed)
+    assert "runs/shots has bought 2 of these rows" in said.out
+    there = say("run", *command_in(said)[1:], "--yes", *QUICK)
+    assert there.code == Exit.OK, there.err
+    assert len(shop.tasks()) == 3
+
+
+def test_the_folder_that_bought_its_rows_is_named_whichever_way_one_asks(done: Shop) -> None:
     renamed = done.manifest.rename(done.folder / "shots_v2.csv")
     write_rows(renamed, [shot(1), shot(2), shot(3)])
-    said = done.plan(command="plan", of=renamed)
-    assert "runs/shots has 2 clips of these rows" in said.out
-    *_, command = said.out.split("to go on there: ")
-    there = say("run", *shlex.split(command.splitlines()[0])[2:], "--yes", *QUICK)
+    assert "to go on there" in done.plan("--json", of=renamed).err
+    said = done.run("--ids", "shot3", of=renamed)
+    assert said.err == ""  # nothing of what it buys is there
+    said = done.run("--dry-run", of=done.folder / "runs" / "shots_v2")
+    assert Path(command_in(said)[1]).name == "shots_v2.csv"  # a folder would stay where it is
+    there = say(*command_in(said), "--dry-run")
     assert there.code == Exit.OK, there.err
-    assert len(done.tasks()) == 3
+    assert "done            2 rows" in there.out
+    assert "to go on there" in done.run("--out", str(done.folder / "runs/new"), of=renamed).err
+
+
+def test_a_task_in_flight_under_the_former_name_is_not_forgotten(shop: Shop) -> None:
+    shop.fill(2)
+    with shop.service.having(generation_time="30"):
+        assert shop.run("--wait", "0.5").code == Exit.UNFINISHED
+    renamed = shop.manifest.rename(shop.folder / "shots_v2.csv")
+    assert "runs/shots has bought 2 of these rows" in shop.plan(of=renamed).out
 
 
 def test_a_neighbour_of_another_api_or_without_a_sound_journal_is_not_named(done: Shop) -> None:
@@ -96,3 +178,13 @@ def test_a_neighbour_of_another_api_or_without_a_sound_journal_is_not_named(done
     damaged.mkdir()
     (damaged / "journal.db").write_bytes(b"no journal" * 100)
     assert "to go on there" not in say("plan", str(renamed), "--sandbox").out
+
+
+def test_a_run_folder_of_another_api_leads_to_its_manifest_in_a_folder_of_its_own(
+    done: Shop,
+) -> None:
+    with serving() as other:
+        said = say("run", str(done.run_folder), "--api-url", other.api_url, *QUICK, "--yes")
+        assert said.code == Exit.USAGE
+        assert say(*said.hint, "--yes").code == Exit.OK
+        assert len(other.tasks(done.key)) == 2
