@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -11,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from seedance_batch import journal as journals
-from seedance_batch.batch.claiming import continues
+from seedance_batch.batch.claiming import continues, whereabouts
 from seedance_batch.batch.neighbours import Neighbour, bought_beside
 from seedance_batch.folder import RunFolder
 from seedance_batch.journal import Journal
@@ -107,8 +108,8 @@ class Batch:
 
     def bought_beside(self, plan: Plan) -> Neighbour | None:
         """Another run folder that has bought rows that this plan would buy."""
-        contents = {step.job.content for step in plan.new if step.job is not None}
-        return bought_beside(self.folder, self.access.origin, contents) if contents else None
+        wanted = Counter(step.job.content for step in plan.new if step.job is not None)
+        return bought_beside(self.folder, self.access.origin, wanted) if wanted else None
 
     def only_drafts(self, keys: Collection[str]) -> bool:
         """Whether these rows have takes, and all of them are drafts."""
@@ -195,7 +196,7 @@ class Batch:
             f"made_with.{self.kind}": json.dumps(self._flags_of(plan)),
         }
         if self.manifest.path != STDIN and not continues(self.manifest, self.folder):
-            facts |= {"manifest": self.manifest.path, "manifest_name": self.manifest.name}
+            facts |= whereabouts(self.manifest, self.folder)
         if self.settings.max_cost is not None:
             facts["max_cost"] = str(self.settings.max_cost)
         digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from itertools import count
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Final
 
 from seedance_batch import journal as journals
 from seedance_batch.errors import FolderMismatch
-from seedance_batch.folder import RunFolder, default_folder
+from seedance_batch.folder import RunFolder
 from seedance_batch.journal import Journal
 from seedance_batch.manifest import Manifest
 from seedance_batch.plan import draft_job
@@ -19,61 +20,88 @@ from seedance_batch.reader.source import STDIN
 def claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
     """Make the folder this API's and this manifest's, unless it is another's."""
     check_claim(journal, folder, manifest, origin)
-    if journal.meta("origin") != origin:
-        facts = {"origin": origin, "manifest": manifest.path, "manifest_name": manifest.name}
-        journal.write(journals.set_meta(facts))
+    if _is_free(journal) or journal.meta("origin") != origin:
+        journal.write(journals.set_meta({"origin": origin, **whereabouts(manifest, folder)}))
 
 
 def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
-    """A run folder belongs to one API and one manifest; to no API before its first attempt.
+    """A run folder belongs to one API and one manifest; to none before its first run.
 
     Its manifest may lie elsewhere today, or be saved in another format: to send such a batch into
     a new folder would buy every row again.
     """
-    known: dict[str, Any] = {name: journal.meta(name) for name in ("origin", "manifest")}
-    if known["origin"] is None:
+    if _is_free(journal):
         return
-    if known["origin"] != origin and journal.attempts():
+    owner, former = journal.meta("origin"), journal.meta("manifest") or ""
+    if owner != origin and journal.attempts():
         raise FolderMismatch(
-            f"The run folder {folder.path} belongs to {known['origin']}, not to {origin}; a row "
+            f"The run folder {folder.path} belongs to {owner}, not to {origin}; a row "
             "paid for there is not known here. Nothing was sent.",
             free=_beside(folder),
             manifest=manifest.path,
         )
-    if known["manifest"] == manifest.path or continues(manifest, folder):
+    if former == manifest.path or continues(manifest, folder):
         return
-    if not _is_the_same(journal, folder, known["manifest"], manifest):
+    if not _is_the_same(journal, former, manifest):
         raise FolderMismatch(
-            f"The run folder {folder.path} belongs to the manifest {known['manifest']}, which asks "
+            f"The run folder {folder.path} belongs to the manifest {former}, which asks "
             "for other clips. Nothing was sent.",
             free=_beside(folder),
             manifest=manifest.path,
         )
 
 
-def _is_the_same(journal: Journal, folder: RunFolder, former: str, manifest: Manifest) -> bool:
-    """Whether some row is the same order, as a draft or a final, or a row that was edited.
+def _is_free(journal: Journal) -> bool:
+    """Whether nobody has agreed to a run here."""
+    if journal.meta("origin") is None:
+        return True
+    return journal.meta("rows_digest") is None and not journal.attempts()
 
-    Its id says the latter, but ids like 1, 2, 3 are everybody's: they tell only where nothing else
-    speaks for another manifest. Flags of the command make other orders of the same rows, too.
+
+def _is_the_same(journal: Journal, former: str, manifest: Manifest) -> bool:
+    """Whether some row is the same order, or the same row; once the former file is gone, an edited
+    one will do, known by its id.
+
+    Ids alone tell nothing while the former lives: 1, 2, 3 are everybody's. Flags of the command
+    make other orders of the same rows, and a draft is another order than its final.
     """
-    rows = journal.rows()
-    orders = {row.content for row in rows} | {a.intent.content for a in journal.attempts()}
+    rows = {row.key: row for row in journal.rows()}
+    orders = {row.content for row in rows.values()}
+    orders |= {attempt.intent.content for attempt in journal.attempts()}
     if any({job.content, draft_job(job).content} & orders for job in manifest.jobs):
         return True
-    gone = former == STDIN or not os.path.exists(former)  # noqa: PTH110 - never raises
-    at_home = any(
-        default_folder(Path(manifest.path), sandbox=sandbox) == folder for sandbox in (False, True)
-    )
-    named = {row.key for row in rows} & {job.key for job in manifest.jobs}
-    return bool(named) and (gone or at_home)
+    named = [job for job in manifest.jobs if job.key in rows]
+    if any(rows[job.key].cells == job.row.cells for job in named):
+        return True
+    return bool(named) and not is_there(former)
 
 
-def manifest_of(folder: RunFolder, recorded: str) -> str:
-    """Where a run folder's manifest is today: beside ``runs/``, also after both were moved."""
-    name = PureWindowsPath(recorded).name if "\\" in recorded else Path(recorded).name
-    beside = folder.path.parent.parent / name
-    return str(beside) if folder.path.parent.name == "runs" and beside.is_file() else recorded
+def is_there(manifest: str) -> bool:
+    """Whether a manifest's file can still be seen; standard input cannot."""
+    return manifest != STDIN and os.path.exists(manifest)  # noqa: PTH110 - never raises
+
+
+def whereabouts(manifest: Manifest, folder: RunFolder) -> dict[str, str]:
+    """What a journal keeps of where its manifest lies, also as seen from the run folder."""
+    facts = {"manifest": manifest.path, "manifest_name": manifest.name, _FROM_HERE: ""}
+    with contextlib.suppress(ValueError):  # on another drive
+        if manifest.path != STDIN:
+            facts[_FROM_HERE] = os.path.relpath(manifest.path, folder.path)
+    return facts
+
+
+def manifest_of(journal: Journal, folder: RunFolder) -> str:
+    """Where a run folder's manifest is today: where it was as seen from there, so that a project
+    may be moved or copied; else where it was."""
+    recorded, from_here = journal.meta("manifest") or "", journal.meta(_FROM_HERE)
+    if from_here is None and not is_there(recorded):  # a journal of an earlier version
+        name = PureWindowsPath(recorded).name if "\\" in recorded else Path(recorded).name
+        from_here = str(Path("..", "..", name))
+    moved = os.path.normpath(folder.path / from_here) if from_here else recorded
+    return moved if os.path.isfile(moved) else recorded  # noqa: PTH113 - never raises
+
+
+_FROM_HERE: Final = "manifest_from_here"
 
 
 def check_table(journal: Journal, folder: RunFolder, manifest: Manifest) -> None:

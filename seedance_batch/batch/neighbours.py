@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from seedance_batch.folder import RunFolder
 from seedance_batch.journal import connect_to_look
@@ -19,39 +22,51 @@ class Neighbour:
 
     path: Path
     orders: int
+    manifest: str
+    """Whose it is: a path, or ``-``."""
 
 
 def ids_in_neighbours(folder: RunFolder) -> set[str]:
     """Task ids that journals beside this one hold: they are other rows' clips."""
     query = "SELECT task_id FROM attempts WHERE task_id IS NOT NULL"
-    return {str(row[0]) for _, rows in _asked(folder, query) for row in rows}
+    return {str(row[0]) for _, look in _looks(folder) for row in look(query)}
 
 
-def bought_beside(folder: RunFolder, origin: str, contents: Collection[str]) -> Neighbour | None:
+def bought_beside(folder: RunFolder, origin: str, wanted: Counter[str]) -> Neighbour | None:
     """The neighbour of the same API that has sent most of these orders; None where none has any.
 
     A manifest that was renamed has another run folder, where each of its rows is new. An order
     that failed, or never was sent, is not worth going there.
     """
-    query = (
-        "SELECT DISTINCT content FROM attempts WHERE phase NOT IN (?, ?) "
-        "AND (SELECT value FROM meta WHERE name = 'origin') = ?"
-    )
-    found = [
-        Neighbour(path, sum(row[0] in contents for row in rows))
-        for path, rows in _asked(folder, query, Phase.PLANNED, Phase.FAILED, origin)
-    ]
+    sent = "SELECT content, COUNT(*) FROM attempts WHERE phase NOT IN (?, ?) GROUP BY content"
+    found = list[Neighbour]()
+    for path, look in _looks(folder):
+        meta: dict[str, str] = dict(
+            look("SELECT name, value FROM meta WHERE name IN ('origin', 'manifest')")
+        )
+        if meta.get("origin") == origin:
+            bought: Counter[str] = Counter(dict(look(sent, Phase.PLANNED, Phase.FAILED)))
+            found.append(Neighbour(path, (bought & wanted).total(), meta.get("manifest", "-")))
     best = max(found, key=lambda each: each.orders, default=None)
     return best if best is not None and best.orders else None
 
 
-def _asked(
-    folder: RunFolder, query: str, *values: str
-) -> Iterator[tuple[Path, list[tuple[object, ...]]]]:
+Look = Callable[..., list[tuple[Any, ...]]]
+
+
+def _looks(folder: RunFolder) -> Iterator[tuple[Path, Look]]:
+    """Each neighbour's path, with what answers a query; nothing where it cannot be read."""
     own = folder.path.resolve()
     for path in sorted(folder.path.parent.glob("*/journal.db")):
         if path.parent.is_symlink() or path.parent.resolve() == own:
             continue
         with contextlib.suppress(sqlite3.Error, OSError):
-            with contextlib.closing(connect_to_look(path)) as other:
-                yield path.parent, other.execute(query, values).fetchall()
+            with contextlib.closing(connect_to_look(path)) as journal:
+                yield path.parent, partial(_answer, journal)
+
+
+def _answer(journal: sqlite3.Connection, query: str, *values: str) -> list[tuple[Any, ...]]:
+    try:
+        return journal.execute(query, values).fetchall()
+    except sqlite3.Error:  # damaged, or no journal of ours
+        return []

@@ -51,8 +51,8 @@ def read_source(source: Source, options: ReadOptions) -> Manifest:
     home = RunFolder(Path(source).resolve().parent)
     if options.folder is None and home.exists():
         with look_into(home.journal) as journal:  # a sheet of ours: files lie where they lay
-            manifest = manifest_of(home, journal.meta("manifest") or str(source))
-        options = replace(options, folder=Path(manifest).parent)
+            manifest = Path(manifest_of(journal, home) or source)
+        options = replace(options, folder=manifest.parent)
     return read(source, options)
 
 
@@ -158,7 +158,7 @@ def at_home(source: Source, settings: RunSettings) -> tuple[Source, RunSettings]
         return source, settings
     folder = folder_of(Path(source), out=None, sandbox=False)
     with look_into(folder.journal) as journal:
-        manifest = manifest_of(folder, journal.meta("manifest") or "")
+        manifest = manifest_of(journal, folder)
         in_sandbox = journal.meta("origin") == SANDBOX_ORIGIN
     return manifest, replace(settings, out=folder.path, sandbox=in_sandbox or settings.sandbox)
 

@@ -154,4 +154,6 @@ def relative(path: Path) -> str:
         found = os.path.relpath(path)
     except ValueError:  # another drive
         return str(path)
+    if found.startswith("-") and found != "-":  # no flag, and not standard input
+        return os.path.join(".", found)  # noqa: PTH118 - a Path drops the dot
     return str(path) if found.startswith("..") else found

@@ -65,8 +65,14 @@ def or_elsewhere() -> Iterator[None]:
         yield
     except FolderMismatch as error:
         if error.free is not None:
-            manifest = None if error.manifest == "-" else Path(error.manifest)
-            error.hint = again(source=manifest, out=relative(Path(error.free)))
+            # In a folder where nothing was run nothing failed, and nothing was kept.
+            first = click.get_current_context().info_name in {"rerun", "promote"}
+            error.hint = again(
+                "run" if first else None,
+                source=Path(error.manifest),
+                without={"classes", "force", "picks"} if first else (),
+                out=relative(Path(error.free)),
+            )
         raise
 
 

@@ -205,14 +205,19 @@ def foretold(batch: Batch, found: Plan) -> float | None:
 
 def bought_beside(batch: Batch, found: Plan) -> list[str]:
     """What another run folder has: a renamed manifest would buy it again."""
+    from seedance_batch.batch.claiming import is_there
     from seedance_batch.batch.summing import relative
 
     beside = batch.bought_beside(found)
     if beside is None:
         return []
-    folder, path = relative(beside.path), batch.manifest.path
-    there = again(source=None if path == "-" else Path(path), out=folder)
-    return [f"{folder} has bought {beside.orders:,} of these rows; to go on there: {there}"]
+    folder = relative(beside.path)
+    bought = f"{folder} has bought {beside.orders:,} of these rows"
+    if is_there(beside.manifest) and beside.manifest != batch.manifest.path:
+        other = relative(Path(beside.manifest))
+        return [f"{bought}; --out {folder} would go on there, in place of {other}."]
+    there = again(source=Path(batch.manifest.path), out=folder)
+    return [f"{bought}; to go on there: {there}"]
 
 
 def both_prices(batch: Batch, found: Plan) -> list[str]:

@@ -87,7 +87,7 @@ def test_another_manifest_is_refused_and_the_hint_buys_it_into_a_folder_of_its_o
 ) -> None:
     other = done.folder / "shots.tsv"
     pd.DataFrame([shot(7), shot(8)]).to_csv(other, sep="\t", index=False)
-    said = done.run("--set", "generate_audio=no", of=other)
+    said = done.run("--set", "generate_audio=no", "--class", "transient", of=other, command="rerun")
     assert said.code == Exit.USAGE
     assert "belongs to the manifest" in said.err
     assert "asks for other clips" in said.err
@@ -140,7 +140,7 @@ def test_the_plan_of_a_renamed_manifest_names_the_folder_that_bought_its_rows(
 ) -> None:
     shop.fill(2)
     assert shop.run(*flags).code == Exit.OK
-    renamed = shop.folder / "shots_v2.csv"
+    renamed = shop.manifest.rename(shop.folder / "shots_v2.csv")
     # Of drafts the same is asked at any size.
     write_rows(renamed, [shot(n, resolution="720p" if flags else "480p") for n in (1, 2, 3)])
     said = shop.plan(*flags, of=renamed)
@@ -162,6 +162,52 @@ def test_the_folder_that_bought_its_rows_is_named_whichever_way_one_asks(done: S
     assert there.code == Exit.OK, there.err
     assert "done            2 rows" in there.out
     assert "to go on there" in done.run("--out", str(done.folder / "runs/new"), of=renamed).err
+
+
+def test_a_folder_whose_manifest_is_still_there_is_named_and_nobody_is_sent_to_it(
+    done: Shop,
+) -> None:
+    second = done.folder / "second.csv"
+    write_rows(second, [shot(1), shot(1, id="twin"), shot(8)])
+    said = done.plan(of=second)
+    assert "runs/shots has bought 1 of these rows; --out " in said.out
+    assert "would go on there, in place of project/shots.csv." in said.out
+
+
+def test_ids_alone_do_not_make_a_living_manifest_give_up_its_folder(done: Shop) -> None:
+    workbook = done.manifest.with_suffix(".xlsx")
+    rows = [shot(n, prompt=f"a kite, number {n}") for n in (1, 2)]
+    pd.DataFrame(rows).to_excel(workbook, index=False)
+    said = done.run(of=workbook)
+    assert said.code == Exit.USAGE
+    assert "asks for other clips" in said.err
+    assert len(done.tasks()) == 2
+
+
+def test_a_run_folder_knows_its_manifest_among_others_of_its_name(done: Shop) -> None:
+    january = done.folder / "january"
+    january.mkdir()
+    write_rows(january / "shots.csv", [shot(1), shot(5)])
+    out = done.folder / "runs" / "january"
+    assert done.run("--out", str(out), of=january / "shots.csv").code == Exit.OK
+    for source in (out, out / "results.csv"):
+        assert done.run(of=source).code == Exit.OK
+        assert len(done.tasks()) == 4
+    shutil.move(done.folder, done.folder.with_name("moved"))
+    moved = done.folder.with_name("moved")
+    write_rows(moved / "january" / "shots.csv", [shot(1), shot(5), shot(6)])
+    assert done.run(of=moved / "runs" / "january").code == Exit.OK
+    assert done.prompts()[4:] == [shot(6)["prompt"]]
+
+
+def test_a_folder_where_nobody_agreed_to_a_run_is_free(shop: Shop) -> None:
+    shop.fill(1)
+    out = ("--out", str(shop.run_folder))
+    assert say("run", str(shop.manifest), "--api-url", shop.service.api_url).code == Exit.USAGE
+    other = shop.folder / "other.csv"
+    write_rows(other, [shot(7)])
+    assert shop.run(*out, of=other).code == Exit.OK
+    assert len(shop.tasks()) == 1
 
 
 def test_a_task_in_flight_under_the_former_name_is_not_forgotten(shop: Shop) -> None:
