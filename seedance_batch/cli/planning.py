@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -215,7 +216,8 @@ def bought_beside(batch: Batch, found: Plan) -> list[str]:
     bought = f"{folder} has bought {beside.orders:,} of these rows"
     if is_there(beside.manifest) and beside.manifest != batch.manifest.path:
         other = relative(Path(beside.manifest))
-        return [f"{bought}; --out {folder} would go on there, in place of {other}."]
+        out = shlex.join(["--out", folder])
+        return [f"{bought}; {out} would go on there, in place of {other}."]
     there = again(source=Path(batch.manifest.path), out=folder)
     return [f"{bought}; to go on there: {there}"]
 
