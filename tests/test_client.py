@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 import threading
 import time
@@ -371,4 +373,4 @@ def test_an_unreachable_api_says_what_the_system_said() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     answer = ask(url, lambda client: client.get("task-1"))
-    assert answer.error.message == "ConnectError: Connection refused"
+    assert answer.error.message == f"ConnectError: {os.strerror(errno.ECONNREFUSED)}"

@@ -34,14 +34,10 @@ def load(source: Source, loading: Loading) -> list[Table]:
             return []
         content = file.read()
         columns = [column.to_pylist() for column in content.columns]
-    except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        loading.noted.problem(source.place, f"is a damaged Parquet file ({_first_line(error)})")
+    except (arrow.ArrowException, OSError, ValueError, OverflowError):
+        loading.noted.problem(source.place, "is a damaged Parquet file; write it anew")
         return []
     return [_table(source.file, content.column_names, columns)]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
 def table_of_frame(frame: pandas.DataFrame, name: str, loading: Loading) -> list[Table]:

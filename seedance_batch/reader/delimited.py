@@ -19,6 +19,8 @@ _NAMES: Final = {**{name: sign for sign, name in _DELIMITERS.items()}, "\\t": "\
 _SNIFFED: Final = 1 << 16
 _SHORT: Final = 32
 """Cells no longer than this are kept once, however often they occur."""
+_NEVER_CLOSED: Final = "a cell that begins here opens a quote and never closes it"
+_GOES_ON: Final = "a cell here goes on after its closing quote; quotes inside a cell are doubled"
 
 
 def load(source: Source, loading: Loading) -> list[Table]:
@@ -76,7 +78,14 @@ def _table(
 ) -> Table | None:
     # The module's limit guards programs that read forever; a cell may hold a whole data URI.
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    is_over = False
+
+    def given() -> Iterator[str]:
+        nonlocal is_over
+        yield from io.StringIO(text, newline="")
+        is_over = True
+
+    reader = csv.reader(given(), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
     line = first_line
@@ -86,8 +95,8 @@ def _table(
                 rows.append(record)
                 lines.append(line)
             line = first_line + reader.line_num
-    except csv.Error as error:
-        loading.noted.problem(Place(source.file, line=line), _broken_quotes(error))
+    except csv.Error:
+        loading.noted.problem(Place(source.file, line=line), _NEVER_CLOSED if is_over else _GOES_ON)
         return None
     if not rows:
         loading.noted.problem(source.place, "is empty")
@@ -107,14 +116,6 @@ def _sharing(records: Iterable[list[str]]) -> Iterator[list[str]]:
     share = known.setdefault
     for record in records:
         yield [share(cell, cell) if len(cell) <= _SHORT else cell for cell in record]
-
-
-def _broken_quotes(error: csv.Error) -> str:
-    if "end of data" in str(error):
-        return "a cell that begins here opens a quote and never closes it"
-    if "expected after" in str(error):
-        return "a cell here goes on after its closing quote; quotes inside a cell are doubled"
-    return f"cannot be read from here on: {error}"
 
 
 def _check_widths(table: Table, loading: Loading) -> None:

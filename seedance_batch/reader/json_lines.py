@@ -79,7 +79,7 @@ def _parsed(line: str) -> Any:
 
 def _fault(error: Exception) -> _Fault:
     if isinstance(error, json.JSONDecodeError):
-        return _Fault(f"is no JSON: {error.msg} (character {error.colno})")
+        return _Fault(f"is no JSON from character {error.colno} on")
     if isinstance(error, _Refused):
         return _Fault(str(error))
     return _Fault("is JSON that no row needs: nested too deep, or a number too long")

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from xml.parsers import expat
 
+from seedance_batch.reader.workbook_process import DAMAGED
+
 MOST_UNPACKED: Final = 1 << 30
 """Bytes of XML in a workbook; a sheet of 100,000 long prompts has a fifth of that."""
 MOST_RATIO: Final = 300
@@ -33,8 +35,8 @@ def opened_archive(data: bytes) -> zipfile.ZipFile:
         unpacked = 0
         for info in names:
             unpacked += _unpacked_size(archive, info, MOST_UNPACKED - unpacked)
-    except _ZIP_FAULTS as error:
-        raise WorkbookFault(f"is a damaged workbook ({error})") from None
+    except _ZIP_FAULTS:
+        raise WorkbookFault(DAMAGED) from None
     if unpacked > _RATIO_MATTERS_FROM and unpacked > MOST_RATIO * len(data):
         raise WorkbookFault(_bomb(unpacked))
     return archive
@@ -92,9 +94,9 @@ def walk(
             parser.Parse(chunk, False)
         parser.Parse(b"", True)
     except KeyError:
-        raise WorkbookFault(f"is a damaged workbook (no {name})") from None
-    except (expat.ExpatError, LookupError, *_ZIP_FAULTS) as error:  # Lookup: an odd encoding
-        raise WorkbookFault(f"is a damaged workbook ({error})") from None
+        raise WorkbookFault(DAMAGED) from None
+    except (expat.ExpatError, LookupError, *_ZIP_FAULTS):  # Lookup: an odd encoding
+        raise WorkbookFault(DAMAGED) from None
 
 
 def _refuse_doctype(*_: object) -> None:

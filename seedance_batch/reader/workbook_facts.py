@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from seedance_batch.reader.workbook_archive import WorkbookFault, walk
+from seedance_batch.reader.workbook_process import DAMAGED
 
 MOST_CELLS: Final = 10_000_000
 """Cells in the rectangle around all values: readers lay it out in full."""
@@ -84,7 +85,7 @@ def _sheet_part(archive: zipfile.ZipFile, sheet: str) -> str:
     walk(archive, "xl/_rels/workbook.xml.rels", relations)
     target = targets.get(relation[0] if relation else "", "")
     if not target:
-        raise WorkbookFault(f"is a damaged workbook (no part for the sheet {sheet!r})")
+        raise WorkbookFault(DAMAGED)
     return target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
 
 

@@ -15,6 +15,7 @@ import sys
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
+DAMAGED: Final = "is a damaged workbook; open it in a spreadsheet program and save it anew"
 MOST_MEMORY: Final = 3 << 30
 """Bytes that a workbook may take while it is read, where the system can hold it to that."""
 
@@ -50,10 +51,7 @@ def _serve(data: bytes) -> None:
 def _words(error: BaseException) -> str:
     if type(error).__name__ == "PasswordError":
         return "is protected by a password; save it without one"
-    if type(error).__name__ == "PanicException":
-        return "is a damaged workbook"
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"is a damaged workbook ({first[:120]})"
+    return DAMAGED  # the library's own words are for programmers
 
 
 def _say(answer: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ class Book:
     def _answer(self) -> dict[str, Any]:
         line = self._process.stdout.readline() if self._process.stdout else b""
         if not line:
-            raise WorkbookFault("is a damaged workbook (its reader gave up)")
+            raise WorkbookFault(workbook_process.DAMAGED)
         answer: dict[str, Any] = json.loads(line, object_hook=workbook_process.told)
         if "fault" in answer:
             raise WorkbookFault(answer["fault"])

@@ -5,6 +5,7 @@ No tags, no aliases, no duplicate keys, bounded depth: what is refused here cann
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,6 +15,7 @@ import yaml
 from seedance_batch.reader.cells import quoted
 
 MOST_DEPTH: Final = 8
+_TOO_DEEP: Final = f"is nested more than {MOST_DEPTH} deep"
 _NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -65,8 +67,7 @@ def tree(text: str) -> tuple[Node | None, list[YamlFault]]:
         return builder.build(yaml.parse(text, Loader=loader)), builder.faults
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        words = " ".join(part for part in (error.context, error.problem) if part)
-        raise YamlFault(mark.line + 1 if mark else 1, _friendly(words)) from None
+        raise _unreadable(text, mark.index if mark else 0) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise YamlFault(
@@ -78,12 +79,37 @@ def _code(error: yaml.reader.ReaderError) -> int:
     return error.character if isinstance(error.character, int) else ord(error.character[:1])
 
 
-def _friendly(words: str) -> str:
-    if "mapping values are not allowed" in words:
-        return "a colon inside a text needs quotes around the text"
-    if "cannot start any token" in words or "found unexpected" in words:
-        return f"{words}; quotes around the text may be missing"
-    return words
+_OPENS: Final = re.compile(r"(?:^|(?<=[\s\[{,:]))[\[{]")
+_QUOTED: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'")
+
+
+def _unreadable(text: str, index: int) -> YamlFault:
+    """Why the parser stopped at a character, told from the text: its own words are for programmers
+    and change from one version to the next."""
+    before = text[:index]
+    line = before.count("\n") + 1
+    if too_deep := _too_deep(before):
+        return YamlFault(too_deep, _TOO_DEEP)
+    here = text[index : index + 1]
+    if here == "\t":
+        return YamlFault(line, "a tab stands where YAML wants blanks")
+    if here == ":":
+        return YamlFault(line, "a colon inside a text needs quotes around the text")
+    return YamlFault(line, "is no YAML from here on; quotes around a text may be missing")
+
+
+def _too_deep(text: str) -> int | None:
+    """The line in which brackets are opened more than `MOST_DEPTH` deep, if any is: some parsers
+    refuse that themselves, before they say what they have read."""
+    bare = _QUOTED.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+    opened = [match.start() for match in _OPENS.finditer(bare)]
+    closed = [match.start() for match in re.finditer(r"[\]}]", bare)]
+    depth = 0
+    for at, change in sorted([*((at, 1) for at in opened), *((at, -1) for at in closed)]):
+        depth = max(0, depth + change)
+        if depth > MOST_DEPTH:
+            return text.count("\n", 0, at) + 1
+    return None
 
 
 class _Builder:
@@ -127,7 +153,7 @@ class _Builder:
 
     def _open(self, node: Listing | Mapping) -> None:
         if len(self._stack) >= MOST_DEPTH:
-            raise YamlFault(node.line, f"is nested more than {MOST_DEPTH} deep")
+            raise YamlFault(node.line, _TOO_DEEP)
         self._add(node)
         self._stack.append(node)
         self._keys.append(None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -269,7 +271,10 @@ def test_a_list_of_picks_of_no_use_leads_back_to_the_page_of_this_very_folder(sh
     shop.fill(2)
     assert shop.run("--draft", "--out", "elsewhere").code == Exit.OK
     picks = _pick(shop, shot1="redo", shot2="")
-    for name, words in ((picks, "has no row marked keep."), ("none.csv", "No such file")):
+    for name, words in (
+        (picks, "has no row marked keep."),
+        ("none.csv", os.strerror(errno.ENOENT)),
+    ):
         said = shop.run("--from", name, "--out", "elsewhere", command="promote")
         assert said.code == Exit.USAGE
         assert words in said.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -525,7 +526,7 @@ def test_a_run_goes_on_to_its_end_whoever_stops_listening(
 def test_output_that_a_full_disk_refuses_is_an_error_where_it_was_all(shop: Shop) -> None:
     done = _at_a_shell("seedance-batch schema > /dev/full")
     assert done.returncode == Exit.USAGE
-    assert "No space left" in done.stderr
+    assert os.strerror(errno.ENOSPC) in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
