@@ -7,7 +7,11 @@ import ssl
 from pathlib import Path
 
 import certifi
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("promises", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("promises")  # a busy machine makes no example wrong
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -300,7 +300,7 @@ def some(*usual: Any, slow: Iterable[Any]) -> list[Any]:
     return [*usual, *(pytest.param(*values, marks=pytest.mark.slow) for values in sets)]
 
 
-def until(condition: Any, seconds: float = 30) -> None:
+def until(condition: Any, seconds: float = 120) -> None:
     """Wait for something that another process does."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import fields
 from decimal import Decimal
@@ -298,11 +297,9 @@ def test_ctrl_c_in_a_notebook_ends_the_run_in_order(
         sb.run(source, yes=True, on_event=interrupt, concurrency=1, **options)
 
     loop = asyncio.new_event_loop()  # as a kernel runs one: Ctrl-C stays Python's own
-    started = time.monotonic()
-    with service.having(generation_time="30"), pytest.raises(KeyboardInterrupt):
+    with service.having(generation_time="3600"), pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(cell())
     loop.close()
-    assert time.monotonic() - started < 15
     with held(RunFolder(home / "runs/shots")):
         pass
     assert len(service.ledger()["tasks"]) == before + 1

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seedance_batch.errors import UsageError
@@ -281,7 +281,6 @@ def test_a_row_that_no_longer_needs_its_money_is_drift() -> None:
     assert "a: was new, now it is moved" in reasons(plan(ROWS, []), plan(ROWS, [clip]))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([None, *Phase]), min_size=3, max_size=3),
     st.lists(st.sampled_from([None, *Phase]), min_size=3, max_size=3),

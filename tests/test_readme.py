@@ -80,7 +80,7 @@ def _run(command: str, folder: Path, environment: Mapping[str, str]) -> Said:
                 first = process.stdout.readline()
                 process.send_signal(signal.SIGINT)
                 return Said(command, 0 if "http://127.0.0.1" in first else 1, first)
-            text, _ = process.communicate(timeout=100)
+            text, _ = process.communicate(timeout=600)
             return Said(command, process.returncode, text)
     finally:
         os.close(ours)

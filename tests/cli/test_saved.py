@@ -40,7 +40,7 @@ def test_the_same_command_continues_a_plan_after_a_kill(shop: Shop) -> None:
     command = [sys.executable, "-m", "seedance_batch", *saved.hint, *QUICK, "--wait", "60"]
     with shop.service.having(generation_time="2"):
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while len(shop.tasks()) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.01)

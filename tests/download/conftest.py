@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from seedance_batch.download import Downloader, file_client
-from tests.download.fetching import QUICK
+from tests.download.fetching import PATIENT
 from tests.download.hostile import HostileServer
 
 
@@ -44,4 +44,4 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def downloader(tmp_path: Path, http: httpx.AsyncClient) -> Downloader:
-    return Downloader(tmp_path, http, allow_private=True, limits=QUICK)
+    return Downloader(tmp_path, http, allow_private=True, limits=PATIENT)

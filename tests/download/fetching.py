@@ -9,8 +9,10 @@ from seedance_batch.download import Downloader, Limits, Result
 from tests.download.clips import intent
 
 FILE = "videos/a.mp4"
+PATIENT = Limits(answer=120.0, stall=120.0, min_speed=0, tries=3, backoff=0.0)
+"""The production rules without pauses; only a host that hangs reaches these waits."""
 QUICK = Limits(answer=0.4, stall=0.3, min_speed=2048, tries=3, backoff=0.0)
-"""The production rules with short waits."""
+"""The same with short waits, for hosts that are slow on purpose."""
 
 
 async def fetch(

@@ -70,6 +70,11 @@ class HostileServer:
         """The requests for one URL."""
         return [request for request in self.requests if url.endswith(request.path)]
 
+    def wait_for(self, requests: int) -> None:
+        """Return once so many requests have come."""
+        while len(self.requests) < requests:
+            time.sleep(0.01)
+
     def close(self) -> None:
         self._stopped.set()
         socket.create_connection(("127.0.0.1", self.port)).close()  # wakes the accept

@@ -13,7 +13,7 @@ import pytest
 from seedance_batch.download import Downloader, Failed, Fetched, Gone, Wrong, sweep
 from tests.download import hostile
 from tests.download.clips import encoded
-from tests.download.fetching import FILE, QUICK, fetch, leftovers
+from tests.download.fetching import FILE, PATIENT, QUICK, fetch, leftovers
 from tests.download.hostile import Answer, HostileServer
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +41,7 @@ async def test_a_good_clip_is_published_with_what_was_measured(
 async def test_only_the_whole_file_ever_has_the_name_through_300_broken_downloads(
     server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    downloader = Downloader(tmp_path, http, allow_private=True, limits=replace(QUICK, tries=2))
+    downloader = Downloader(tmp_path, http, allow_private=True, limits=replace(PATIENT, tries=2))
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
     chance = random.Random(seed)
@@ -96,12 +96,15 @@ BROKEN: dict[str, tuple[Answer, type[Failed | Gone | Wrong]]] = {
 }
 
 
+SLOW = {"a silent host", "a head that drips", "a stall", "a byte at a time"}
+
+
 @pytest.mark.parametrize("name", BROKEN)
 async def test_a_broken_answer_leaves_no_clip(
     name: str, server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     answer, expected = BROKEN[name]
-    limits = replace(QUICK, max_bytes=8 << 20)
+    limits = replace(QUICK if name in SLOW else PATIENT, max_bytes=8 << 20)
     downloader = Downloader(tmp_path, http, allow_private=True, limits=limits)
     result = await fetch(downloader, server.url(answer))
     assert isinstance(result, expected), result
@@ -116,7 +119,10 @@ async def test_the_hosts_wish_to_wait_is_passed_on(
     assert await fetch(downloader, url) == Failed("127.0.0.1 answered 503", retry_after=7.0)
 
 
-async def test_no_message_shows_a_signed_url(server: HostileServer, downloader: Downloader) -> None:
+async def test_no_message_shows_a_signed_url(
+    server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    downloader = Downloader(tmp_path, http, allow_private=True, limits=QUICK)
     for answer, _ in BROKEN.values():
         result = await fetch(downloader, server.url(answer)) if answer is not hostile.endless else 0
         assert "s3cret" not in repr(result)

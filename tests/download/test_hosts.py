@@ -13,7 +13,7 @@ import pytest
 from seedance_batch.download import Downloader, Failed, Fetched, Gone, file_client
 from tests.download import hostile
 from tests.download.clips import encoded
-from tests.download.fetching import QUICK, fetch, leftovers
+from tests.download.fetching import PATIENT, fetch, leftovers
 from tests.download.hostile import HostileServer
 
 pytestmark = pytest.mark.anyio
@@ -85,7 +85,7 @@ async def test_a_redirect_is_checked_like_the_first_address(
         return httpx.Response(302, headers={"Location": target.format(port=server.port)})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(public)) as http:
-        downloader = Downloader(tmp_path, http, allow_private=False, limits=QUICK)
+        downloader = Downloader(tmp_path, http, allow_private=False, limits=PATIENT)
         assert isinstance(await fetch(downloader, "https://files.example.com/a.mp4"), Gone)
     assert asked == ["files.example.com"]
     assert server.connections == 0
@@ -105,7 +105,7 @@ async def test_a_public_name_for_this_machine_is_never_connected_to(
     server: HostileServer, tmp_path: Path
 ) -> None:
     async with file_client(allow_private=False, resolve=to_this_machine) as http:
-        downloader = Downloader(tmp_path, http, allow_private=False, limits=QUICK)
+        downloader = Downloader(tmp_path, http, allow_private=False, limits=PATIENT)
         url = f"https://files.example.com:{server.port}/a.mp4"
         result = await fetch(downloader, url)
     assert result == Gone("the host files.example.com is refused: 127.0.0.1 is a private address")
@@ -115,7 +115,7 @@ async def test_a_public_name_for_this_machine_is_never_connected_to(
 
 async def test_a_host_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
     async with file_client(allow_private=True) as http:
-        downloader = Downloader(tmp_path, http, allow_private=True, limits=QUICK)
+        downloader = Downloader(tmp_path, http, allow_private=True, limits=PATIENT)
         for url in ("http://127.0.0.1:1/a.mp4", "https://nowhere.invalid/a.mp4"):
             assert isinstance(await fetch(downloader, url), Failed)
 
@@ -168,7 +168,7 @@ async def test_tls_proves_the_name_although_the_number_is_connected_to(
 ) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))
     async with file_client(allow_private=True, trusted=trusting, resolve=to_this_machine) as http:
-        downloader = Downloader(tmp_path, http, allow_private=True, limits=QUICK)
+        downloader = Downloader(tmp_path, http, allow_private=True, limits=PATIENT)
         right = secure.url(hostile.whole(CLIP), host="files.test")
         assert isinstance(await fetch(downloader, right), Fetched)
         assert secure.requests[0].headers["host"] == f"files.test:{secure.port}"
@@ -183,7 +183,7 @@ async def test_a_certificate_that_nobody_signed_is_refused(
     secure: HostileServer, tmp_path: Path
 ) -> None:
     async with file_client(allow_private=True, resolve=to_this_machine) as http:
-        downloader = Downloader(tmp_path, http, allow_private=True, limits=QUICK)
+        downloader = Downloader(tmp_path, http, allow_private=True, limits=PATIENT)
         url = secure.url(hostile.whole(CLIP), host="files.test")
         assert isinstance(await fetch(downloader, url), Failed)
     assert secure.requests == []
@@ -197,7 +197,7 @@ async def test_the_environments_proxy_is_used_except_for_this_machine(
 ) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
     async with file_client(allow_private=True) as http:
-        downloader = Downloader(tmp_path, http, allow_private=True, limits=QUICK)
+        downloader = Downloader(tmp_path, http, allow_private=True, limits=PATIENT)
         proxied = server.url(hostile.whole(CLIP), host="files.test")  # a name only it knows
         assert isinstance(await fetch(downloader, proxied), Fetched)
         assert server.requests[0].headers["host"].startswith("files.test")

@@ -1,27 +1,27 @@
-"""Slow hosts cost their own lane a bounded while, never another's pace; real sockets."""
+"""Slow hosts cost their own lane a bounded while, never another's pace."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
+import trio
+import trio.testing
 
 from seedance_batch.download import Downloader, Failed, Fetched
-from tests.benchmarks.world import Unchecked
 from tests.download import hostile
 from tests.download.clips import encoded
-from tests.download.fetching import QUICK, fetch, leftovers
+from tests.download.fetching import PATIENT, QUICK, fetch, leftovers
 from tests.download.hostile import Answer, HostileServer
+from tests.download.test_virtual_time import Body, inline
 
 pytestmark = pytest.mark.anyio
 
 CLIP = encoded()
-LANES = 3
-FILES = 15
+FILES = 6
 
 SLOW: dict[str, Answer] = {
     "a silent host": hostile.silent,
@@ -33,67 +33,66 @@ SLOW: dict[str, Answer] = {
 
 @pytest.mark.parametrize("name", SLOW)
 async def test_a_slow_host_frees_its_lane(
-    name: str, server: HostileServer, downloader: Downloader
+    name: str, server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    started = time.monotonic()
-    result = await fetch(downloader, server.url(SLOW[name]))
-    assert isinstance(result, Failed)
-    assert time.monotonic() - started < 6 * max(QUICK.answer, QUICK.stall)
+    downloader = Downloader(tmp_path, http, allow_private=True, limits=QUICK)
+    assert isinstance(await fetch(downloader, server.url(SLOW[name])), Failed)
 
 
-async def test_other_lanes_keep_nine_tenths_of_their_pace(
-    server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
+async def test_clips_arrive_while_slow_hosts_hold_their_lanes(
+    server: HostileServer, downloader: Downloader, tmp_path: Path
 ) -> None:
-    # The host's own pace decides, so that a busy machine does not.
-    good = [server.url(hostile.paced(CLIP, 10, 0.04)) for _ in range(FILES)]
-    slow = [server.url(answer) for answer in SLOW.values()]
-    limits = replace(QUICK, stall=0.8, answer=0.8)
-    # Clips are not decoded: that is the machine's pace, not a lane's.
-    downloader = Unchecked(tmp_path, http, allow_private=True, limits=limits)
-
-    async def alone() -> float:
-        return await _through_lanes(downloader, good, tmp_path)
-
-    async def beside_slow_ones() -> float:
-        async with anyio.create_task_group() as tasks:
-            for number, url in enumerate(slow):
-                tasks.start_soon(_forever, downloader, url, f"videos/slow{number}.mp4")
-            seconds = await _through_lanes(downloader, good, tmp_path)
-            tasks.cancel_scope.cancel()
-        return seconds
-
-    # Another process's load may strike one of the two; it does not strike the same one each time.
-    for _ in range(6):
-        pace = await alone() / await beside_slow_ones()
-        if pace >= 0.9:
-            break
-    assert pace >= 0.9
-    assert not [name for name in leftovers(tmp_path) if "partial" in name or "slow" in name]
-
-
-async def _through_lanes(downloader: Downloader, urls: list[str], folder: Path) -> float:
-    for file in (name for name in leftovers(folder) if name.startswith("videos/")):
-        (folder / file).unlink()
-    started = time.monotonic()
-    waiting = list(enumerate(urls))
-
-    async def lane() -> None:
-        while waiting:
-            number, url = waiting.pop()
-            file = f"videos/{number}.mp4"
-            result = await fetch(downloader, url, file=file)
-            assert isinstance(result, Fetched)
+    async def slow(number: int, url: str) -> None:
+        await fetch(downloader, url, file=f"videos/slow{number}.mp4")
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(LANES):
-            tasks.start_soon(lane)
-    return time.monotonic() - started
+        for number, answer in enumerate(SLOW.values()):
+            tasks.start_soon(slow, number, server.url(answer))
+        await anyio.to_thread.run_sync(server.wait_for, len(SLOW))
+        for number in range(FILES):
+            url = server.url(hostile.paced(CLIP, 10, 0.01))
+            assert isinstance(await fetch(downloader, url, file=f"videos/{number}.mp4"), Fetched)
+        tasks.cancel_scope.cancel()  # until here none of them was given up: they are patient
+    assert leftovers(tmp_path) == sorted(f"videos/{number}.mp4" for number in range(FILES))
 
 
-async def _forever(downloader: Downloader, url: str, file: str) -> None:
-    while True:
-        result = await fetch(downloader, url, file=file)
-        assert isinstance(result, Failed)
+def test_slow_hosts_take_nothing_from_the_pace_of_other_lanes(tmp_path: Path) -> None:
+    """In virtual time, so that it is the lanes' pace and not the machine's."""
+    alone = _seconds_of_good_files(tmp_path / "alone", slow=0)
+    beside = _seconds_of_good_files(tmp_path / "beside", slow=4)
+    assert alone / beside >= 0.9
+
+
+def _seconds_of_good_files(folder: Path, slow: int) -> float:
+    """Virtual seconds of so many good files, one after another, beside hosts that say nothing."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host.startswith("slow"):
+            await anyio.sleep_forever()
+        pieces = [CLIP[at : at + 20_000] for at in range(0, len(CLIP), 20_000)]
+        headers = {"Content-Length": str(len(CLIP))}
+        return httpx.Response(200, headers=headers, stream=Body(pieces, 0.5))
+
+    folder.mkdir()
+
+    async def main() -> float:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+            anyio.create_task_group() as tasks,
+        ):
+            downloader = Downloader(folder, http, allow_private=False, offload=inline)
+            for number in range(slow):
+                url = f"https://slow{number}.example.com/a.mp4"
+                tasks.start_soon(partial(fetch, downloader, url, file=f"videos/slow{number}.mp4"))
+            started = anyio.current_time()
+            for number in range(FILES):
+                url = f"https://files.example.com/{number}.mp4"
+                result = await fetch(downloader, url, file=f"videos/{number}.mp4")
+                assert isinstance(result, Fetched)
+            tasks.cancel_scope.cancel()
+            return anyio.current_time() - started
+
+    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 async def test_a_cancelled_download_leaves_nothing(
@@ -111,7 +110,7 @@ async def test_bytes_are_told_as_they_arrive(
     server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     told: list[int] = []
-    downloader = Downloader(tmp_path, http, allow_private=True, limits=QUICK, observe=told.append)
+    downloader = Downloader(tmp_path, http, allow_private=True, limits=PATIENT, observe=told.append)
     url = server.url(hostile.paced(CLIP, 5, 0.01))
     await fetch(downloader, url)
     assert sum(told) == len(CLIP)

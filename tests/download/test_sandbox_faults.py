@@ -15,7 +15,7 @@ import pytest
 from seedance_batch.download import Downloader, Failed, Fetched, Gone, Wrong
 from seedance_batch.sandbox.config import FileFault, checked
 from seedance_batch.sandbox.server import running
-from tests.download.fetching import FILE, QUICK, fetch, leftovers
+from tests.download.fetching import FILE, PATIENT, QUICK, fetch, leftovers
 
 pytestmark = pytest.mark.anyio
 
@@ -81,9 +81,14 @@ def new_clip(api: httpx.Client) -> Callable[[], str]:
 
 
 @pytest.fixture
-def downloader(tmp_path: Path, http: httpx.AsyncClient) -> Downloader:
-    # A clip is rendered when it is first asked for, so the first answer may take a while.
-    limits = replace(QUICK, answer=10.0, max_bytes=16 << 20)
+def downloader(
+    tmp_path: Path, http: httpx.AsyncClient, request: pytest.FixtureRequest
+) -> Downloader:
+    """A patient one, but for the fault that is about speed."""
+    given = getattr(request.node, "callspec", None)
+    is_slow = given is not None and given.params.get("fault") is FileFault.DRIP
+    limits = replace(QUICK, answer=PATIENT.answer) if is_slow else PATIENT
+    limits = replace(limits, max_bytes=16 << 20)
     return Downloader(tmp_path, http, allow_private=True, limits=limits)
 
 
@@ -95,7 +100,7 @@ async def test_a_fault_in_every_answer_never_leaves_a_half_clip(
     downloader: Downloader,
     tmp_path: Path,
 ) -> None:
-    configure(files={fault.value: 1.0}, cut_at=50_000)
+    configure(files={fault.value: 1.0}, cut_at=50_000, stall_seconds=0.1)
     result = await fetch(downloader, new_clip())
     expected = ALWAYS.get(fault, Failed)
     assert isinstance(result, expected), result
@@ -111,7 +116,7 @@ async def test_a_fault_that_passes_costs_no_clip(
     downloader: Downloader,
     tmp_path: Path,
 ) -> None:
-    configure(files={fault.value: 1.0}, tries=1)
+    configure(files={fault.value: 1.0}, tries=1, stall_seconds=0.1)
     url = new_clip()
     for _ in range(2):
         result = await fetch(downloader, url)

@@ -81,7 +81,7 @@ def test_a_minute_of_mutated_manifests_is_answered_with_findings(tmp_path: Path)
 
 
 @given(data=st.binary(max_size=300), ending=st.sampled_from(ENDINGS))
-@settings(max_examples=100, deadline=None, print_blob=True)
+@settings(max_examples=100)
 def test_arbitrary_bytes_are_answered_with_findings(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, ending: str
 ) -> None:

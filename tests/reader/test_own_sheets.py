@@ -92,7 +92,7 @@ TEXTS = st.text(
 
 
 @given(prompts=st.lists(TEXTS, min_size=1, max_size=5), status=TEXTS)
-@settings(max_examples=15, deadline=None, print_blob=True)
+@settings(max_examples=15)
 def test_no_text_changes_on_its_way_through_our_sheets(prompts: list[str], status: str) -> None:
     rows = [
         {"status": status, "prompt": prompt, "seconds": "5", "=x": status} for prompt in prompts

@@ -59,7 +59,7 @@ def orders(manifest: Manifest) -> list[tuple[str, str, str]]:
 
 
 @given(rows=tables())
-@settings(max_examples=25, deadline=None, print_blob=True)
+@settings(max_examples=25)
 def test_a_table_reads_the_same_from_every_format(rows: list[dict[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {}
@@ -77,7 +77,7 @@ def test_a_table_reads_the_same_from_every_format(rows: list[dict[str, str]]) ->
 
 
 @given(rows=tables())
-@settings(max_examples=15, deadline=None, print_blob=True)
+@settings(max_examples=15)
 def test_a_data_frame_reads_like_the_csv_that_it_came_from(rows: list[dict[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shots.csv"

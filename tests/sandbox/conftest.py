@@ -60,7 +60,7 @@ class Served:
 
     def finished(self, task_id: str) -> dict[str, Any]:
         """The task object once it is final."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while not self.task(task_id)["completed"]:
             assert time.monotonic() < deadline, "the task does not finish"
             time.sleep(0.01)
@@ -87,7 +87,7 @@ def serving(state: Path | None = None, **settings: Any) -> Iterator[Served]:
     with (
         running(config(**settings), state=state) as address,
         httpx.Client(
-            base_url=address.api_url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10
+            base_url=address.api_url, headers={"Authorization": f"Bearer {KEY}"}, timeout=120
         ) as client,
     ):
         yield Served(address, client)

@@ -37,7 +37,7 @@ def test_json_is_one_line_and_a_signal_ends_it_cleanly(number: signal.Signals) -
     assert told["api_key"] == "sk-mine"
     assert httpx.get(f"{told['api_url']}/api/pricing").is_success
     os.kill(process.pid, number)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -46,7 +46,7 @@ def test_people_are_given_a_ready_export_line() -> None:
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(4)]
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=5)
+    process.communicate(timeout=120)
     assert lines[3].startswith("export HIAPI_BASE_URL=http://127.0.0.1:")
 
 
@@ -58,7 +58,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     address = json.loads(process.stdout.readline())["api_url"]
     shown = httpx.get(f"{address}/sandbox/config").json()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=5)
+    process.communicate(timeout=120)
     assert (shown["rpm"], shown["seed"]) == (7, 3)
     assert shown["faults"]["create"] == {"429": 0.1, "reset_after": 0.1}
 

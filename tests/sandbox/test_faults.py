@@ -206,7 +206,8 @@ def test_a_clip_can_be_another_than_was_asked(
 def _strike(served: Served, url: str, fault: str, **measures: Any) -> httpx.Response:
     served.configure(faults={"files": {fault: 1.0}, **measures})
     headers = {"Range": "bytes=100-"} if fault in ("wrong_range", "ignore_range") else {}
-    return httpx.get(url, headers=headers, timeout=0.5)
+    patience = 0.5 if fault in {"stall", "late", "drip"} else 120
+    return httpx.get(url, headers=headers, timeout=patience)
 
 
 @pytest.fixture(scope="module")

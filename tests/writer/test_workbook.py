@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote
@@ -253,12 +252,3 @@ def test_libreoffice_opens_it_with_types_and_links(folder: Path, tmp_path: Path)
     assert 'xlink:href="videos/shot-06.mp4"' in document or "/videos/shot-06.mp4" in document
     assert 'office:value="0.7125"' in document
     assert document.count("<draw:image") == 3
-
-
-@pytest.mark.parametrize("rows", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
-def test_a_workbook_of_20_000_rows_takes_less_than_30_seconds(tmp_path: Path, rows: int) -> None:
-    records = [row(n, prompt=f"{n}: A cat on a roof. " * 50) for n in range(1, rows + 1)]
-    found = outcomes(records, [attempt(of) for of in records])
-    begun = time.process_time()
-    write_sheets(source(tmp_path, found, columns=["prompt"]), only={"results.xlsx"})
-    assert time.process_time() - begun < max(6, 30 * rows / 20_000)
