@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import json
 import re
-import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -71,12 +70,12 @@ Hear = Callable[[Told], Reception]
 # ── addresses ───────────────────────────────────────────────────────────────────────────────────
 
 
-def attempt_url(base: str) -> str:
-    """The callback address of one attempt: a random token as the last part of its path.
+def attempt_url(base: str, token: str) -> str:
+    """The callback address of one attempt: its token (`identity.callback_token`) ends the path.
 
     A path, since it is not stated whether the service keeps a query.
     """
-    return f"{base.rstrip('/')}/cb-{secrets.token_urlsafe(24)}"
+    return f"{base.rstrip('/')}/cb-{token}"
 
 
 def token_of(template: str) -> str | None:

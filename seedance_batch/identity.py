@@ -6,6 +6,7 @@ intent has one idempotency key and one exact body for ever.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -60,10 +61,22 @@ def _derived(content: str, seen: Counter[str], taken: set[str]) -> str:
             return key
 
 
-def idempotency_key(folder_id: str, key: str, kind: str, number: int, body_sha256: str) -> str:
-    """One key per intent: the folder, the row, draft or final, the attempt, the exact body."""
-    parts = "\n".join((folder_id, key, kind, str(number), body_sha256))
+def idempotency_key(folder_id: str, key: str, kind: str, number: int, content: str) -> str:
+    """One key per intent: the folder, the row, draft or final, the attempt, the row's content.
+
+    Nothing that an attempt has by chance is part of it. So a journal that has lost an attempt comes
+    to the same key, which the service answers with the first task, or, where other flags made
+    another body, with a refusal; never with a second charge.
+    """
+    parts = "\n".join((folder_id, key, kind, str(number), content))
     return f"sb-{hashlib.sha256(parts.encode('utf-8', 'surrogatepass')).hexdigest()[:48]}"
+
+
+def callback_token(salt: str, idempotency_key: str) -> str:
+    """What an attempt's callback address ends in: nobody guesses it, and it is always the same."""
+    text = f"callback\n{idempotency_key}".encode()
+    digest = hmac.new(salt.encode(), text, hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest[:24]).decode()
 
 
 def fingerprint(api_key: str, salt: str) -> str:

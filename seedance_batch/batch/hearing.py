@@ -22,11 +22,11 @@ class Hearing:
     url: str | None = None
     socket: socket.socket | None = None
 
-    def url_for_attempt(self) -> str | None:
+    def url_for_attempt(self, token: str) -> str | None:
         """The callback address of a new attempt; the person's own service gets no token."""
         if self.url is None or self.socket is None:
             return self.url
-        return callbacks.attempt_url(self.url)
+        return callbacks.attempt_url(self.url, token)
 
     @contextlib.asynccontextmanager
     async def listening(self, hear: Hear) -> AsyncIterator[None]:

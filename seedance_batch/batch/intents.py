@@ -26,7 +26,9 @@ Offload = Callable[..., Awaitable[Any]]
 class IntentMaker:
     """Makes intents for one run folder and one API key.
 
-    ``wall`` is the wall clock in Unix seconds; ``callback_url`` gives each attempt its address.
+    ``wall`` is the wall clock in Unix seconds; ``callback_url`` makes an attempt's address of its
+    token. All else that goes into key and bytes is the folder's or the row's: the same intent comes
+    out the same, also after the journal has lost it.
     """
 
     def __init__(
@@ -35,13 +37,14 @@ class IntentMaker:
         *,
         api_key: str,
         storage: str | None,
-        callback_url: Callable[[], str | None] = lambda: None,
+        callback_url: Callable[[str], str | None] = lambda token: None,
         wall: Callable[[], float],
         offload: Offload,
     ) -> None:
         self._journal = journal
         self._folder_id = journal.meta("folder_id") or ""
-        self.key_fingerprint = identity.fingerprint(api_key, journal.meta("salt") or "")
+        self._salt = journal.meta("salt") or ""
+        self.key_fingerprint = identity.fingerprint(api_key, self._salt)
         self._storage = storage
         self._callback_url = callback_url
         self._wall = wall
@@ -53,8 +56,10 @@ class IntentMaker:
             if not self._journal.has_blob(media.sha256):
                 content = await self._offload(read_unchanged, media, job.row.place)
                 await self._journal.awrite(journals.add_blob(media.sha256, media.mime, content))
+        key = self._unused_key(step, job.content)
+        callback_url = self._callback_url(identity.callback_token(self._salt, key))
         template = identity.body_template(
-            job.model, job.input, callback_url=self._callback_url(), storage=self._storage
+            job.model, job.input, callback_url=callback_url, storage=self._storage
         )
         body = identity.render_body(template, self._data_uris(template))
         sha256 = hashlib.sha256(body).hexdigest()
@@ -69,7 +74,7 @@ class IntentMaker:
             aspect_ratio=job.input.aspect_ratio.value,
             generate_audio=job.input.generate_audio,
             return_last_frame=job.input.return_last_frame,
-            idempotency_key=self._unused_key(step, sha256),
+            idempotency_key=key,
             template=template,
             body_sha256=sha256,
             key_fingerprint=self.key_fingerprint,
@@ -77,12 +82,12 @@ class IntentMaker:
             planned_at=self._wall(),
         )
 
-    def _unused_key(self, step: Step, body_sha256: str) -> str:
+    def _unused_key(self, step: Step, content: str) -> str:
         # An order that moved to another row took the key of this row's name along; sending it
         # again would bring that order's clip in place of a new one.
         for again in count():
             folder_id = f"{self._folder_id}+{again}" if again else self._folder_id
-            key = identity.idempotency_key(folder_id, step.key, step.kind, step.number, body_sha256)
+            key = identity.idempotency_key(folder_id, step.key, step.kind, step.number, content)
             if not self._journal.knows_idempotency_key(key):
                 return key
         raise AssertionError("unreachable")

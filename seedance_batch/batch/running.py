@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shlex
 import shutil
 import signal
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from seedance_batch.events import (
 )
 from seedance_batch.folder import sweep_leftovers
 from seedance_batch.forecast import clip_bytes
+from seedance_batch.journal import Journal
 from seedance_batch.outcome import Outcome, exit_code
 from seedance_batch.plan import Action, Plan, Step
 from seedance_batch.report import PAGE
@@ -88,12 +90,25 @@ async def run_batch(
         reins(run.stopper)
     attempts = settled_intents(batch, plan, run.key_fingerprint)
     if plan.new or any(a.state.phase in UNDER_WAY_PHASES for a in attempts):
-        ending = await run.carry_out(attempts, plan.new, signals=signals)
+        with _open_in(batch.journal):
+            ending = await run.carry_out(attempts, plan.new, signals=signals)
     else:
         ending = Ending(None, "", unsent=0)
     watched = {attempt.intent.key for attempt in plan.also_watched}
     run.blocked = Action.BLOCKED in plan.totals
     return await _reported(run, ending, watched | {step.key for step in plan.steps})
+
+
+@contextlib.contextmanager
+def _open_in(journal: Journal) -> Iterator[None]:
+    """Note that a run is at work, in the journal's own file: it tells a copy without its log."""
+    journal.settle()
+    journal.write(journals.run_opened(time.time()))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(StorageFailed):
+            journal.write(journals.run_closed())
 
 
 async def fetch_clips(
@@ -167,7 +182,7 @@ class _Run:
             site.journal,
             api_key=site.access.api_key,
             storage=site.settings.storage,
-            callback_url=lambda: self._hearing.url_for_attempt(),
+            callback_url=lambda token: self._hearing.url_for_attempt(token),
             wall=time.time,
             offload=anyio.to_thread.run_sync,
         )

@@ -7,10 +7,11 @@ import contextlib
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 
@@ -22,6 +23,9 @@ from seedance_batch.outcome import RowRecord
 from seedance_batch.state import Attempt
 
 T = TypeVar("T")
+_SETTLE_EVERY: Final = 1.0
+"""Seconds after which commits move from SQLite's log into the journal's own file: a copy of that
+file alone is never much older."""
 
 
 class Journal:
@@ -39,12 +43,16 @@ class Journal:
         path: Path,
         *,
         threaded: bool,
+        lost_since: float | None = None,
     ) -> None:
         self.path = path
+        self.lost_since = lost_since
+        """When a run began whose last records are missing here: the log beside the file is gone."""
         self._connection = connection
         self._reader = reader
         self._reading = threading.Lock()
         self._failure: StorageFailed | None = None
+        self._settled_at = 0.0
         self._writer = Writer(self._commit) if threaded else None
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────
@@ -69,6 +77,10 @@ class Journal:
             await future
         return future.result()
 
+    def settle(self) -> None:
+        """Have the next commit in the journal's own file before it is reported as durable."""
+        self._settled_at = 0.0
+
     def check(self) -> None:
         """Raises `StorageFailed` once a commit has failed: what is done now is not recorded."""
         if self._failure is not None:
@@ -79,6 +91,7 @@ class Journal:
             self.check()
             with self._transaction():
                 results = [operation(self._connection) for operation, _ in batch]
+            self._move_into_the_file()
         except BaseException as error:  # handed to whoever waits; nobody is left hanging
             reason = self._translate(error)
             if len(batch) > 1 and reason is not self._failure:
@@ -90,6 +103,14 @@ class Journal:
         else:
             for (_, future), result in zip(batch, results, strict=True):
                 future.set_result(result)
+
+    def _move_into_the_file(self) -> None:
+        now = time.monotonic()
+        if self._settled_at and now - self._settled_at < _SETTLE_EVERY:
+            return
+        self._settled_at = now
+        with contextlib.suppress(sqlite3.Error):  # what is in the log is durable all the same
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -6,13 +6,24 @@ import contextlib
 import os
 import secrets
 import sqlite3
+import time
 from pathlib import Path
 from typing import Final
 
 from seedance_batch import records
-from seedance_batch.errors import FolderUnusable, JournalUnreadable
+from seedance_batch.errors import FolderUnusable
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.operations import set_meta
+from seedance_batch.journal.operations import LOST_SINCE, RUN_OPEN, lost, run_closed, set_meta
+from seedance_batch.journal.ruins import (
+    TABLES,
+    check_emptiness,
+    check_files,
+    check_log,
+    damaged,
+    has_log,
+    no_journal_of_ours,
+    unknown_version,
+)
 
 SCHEMA_VERSION: Final = 1
 
@@ -44,6 +55,9 @@ def open_journal(path: Path, *, threaded: bool = True, wal: bool = True) -> Jour
     systems where write-ahead logging is unsafe. Raises `JournalUnreadable` for a damaged file or
     an unknown version, which is left untouched, and `FolderUnusable` where nothing can be written.
     """
+    logged = _has_its_log(path)
+    if logged:
+        _check_first(path)
     with contextlib.ExitStack() as opened:
         try:
             _create_private(path)
@@ -51,13 +65,13 @@ def open_journal(path: Path, *, threaded: bool = True, wal: bool = True) -> Jour
             opened.callback(connection.close)
         except (OSError, sqlite3.Error) as error:
             raise _cannot_open(path, error) from error
-        _prepare(connection, path, wal)
+        lost_since = _prepare(connection, path, wal=wal, logged=logged)
         try:
             reader = _connect(path)
         except sqlite3.Error as error:
             raise _cannot_open(path, error) from error
         opened.pop_all()
-        return Journal(connection, reader, path, threaded=threaded)
+        return Journal(connection, reader, path, threaded=threaded, lost_since=lost_since)
 
 
 def look_into(path: Path) -> Journal:
@@ -65,6 +79,7 @@ def look_into(path: Path) -> Journal:
 
     Works where nothing can be written, too. Raises as `open_journal` does.
     """
+    logged = _has_its_log(path)
     with contextlib.ExitStack() as opened:
         try:
             connection = connect_to_look(path)
@@ -78,7 +93,27 @@ def look_into(path: Path) -> Journal:
             connection = _connect(":memory:")
             _create_schema(connection)
         opened.pop_all()
-    return Journal(connection, connection, path, threaded=False)
+    _, lost_since = _losses(connection, logged=logged)
+    return Journal(connection, connection, path, threaded=False, lost_since=lost_since)
+
+
+def _has_its_log(path: Path) -> bool:
+    """Whether there is a log, and it is this journal's; raises where the files do not fit."""
+    check_files(path)
+    if not has_log(path):
+        return False
+    uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    check_log(path, lambda: _connect(uri, uri=True), lambda: connect_to_look(path))
+    return True
+
+
+def _check_first(path: Path) -> None:
+    """Judge a journal before anything opens it for writing: that merges its log into it."""
+    try:
+        with contextlib.closing(connect_to_look(path)) as connection:
+            _check(connection, path)
+    except sqlite3.Error as error:
+        raise _cannot_open(path, error) from error
 
 
 def _connect(database: str | Path, *, uri: bool = False) -> sqlite3.Connection:
@@ -117,35 +152,78 @@ def _create_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, wal: bool) -> None:
+def _prepare(
+    connection: sqlite3.Connection, path: Path, *, wal: bool, logged: bool
+) -> float | None:
+    """Make it ready to be written; since when records are missing, if they are."""
     empty = _check(connection, path)
     try:
-        connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
         connection.execute("PRAGMA synchronous = FULL")
         if empty:
+            # Without a log, so that a copy of the file alone always knows whose it is.
+            connection.execute("PRAGMA journal_mode = DELETE")
             _create_schema(connection)
+        lost_since = _taken_stock(connection, logged=logged)
+        connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
     except sqlite3.DatabaseError as error:
         raise _cannot_open(path, error) from error
+    return lost_since
+
+
+def _taken_stock(connection: sqlite3.Connection, *, logged: bool) -> float | None:
+    """`_losses`, kept: from here on the journal is as whole as it ever will be."""
+    was_open, lost_since = _losses(connection, logged=logged)
+    if was_open:
+        connection.execute("BEGIN IMMEDIATE")
+        lost(lost_since)(connection)
+        run_closed()(connection)
+        connection.execute("COMMIT")
+    return lost_since
+
+
+def _losses(connection: sqlite3.Connection, *, logged: bool) -> tuple[bool, float | None]:
+    """Whether a run was at work last, and since when its records are missing, if they are.
+
+    A run that ended has its records in the journal's file, and one that was killed leaves its log;
+    who has neither was copied, without the log, while a run went on.
+    """
+    query = "SELECT name, value FROM meta WHERE name IN (?, ?)"
+    found: dict[str, str] = dict(connection.execute(query, (RUN_OPEN, LOST_SINCE)).fetchall())
+    since, begun = found.get(LOST_SINCE, ""), found.get(RUN_OPEN, "")
+    keeps_a_log = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    if begun and keeps_a_log and not logged:
+        since = since or begun
+    return bool(begun), float(since) if since else None
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the journal is a new, empty one; raises for one that cannot be used."""
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchall()
-        if version != SCHEMA_VERSION and not (version == 0 and empty):
-            raise _unknown_version(path, version)
+        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        tables = {str(row[0]) for row in connection.execute(query)}
+        empty = not tables and version == 0
+        if empty and path.exists():
+            check_emptiness(path)
+        if not empty and version != SCHEMA_VERSION and "attempts" in tables:
+            raise unknown_version(path, version, SCHEMA_VERSION)
+        if not empty and not tables >= TABLES:
+            raise no_journal_of_ours(path)
         if not empty and connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise _damaged(path, "its pages do not agree with each other")
+            raise damaged(path, "its pages do not agree with each other")
     except sqlite3.OperationalError as error:
         raise _cannot_open(path, error) from error
     except sqlite3.DatabaseError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     return empty
 
 
 def _create_schema(connection: sqlite3.Connection) -> None:
-    identity = {"folder_id": secrets.token_hex(16), "salt": secrets.token_hex(16)}
+    identity = {
+        "folder_id": secrets.token_hex(16),
+        "salt": secrets.token_hex(16),
+        "made_at": repr(time.time()),
+    }
     connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
     set_meta(identity)(connection)
     connection.execute("COMMIT")
@@ -155,20 +233,4 @@ def _cannot_open(path: Path, error: Exception, deed: str = "writing") -> FolderU
     return FolderUnusable(
         f"The journal {path} cannot be opened for {deed}: {error}. Nothing was sent.",
         hint="check that the folder is writable and the disk has room, then run again",
-    )
-
-
-def _unknown_version(path: Path, version: int) -> JournalUnreadable:
-    return JournalUnreadable(
-        f"The journal {path} has version {version}; this program knows {SCHEMA_VERSION}. It was "
-        "left as it is, and nothing was sent.",
-        hint="pip install --upgrade seedance-batch",
-    )
-
-
-def _damaged(path: Path, reason: str) -> JournalUnreadable:
-    return JournalUnreadable(
-        f"The journal {path} is damaged ({reason}). It was left as it is, and nothing was sent: "
-        "without it, paid rows cannot be told from unpaid ones.",
-        hint="put back a copy of the journal, or keep this folder and start with --out elsewhere",
     )

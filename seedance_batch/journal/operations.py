@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from seedance_batch import records
 from seedance_batch.outcome import RowRecord
@@ -22,6 +22,27 @@ def set_meta(values: Mapping[str, str]) -> Operation[None]:
         connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
     return run
+
+
+RUN_OPEN: Final = "run_open"
+"""Meta: when the run began that is at work; empty once it has ended, and its records are whole."""
+LOST_SINCE: Final = "log_lost_since"
+"""Meta: when the run began whose last records this journal has lost, if it has."""
+
+
+def run_opened(at: float) -> Operation[None]:
+    """Note that a run is about to send: what it records is whole again once `run_closed` is."""
+    return set_meta({RUN_OPEN: repr(at)})
+
+
+def run_closed() -> Operation[None]:
+    """Note that what the last run recorded is whole."""
+    return set_meta({RUN_OPEN: ""})
+
+
+def lost(since: float | None) -> Operation[None]:
+    """Note since when records are missing; None where that does not matter any more."""
+    return set_meta({LOST_SINCE: "" if since is None else repr(since)})
 
 
 def set_rows(rows: Collection[RowRecord], columns: Sequence[str]) -> Operation[None]:

@@ -177,7 +177,7 @@ async def _play(case: Case, folder: Path) -> Played:
             journal,
             api_key=KEY,
             storage=None,
-            callback_url=lambda: attempt_url(CALLBACKS) if case.callbacks else None,
+            callback_url=lambda token: attempt_url(CALLBACKS, token) if case.callbacks else None,
             wall=wall,
             offload=inline,
         )

@@ -17,7 +17,7 @@ from seedance_batch.batch.hearing import Hearing, check_callbacks, hearing
 from seedance_batch.callbacks import Receiver, Reception, Told, attempt_url, token_in, token_of
 from seedance_batch.cli import main
 from seedance_batch.errors import Exit, SettingsError
-from seedance_batch.identity import body_template, content_hash
+from seedance_batch.identity import body_template, callback_token, content_hash
 from seedance_batch.model import TaskInput
 from seedance_batch.settings import Access, RunSettings, access_from
 from tests.benchmarks.world import SECRET
@@ -25,6 +25,7 @@ from tests.callbacks.sending import encoded, finished, signed
 
 PUBLIC = Access("https://api.hiapi.ai", "sk-test", webhook_keys=(SECRET,))
 LOCAL = Access("http://127.0.0.1:9", "sk-test")
+TOKEN = callback_token("salt", "sb-1")
 
 
 @pytest.fixture
@@ -125,7 +126,8 @@ def test_the_signing_keys_come_from_the_environment_and_are_in_no_repr() -> None
 
 def test_every_attempts_address_has_a_token_of_its_own_that_its_body_gives_back() -> None:
     task = TaskInput(prompt="a paper boat")
-    urls = [attempt_url("https://me.example.com/hiapi/") for _ in range(100)]
+    made = [callback_token("salt", f"sb-{number}") for number in range(100)]
+    urls = [attempt_url("https://me.example.com/hiapi/", token) for token in made]
     tokens = [token_of(body_template("seedance-2-0", task, callback_url=url)) for url in urls]
     assert None not in tokens
     assert len(set(tokens)) == 100
@@ -133,7 +135,7 @@ def test_every_attempts_address_has_a_token_of_its_own_that_its_body_gives_back(
 
 
 def test_a_token_is_found_whatever_a_proxy_puts_before_it() -> None:
-    token = attempt_url("https://me").rpartition("/")[2]
+    token = attempt_url("https://me", TOKEN).rpartition("/")[2]
     assert {token_in(p) for p in (f"/{token}", f"/a/b/{token}", f"/{token}/")} == {token}
     assert {token_in(p) for p in ("/", "", f"/{token}/x", f"/{token[:-1]}", f"/x{token}")} == {None}
 
@@ -147,7 +149,9 @@ def test_a_body_without_our_callback_has_no_token() -> None:
 
 def test_the_token_is_no_part_of_a_rows_content() -> None:
     task = TaskInput(prompt="a paper boat")
-    body = json.loads(body_template("seedance-2-0", task, callback_url=attempt_url("https://me")))
+    body = json.loads(
+        body_template("seedance-2-0", task, callback_url=attempt_url("https://me", TOKEN))
+    )
     assert content_hash(body["model"], TaskInput(**body["input"])) == content_hash(
         "seedance-2-0", task
     )
@@ -219,19 +223,19 @@ def test_a_persons_own_service_is_told_the_address_as_it_is() -> None:
     settings = RunSettings(callback_url="https://me.example.com/hook")
     with hearing(settings, PUBLIC) as found:
         assert found.socket is None
-        assert found.url_for_attempt() == "https://me.example.com/hook"
+        assert found.url_for_attempt(TOKEN) == "https://me.example.com/hook"
 
 
 def test_without_callback_flags_nobody_is_called() -> None:
     with hearing(RunSettings(), PUBLIC) as found:
-        assert found.url_for_attempt() is None
-    assert Hearing(PUBLIC).url_for_attempt() is None
+        assert found.url_for_attempt(TOKEN) is None
+    assert Hearing(PUBLIC).url_for_attempt(TOKEN) is None
 
 
 def test_behind_a_proxy_each_attempt_has_its_place_below_the_public_address() -> None:
     settings = RunSettings(callback_url="https://me.example.com/hook", callback_bind="127.0.0.1:0")
     with hearing(settings, PUBLIC) as found:
-        url = found.url_for_attempt() or ""
+        url = found.url_for_attempt(TOKEN) or ""
         assert url.startswith("https://me.example.com/hook/cb-")
 
 
