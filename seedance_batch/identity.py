@@ -6,7 +6,6 @@ intent has one idempotency key and one exact body for ever.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -75,8 +74,7 @@ def idempotency_key(folder_id: str, key: str, kind: str, number: int, content: s
 def callback_token(salt: str, idempotency_key: str) -> str:
     """What an attempt's callback address ends in: nobody guesses it, and it is always the same."""
     text = f"callback\n{idempotency_key}".encode()
-    digest = hmac.new(salt.encode(), text, hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(digest[:24]).decode()
+    return hmac.new(salt.encode(), text, hashlib.sha256).hexdigest()[:32]
 
 
 def fingerprint(api_key: str, salt: str) -> str:
