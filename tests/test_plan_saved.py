@@ -195,6 +195,18 @@ def test_rows_that_had_left_the_manifest_do_not_matter() -> None:
     assert drift(saved, plan(ROWS, [], selected=saved.keys), HERE) == []
 
 
+def test_an_edit_that_waited_for_its_former_content_is_not_bought_once_that_was_turned_away() -> (
+    None
+):
+    """The plan showed it without a price."""
+    former = attempt(job("a", prompt="a red cat"), Phase.SUBMITTING)
+    saved = save(plan(ROWS[:1], [former]))
+    assert saved.steps[0].action is Action.IN_FLIGHT
+    now = plan(ROWS[:1], [replace(former, state=replace(former.state, phase=Phase.PLANNED))])
+    assert now.new
+    assert not approved(saved, now).new
+
+
 # ── what is drift ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -264,6 +276,46 @@ def test_a_foreign_attempt_is_drift() -> None:
     other = attempt(ROWS[0], Phase.DONE, id=8, number=2)
     now = plan(ROWS, [made(ROWS[0], Phase.DONE), other])
     assert reasons(saved, now) == "a: has an attempt that this plan did not make"
+
+
+@pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.PLANNED}))
+def test_a_row_whose_attempt_is_not_known_any_more_is_drift_and_is_not_bought(phase: Phase) -> None:
+    saved = save(plan(ROWS, [made(ROWS[0], phase)]))
+    now = plan(ROWS, [], selected=saved.keys)
+    (reason,) = drift(saved, now, HERE)
+    assert reason == f"a: was {saved.steps[0].action}, now it is new (not sent yet)"
+    assert {step.key for step in approved(saved, now).new} == {"b", "c"}
+
+
+def test_a_plan_for_one_run_folder_is_none_for_another() -> None:
+    document = to_json(plan(ROWS, []), origin=HERE, folder="one")
+    saved = from_json(document)
+    assert drift(saved, plan(ROWS, []), HERE, "one") == []
+    for folder in ("two", None):
+        assert "another run folder" in drift(saved, plan(ROWS, []), HERE, folder)[0]
+    fresh = from_json(to_json(plan(ROWS, []), origin=HERE))  # no folder yet, so any new one will do
+    assert drift(fresh, plan(ROWS, []), HERE, "two") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("action", "new"), ("cost_usd", "0.01"), ("number", 7), ("content", "f" * 64), ("id", "z")],
+)
+def test_a_plan_that_was_edited_by_hand_is_drift(name: str, value: object) -> None:
+    found = plan(ROWS, [made(ROWS[0], Phase.DONE)])
+    document = json.loads(json.dumps(to_json(found, origin=HERE)))
+    assert drift(from_json(document), found, HERE) == []
+    document["steps"][0][name] = value
+    assert drift(from_json(document), found, HERE) == ["the plan was edited after it was made"]
+
+
+def test_a_plan_that_only_looks_otherwise_holds() -> None:
+    document = to_json(plan(ROWS, []), origin=HERE)
+    laid_out = json.loads(json.dumps(document, sort_keys=True, indent=8))
+    assert drift(from_json(laid_out), plan(ROWS, []), HERE) == []
+    del document["digest"]  # as an earlier version wrote it
+    del document["folder"]
+    assert drift(from_json(document), plan(ROWS, []), HERE, "one") == []
 
 
 def test_an_attempt_after_the_plans_own_is_drift() -> None:

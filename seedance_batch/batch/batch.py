@@ -69,6 +69,13 @@ class Batch:
         return Site(self.folder, self.journal, self.access, self.settings)
 
     @cached_property
+    def folder_mark(self) -> str | None:
+        """Tells the run folder from others, and tells nothing else; None where there is none."""
+        if not self.folder.exists():
+            return None
+        return hashlib.sha256((self.journal.meta("folder_id") or "").encode()).hexdigest()[:16]
+
+    @cached_property
     def jobs(self) -> tuple[Job, ...]:
         """The manifest's jobs as they would be sent for `kind`."""
         if self.kind is Kind.FINAL:

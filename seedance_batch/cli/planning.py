@@ -43,7 +43,12 @@ def show(
 
             click.echo(
                 json.dumps(
-                    to_json(found, plan_flags(batch), origin=batch.access.origin),
+                    to_json(
+                        found,
+                        plan_flags(batch),
+                        origin=batch.access.origin,
+                        folder=batch.folder_mark,
+                    ),
                     ensure_ascii=False,
                 )
             )
@@ -121,7 +126,7 @@ def wanted(
     if saved is None:
         return batch.plan(rerun=choice, selected=selected), choice
     fresh = batch.plan(rerun=choice, selected=saved.keys)
-    reasons = drift(saved, fresh, batch.access.origin)
+    reasons = drift(saved, fresh, batch.access.origin, batch.folder_mark)
     if reasons:
         shown = "\n".join(f"  {reason}" for reason in reasons[:10])
         raise PlanDrifted(
@@ -265,9 +270,9 @@ def save(batch: Batch, found: Plan, path: Path) -> None:
     from seedance_batch.publish import replacing
     from seedance_batch.redact import shown
 
-    text = json.dumps(
-        to_json(found, plan_flags(batch), origin=batch.access.origin), ensure_ascii=False, indent=1
-    )
+    origin, folder = batch.access.origin, batch.folder_mark
+    document = to_json(found, plan_flags(batch), origin=origin, folder=folder)
+    text = json.dumps(document, ensure_ascii=False, indent=1)
     flags.check_place(path)
     try:
         with replacing(path) as temporary:

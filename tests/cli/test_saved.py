@@ -80,6 +80,22 @@ def test_a_plan_that_no_longer_holds_is_exit_8_and_its_hint_makes_it_anew(
         assert say(*anew.hint, *QUICK).code == Exit.OK
 
 
+def test_a_plan_that_shows_one_new_row_buys_nothing_where_the_others_are_not_known(
+    shop: Shop,
+) -> None:
+    shop.fill(10)
+    assert shop.run("--limit", "9").code == Exit.OK
+    saved = shop.plan("--save", "plan.json")
+    assert json.loads((shop.folder / "plan.json").read_text())["new_rows"] == 1
+    for flags in (["--out", "empty"], []):
+        if not flags:
+            shop.run_folder.rename(shop.folder / "gone")
+        said = say(*saved.hint, *QUICK, *flags)
+        assert said.code == Exit.DRIFTED, said.err
+        assert "nothing was sent" in said.err
+    assert len(shop.tasks()) == 9
+
+
 def test_a_plan_brings_its_own_flags(shop: Shop) -> None:
     shop.fill(1)
     saved = shop.plan("--save", "plan.json")
