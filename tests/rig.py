@@ -1,9 +1,8 @@
-"""A batch, a sandbox in a process of its own, and the sandbox's ledger as the judge of both."""
+"""Batches and sandboxes in processes of their own, and the ledger as the judge of both."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import json
 import os
@@ -15,14 +14,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import httpx
 import pytest
 import yaml
 
-from seedance_batch.journal import look_into
 from seedance_batch.state import Attempt, Phase
+from tests import batch
+from tests.batch import AT_ONCE, SMALL, Batch
 from tests.crash.forker import Forker
 
 PROGRAM = [sys.executable, "-c", "from seedance_batch.cli import entry; entry()"]
@@ -43,7 +42,7 @@ def environment(cache: Path, key: str = "sk-test", **more: str) -> dict[str, str
 
 
 @dataclass
-class Service:
+class Service(batch.Service):
     """A sandbox that lives in its own process and keeps its state in a file."""
 
     folder: Path
@@ -55,8 +54,7 @@ class Service:
         """Serve, until `stop`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "sandbox.yaml"
-        quick = {"generation_time": "0", "clips": "plain"}
-        config.write_text(yaml.safe_dump({**quick, **self.settings}))
+        config.write_text(yaml.safe_dump({**AT_ONCE, **self.settings}))
         self.process = subprocess.Popen(
             [*PROGRAM, "sandbox", "--json", "--state", str(self.folder / "state.db"),
              "--config", str(config), "--port", str(port)],
@@ -74,27 +72,6 @@ class Service:
         if self.process.stdout is not None:
             self.process.stdout.close()
 
-    def configure(self, **settings: Any) -> None:
-        """Change settings while it serves."""
-        answer = httpx.post(f"{self.api_url}/sandbox/config", json=settings, timeout=30)
-        assert answer.status_code == 200, answer.text
-
-    def ledger(self, *, requests: bool = True) -> dict[str, Any]:
-        """What it charged, and what it answered."""
-        url = f"{self.api_url}/sandbox/ledger?requests={int(requests)}"
-        found: dict[str, Any] = httpx.get(url, timeout=60).json()
-        return found
-
-    def tasks(self, key: str) -> list[dict[str, Any]]:
-        """The charged tasks of one API key."""
-        account = hashlib.sha256(key.encode()).hexdigest()[:16]
-        return [t for t in self.ledger(requests=False)["tasks"] if t["account"] == account]
-
-    def requests(self, origin: str = "api", method: str = "POST") -> list[dict[str, Any]]:
-        """Requests of one kind, oldest first."""
-        found = self.ledger()["requests"]
-        return [r for r in found if (r["origin"], r["method"]) == (origin, method)]
-
 
 @contextlib.contextmanager
 def serving(folder: Path, **settings: Any) -> Iterator[Service]:
@@ -111,40 +88,19 @@ def serving(folder: Path, **settings: Any) -> Iterator[Service]:
 
 
 @dataclass
-class Bench:
-    """A manifest in a folder of its own, to be run against a service under one API key."""
+class Bench(Batch):
+    """A batch whose runs are processes of their own, so that they can be killed."""
 
-    folder: Path
-    service: Service
-    key: str = "sk-test"
     forker: Forker | None = None
     """Where runs are forked, in place of new interpreters."""
     api_url: str = ""
     """Another address of the service, if any."""
 
-    @property
-    def manifest(self) -> Path:
-        """The manifest's file."""
-        return self.folder / "shots.csv"
-
-    @property
-    def run_folder(self) -> Path:
-        """Where its runs are kept."""
-        return self.folder / "runs" / "shots"
-
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the manifest; small clips unless a row says otherwise."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        full = [{"duration": 4, "resolution": "480p", **row} for row in rows]
-        headings = list(dict.fromkeys(name for row in full for name in row))
-        with self.manifest.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, headings)
-            writer.writeheader()
-            writer.writerows(full)
+    small: ClassVar[Mapping[str, Any]] = SMALL
 
     def fill(self, count: int) -> None:
         """A manifest of so many rows."""
-        self.write([row(number) for number in range(1, count + 1)])
+        self.write(*(row(number) for number in range(1, count + 1)))
 
     def argv(self, *flags: str, command: str = "run") -> list[str]:
         """Arguments of a command about this manifest."""
@@ -193,24 +149,6 @@ class Bench:
     def log(self) -> Path:
         """What forked runs said."""
         return self.folder / "log"
-
-    def attempts(self) -> list[Attempt]:
-        """What the journal holds."""
-        with look_into(self.run_folder / "journal.db") as journal:
-            return journal.attempts()
-
-    def phases(self) -> Counter[Phase]:
-        """How many attempts stand where."""
-        return Counter(attempt.state.phase for attempt in self.attempts())
-
-    def results(self) -> list[dict[str, str]]:
-        """The results sheet."""
-        with (self.run_folder / "results.csv").open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
-
-    def tasks(self) -> list[dict[str, Any]]:
-        """What the server charged this bench's key."""
-        return self.service.tasks(self.key)
 
     def file_requests(self) -> list[dict[str, Any]]:
         """Requests for this bench's clips, oldest first."""

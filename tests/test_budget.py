@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from seedance_batch.cli import main
 from seedance_batch.errors import Exit
-from tests.cli.shop import QUICK, ROW_COST, Service, Shop, shot
+from tests.batch import Service
+from tests.cli.shop import QUICK, ROW_COST, Shop, shot
 
 FAULTS = ["429", "503", "500", "reset", "500_after", "reset_after", "cut", "html_after"]
 """Ways in which a create goes wrong, half of them after the task was made."""

@@ -19,7 +19,7 @@ import pytest
 from seedance_batch.client import Answer, Client, is_loopback, normal_base_url
 from seedance_batch.errors import SettingsError
 from seedance_batch.wire import Verdict
-from tests.cli.shop import Service, serving
+from tests.batch import Service, serving
 
 T = TypeVar("T")
 KEY = "sk-test"

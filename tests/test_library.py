@@ -39,7 +39,8 @@ from seedance_batch.model import INPUT_FIELDS
 from seedance_batch.reader import ReadOptions
 from seedance_batch.select import Selection
 from seedance_batch.settings import RunSettings
-from tests.cli.shop import Service, serving, shot, shots, write_rows
+from tests.batch import Service, serving, write_rows
+from tests.cli.shop import shot, shots
 
 
 @pytest.fixture(scope="module")

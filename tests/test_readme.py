@@ -21,7 +21,7 @@ from PIL import Image
 
 from seedance_batch import media
 from seedance_batch.model import AspectRatio, Resolution
-from tests.cli.shop import serving
+from tests.batch import serving
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ from seedance_batch.reader.source import Format, Loading, Source, format_of
 from seedance_batch.sandbox import config, faults, timing, views
 from seedance_batch.sandbox.broken_files import Piece, broken_piece
 from seedance_batch.sandbox.refusals import Refusal
-from seedance_batch.sandbox.wire import Answer
+from seedance_batch.sandbox.wire import Answer, Ending
 from seedance_batch.settings import RunSettings
 from seedance_batch.state import Phase
 from seedance_batch.where import Type
@@ -166,12 +166,16 @@ def test_an_oddity_that_can_be_asked_for_is_done_somewhere(fault: Any) -> None:
 
 @pytest.mark.parametrize("fault", config.ApiFault)
 def test_a_fault_of_the_api_spoils_an_answer(fault: config.ApiFault) -> None:
-    sound = None if faults.strikes_before(fault) else Answer(200, "done", b"{}")
+    sound = Answer(200, "done", b"{}")
     try:
-        spoilt = faults.broken(sound, fault, config.FaultConfig(), 0.0)
+        spoilt = faults.broken(
+            None if faults.strikes_before(fault) else sound, fault, config.FaultConfig(), 0.0
+        )
     except Refusal:
         return
-    assert spoilt != sound
+    assert spoilt.having(verdict=sound.verdict) != sound
+    if faults.strikes_before(fault):  # nothing was done, so nothing may read as if it were
+        assert spoilt.status >= 400 or spoilt.ending is Ending.RESET
 
 
 @pytest.mark.parametrize("fault", config.FileFault)

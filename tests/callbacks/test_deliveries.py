@@ -9,9 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from seedance_batch.callbacks import Told
 from seedance_batch.events import AttemptChanged
-from seedance_batch.model import Task, TaskStatus
 from seedance_batch.state import Phase
 from tests.benchmarks.figures import lags_of
 from tests.benchmarks.world import SECRET, START, Case, Played, World, play
@@ -183,16 +181,22 @@ def test_a_signed_ending_without_its_clip_is_asked_for() -> None:
 
 
 def test_a_receiver_whose_run_does_not_keep_up_asks_for_another_delivery() -> None:
-    async def script(world: World) -> None:
-        await anyio.sleep(5.0)
-        (attempt,) = world.book.in_phase(Phase.IN_FLIGHT)
-        body = encoded({"taskId": attempt.state.task_id, "status": "handling"})
-        headers = signed(body, world.wall())
-        seen = Task("tk", TaskStatus.RUNNING, "", 0.0, 0.0, (), None, "handling")
-        world.desk._waiting.extend([Told(None, seen, signed=False)] * 1_000)
-        assert (await send(world, path_of(attempt), body, headers))[0] == 503
+    statuses: list[int] = []
 
-    assert_every_row_ended_once(play(Case(1, settings=SIGNED, callbacks=True, script=script)))
+    async def script(world: World) -> None:
+        while not (tasks := list(world.sandbox.engine.store.tasks())):
+            await world.book.changed()
+        (attempt,) = world.book.in_phase(Phase.SUBMITTING)  # accepted, and not answered yet
+        body = encoded({"taskId": tasks[0].task_id, "status": "handling"})
+        for _ in range(1_002):  # the first is asked about, and that answer is late as well
+            statuses.append((await send(world, path_of(attempt), body, {}))[0])
+            await anyio.sleep(0)
+
+    faults = {"create": {"late": 1.0}, "look": {"late": 1.0}, "tries": 1, "late_seconds": 40.0}
+    settings = {"generation_time": "5", "faults": faults}
+    played = play(Case(1, settings=settings, callbacks=True, script=script))
+    assert_every_row_ended_once(played)
+    assert statuses == [200] * 1_001 + [503]
 
 
 def test_where_the_person_has_a_receiver_of_their_own_the_run_looks_by_itself() -> None:

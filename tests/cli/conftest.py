@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.shop import Service, Shop, serving
+from tests.batch import Service, serving
+from tests.cli.shop import Shop
 
 
 @pytest.fixture(scope="package")

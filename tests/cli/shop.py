@@ -1,10 +1,8 @@
-"""A desk at which commands are given in process, and a sandbox that keeps the books about them."""
+"""A batch whose commands are given in this process."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import hashlib
 import io
 import json
 import os
@@ -12,19 +10,13 @@ import pty
 import shlex
 import termios
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from seedance_batch.cli import main
-from seedance_batch.journal import look_into
-from seedance_batch.sandbox.config import checked
-from seedance_batch.sandbox.server import running
-from seedance_batch.state import Attempt
+from tests.batch import SMALL, Batch
 
 QUICK = ("--rpm", "60000", "--poll-interval", "0.1")
 """Flags of a run that nothing slows down."""
@@ -85,54 +77,9 @@ def _drain(terminal: int, shown: list[bytes]) -> None:
             shown.append(found)
 
 
-@dataclass(frozen=True)
-class Service:
-    """A sandbox that runs, and its books."""
-
-    api_url: str
-
-    def configure(self, **settings: Any) -> None:
-        """Change settings while it serves."""
-        answer = httpx.post(f"{self.api_url}/sandbox/config", json=settings, timeout=30)
-        assert answer.status_code == 200, answer.text
-
-    @contextlib.contextmanager
-    def having(self, **settings: Any) -> Iterator[None]:
-        """Settings for the length of a block."""
-        before = httpx.get(f"{self.api_url}/sandbox/config", timeout=30).json()
-        self.configure(**settings)
-        try:
-            yield
-        finally:
-            self.configure(**{name: before.get(name) for name in settings})
-
-    def ledger(self) -> dict[str, Any]:
-        """What it charged, and what it answered."""
-        found: dict[str, Any] = httpx.get(f"{self.api_url}/sandbox/ledger", timeout=60).json()
-        return found
-
-    def tasks(self, key: str) -> list[dict[str, Any]]:
-        """The charged tasks of one API key."""
-        account = hashlib.sha256(key.encode()).hexdigest()[:16]
-        return [task for task in self.ledger()["tasks"] if task["account"] == account]
-
-    def posts(self) -> int:
-        """How many creates were asked for, by anybody."""
-        return int(self.ledger()["counters"]["create_requests"])
-
-
-@contextlib.contextmanager
-def serving(state: Path | None = None, **settings: Any) -> Iterator[Service]:
-    """A quick sandbox with plain clips."""
-    quick = {"generation_time": "0", "clips": "plain"}
-    with running(checked({**quick, **settings}, "test"), state=state) as address:
-        yield Service(address.api_url)
-
-
 def shot(number: int, **fields: Any) -> dict[str, Any]:
     """A cheap row whose prompt is no other row's."""
-    small = {"duration": 4, "resolution": "480p"}
-    return {"id": f"shot{number}", "prompt": f"a paper boat, number {number}", **small, **fields}
+    return {"id": f"shot{number}", "prompt": f"a paper boat, number {number}", **SMALL, **fields}
 
 
 def shots(count: int) -> list[dict[str, Any]]:
@@ -140,43 +87,9 @@ def shots(count: int) -> list[dict[str, Any]]:
     return [shot(number) for number in range(1, count + 1)]
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A CSV manifest."""
-    headings = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, headings)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """A CSV sheet."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
-
-
 @dataclass
-class Shop:
-    """A manifest in a folder of its own, and commands about it under an API key of its own."""
-
-    folder: Path
-    service: Service
-    key: str
-    more: list[str] = field(default_factory=list)
-
-    @property
-    def manifest(self) -> Path:
-        """The manifest's file."""
-        return self.folder / "shots.csv"
-
-    @property
-    def run_folder(self) -> Path:
-        """Where its runs are kept."""
-        return self.folder / "runs" / "shots"
-
-    def write(self, *rows: Mapping[str, Any]) -> None:
-        """Write the manifest."""
-        write_rows(self.manifest, rows)
+class Shop(Batch):
+    """A batch whose commands are given in this process."""
 
     def fill(self, count: int) -> None:
         """A manifest of so many rows."""
@@ -202,27 +115,6 @@ class Shop:
         """A command on the run folder that asks the service."""
         return self.at(command, "--api-url", self.service.api_url, *flags)
 
-    def tasks(self) -> list[dict[str, Any]]:
-        """What the service charged this shop."""
-        return self.service.tasks(self.key)
-
-    def prompts(self) -> list[str]:
-        """Whose rows were charged, as they came in."""
-        return [task["prompt"] for task in self.tasks()]
-
     def charged(self) -> Decimal:
-        """The sum of that."""
+        """What the service took from this shop."""
         return sum((Decimal(task["price"]) for task in self.tasks()), Decimal(0))
-
-    def attempts(self) -> list[Attempt]:
-        """What the journal holds."""
-        with look_into(self.run_folder / "journal.db") as journal:
-            return journal.attempts()
-
-    def results(self) -> list[dict[str, str]]:
-        """The results sheet."""
-        return read_rows(self.run_folder / "results.csv")
-
-    def statuses(self) -> list[str]:
-        """Each row's status, in manifest order."""
-        return [row["status"] for row in self.results()]

@@ -10,7 +10,8 @@ import pytest
 
 from seedance_batch.errors import Exit
 from seedance_batch.state import Kind
-from tests.cli.shop import QUICK, Shop, say, shot, write_rows
+from tests.batch import write_rows
+from tests.cli.shop import QUICK, Shop, say, shot
 
 BROKEN = {"tasks": {"TASK_TIMEOUT": 1.0}, "moderation": ["forbidden"]}
 

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from seedance_batch.errors import Exit
-from tests.cli.shop import QUICK, ROW_COST, Service, Shop, say, shot, shots
+from tests.batch import Service
+from tests.cli.shop import QUICK, ROW_COST, Shop, say, shot, shots
 from tests.cli.test_consent import terminal
 
 # ── --max-cost ──────────────────────────────────────────────────────────────────────────────────

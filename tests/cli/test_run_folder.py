@@ -13,7 +13,8 @@ from seedance_batch.batch.settling import ambiguous
 from seedance_batch.cli import folder as folder_commands
 from seedance_batch.errors import Exit
 from seedance_batch.state import Phase
-from tests.cli.shop import QUICK, Shop, read_rows, say, shot, shots
+from tests.batch import read_rows
+from tests.cli.shop import QUICK, Shop, say, shot, shots
 
 # ── status ──────────────────────────────────────────────────────────────────────────────────────
 

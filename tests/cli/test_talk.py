@@ -21,7 +21,8 @@ from seedance_batch.errors import Exit
 from seedance_batch.events import Remark, RowSkipped
 from seedance_batch.folder import RunFolder, held
 from seedance_batch.progress.words import as_json
-from tests.cli.shop import QUICK, ROW_COST, Shop, say, say_at_a_terminal, serving, shot, write_rows
+from tests.batch import serving, write_rows
+from tests.cli.shop import QUICK, ROW_COST, Shop, say, say_at_a_terminal, shot
 
 EVENTS = Path(__file__).parents[2] / "docs" / "events.md"
 COMMANDS = cli.list_commands(click.Context(cli))

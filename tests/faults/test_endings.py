@@ -146,7 +146,7 @@ def test_clips_that_are_made_are_fetched_although_the_key_was_revoked(
 
 def test_many_failures_in_a_row_stop_the_submits(make_bench: MakeBench) -> None:
     bench = make_bench()
-    bench.write([row(n, prompt=f"something forbidden, number {n}") for n in range(12)])
+    bench.write(*(row(n, prompt=f"something forbidden, number {n}") for n in range(12)))
     bench.service.configure(faults={"moderation": ["forbidden"]})
     ran = bench.forked("-j", "1", "--max-failures", "3")
     assert ran.code == 3, ran.output

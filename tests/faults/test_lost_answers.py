@@ -54,7 +54,7 @@ def test_an_answer_that_says_nothing_is_no_reason_to_pay_again(
     fault: str, make_bench: MakeBench
 ) -> None:
     bench = make_bench()
-    bench.write([row(n, prompt=f"boat {n} after {fault}") for n in range(ROWS)])
+    bench.write(*(row(n, prompt=f"boat {n} after {fault}") for n in range(ROWS)))
     faults = {"create": {fault: 1.0}, "tries": 1, "processing_seconds": 0.5}
     bench.service.configure(faults=faults)
     ran = bench.forked()
