@@ -6,10 +6,18 @@ draws a random number; jitter comes in as a number between 0 and 1.
 
 from seedance_batch.pacing.budget import BURST, WINDOW, RequestBudget, is_rate_refusal
 from seedance_batch.pacing.looks import Demand, Flight, Look, Looks
+from seedance_batch.pacing.overdue import (
+    is_given_up,
+    is_overdue,
+    is_unknown,
+    overdue_from,
+    spare_places,
+)
 from seedance_batch.pacing.places import PAGE_SIZE, Places
 from seedance_batch.pacing.retries import Breaker, RetryBudget, backoff
 from seedance_batch.pacing.slots import SLOW_START, Slots
 from seedance_batch.pacing.spans import Spans
+from seedance_batch.pacing.trust import ListTrust, Word, is_old, wants_check
 
 __all__ = [
     "BURST",
@@ -19,6 +27,7 @@ __all__ = [
     "Breaker",
     "Demand",
     "Flight",
+    "ListTrust",
     "Look",
     "Looks",
     "Places",
@@ -26,6 +35,14 @@ __all__ = [
     "RetryBudget",
     "Slots",
     "Spans",
+    "Word",
     "backoff",
+    "is_given_up",
+    "is_old",
+    "is_overdue",
     "is_rate_refusal",
+    "is_unknown",
+    "overdue_from",
+    "spare_places",
+    "wants_check",
 ]

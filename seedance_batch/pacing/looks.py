@@ -8,6 +8,7 @@ look is due as soon as its worth has grown to its price, whatever the rate.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -24,6 +25,11 @@ _SHARE: Final = 11
 """Requests between two looks, while submits could use every one of them."""
 _PATIENCE: Final = 60.0
 """Seconds after which everything in flight is looked at, whatever is expected of it."""
+_REST: Final = 1.5
+"""Seconds for each look that did not find a task, before the next one at it."""
+_OLD_AGE: Final = 0.1
+"""Share of the youngest one's age that old tasks may go without a look, up to ten minutes."""
+_LONGEST: Final = 600.0
 _PATIENCE_TOLD: Final = 100.0
 """The same, while callbacks tell nearly everything."""
 _MOSTLY: Final = 0.1
@@ -64,6 +70,15 @@ class Flight:
     """When it was last known not to be over."""
     hinted: bool = False
     """Somebody unproven says that it is over."""
+    misses: int = 0
+    """Looks in a row that did not find it."""
+    missing_since: float | None = None
+    """When it was first not found."""
+
+    @property
+    def rest(self) -> float:
+        """Seconds between looks at it, at least: what is not found is asked for ever less often."""
+        return min(_PATIENCE, _REST * self.misses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +99,20 @@ class Looks:
     """Callbacks are expected."""
     _spans: dict[Size, Spans] = field(default_factory=dict)
     _all: Spans = field(default_factory=Spans)
+    _made: dict[Size, deque[float]] = field(default_factory=dict)
+    """Lengths of the last generations that brought a clip, by size."""
     _told: float = _TRUSTED[0]
     _ended: float = _TRUSTED[1]
 
-    def learned(self, size: Size, seconds: float, *, told: bool = False) -> None:
-        """A task of that size took so long; ``told``: a callback said so before a look did."""
+    def learned(self, size: Size, seconds: float, *, told: bool = False, made: bool = True) -> None:
+        """A task of that size took so long; ``told``: a callback said so before a look did.
+
+        ``made``: it brought a clip; those that fail may do so at once.
+        """
         self._spans.setdefault(size, Spans()).learned(seconds)
         self._all.learned(seconds)
+        if made:
+            self._made.setdefault(size, deque(maxlen=50)).append(seconds)
         self._told = self._told * _KEEP + told
         self._ended = self._ended * _KEEP + 1.0
 
@@ -98,10 +120,24 @@ class Looks:
         """Median seconds of a generation, or as assumed."""
         return self._all.typical() if self._all.recent else _ASSUMED_GENERATION
 
+    def lengths(self, size: Size) -> tuple[list[float], list[float]]:
+        """How long generations that brought a clip took: of that size, and of all, sorted."""
+        every = sorted(length for lengths in self._made.values() for length in lengths)
+        return sorted(self._made.get(size, ())), every
+
+    def usual(self) -> float | None:
+        """Median seconds of a generation; None until one was measured."""
+        return self._all.typical() if self._all.recent else None
+
     @property
     def untold(self) -> float:
         """Share of endings that only a look finds."""
         return 1.0 - self._told / self._ended if self.called_back else 1.0
+
+    @property
+    def relies_on_callbacks(self) -> bool:
+        """Whether looks are a safety net only."""
+        return self.untold <= 2 * _MOSTLY
 
     def next(
         self,
@@ -138,7 +174,9 @@ class Looks:
 
     def _due(self, flights: Sequence[Flight], looked: float, price: float) -> float:
         """When a look at these is worth its request; bisected, since worth only grows."""
-        early, late = looked + self.floor, looked + self._patience()
+        rest = min(flight.rest for flight in flights) if flights[0].misses else 0.0
+        early = looked + max(self.floor, rest)
+        late = max(early, looked + self._patience(looked - flights[-1].accepted_at))
         if late <= early or self._worth(flights, early) >= price:
             return early
         if self._worth(flights, late) < price:
@@ -151,8 +189,9 @@ class Looks:
                 late = middle
         return late
 
-    def _patience(self) -> float:
-        return _PATIENCE_TOLD if self.untold < _MOSTLY else _PATIENCE
+    def _patience(self, youngest: float) -> float:
+        usual = _PATIENCE_TOLD if self.untold < _MOSTLY else _PATIENCE
+        return max(usual, min(_LONGEST, _OLD_AGE * youngest))
 
     def _worth(self, flights: Sequence[Flight], at: float) -> float:
         """Seconds that tasks of these are likely to have been over by then, unnoticed."""

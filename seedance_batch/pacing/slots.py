@@ -20,6 +20,8 @@ class Slots:
 
     ceiling: int | None
     limit: int = SLOW_START
+    spared: int = 0
+    """Places above the ceiling, for tasks in flight that seem never to end."""
     _growing: bool = True
     _probe_at: float = 0.0
     _held_until: float = float("-inf")
@@ -37,7 +39,13 @@ class Slots:
             return 0
         if not self._growing and now >= self._probe_at:
             return self._capped(self.limit + 1)
-        return self.limit
+        return self._capped(self.limit)
+
+    def spare(self, places: int) -> None:
+        """So many places are lent on; a cap that a refusal told holds all the same."""
+        gained, self.spared = places - self.spared, places
+        if gained > 0 and self._growing:
+            self.limit = self._capped(self.limit + gained)
 
     def next_change(self, now: float) -> float:
         """When `allowed` rises by itself; infinite where it does not."""
@@ -68,4 +76,4 @@ class Slots:
         self._held_until = max(self._held_until, now + pause)
 
     def _capped(self, wish: int) -> int:
-        return wish if self.ceiling is None else min(wish, self.ceiling)
+        return wish if self.ceiling is None else min(wish, self.ceiling + self.spared)

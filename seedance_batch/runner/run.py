@@ -17,6 +17,7 @@ from seedance_batch.runner.desk import Desk
 from seedance_batch.runner.fetch import Fetcher
 from seedance_batch.runner.gate import Gate
 from seedance_batch.runner.orders import Order, Terms
+from seedance_batch.runner.overdue import Overdue
 from seedance_batch.runner.sightings import Sightings
 from seedance_batch.runner.stopper import Stopper
 from seedance_batch.runner.submit import Submitter
@@ -72,6 +73,7 @@ class Runner:
             RequestBudget(pace.rpm), jitter=jitter, observer=observer, address=client.base_url
         )
         looks = Looks(pace.poll_interval, called_back=pace.called_back)
+        slots = Slots(pace.concurrency)
         self._book = book
         self._pace = pace
         self._stopper = stopper
@@ -88,15 +90,21 @@ class Runner:
             client=client,
             book=book,
             gate=gate,
-            slots=Slots(pace.concurrency),
+            slots=slots,
             stopper=stopper,
             terms=replace(terms, room=lambda: self._fetcher.keeps_up() and terms.room()),
             typical=looks.typical,
             wall=wall,
         )
         sightings = Sightings(
-            book=book, looks=looks, stopper=stopper, ended=self._submitter.task_ended, wall=wall
+            book=book,
+            looks=looks,
+            stopper=stopper,
+            ended=self._submitter.task_ended,
+            wall=wall,
+            server=client.server_time,
         )
+        self._overdue = Overdue(book=book, sightings=sightings, stopper=stopper, slots=slots)
         self._desk = Desk(client=client, book=book, gate=gate, sightings=sightings, wall=wall)
         self._watcher = Watcher(
             client=client,
@@ -127,6 +135,7 @@ class Runner:
                     group.start_soon(self._stop_waiting, self._pace.wait)
                 group.start_soon(self._submitter.run, orders, unsettled, group)
                 group.start_soon(self._watcher.run, self._over)
+                group.start_soon(self._overdue.run, lambda: self._submitter.idle)
                 group.start_soon(self._desk.run)
                 await self._fetcher.run(self._over)
                 while not self._submitter.idle:
@@ -137,6 +146,8 @@ class Runner:
     def _over(self) -> bool:
         blind = self._watcher.blind
         in_flight = self._book.count(Phase.IN_FLIGHT) and not blind
+        if in_flight and self._submitter.idle:
+            in_flight = len(self._watcher.given_up()) < in_flight
         return self._submitter.idle and not in_flight and self._fetcher.idle(blind=blind)
 
     async def _leave_in_time(self, scope: anyio.CancelScope) -> None:

@@ -1,9 +1,13 @@
-"""Looks at tasks in flight: by list pages, by id for what the pages did not show."""
+"""Looks at tasks in flight: by list pages, by id for what the pages did not show.
+
+Either may be of no use for good: pages that do not come, or are old; details that are not found.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from enum import Enum, auto
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
@@ -13,11 +17,22 @@ import anyio
 from seedance_batch import wire
 from seedance_batch.client import Answer, Client
 from seedance_batch.events import Remark, Stop
-from seedance_batch.model import Task
-from seedance_batch.pacing import PAGE_SIZE, Demand, Flight, Look, Places
+from seedance_batch.model import Task, TaskStatus
+from seedance_batch.pacing import (
+    PAGE_SIZE,
+    Demand,
+    Flight,
+    ListTrust,
+    Look,
+    Places,
+    Word,
+    is_given_up,
+    is_old,
+    wants_check,
+)
 from seedance_batch.runner.book import Book
 from seedance_batch.runner.gate import Gate
-from seedance_batch.runner.sightings import Sightings, lacks_its_ending
+from seedance_batch.runner.sightings import Sightings, is_hint, took
 from seedance_batch.runner.stopper import Stopper
 from seedance_batch.state import Attempt, Forgotten, Phase
 from seedance_batch.wire import Page, Verdict
@@ -26,10 +41,22 @@ _REFUSED_LOOKS: Final = 3
 """After so many looks in a row that the account refuses, looking is given up."""
 _FORGOTTEN_AT: Final = 3
 """After so many looks by id a task that is not found is taken for unknown."""
+_FOREIGN_AT: Final = 5
+"""The same, of every task in flight: then the API key is another account's."""
+_LIST_ASKED_AT: Final = frozenset({2, 5, 10, 20, 40, 80})
+"""Looks by id that did not find a task, after which the list is asked for it."""
 _WALK: Final = 0
 """In place of a page: all pages from the first on, for tasks whose place is not known."""
 _NAP: Final = 1.0
 """Seconds after which the next look is planned anew, with what happened meanwhile."""
+
+
+class Way(Enum):
+    """How alone a task can be seen, where the other way was found to be wrong about it."""
+
+    ID = auto()
+    LIST = auto()
+
 
 Place = int | str
 """What one request shows: a list page by its number, a task by its id."""
@@ -65,7 +92,12 @@ class Watcher:
         self._unlisted: set[str] = set()
         """Tasks that the list does not show where they should be: asked for by id."""
         self._misses: dict[str, int] = {}
-        self._missing: dict[int, int] = {}
+        self._list = ListTrust()
+        self._way: dict[str, Way] = {}
+        self._words: dict[int, Word] = {}
+        """Endings that the list tells, and the task's own page neither confirms nor denies."""
+        self._checked: dict[int | None, float] = {}
+        """Ages at which tasks that the list calls running were asked for by id; None: any."""
         self._refusals = 0
         self._blind = False
 
@@ -92,10 +124,12 @@ class Watcher:
     def _next(self) -> Look[Place] | None:
         self._place_new_tasks()
         flights: dict[Place, list[Flight]] = defaultdict(list)
+        now = anyio.current_time()
+        listed = self._list.is_good(now)
         for attempt in self._watched():
-            flights[self._place_of(attempt)].append(self._sightings.flight(attempt))
+            flights[self._place_of(attempt, listed)].append(self._sightings.flight(attempt))
         return self._sightings.looks.next(
-            anyio.current_time(),
+            now,
             flights,
             self._looked,
             spacing=self._gate.budget.spacing,
@@ -112,8 +146,11 @@ class Watcher:
         waiting = [a for a in self._book.in_phase(Phase.DOWNLOADING) if a.state.needs_look]
         return self._book.in_phase(Phase.IN_FLIGHT) + waiting
 
-    def _place_of(self, attempt: Attempt) -> Place:
+    def _place_of(self, attempt: Attempt, listed: bool) -> Place:
+        """Where it can be seen; ``listed``: the list is worth asking."""
         task_id = attempt.state.task_id or ""
+        if not listed or self._way.get(task_id) is Way.ID:
+            return task_id
         page = self._places.page_of(task_id)
         if page is not None:
             return page
@@ -121,17 +158,17 @@ class Watcher:
 
     def _at(self, place: Place) -> dict[str, int]:
         """Watched tasks at a place, with their attempts."""
+        listed = self._list.is_good(anyio.current_time())
         watched = self._watched()
-        return {a.state.task_id or "": a.id for a in watched if self._place_of(a) == place}
+        return {a.state.task_id or "": a.id for a in watched if self._place_of(a, listed) == place}
 
     # ── one look ────────────────────────────────────────────────────────────────────────────
 
     async def _look(self, place: Place) -> None:
         wanted = self._at(place)
-        if place == _WALK and len(wanted) > 1:
-            await self._walk(wanted)
-        elif len(wanted) > 1:
-            await self._page(int(place), wanted)
+        by_list = len(wanted) > 1 or any(self._way.get(each) is Way.LIST for each in wanted)
+        if isinstance(place, int) and by_list:
+            await (self._walk(wanted) if place == _WALK else self._page(place, wanted))
         else:  # as dear as a page, and surer
             for task_id, attempt_id in wanted.items():
                 await self._by_id(task_id, attempt_id)
@@ -143,15 +180,17 @@ class Watcher:
         if page is None:
             return
         shown = {task.task_id for task in page.tasks}
+        last = self._places.is_last(number, len(page.tasks), page.total)
         for task_id in wanted.keys() - shown:
             if self._places.page_of(task_id) == number:
-                self._missed(task_id, number, last=_is_last(page, number))
+                self._missed(task_id, number, last=last)
 
     def _missed(self, task_id: str, number: int, *, last: bool) -> None:
         self._misses[task_id] = self._misses.get(task_id, 0) + 1
         if last or self._misses[task_id] > 1:
             self._places.forget(task_id)
             self._unlisted.add(task_id)
+            self._way.pop(task_id, None)
         else:
             self._places.missed(task_id, number)
 
@@ -164,68 +203,135 @@ class Watcher:
             if page is None:
                 return
             missing -= {task.task_id for task in page.tasks}
-            if _is_last(page, number) or _is_older(page.tasks, oldest):
+            last = self._places.is_last(number, len(page.tasks), page.total)
+            if last or _is_older(page.tasks, oldest):
                 break
             number += 1
         self._unlisted |= missing
+        for task_id in missing:
+            self._way.pop(task_id, None)
 
     async def _listed(self, number: int) -> Page | None:
         """A list page, with what it says about our tasks taken in."""
         answer, at = await self._ask("list", partial(self._client.list, number, PAGE_SIZE))
         page = answer.value
-        if page is None:
-            return None
+        if page is None or (number == 1 and not page.tasks):
+            if answer.verdict is not Verdict.RATE:
+                self._list.failed(anyio.current_time())
+            return page
         self._place_new_tasks()
         watched = {a.state.task_id or "": a.id for a in self._watched()}
-        self._places.shown(number, [task.task_id for task in page.tasks], page.size, watched)
-        for task in page.tasks:
+        shown = [task.task_id for task in page.tasks]
+        self._places.shown(number, shown, page.size, watched, page.total)
+        ours = [task for task in page.tasks if task.task_id in watched]
+        self._list.answered(told=any(task.status is not TaskStatus.RUNNING for task in ours))
+        for task in ours:
             self._misses.pop(task.task_id, None)
-            if task.task_id in watched:
-                await self._confirmed(task, watched[task.task_id], at)
+            await self._hinted(task, watched[task.task_id], at)
+        await self._check(ours, watched, at)
         return page
 
-    async def _confirmed(self, task: Task, attempt_id: int, at: float) -> None:
-        """A list entry is a hint: an ending without its output or error is asked for by id."""
-        if lacks_its_ending(task):
-            await self._by_id(task.task_id, attempt_id)
-        else:
+    async def _hinted(self, task: Task, attempt_id: int, at: float) -> None:
+        """What the list says: a hint, where it is an ending that only the task's page settles."""
+        attempt = self._book.attempts[attempt_id]
+        if self._sightings.flight(attempt).misses:
+            self._way[task.task_id] = Way.LIST
+        if not is_hint(task, attempt.state):
+            self._words.pop(attempt_id, None)
+            await self._taken(task, attempt_id, at)
+            return
+        seen = await self._by_id(task.task_id, attempt_id)
+        if seen is None:
+            await self._on_its_word(task, attempt_id, at)
+        elif seen.status is TaskStatus.RUNNING:
+            self._way[task.task_id] = Way.ID
+
+    async def _on_its_word(self, task: Task, attempt_id: int, at: float) -> None:
+        """No detail is to be had: what the list says again and again for minutes is taken."""
+        before = self._words.get(attempt_id)
+        word = self._words[attempt_id] = before.again() if before else Word(at)
+        if word.stands(at):
             await self._taken(task, attempt_id, at)
 
-    async def _by_id(self, task_id: str, attempt_id: int) -> None:
+    async def _check(self, shown: Sequence[Task], watched: dict[str, int], at: float) -> None:
+        """Ask for one task that the list has called running for long: the list may be old."""
+        running = [watched[t.task_id] for t in shown if t.status is TaskStatus.RUNNING]
+        ages = {i: at - self._sightings.flight(self._book.attempts[i]).accepted_at for i in running}
+        doubted = self._doubted(ages)
+        if doubted is None:
+            return
+        self._checked[None] = self._checked[doubted] = ages[doubted]
+        seen = await self._by_id(self._book.attempts[doubted].state.task_id or "", doubted)
+        ended = seen is not None and seen.status is not TaskStatus.RUNNING
+        if seen is not None and ended and is_old(ages[doubted], took(seen)):
+            self._list.was_old(anyio.current_time())
+            self._checked.clear()  # once it is tried again it is checked at once
+
+    def _doubted(self, ages: dict[int, float]) -> int | None:
+        """The oldest attempt at whose age the list's word is doubted, if any."""
+        looks, proven = self._sightings.looks, self._list.proven
+        if looks.relies_on_callbacks and not proven:
+            return None
+        usual = looks.usual()
+        due = [
+            attempt_id
+            for attempt_id, age in ages.items()
+            if wants_check(age, usual, self._last_check(attempt_id), proven=proven)
+        ]
+        return max(due, key=lambda attempt_id: ages[attempt_id], default=None)
+
+    def _last_check(self, attempt_id: int) -> float:
+        return self._checked.get(attempt_id if self._list.proven else None, 0.0)
+
+    async def _by_id(self, task_id: str, attempt_id: int) -> Task | None:
         answer, at = await self._ask("get", partial(self._client.get, task_id))
         if answer.value is not None:
+            self._words.pop(attempt_id, None)
             await self._taken(answer.value, attempt_id, at)
-        elif answer.verdict is Verdict.NOT_FOUND:
-            self._sightings.looked_for(attempt_id, at)
-            await self._missed_by_id(task_id, attempt_id)
+        elif answer.verdict is Verdict.NOT_FOUND and self._way.get(task_id) is not Way.LIST:
+            await self._missed_by_id(task_id, attempt_id, at)
+        return answer.value
 
     async def _taken(self, task: Task, attempt_id: int, at: float) -> None:
-        self._missing.pop(attempt_id, None)
         attempt = await self._sightings.take(task, attempt_id, at)
         if attempt.state.phase is not Phase.IN_FLIGHT:
             self._places.forget(task.task_id)
 
     # ── what goes wrong ─────────────────────────────────────────────────────────────────────
 
-    async def _missed_by_id(self, task_id: str, attempt_id: int) -> None:
-        self._missing[attempt_id] = self._missing.get(attempt_id, 0) + 1
-        if self._missing[attempt_id] == _FORGOTTEN_AT:
-            attempt = self._book.attempts[attempt_id]
-            if attempt.intent.key_fingerprint == self._key_fingerprint:
-                message = f"the service no longer knows task {task_id}, whose file is gone too"
-                attempt = await self._book.apply(attempt_id, Forgotten(message, self._wall()))
-            if attempt.state.phase is Phase.EXPIRED:
+    async def _missed_by_id(self, task_id: str, attempt_id: int, at: float) -> None:
+        misses = self._sightings.missed(attempt_id, at).misses
+        if misses in _LIST_ASKED_AT and self._list.is_good(anyio.current_time()):
+            await self._walk({task_id: attempt_id})
+            if self._way.get(task_id) is Way.LIST:
                 return
-            self._stopper.observer(
-                Remark(f"task {task_id} is unknown to this API key; is it another account's key?")
-            )
-        if self._all_missing():
+        if misses == _FORGOTTEN_AT:
+            await self._forgotten(task_id, attempt_id)
+        if self._all_foreign():
             self._stopper.stop(Stop.ACCOUNT, "no task in flight is known to this API key")
             self._blind = True
 
-    def _all_missing(self) -> bool:
+    async def _forgotten(self, task_id: str, attempt_id: int) -> None:
+        attempt = self._book.attempts[attempt_id]
+        if attempt.intent.key_fingerprint == self._key_fingerprint:
+            message = f"the service no longer knows task {task_id}, whose file is gone too"
+            await self._book.apply(attempt_id, Forgotten(message, self._wall()))
+        else:
+            self._stopper.observer(
+                Remark(f"task {task_id} is unknown to this API key; is it another account's key?")
+            )
+
+    def _all_foreign(self) -> bool:
+        """Whether nothing in flight can be found, and some of it was made under another key."""
         watched = self._watched()
-        return bool(watched) and all(self._missing.get(a.id, 0) >= 5 for a in watched)
+        misses = [self._sightings.flight(a).misses for a in watched]
+        keys = {a.intent.key_fingerprint for a in watched}
+        return min(misses, default=0) >= _FOREIGN_AT and keys != {self._key_fingerprint}
+
+    def given_up(self) -> list[Attempt]:
+        """Those in flight that the service has not known for minutes: they are not waited for."""
+        in_flight = self._book.in_phase(Phase.IN_FLIGHT)
+        return [a for a in in_flight if is_given_up(self._sightings.flight(a))]
 
     async def _ask(
         self, what: str, request: Callable[[], Awaitable[Answer[T]]]
@@ -247,10 +353,6 @@ class Watcher:
         self._stopper.stop(Stop.ACCOUNT, message)
         if self._refusals >= _REFUSED_LOOKS:
             self._blind = True
-
-
-def _is_last(page: Page, number: int) -> bool:
-    return not page.tasks or page.size <= 0 or number * page.size >= page.total
 
 
 def _is_older(tasks: Iterable[Task], oldest: float) -> bool:

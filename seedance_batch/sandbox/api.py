@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import anyio
 
@@ -186,7 +186,7 @@ class Api:
             data = self._engine.page(account, query.get("page"), query.get("size"))
             return _success(data, "listed")
 
-        return self._look(f"list {request.target}", page)
+        return self._look(f"list {request.target}", "lists", page)
 
     async def _detail(self, account: str, request: Request) -> Answer:
         task = self._engine.task_of(account, request.path.removeprefix(_TASKS + "/"))
@@ -195,11 +195,14 @@ class Api:
             seen = self._engine.view().task(task)
             return _success(seen, "shown").having(task_id=task.task_id)
 
-        return self._look(f"{task.content}:{task.nth}", detail)
+        return self._look(f"{task.content}:{task.nth}", "details", detail)
 
-    def _look(self, content: str, show: Callable[[], Answer]) -> Answer:
+    def _look(
+        self, content: str, kind: Literal["details", "lists"], show: Callable[[], Answer]
+    ) -> Answer:
         faults = self._config.faults
-        fault = self._draw("look", faults.look, content)
+        own = faults.details if kind == "details" else faults.lists
+        fault = self._draw("look", faults.look, content) or self._draw(kind, own, content)
         if fault is None:
             return show()
         answer = None if strikes_before(fault) else show()

@@ -32,6 +32,8 @@ class ApiFault(StrEnum):
 
     TOO_MANY = "429"
     BUSY = "503"
+    MISSING_404 = "404"
+    NO_METHOD_405 = "405"
     TIMEOUT_408 = "408"
     EARLY_425 = "425"
     ERROR_500 = "500"
@@ -133,6 +135,18 @@ class CallbackFault(StrEnum):
     """Its timestamp lies an hour back."""
 
 
+class ListedFault(StrEnum):
+    """A way in which list pages are wrong about a task that its detail shows as it is."""
+
+    STALE = "stale"
+    """It is called running for good."""
+    SAYS_FAIL = "says_fail"
+    """It is called failed, whatever it is."""
+    SAYS_FAIL_ONCE = "says_fail_once"
+    """The same, the first time that it is listed while it is running."""
+    MISSING = "missing"
+
+
 class StatusFault(StrEnum):
     """Another spelling of a status, as blogs and newer clients know them."""
 
@@ -187,6 +201,14 @@ class FaultConfig(BaseModel):
     create: Shares[ApiFault] = {}
     look: Shares[ApiFault] = {}
     """Details and list pages."""
+    details: Shares[ApiFault] = {}
+    """Details alone."""
+    lists: Shares[ApiFault] = {}
+    """List pages alone."""
+    listed: Shares[ListedFault] = {}
+    """How tasks stand in list pages."""
+    list_size: int | None = Field(default=None, ge=1)
+    """The most that a list page holds, whatever size it says it has."""
     files: Shares[FileFault] = {}
     tasks: Shares[str] = {}
     """Error codes of tasks that fail."""
@@ -197,6 +219,12 @@ class FaultConfig(BaseModel):
     """Final tasks in list pages lack their output and error; the detail has them."""
     moderation: tuple[str, ...] = ()
     """A prompt that holds one of these texts ends as `TASK_FAILED`."""
+    stuck: tuple[str, ...] = ()
+    """A task whose prompt holds one of these texts never ends."""
+    forgotten: tuple[str, ...] = ()
+    """A task whose prompt holds one of these texts is made, charged and unknown ever after."""
+    unknown_seconds: Seconds = 0.0
+    """So long after it was made a task is unknown to lists and details."""
     envelopes: tuple[Envelope, ...] = Field(default=(Envelope.DOC,), min_length=1)
     tries: int | None = Field(default=None, ge=0)
     """Only the first so many tries of a content are struck."""

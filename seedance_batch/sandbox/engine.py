@@ -6,14 +6,14 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from seedance_batch.sandbox.config import SandboxConfig
+from seedance_batch.sandbox.config import ListedFault, SandboxConfig
 from seedance_batch.sandbox.faults import draw, retry_after
 from seedance_batch.sandbox.limits import Window
 from seedance_batch.sandbox.links import Links
@@ -236,15 +236,16 @@ class Engine:
         return task.task_id
 
     def _times(self, order: Order, nth: int) -> Times:
+        if _holds(order.input, self.config.faults.stuck):
+            return phases(self.clock(), _FOR_EVER)
         seconds = self._generation.sample(f"{self.config.seed}:{order.content}:{nth}")
         return phases(self.clock(), self.config.compressed(seconds))
 
     def _fate(self, order: Order, nth: int) -> tuple[str | None, str | None]:
         """The error that the task will end with, or (None, None)."""
-        faults, prompt = self.config.faults, order.input["prompt"].casefold()
-        for word in faults.moderation:
-            if word.casefold() in prompt:
-                return "TASK_FAILED", "the content was refused by moderation"
+        faults = self.config.faults
+        if _holds(order.input, faults.moderation):
+            return "TASK_FAILED", "the content was refused by moderation"
         code = draw(faults, self.config.seed, "tasks", faults.tasks, order.content, nth)
         return (code, _MESSAGES.get(code, "the generation failed")) if code else (None, None)
 
@@ -257,21 +258,46 @@ class Engine:
     def task_of(self, account: str, task_id: str) -> StoredTask:
         """The account's task of that id; 404 for an unknown and for a foreign one."""
         task = self.store.task(task_id)
-        if task is None or task.account != account:
+        if task is None or task.account != account or not self._is_known(task):
             raise Refusal(404, "task_not_found", "no such task")
         return task
 
     def page(self, account: str, page: str | None, size: str | None) -> dict[str, Any]:
         """A list page; a value out of range silently becomes the default."""
         number, count = _within(page, 1, 10**9, 1), _within(size, 1, 100, 10)
-        view = self.view()
-        seen = view.listed if self.config.faults.bare_lists else view.task
+        held = min(count, self.config.faults.list_size or count)
+        tasks = filter(self._is_known, self.store.page(account, number, held))
+        listed = [self._listed(task) for task in tasks]
         return {
             "page": number,
             "size": count,
             "total": self.store.count_tasks(account),
-            "tasks": [seen(task) for task in self.store.page(account, number, count)],
+            "tasks": [seen for seen in listed if seen is not None],
         }
+
+    def _is_known(self, task: StoredTask) -> bool:
+        """Whether lists and details know of a task."""
+        faults = self.config.faults
+        if faults.unknown_seconds and self.clock() < task.times.created + faults.unknown_seconds:
+            return False
+        return not (faults.forgotten and _holds(self._whole(task).input, faults.forgotten))
+
+    def _whole(self, task: StoredTask) -> StoredTask:
+        return self.store.task(task.task_id) or task  # pages come without the input
+
+    def _listed(self, task: StoredTask) -> dict[str, Any] | None:
+        """How a task stands in a list page; None where it is missing there."""
+        faults, view = self.config.faults, self.view()
+        odd = draw(faults, self.config.seed, "listed", faults.listed, task.content, task.nth)
+        if odd is ListedFault.SAYS_FAIL_ONCE:
+            running = self.clock() < task.times.final
+            odd = ListedFault.SAYS_FAIL if running and self._is_first_listing(task) else None
+        if odd is not None:
+            return None if odd is ListedFault.MISSING else view.listed_wrongly(task, odd)
+        return view.listed(task) if faults.bare_lists else view.task(task)
+
+    def _is_first_listing(self, task: StoredTask) -> bool:
+        return self.store.count_try("listed", task.task_id) == 1
 
 
 _MESSAGES: Final = {
@@ -280,6 +306,16 @@ _MESSAGES: Final = {
     "STORAGE_UNAVAILABLE": "the output could not be stored",
     "MODEL_UNAVAILABLE": "the model is not available at the moment",
 }
+
+
+_FOR_EVER: Final = 1e11
+"""Seconds; the times of what never ends are numbers, too."""
+
+
+def _holds(fields: Mapping[str, Any], words: tuple[str, ...]) -> bool:
+    """Whether the prompt holds one of these texts."""
+    prompt = str(fields["prompt"]).casefold()
+    return any(word.casefold() in prompt for word in words)
 
 
 def _within(text: str | None, low: int, high: int, default: int) -> int:

@@ -45,6 +45,8 @@ def draw(
 _REFUSED: Final = {
     ApiFault.TOO_MANY: (429, "rate_limit_exceeded", "too many requests"),
     ApiFault.BUSY: (503, "service_unavailable", "the platform is busy"),
+    ApiFault.MISSING_404: (404, "not_found", "nothing is here"),
+    ApiFault.NO_METHOD_405: (405, "method_not_allowed", "no such method here"),
     ApiFault.TIMEOUT_408: (408, "request_timeout", "the request took too long"),
     ApiFault.EARLY_425: (425, "too_early", "too early"),
     ApiFault.ERROR_500: (500, "internal_error", "internal error"),
@@ -57,7 +59,8 @@ _REFUSED: Final = {
 
 _BEFORE: Final = frozenset(
     {
-        ApiFault.TOO_MANY, ApiFault.BUSY, ApiFault.TIMEOUT_408, ApiFault.EARLY_425,
+        ApiFault.TOO_MANY, ApiFault.BUSY, ApiFault.MISSING_404, ApiFault.NO_METHOD_405,
+        ApiFault.TIMEOUT_408, ApiFault.EARLY_425,
         ApiFault.ERROR_500, ApiFault.ERROR_502, ApiFault.ERROR_504, ApiFault.RESET,
         ApiFault.STALL, ApiFault.HTML, ApiFault.EMPTY,
     }

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from seedance_batch.sandbox.config import ExpireAt, OutputFault, SandboxConfig, StatusFault
+from seedance_batch.sandbox.config import (
+    ExpireAt,
+    ListedFault,
+    OutputFault,
+    SandboxConfig,
+    StatusFault,
+)
 from seedance_batch.sandbox.faults import draw
 from seedance_batch.sandbox.links import Links
 from seedance_batch.sandbox.store import StoredTask
@@ -68,6 +74,14 @@ class View:
         """The task object without its output and error."""
         whole = self.task(task)
         return {name: whole[name] for name in whole if name not in ("output", "error")}
+
+    def listed_wrongly(self, task: StoredTask, odd: ListedFault) -> dict[str, Any]:
+        """The task object as a list page has it that is wrong about the task."""
+        seen = {name: value for name, value in self.task(task).items() if name != "output"}
+        if odd is ListedFault.STALE:
+            return {**seen, "status": Status.HANDLING.value, "completed": 0}
+        error = {"code": "TASK_FAILED", "message": "the list says so"}
+        return {**seen, "status": Status.FAIL.value, "completed": int(self.now), "error": error}
 
     def _spelled(self, task: StoredTask, status: Status) -> str:
         faults = self.config.faults
