@@ -253,6 +253,30 @@ def test_a_person_adopts_or_releases_what_is_ambiguous() -> None:
     assert step(DONE, Released(120.0)) == DONE
 
 
+def test_a_person_adopts_a_task_for_a_row_that_was_said_to_have_failed() -> None:
+    failed = after(Seen(FAILED, 60.0), start=FLYING)
+    for task_id in (TASK, "tk-9"):
+        adopted = step(failed, Adopted(task_id, 120.0))
+        assert (adopted.phase, adopted.task_id) == (Phase.IN_FLIGHT, task_id)
+        assert (adopted.error_class, adopted.error_message) == (None, None)
+
+
+def test_a_person_releases_a_row_whose_task_the_service_has_forgotten() -> None:
+    released = step(FLYING, Released(120.0))
+    assert (released.phase, released.error_class) == (Phase.FAILED, ErrorClass.RELEASED)
+    assert released.task_id == TASK
+    assert "forgotten" in (released.error_message or "")
+    assert counts_against_budget(released)  # it may have been paid for
+    assert step(released, Accepted("tk-other", 130.0)) == released
+
+
+def test_the_clip_of_a_released_row_is_fetched_when_its_task_is_there_again() -> None:
+    released = step(FLYING, Released(120.0))
+    assert step(released, Seen(RUNNING, 130.0)) == released
+    found = step(released, Seen(MADE, 140.0))
+    assert (found.phase, found.video_url, found.error_class) == (Phase.DOWNLOADING, VIDEO.url, None)
+
+
 def test_a_released_row_takes_the_task_that_turns_up_after_all() -> None:
     released = step(UNSURE, Released(120.0))
     assert step(released, Accepted(TASK, 130.0)).phase is Phase.IN_FLIGHT

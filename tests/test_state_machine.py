@@ -76,7 +76,7 @@ ALLOWED = {
     Phase.DONE: {Phase.DOWNLOADING},
     Phase.EXPIRED: {Phase.DOWNLOADING, Phase.IN_FLIGHT},
     Phase.MEDIA_MISMATCH: {Phase.DOWNLOADING},
-    Phase.FAILED: {Phase.IN_FLIGHT},
+    Phase.FAILED: {Phase.IN_FLIGHT, Phase.DOWNLOADING},
 }
 """Where one event may lead; the last four only by a person, or a task that turns up after all."""
 
@@ -119,8 +119,8 @@ class Life(RuleBasedStateMachine):
         after = self.state
         assert after.phase is before.phase or after.phase in ALLOWED[before.phase]
         assert step(before, event) == after  # the same again: pure
-        if before.task_id is not None:
-            assert after.task_id == before.task_id  # a task, once known, is kept for ever
+        if before.task_id is not None and not isinstance(event, Adopted):
+            assert after.task_id == before.task_id  # a task, once known, is kept: a person decides
         if before.phase is Phase.SUBMITTING and after.phase is Phase.PLANNED:
             assert before.unanswered <= 1  # no doubt is forgotten
         if (

@@ -121,7 +121,7 @@ def next_command(
     statuses = {outcome.status for outcome in report.outcomes}
     if report.ending.stop is Stop.BUDGET:
         return again(max_cost=_enough(batch, plan, choice))
-    if Status.AMBIGUOUS in statuses:
+    if Status.AMBIGUOUS in statuses or report.ending.forgotten:
         return again("reconcile", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
     if statuses & {Status.SUBMITTING, Status.IN_FLIGHT, Status.DOWNLOADING} or report.ending.stop:
         return again(without={"wait"})

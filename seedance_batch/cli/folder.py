@@ -113,10 +113,12 @@ def fetch(**given: Any) -> int:
 @flags.ADDRESS
 @flags.OUT
 @flags.option("--adopt", multiple=True, metavar="ROW=TASK", help="This task is that row's.")
-@flags.option("--release", multiple=True, metavar="ROW", help="No task exists for that row.")
+@flags.option(
+    "--release", multiple=True, metavar="ROW", help="No task exists for that row, or any more."
+)
 @flags.JSON
 def reconcile(**given: Any) -> int:
-    """Settle ambiguous rows of run FOLDER: show the tasks that could be theirs, or decide.
+    """Settle rows in doubt of run FOLDER: show the tasks that could be theirs, or decide.
 
     Nothing is decided by itself. To adopt costs nothing more. To release a row whose task exists
     after all means that it was paid for, and will be again by a rerun.
@@ -136,7 +138,7 @@ def reconcile(**given: Any) -> int:
             anyio.run(adopt, site, key, task_id)
             click.echo(f"{key} is task {task_id}; run continues it, at no further cost.", err=True)
         for key in given["release"]:
-            freed = release(site, key)
+            freed = anyio.run(release, site, key)
             cost = freed.intent.est_cost
             price = "an unknown price" if cost is None else money(cost)
             click.echo(
@@ -156,17 +158,24 @@ def _show_questions(left: list[Question], given: dict[str, Any]) -> None:
     if given["as_json"]:
         for q in left:
             tasks = [task.task_id for task in q.candidates]
-            asked = {"id": q.attempt.intent.key, "candidates": tasks}
+            asked: dict[str, Any] = {"id": q.attempt.intent.key, "candidates": tasks}
+            if q.forgotten:
+                asked["forgotten"] = q.attempt.state.task_id
             click.echo(json.dumps(asked, ensure_ascii=False))
         return
     if not left:
         click.echo("No row is ambiguous.")
     for question in left:
         key, state = question.attempt.intent.key, question.attempt.state
-        click.echo(f"{shown(key)}: {shown(state.error_message or 'its create had no answer')}")
+        why = "its task is gone" if question.forgotten else "its create had no answer"
+        click.echo(f"{shown(key)}: {shown(state.error_message or why)}")
         for task in question.candidates:
             click.echo(f"  could be {task.task_id} ({task.status}, made {_moment(task.created)})")
-        if not question.same_key:
+        if question.forgotten:
+            click.echo(f"  the service no longer knows its task {shown(state.task_id or '')}")
+            click.echo("  it may come back, and run asks for it; to release it may pay twice")
+            click.echo(f"hint: {shown(again(adopt=None, release=[key]))}")
+        elif not question.same_key:
             click.echo("  it was sent under another API key: only that one shows whether it exists")
         elif not question.candidates:
             click.echo("  no task fits its model and time")

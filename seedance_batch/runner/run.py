@@ -10,7 +10,7 @@ import anyio
 from seedance_batch.callbacks import Hear
 from seedance_batch.client import Client
 from seedance_batch.download import Downloader
-from seedance_batch.events import Observer, Stop
+from seedance_batch.events import Observer, Remark, Stop
 from seedance_batch.pacing import Looks, RequestBudget, Slots
 from seedance_batch.runner.book import Book
 from seedance_batch.runner.desk import Desk
@@ -50,6 +50,8 @@ class Ending:
     stop: Stop | None
     message: str
     unsent: int
+    forgotten: tuple[str, ...] = ()
+    """Rows that were not waited for: the service has not known their tasks for minutes."""
 
 
 class Runner:
@@ -141,7 +143,10 @@ class Runner:
                 while not self._submitter.idle:
                     await self._book.changed(within=1.0)
                 scope.cancel()
-        return Ending(self._stopper.why, self._stopper.message, self._submitter.waiting)
+        forgotten = tuple(attempt.intent.key for attempt in self._watcher.given_up())
+        if forgotten and self._stopper.why is None:
+            self._stopper.observer(Remark(_not_waited_for(forgotten)))
+        return Ending(self._stopper.why, self._stopper.message, self._submitter.waiting, forgotten)
 
     def _over(self) -> bool:
         blind = self._watcher.blind
@@ -159,3 +164,11 @@ class Runner:
     async def _stop_waiting(self, seconds: float) -> None:
         await anyio.sleep(seconds)
         self._stopper.stop(Stop.WAIT, f"waited {seconds:g} s")
+
+
+def _not_waited_for(rows: tuple[str, ...]) -> str:
+    names = ", ".join(f"row {key}" for key in rows[:5]) + (" and others" if len(rows) > 5 else "")
+    return (
+        f"the service has not known the task of {names} for minutes: the run no longer waits for "
+        "it. It may have been paid for; the same command asks again, and reconcile can release it"
+    )

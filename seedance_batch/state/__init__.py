@@ -9,7 +9,7 @@ there is one answer to *what happened to this row* and no second code path after
                   └──► ambiguous ──► (a person: adopt or release)
 
 Final states absorb every event but a person's own (`Adopted`, `Released`, `Refetch`), save that a
-row released by hand still takes the task that turns up after all.
+row released by hand still takes the task, or the clip, that turns up after all.
 """
 
 from seedance_batch.state.attempt import (

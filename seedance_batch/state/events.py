@@ -122,7 +122,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A person says that this task is this row's."""
+    """A person says that this task is this row's; also of one that was said to have failed."""
 
     task_id: str
     at: float
@@ -130,7 +130,7 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A person says that no task exists for this row."""
+    """A person says that no task exists for this row, or that the service has forgotten it."""
 
     at: float
 

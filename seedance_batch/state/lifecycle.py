@@ -76,8 +76,10 @@ def _sent(state: State, at: float) -> State:
 
 
 def _accepted(state: State, task_id: str, at: float, replayed: bool) -> State:
-    if not _awaits_its_task(state):
-        return state
+    return _has_task(state, task_id, at, replayed) if _awaits_its_task(state) else state
+
+
+def _has_task(state: State, task_id: str, at: float, replayed: bool) -> State:
     return _clear_error(
         replace(
             state,
@@ -94,9 +96,11 @@ def _accepted(state: State, task_id: str, at: float, replayed: bool) -> State:
 
 def _awaits_its_task(state: State) -> bool:
     """Whether a task id is news: also late, for an ambiguous row or one released by hand."""
-    if state.phase is Phase.FAILED:
-        return state.error_class is ErrorClass.RELEASED
-    return state.phase in TASKLESS_PHASES
+    return state.phase in TASKLESS_PHASES or (_is_released(state) and state.task_id is None)
+
+
+def _is_released(state: State) -> bool:
+    return state.phase is Phase.FAILED and state.error_class is ErrorClass.RELEASED
 
 
 def _refused(state: State, message: str) -> State:
@@ -139,6 +143,9 @@ def _seen(state: State, task: Task, at: float) -> State:
         return state
     if state.phase is Phase.DOWNLOADING:
         return _seen_again(state, task, at)
+    if _is_released(state) and task.status is TaskStatus.SUCCESS:
+        found = _succeeded(replace(_clear_error(state), finished_at=None), task, at)
+        return found if found.phase is Phase.DOWNLOADING else state  # forgotten, and there again
     if state.phase is not Phase.IN_FLIGHT:
         return state
     if task.status is TaskStatus.FAIL:
@@ -215,9 +222,12 @@ def _file_event(
 def _person_decided(state: State, event: Adopted | Released | Refetch) -> State:
     match event:
         case Adopted(task_id, at) if state.phase in {Phase.AMBIGUOUS, Phase.FAILED}:
-            return _accepted(state, task_id, at, False)
-        case Released(at) if state.phase is Phase.AMBIGUOUS:
-            error = TaskError("", "released by hand: no task was found for it")
+            return _has_task(state, task_id, at, False)
+        case Released(at) if state.phase in {Phase.AMBIGUOUS, Phase.IN_FLIGHT}:
+            found = (
+                "no task was found for it" if state.task_id is None else "its task was forgotten"
+            )
+            error = TaskError("", f"released by hand: {found}")
             return _failed(state, ErrorClass.RELEASED, error, at)
         case Refetch() if state.task_id and state.phase in FINAL_PHASES - {Phase.FAILED}:
             return _clear_error(

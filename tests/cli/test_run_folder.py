@@ -292,6 +292,43 @@ def test_a_task_that_another_row_or_a_neighbouring_journal_holds_is_no_candidate
     assert "another row's" in said.err
 
 
+def test_a_task_is_adopted_for_a_row_that_was_said_to_have_failed(shop: Shop) -> None:
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    (task,) = shop.tasks()
+    with sqlite3.connect(shop.run_folder / "journal.db") as journal:  # as an old list had it once
+        journal.execute(
+            "UPDATE attempts SET phase = 'failed', error_class = 'refused', clip = NULL"
+        )
+    journal.close()
+    said = shop.online("reconcile", "--adopt", f"shot1={task['task_id']}")
+    assert said.code == Exit.OK, said.err
+    assert shop.run().code == Exit.OK
+    assert shop.statuses() == ["done"]
+    assert len(shop.tasks()) == 1
+
+
+def test_a_row_whose_task_the_service_has_forgotten_can_be_released(shop: Shop) -> None:
+    shop.write(shot(1))
+    with shop.service.having(faults={"forgotten": ["a"]}):
+        assert shop.run("--wait", "1").code == Exit.UNFINISHED
+        new = shop.online("reconcile")  # a task may be unknown at first
+        assert "No row is ambiguous" in new.out
+        assert shop.online("reconcile", "--release", "shot1").code == Exit.USAGE
+        with sqlite3.connect(shop.run_folder / "journal.db") as journal:
+            journal.execute("UPDATE attempts SET submitted_at = submitted_at - 3600")
+        journal.close()
+        said = shop.online("reconcile")
+        assert said.code == Exit.UNFINISHED
+        assert "no longer knows its task tk-hiapi-" in said.out
+        assert "may pay twice" in said.out
+        released = say(*said.hint)
+    assert released.code == Exit.OK
+    assert "that was paid as well" in released.err
+    assert shop.run(command="rerun").code == Exit.OK
+    assert [a.state.phase for a in shop.attempts()] == [Phase.FAILED, Phase.DONE]
+
+
 def test_a_released_row_is_made_anew_only_by_rerun(shop: Shop) -> None:
     shop.write(shot(1))
     with shop.service.having(faults={"create": {"reset": 1.0}}):

@@ -184,4 +184,6 @@ def test_a_task_that_the_service_forgot_lends_its_place_on_is_named_and_the_run_
     assert sorted(phases(found)) == [Phase.DONE] * 2 + [Phase.IN_FLIGHT]
     assert "unknown to it now: row row00001 (tk-hiapi-" in told(found)
     assert found.ending.stop is None
+    assert found.ending.forgotten == ("row00001",)
+    assert "may have been paid for" in told(found)
     assert len(found.tasks) == 3
