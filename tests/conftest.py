@@ -13,6 +13,14 @@ import pytest
 hypothesis.settings.register_profile("promises", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("promises")  # a busy machine makes no example wrong
 
+_LONGEST = ("tests/test_readme.py", "tests/crash/", "tests/faults/", "tests/benchmarks/")
+"""Where single files take a minute: begun first, so that no worker is left alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, the others in their order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def few_authorities(tmp_path_factory: pytest.TempPathFactory) -> None:
