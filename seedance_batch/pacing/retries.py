@@ -53,6 +53,7 @@ class Breaker:
     threshold: int = 5
     _failures: int = 0
     _next: float = float("-inf")
+    _before: float = float("-inf")
 
     @property
     def open(self) -> bool:
@@ -65,7 +66,11 @@ class Breaker:
 
     def sent(self, now: float) -> None:
         """A request starts; while open, it is the probe."""
-        self._next = now + _PROBE_PATIENCE
+        self._before, self._next = self._next, now + _PROBE_PATIENCE
+
+    def unsent(self) -> None:
+        """The request that was to start is not sent after all: another may be the probe."""
+        self._next = min(self._next, self._before)
 
     def heard(self, now: float, jitter: float, *, good: bool) -> None:
         """An answer came: a good one closes the breaker."""

@@ -58,6 +58,10 @@ class Gate:
                 await anyio.sleep(min(at - now, _NAP))
             return False
 
+    def unsent(self) -> None:
+        """Whoever waited for a turn sends nothing after all: no answer of theirs will come."""
+        self._breaker.unsent()
+
     def heard(self, what: str, answer: Answer[object]) -> bool:
         """Learn from an answer: its limits, its wish to be left alone, its trouble.
 

@@ -91,9 +91,9 @@ class Overdue:
         self._told_alone = True
         self._stopper.observer(
             Remark(
-                f"all that is left takes unusually long: {_names(self._late)}. The run watches "
-                "on, slowly. Ctrl-C ends it and loses nothing: the same command goes on. With "
-                "--wait SECONDS it ends by itself"
+                f"only tasks that take unusually long are left: {_names(self._late)}. The run "
+                "watches on, slowly. Ctrl-C ends it and loses nothing: the same command goes on. "
+                "With --wait SECONDS it ends by itself"
             )
         )
 
@@ -101,24 +101,21 @@ class Overdue:
         flights = [self._sightings.flight(attempt) for attempt in late]
         age = max(flight.seen_at - flight.accepted_at for flight in flights)
         lengths = self._sightings.looks.lengths(flights[0].size)[1]
-        usual = f"others took {span(lengths[len(lengths) // 2])}" if lengths else "none has ended"
-        their, they = ("its place goes", "it is") if len(late) == 1 else _THEIRS
-        return (
-            f"running for {span(age)} while {usual}: {_names(late)}; {their} to other rows, and "
-            f"{they} watched on"
+        usual = (
+            f"others took {span(lengths[len(lengths) // 2])}" if lengths else "no other has ended"
         )
+        has, their = ("has", _ITS) if len(late) == 1 else ("have", _THEIRS)
+        return f"{_names(late)} {has} been running for {span(age)}, while {usual}; {their}"
 
 
-_THEIRS: Final = ("their places go", "they are")
+_ITS: Final = "its place goes to other rows, and it is watched on"
+_THEIRS: Final = "their places go to other rows, and they are watched on"
 
 
 def _about_unknown(unknown: Sequence[Attempt]) -> str:
-    their, they = ("its place goes", "it is") if len(unknown) == 1 else _THEIRS
     tasks = ", ".join(str(attempt.state.task_id) for attempt in unknown[:_NAMED])
-    return (
-        f"accepted by the service, and unknown to it now: {_names(unknown)} ({tasks}); {their} "
-        f"to other rows, and {they} asked for on"
-    )
+    their = _ITS if len(unknown) == 1 else _THEIRS
+    return f"the service has accepted {_names(unknown)} and does not know {tasks}; {their}"
 
 
 def _names(attempts: Sequence[Attempt]) -> str:

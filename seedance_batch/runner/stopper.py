@@ -59,11 +59,6 @@ class Stopper:
         with anyio.move_on_after(seconds):
             await self._stopped.wait()
 
-    async def pause(self, seconds: float) -> None:
-        """Sleep before a repeated send, but not past the time at which it is still allowed."""
-        with anyio.move_on_after(seconds):
-            await self._halted.wait()
-
     async def until_left(self) -> None:
         """Returns once the run is to be left."""
         await self._left.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from decimal import ROUND_UP, Decimal
+from functools import partial
 from typing import Final, TypeVar
 
 import anyio
@@ -34,6 +35,8 @@ from seedance_batch.state import (
 from seedance_batch.wire import Verdict
 
 _CENT: Final = Decimal("0.01")
+_NAP: Final = 1.0
+"""Seconds after which a pause asks again whether it is still wanted."""
 
 
 T = TypeVar("T")
@@ -65,6 +68,8 @@ class Submitter:
         self._retries = RetryBudget()
         self._waiting: deque[Order] = deque()
         self._under_way = 0
+        self._posting: set[int] = set()
+        """Attempts whose POST waits for its answer."""
         self._reserved = Decimal(0)
         self._failures_in_a_row = 0
         self._finished = False
@@ -83,8 +88,8 @@ class Submitter:
 
     @property
     def idle(self) -> bool:
-        """Whether no POST is under way and none will be."""
-        return self._finished and not self._under_way
+        """Whether no POST that still matters is under way, and none will be."""
+        return self._finished and not self._still_wanted()
 
     async def run(self, orders: list[Order], unsettled: list[Attempt], group: TaskGroup) -> None:
         """Settle what an earlier process left unanswered, then send the orders."""
@@ -103,10 +108,14 @@ class Submitter:
                 self._start(group, self._take_up, attempt)
         while not self._stopper.stopped and await self._next_is_due():
             # Asked again: what was started meanwhile has reserved its cost by now.
-            if await self._gate.wait(self._still_due) and self._affordable():
+            if not await self._gate.wait(self._still_due):
+                continue
+            if self._affordable():
                 order = self._waiting.popleft()
                 self._reserved += order.cost or Decimal(0)
                 self._start(group, self._place, order)
+            else:
+                self._gate.unsent()
 
     # ── when ────────────────────────────────────────────────────────────────────────────────
 
@@ -122,7 +131,7 @@ class Submitter:
     async def _next_is_due(self) -> bool:
         """Wait for an order and a slot for it; False when no order is left or affordable."""
         while not self._stopper.stopped:
-            if not self._waiting and not self._under_way:
+            if not self._waiting and not self._still_wanted():
                 return False  # a POST under way may still bring its order back
             if self._waiting and self._may_start():
                 return self._affordable()
@@ -140,6 +149,11 @@ class Submitter:
     def _under_way_unrecorded(self) -> int:
         # Orders between the gate and their first record; the others are counted by their phase.
         return max(0, self._under_way - self._book.count(Phase.SUBMITTING))
+
+    def _still_wanted(self) -> int:
+        """What is under way, but for POSTs of which a callback has told what they would answer."""
+        told = (self._book.attempts[i].state.phase not in SENDABLE_PHASES for i in self._posting)
+        return self._under_way - sum(told)
 
     def _affordable(self) -> bool:
         cap, order = self._terms.max_cost, self._waiting[0]
@@ -195,9 +209,11 @@ class Submitter:
             attempt = await self._record(order)
         except MediaChanged as error:
             self._stopper.observer(RowSkipped(order.key, str(error)))
+            self._gate.unsent()
             return
         if attempt.state.phase is not Phase.SUBMITTING:
-            return  # a callback told meanwhile that an earlier send was accepted
+            self._gate.unsent()  # a callback told meanwhile that an earlier send was accepted
+            return
         self._retries.first_try()
         answer = await self._post(attempt)
         if answer.verdict is Verdict.BUSY:
@@ -226,6 +242,7 @@ class Submitter:
                 return
             attempt = await self._book.apply(attempt.id, Sent(self._earlier_clock()))
             if attempt.state.phase is not Phase.SUBMITTING:
+                self._gate.unsent()
                 return
             answer = await self._post(attempt)
             attempt = self._book.attempts[attempt.id]
@@ -238,17 +255,27 @@ class Submitter:
         freed = (attempt.intent.est_cost if refused else None) or Decimal(0)
         self._reserved += freed
         try:
-            await self._stopper.pause(pause)
-            if not await self._gate.wait(self._going if refused else self._settling):
+            await self._paused(attempt, pause)
+            if not await self._gate.wait(partial(self._may_repeat, attempt, refused)):
                 return False
         finally:
             self._reserved -= freed
-        if self._book.attempts[attempt.id].state.phase not in SENDABLE_PHASES:
-            return False
         reason = self._unsafe(attempt)
         if reason is not None:
+            self._gate.unsent()
             await self._book.apply(attempt.id, WindowPassed(reason, self._wall()), reason)
         return reason is None
+
+    def _may_repeat(self, attempt: Attempt, refused: bool) -> bool:
+        """Whether a repeated send is still allowed, and still needed: a callback may have told."""
+        phase = self._book.attempts[attempt.id].state.phase
+        return phase in SENDABLE_PHASES and (self._going() if refused else self._settling())
+
+    async def _paused(self, attempt: Attempt, seconds: float) -> None:
+        """Wait before a repeated send, but no longer than one is allowed and needed."""
+        with anyio.move_on_after(seconds):
+            while self._may_repeat(attempt, refused=False):
+                await self._book.changed(within=_NAP)
 
     def _pause(self, tries: int, answer: Answer[Created] | None) -> float:
         wished = answer.retry_after if answer is not None else None
@@ -265,7 +292,11 @@ class Submitter:
     async def _post(self, attempt: Attempt) -> Answer[Created]:
         body = self._terms.body_of(attempt.intent)
         self._book.check()
-        answer = await self._client.create(body, attempt.intent.idempotency_key)
+        self._posting.add(attempt.id)
+        try:
+            answer = await self._client.create(body, attempt.intent.idempotency_key)
+        finally:
+            self._posting.discard(attempt.id)
         event = self._unless_taken(attempt, event_of(answer, self._wall()))
         attempt = await self._book.apply(attempt.id, event, answer.error.message)
         self._learn(attempt, answer)

@@ -9,6 +9,7 @@ import random
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,11 +70,25 @@ class World:
     events: list[tuple[float, RunEvent]] = field(default_factory=list)
     runner: Runner | None = None
     """Set once there is one; scripts start later."""
+    shift: float = 0.0
+    """Seconds by which the run's own wall clock is ahead of the service's."""
 
     @property
     def desk(self) -> Any:
         """Where its callbacks arrive."""
         return self.runner._desk if self.runner else None
+
+
+class Dated(httpx.AsyncBaseTransport):
+    """Tells the service's time with each answer, as every server does."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, wall: Callable[[], float]) -> None:
+        self._inner, self._wall = inner, wall
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._inner.handle_async_request(request)
+        answer.headers["date"] = formatdate(self._wall(), usegmt=True)
+        return answer
 
 
 Between = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
@@ -98,6 +113,8 @@ class Case:
     max_failures: int | None = None
     between: Between | None = None
     """What stands between the client and the API, if anything."""
+    shift: float | None = None
+    """Seconds by which the run's wall clock is ahead at first; None: answers tell no ``Date``."""
     callbacks: bool = False
     """Whether the run asks for callbacks, and takes them; signed if the sandbox has a secret."""
 
@@ -154,6 +171,9 @@ async def _play(case: Case, folder: Path) -> Played:
     def wall() -> float:
         return START + trio.current_time() - started
 
+    def ours() -> float:
+        return wall() + world.shift
+
     settings = {"clips": "plain", "generation_time": LOGNORMAL, "seed": case.seed, **case.settings}
     keys = (settings["webhook_secret"],) if settings.get("webhook_secret") else ()
     receiver = Receiver(lambda told: runner.hear(told), keys=keys, wall=wall, allow_private=True)
@@ -171,20 +191,21 @@ async def _play(case: Case, folder: Path) -> Played:
 
     with open_journal(folder / "journal.db", threaded=False) as journal:
         stopper = Stopper(observe)
-        book = Book(journal, journal.attempts(), wall=wall, observer=observe)
-        world = World(sandbox, book, stopper, receiver, wall, events)
+        book = Book(journal, journal.attempts(), wall=ours, observer=observe)
+        world = World(sandbox, book, stopper, receiver, wall, events, shift=case.shift or 0.0)
         maker = IntentMaker(
             journal,
             api_key=KEY,
             storage=None,
             callback_url=lambda token: attempt_url(CALLBACKS, token) if case.callbacks else None,
-            wall=wall,
+            wall=ours,
             offload=inline,
         )
         api: httpx.AsyncBaseTransport = InProcess(sandbox.api)
+        api = api if case.shift is None else Dated(api, wall)
         api = case.between(api) if case.between else api
         async with (
-            Client("http://127.0.0.1:1", KEY, transport=api, wall=wall) as client,
+            Client("http://127.0.0.1:1", KEY, transport=api, wall=ours) as client,
             httpx.AsyncClient(transport=InProcess(sandbox.files)) as files,
             anyio.create_task_group() as group,
         ):
@@ -204,7 +225,7 @@ async def _play(case: Case, folder: Path) -> Played:
                 terms=Terms(maker.key_fingerprint, None, case.max_failures, maker.body_of, room),
                 name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
                 observer=observe,
-                wall=wall,
+                wall=ours,
                 jitter=dice.random,
             )
             if case.script is not None:

@@ -148,7 +148,7 @@ def test_tasks_that_never_end_are_named_and_lend_their_places_to_others() -> Non
     remarks = told(found)
     assert "row00001, row row00002, row row00003" in remarks
     assert "others took" in remarks
-    assert "all that is left takes unusually long" in remarks
+    assert "only tasks that take unusually long are left" in remarks
     assert "--wait" in remarks
     assert len(remarks.splitlines()) == 2
 
@@ -182,7 +182,7 @@ def test_a_task_that_the_service_forgot_lends_its_place_on_is_named_and_the_run_
     settings = {**QUICK, "rpm": 60, "faults": {"forgotten": STUCK[:1]}}
     found = play(Case(3, concurrency=1, settings=settings))
     assert sorted(phases(found)) == [Phase.DONE] * 2 + [Phase.IN_FLIGHT]
-    assert "unknown to it now: row row00001 (tk-hiapi-" in told(found)
+    assert "has accepted row row00001 and does not know tk-hiapi-" in told(found)
     assert found.ending.stop is None
     assert found.ending.forgotten == ("row00001",)
     assert "may have been paid for" in told(found)
