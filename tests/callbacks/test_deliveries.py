@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from seedance_batch.events import AttemptChanged
@@ -190,7 +191,7 @@ def test_a_receiver_whose_run_does_not_keep_up_asks_for_another_delivery() -> No
         body = encoded({"taskId": tasks[0].task_id, "status": "handling"})
         for _ in range(1_002):  # the first is asked about, and that answer is late as well
             statuses.append((await send(world, path_of(attempt), body, {}))[0])
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     faults = {"create": {"late": 1.0}, "look": {"late": 1.0}, "tries": 1, "late_seconds": 40.0}
     settings = {"generation_time": "5", "faults": faults}
