@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ POSTERS: Final = "posters"
 _STDIN: Final = Path("-")
 _LEFTOVER: Final = re.compile(r"\.(sheet\.[a-z0-9_]{8}\.\w+|.+\.[a-z0-9_]{8}\.tmp)")
 """Names that `publish.replacing` and the sheets give to files on their way."""
+WORKBOOK_PARTS: Final = ".workbook."
+"""How the names of folders begin that hold the parts of a workbook that is being written."""
 _LOCK: Final = ".lock"
 _HOLDER: Final = ".lock.json"
 _A_LOOK: Final = 0.3
@@ -185,6 +188,9 @@ def sweep_leftovers(folder: RunFolder) -> None:
 
     What cannot be removed harms nobody and is left.
     """
+    for path in folder.path.glob(f"{WORKBOOK_PARTS}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
     for place in (folder.path, folder.path / POSTERS):
         for path in place.glob(".*"):
             if _LEFTOVER.fullmatch(path.name) and path.is_file() and not path.is_symlink():

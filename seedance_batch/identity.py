@@ -82,6 +82,11 @@ def fingerprint(api_key: str, salt: str) -> str:
     return hmac.new(salt.encode(), api_key.encode(), hashlib.sha256).hexdigest()[:24]
 
 
+def folder_mark(folder_id: str) -> str:
+    """Tells a run folder, and its later copies, from others, and tells nothing else about it."""
+    return hashlib.sha256(folder_id.encode()).hexdigest()[:16]
+
+
 def body_template(
     model: str,
     task_input: TaskInput,

@@ -66,6 +66,7 @@ class RunKeywords(ReadKeywords, total=False):
     name: str
     draft: bool
     remake: bool
+    again: bool
 
 
 class Choices(NamedTuple):

@@ -29,6 +29,7 @@ from seedance_batch.batch import (
 )
 from seedance_batch.batch.opening import Source
 from seedance_batch.batch.sheets import given_inputs
+from seedance_batch.batch.summing import refused_doubts
 from seedance_batch.errors import (
     AccountStopped,
     BudgetExceeded,
@@ -292,6 +293,9 @@ def _agree(batch: Batch, found: Plan, *, yes: bool) -> None:
             "nothing was sent.",
             hint="pass yes=True to agree",
         )
+    doubtful = None if settings.again else refused_doubts(batch, found)
+    if doubtful is not None:
+        raise ConsentNeeded(doubtful, hint="where you want them again: pass again=True")
 
 
 @contextlib.contextmanager

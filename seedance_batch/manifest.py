@@ -108,6 +108,18 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a results sheet of ours says of a row's last attempt, in its own words."""
+
+    status: str
+    kind: str
+    """``final`` or ``draft``; empty where it is not said."""
+    task_id: str
+    sent_at: float | None
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A manifest, whole: what could be read, and what was found wrong."""
 
@@ -121,6 +133,8 @@ class Manifest:
     findings: tuple[Finding, ...] = ()
     source: Mapping[str, str] = field(default_factory=dict)
     """How it was read, for people: format, encoding, delimiter, sheet, column map."""
+    told: Mapping[str, Told] = field(default_factory=dict)
+    """In a results sheet of ours: row key → what it says of the row."""
 
     @property
     def problems(self) -> tuple[Finding, ...]:

@@ -153,7 +153,7 @@ def next_step(outcome: Outcome) -> str:
         case Status.MEDIA_MISMATCH:
             return "look at the kept file; verify --claims lists it"
         case Status.FAILED:
-            return _after_failure(outcome.shown)
+            return _after_failure(outcome.shown) + made_otherwise(outcome)
         case Status.DONE | Status.REMOVED:
             return ""
 
@@ -162,6 +162,13 @@ def came_damaged(outcome: Outcome) -> bool:
     """Whether no whole video came of a paid clip's downloads; ``fetch`` tries again."""
     clip = outcome.shown.state.clip if outcome.shown else None
     return outcome.status is Status.MEDIA_MISMATCH and clip is not None and clip.is_damaged
+
+
+def made_otherwise(outcome: Outcome) -> str:
+    """A clip that a failed row has all the same: it was mended elsewhere, and paid there."""
+    done = (a.state.clip for a in outcome.attempts if a.state.phase is Phase.DONE)
+    files = [clip.file for clip in done if clip is not None]
+    return f" (asked for otherwise it is made: {files[-1]})" if files else ""
 
 
 def _after_failure(attempt: Attempt | None) -> str:

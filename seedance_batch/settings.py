@@ -113,6 +113,8 @@ class RunSettings:
     """Pattern of clips' names: ``{id}``, ``{model}``, ``{client}`` and other columns in braces."""
     draft: bool = False
     remake: bool = False
+    again: bool = False
+    """A yes to rows that look bought already: see `plan.doubts`."""
 
     @property
     def requests_per_minute(self) -> float:

@@ -35,7 +35,8 @@ def environment(cache: Path, key: str = "sk-test", **more: str) -> dict[str, str
     """What a run sees of the world: this key, no proxy, nothing of the tester's own settings."""
     kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "SYSTEMROOT", "TMPDIR"}}
     quiet = {"NO_PROXY": "*", "OPENBLAS_NUM_THREADS": "1", "HOME": str(cache)}
-    return {**kept, **quiet, "XDG_CACHE_HOME": str(cache), "HIAPI_API_KEY": key, **more}
+    homes = {"XDG_CACHE_HOME": str(cache), "XDG_STATE_HOME": str(cache)}
+    return {**kept, **quiet, **homes, "HIAPI_API_KEY": key, **more}
 
 
 # ── the server ──────────────────────────────────────────────────────────────────────────────────

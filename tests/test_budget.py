@@ -94,6 +94,7 @@ def start(shop: Shop, act: Act, cap: Decimal) -> int:
             for descriptor in (0, 1, 2):
                 os.dup2(silence, descriptor)
             os.environ |= {"HIAPI_API_KEY": shop.key, "XDG_CACHE_HOME": str(shop.folder / "cache")}
+            os.environ["XDG_STATE_HOME"] = str(shop.folder / "state")
             code = main(argv)
         os._exit(code)
     if act.killed_after is not None:

@@ -54,6 +54,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory of the test's own, and a key."""
     monkeypatch.setenv("HIAPI_API_KEY", f"sk-{abs(hash(str(tmp_path))):x}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -63,6 +64,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def options(service: Service) -> dict[str, Any]:
     """Options of a run that nothing slows down."""
     return {"api_url": service.api_url, "rpm": 60000, "poll_interval": 0.1, "progress": False}
+
+
+def test_a_table_that_another_working_directory_has_bought_needs_its_own_yes(
+    home: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, service: Service
+) -> None:
+    table = pd.DataFrame(shots(2))
+    for name in ("one", "two"):
+        (home / name).mkdir()
+    monkeypatch.chdir(home / "one")
+    assert sb.run(table, yes=True, **options).exit_code == Exit.OK
+    monkeypatch.chdir(home / "two")
+    with pytest.raises(ConsentNeeded, match="2 new rows look bought already") as refused:
+        sb.run(table, yes=True, **options)
+    assert refused.value.hint == "where you want them again: pass again=True"
+    assert sb.run(table, yes=True, again=True, **options).exit_code == Exit.OK
 
 
 def manifest(home: Path, count: int = 2) -> Path:

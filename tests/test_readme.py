@@ -103,7 +103,8 @@ def sessions(studio: Path) -> Iterator[list[Said]]:
     with serving() as service:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
         environment = {**kept, "HIAPI_BASE_URL": service.api_url, "NO_PROXY": "*"}
-        environment["XDG_CACHE_HOME"] = environment["XDG_CONFIG_HOME"] = str(studio / "home")
+        for kind in ("CACHE", "CONFIG", "STATE"):
+            environment[f"XDG_{kind}_HOME"] = str(studio / "home")
         said = []
         for command in _commands():
             if command.startswith("export "):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +13,11 @@ from functools import cached_property
 from pathlib import Path
 
 from seedance_batch import journal as journals
+from seedance_batch.batch import register, traces
 from seedance_batch.batch.claiming import continues, whereabouts
 from seedance_batch.batch.neighbours import Neighbour, bought_beside
 from seedance_batch.folder import RunFolder
+from seedance_batch.identity import folder_mark
 from seedance_batch.journal import Journal
 from seedance_batch.manifest import Job, Manifest
 from seedance_batch.outcome import RowRecord, outcomes
@@ -22,9 +25,12 @@ from seedance_batch.overview import price_note
 from seedance_batch.plan import (
     Action,
     BodyFlags,
+    Doubt,
     Flags,
     Plan,
     RerunChoice,
+    Traces,
+    doubts,
     draft_job,
     make_plan,
 )
@@ -73,7 +79,7 @@ class Batch:
         """Tells the run folder from others, and tells nothing else; None where there is none."""
         if not self.folder.exists():
             return None
-        return hashlib.sha256((self.journal.meta("folder_id") or "").encode()).hexdigest()[:16]
+        return folder_mark(self.journal.meta("folder_id") or "")
 
     @cached_property
     def jobs(self) -> tuple[Job, ...]:
@@ -114,9 +120,35 @@ class Batch:
         return None if kept is None or self.settings.max_cost is not None else Decimal(kept)
 
     def bought_beside(self, plan: Plan) -> Neighbour | None:
-        """Another run folder that has bought rows that this plan would buy."""
-        wanted = Counter(step.job.content for step in plan.new if step.job is not None)
-        return bought_beside(self.folder, self.access.origin, wanted) if wanted else None
+        """Another run folder that has bought rows that this plan would buy for the first time.
+
+        For a table that has no file, wherever on this machine that folder is.
+        """
+        first = (s for s in plan.new if s.action is not Action.RERUN)
+        wanted = Counter(step.job.content for step in first if step.job is not None)
+        if not wanted:
+            return None
+        origin = self.access.origin
+        placeless = self.manifest.path == STDIN or self.manifest.told
+        elsewhere = register.folders(origin) if placeless else ()
+        return bought_beside(self.folder, origin, wanted, elsewhere)
+
+    def doubts(self, plan: Plan) -> list[Doubt]:
+        """The new rows of a plan that look bought already; see `plan.doubts`."""
+        if not plan.new:
+            return []
+        beside = self.bought_beside(plan)
+        sheets = traces.told_by_sheets(self.folder, self.journal)
+        found = Traces(
+            sheets=sheets,
+            sheets_are_own=traces.are_own(self.folder, self.folder_mark),
+            clips=traces.clips_of(self, plan, listed=bool(sheets)),
+            made_at=traces.made_at(self.journal),
+            manifest={} if continues(self.manifest, self.folder) else self.manifest.told,
+            elsewhere=beside.contents if beside else frozenset(),
+            lost_since=self.journal.lost_since,
+        )
+        return doubts(plan, found, time.time())
 
     def only_drafts(self, keys: Collection[str]) -> bool:
         """Whether these rows have takes, and all of them are drafts."""

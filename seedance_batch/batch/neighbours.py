@@ -1,17 +1,18 @@
-"""Run folders beside this one, and what was bought in them. Looks only, and minds no damage."""
+"""Run folders beside this one or elsewhere, and what was bought in them. Looks only, and minds no
+damage."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seedance_batch.folder import RunFolder
+from seedance_batch.folder import JOURNAL, RunFolder
 from seedance_batch.journal import connect_to_look
 from seedance_batch.state import Phase
 
@@ -24,6 +25,8 @@ class Neighbour:
     orders: int
     manifest: str
     """Whose it is: a path, or ``-``."""
+    contents: frozenset[str] = frozenset()
+    """What these orders ask for."""
 
 
 def ids_in_neighbours(folder: RunFolder) -> set[str]:
@@ -32,21 +35,26 @@ def ids_in_neighbours(folder: RunFolder) -> set[str]:
     return {str(row[0]) for _, look in _looks(folder) for row in look(query)}
 
 
-def bought_beside(folder: RunFolder, origin: str, wanted: Counter[str]) -> Neighbour | None:
-    """The neighbour of the same API that has sent most of these orders; None where none has any.
+def bought_beside(
+    folder: RunFolder, origin: str, wanted: Counter[str], elsewhere: Iterable[Path] = ()
+) -> Neighbour | None:
+    """The run folder of the same API that has sent most of these orders; None where none has any.
 
-    A manifest that was renamed has another run folder, where each of its rows is new. An order
-    that failed, or never was sent, is not worth going there.
+    It lies beside ``folder``, or is one of those ``elsewhere``. A manifest that was renamed has
+    another run folder, where each of its rows is new. An order that failed, or never was sent, is
+    not worth going there.
     """
     sent = "SELECT content, COUNT(*) FROM attempts WHERE phase NOT IN (?, ?) GROUP BY content"
     found = list[Neighbour]()
-    for path, look in _looks(folder):
+    for path, look in _looks(folder, elsewhere):
         meta: dict[str, str] = dict(
             look("SELECT name, value FROM meta WHERE name IN ('origin', 'manifest')")
         )
         if meta.get("origin") == origin:
             bought: Counter[str] = Counter(dict(look(sent, Phase.PLANNED, Phase.FAILED)))
-            found.append(Neighbour(path, (bought & wanted).total(), meta.get("manifest", "-")))
+            orders = bought & wanted
+            owner = meta.get("manifest", "-")
+            found.append(Neighbour(path, orders.total(), owner, frozenset(orders)))
     best = max(found, key=lambda each: each.orders, default=None)
     return best if best is not None and best.orders else None
 
@@ -54,12 +62,14 @@ def bought_beside(folder: RunFolder, origin: str, wanted: Counter[str]) -> Neigh
 Look = Callable[..., list[tuple[Any, ...]]]
 
 
-def _looks(folder: RunFolder) -> Iterator[tuple[Path, Look]]:
+def _looks(folder: RunFolder, elsewhere: Iterable[Path] = ()) -> Iterator[tuple[Path, Look]]:
     """Each neighbour's path, with what answers a query; nothing where it cannot be read."""
-    own = folder.path.resolve()
-    for path in sorted(folder.path.parent.glob("*/journal.db")):
-        if path.parent.is_symlink() or path.parent.resolve() == own:
+    seen = {folder.path.resolve()}
+    beside = sorted(folder.path.parent.glob(f"*/{JOURNAL}"))
+    for path in (*beside, *(other / JOURNAL for other in elsewhere)):
+        if path.parent.is_symlink() or path.parent.resolve() in seen:
             continue
+        seen.add(path.parent.resolve())
         with contextlib.suppress(sqlite3.Error, OSError):
             with contextlib.closing(connect_to_look(path)) as journal:
                 yield path.parent, partial(_answer, journal)

@@ -14,6 +14,7 @@ import anyio
 
 from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.claiming import check_claim, check_table, claim, manifest_of
+from seedance_batch.batch.clip_names import check_names
 from seedance_batch.batch.hearing import check_callbacks
 from seedance_batch.batch.prices import load_prices
 from seedance_batch.batch.rehearsal import sandbox
@@ -32,7 +33,7 @@ from seedance_batch.settings import (
     check_settings,
     public_access,
 )
-from seedance_batch.state import ErrorClass
+from seedance_batch.state import ErrorClass, Kind
 from seedance_batch.words import some
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def _found(
 ) -> tuple[Manifest, RunFolder]:
     manifest = read_manifest(source, options)
     check_pattern(settings.name, [*manifest.columns, *_NAMED_INPUTS])
+    check_names(manifest.jobs, settings.name, Kind.DRAFT if settings.draft else Kind.FINAL)
     return manifest, folder_for(manifest, settings)
 
 

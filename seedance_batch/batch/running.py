@@ -20,6 +20,7 @@ import anyio.to_thread
 
 from seedance_batch import journal as journals
 from seedance_batch.addresses import unpinned_note
+from seedance_batch.batch import register
 from seedance_batch.batch.aligning import settled_intents
 from seedance_batch.batch.batch import Batch, Site
 from seedance_batch.batch.checking import note_of_missing, set_aside
@@ -84,6 +85,12 @@ async def run_batch(
     Raises `StorageFailed` where the disk refuses; everything sent until then is recorded.
     """
     batch.remember(plan)
+    if plan.new:
+        journal = batch.journal
+        if batch.settings.again and journal.lost_since is not None:
+            journal.write(journals.lost(None))
+        if not batch.access.sandbox:
+            register.note(batch.folder, batch.access.origin)
     _sweep(batch.site)
     run = _Run(batch.site, observer)
     if reins is not None:
@@ -318,7 +325,9 @@ class _Run:
             await anyio.sleep(_SHEETS_AFTER)
             started = time.monotonic()
             try:
-                await anyio.to_thread.run_sync(write)
+                written = await anyio.to_thread.run_sync(write)
+                for kept in written.kept:
+                    self._observe(Remark(f"kept your edits in {kept}"))
             except OSError as error:
                 self._observe(Remark(f"the sheets could not be written: {error}"))
             took = time.monotonic() - started

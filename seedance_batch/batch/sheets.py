@@ -13,6 +13,7 @@ from typing import Final
 from seedance_batch import journal as journals
 from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed
 from seedance_batch.folder import RunFolder, held, wal_is_safe
+from seedance_batch.identity import folder_mark
 from seedance_batch.journal import Journal, look_into, open_journal
 from seedance_batch.outcome import Outcome, outcomes
 from seedance_batch.report import PAGE, write_report
@@ -47,6 +48,7 @@ def rebuild(
         manifest_name=journal.meta("manifest_name") or "",
         given_inputs=given_inputs(journal),
         exit_code=exit_code,
+        journal_mark=folder_mark(journal.meta("folder_id") or ""),
         announce=lambda hashes: journal.write(journals.set_sheet_hashes(hashes)),
     )
     written = write_sheets(source, only=only)

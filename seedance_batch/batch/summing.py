@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from seedance_batch import names
 from seedance_batch.errors import Exit
 from seedance_batch.events import Stop
-from seedance_batch.outcome import Outcome, Status
-from seedance_batch.plan import Action
+from seedance_batch.outcome import Outcome, Status, made_otherwise
+from seedance_batch.plan import Action, Sign
 from seedance_batch.redact import redact, shown
 from seedance_batch.standing import costs
 from seedance_batch.state import UNDER_WAY_PHASES, Kind, Phase
@@ -21,11 +21,12 @@ from seedance_batch.tally import tally
 from seedance_batch.words import moment, some, spaced
 
 if TYPE_CHECKING:
-    from seedance_batch.batch.batch import Site
+    from seedance_batch.batch.batch import Batch, Site
     from seedance_batch.batch.running import Report
-    from seedance_batch.plan import Plan, Step
+    from seedance_batch.plan import Doubt, Plan, Step
 
 _SHOWN_TROUBLE = 10
+_SHOWN_DOUBTS = 3
 
 
 def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
@@ -99,7 +100,8 @@ def _trouble(outcomes: list[Outcome]) -> Iterator[str]:
     for outcome in bad[:_SHOWN_TROUBLE]:
         message = outcome.shown.state.error_message if outcome.shown else None
         words = f": {message}" if message else ""
-        yield f"  {shown(outcome.key)} {outcome.status.value}{shown(words)}"
+        made = made_otherwise(outcome) if outcome.status is Status.FAILED else ""
+        yield f"  {shown(outcome.key)} {outcome.status.value}{shown(words)}{shown(made)}"
     if len(bad) > _SHOWN_TROUBLE:
         yield f"  … and {len(bad) - _SHOWN_TROUBLE:,} more, see the results sheet"
 
@@ -146,6 +148,58 @@ def closing_object(site: Site, report: Report) -> dict[str, Any]:
         "files": {name: str(path) for name, path in report.written.files.items()},
         "page": str(report.page),
     }
+
+
+def refused_doubts(batch: Batch, plan: Plan) -> str | None:
+    """Why a yes to a plan is none to all of it; None where it is, and in the sandbox."""
+    if batch.access.sandbox:
+        return None
+    found = batch.doubts(plan)
+    if not found:
+        return None
+    count = sum(len(doubt.keys) for doubt in found)
+    look = "looks" if count == 1 else "look"
+    lines = [f"{some(count, 'new row')} {look} bought already. Nothing was sent."]
+    return "\n".join([*lines, *(f"  {line}" for line in doubt_lines(batch, found))])
+
+
+def doubt_lines(batch: Batch, found: Sequence[Doubt]) -> list[str]:
+    """What speaks for it that rows were bought; another run folder is named beside these."""
+    folder = relative(batch.folder.path)
+    return [_doubt(doubt, folder, batch) for doubt in found if doubt.sign is not Sign.FOLDER]
+
+
+def _doubt(doubt: Doubt, folder: str, batch: Batch) -> str:
+    count = len(doubt.keys)
+    rows = f"{some(count, 'new row')} {'was' if count == 1 else 'were'} bought"
+    listed = ", ".join(map(shown, doubt.keys[:_SHOWN_DOUBTS]))
+    more = len(doubt.keys) - _SHOWN_DOUBTS
+    which = f"{listed} and {more:,} more" if more > 0 else listed
+    put_back = "put a copy of journal.db back, or buy them again with --again"
+    match doubt.sign:
+        case Sign.SHEETS:
+            return (
+                f"The sheets in {folder} say that {rows}, and its journal does not "
+                f"know of it ({which}): {put_back}."
+            )
+        case Sign.CLIPS:
+            return (
+                f"Clips lie in {folder} that its journal does not know of, of "
+                f"{some(count, 'new row')} as it seems ({which}): {put_back}."
+            )
+        case Sign.MANIFEST:
+            return (
+                f"This results sheet says itself that {rows} ({which}): run it in its "
+                "own run folder, or name that with --out."
+            )
+        case Sign.LOST:
+            since = moment(batch.journal.lost_since or 0.0)
+            return (
+                f"This journal was copied without its log while a run went on: of what was sent "
+                f"since {since} it may not know, {some(count, 'new row')} among it ({which})."
+            )
+        case _:
+            return f"{rows} in another run folder ({which})."
 
 
 def relative(path: Path) -> str:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from seedance_batch.settings import RunSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
-CONSENT: Final = frozenset({"--yes", "--force", "--remake", "--adopt", "--release", "--plan"})
+CONSENT: Final = frozenset(
+    {"--yes", "--again", "--force", "--remake", "--adopt", "--release", "--plan"}
+)
 """Decisions about money (a saved plan is a yes): made on the command line or not at all, so that
 none has a variable or a place in the config file."""
 
@@ -124,6 +126,8 @@ MONEY = together(
     option("--canary", type=click.IntRange(min=1), metavar="N", help="First the N cheapest."),
     option("--draft", is_flag=True, help="480p, 4 s, silent: look first, pay later."),
     option("--remake", is_flag=True, help="Make rows anew that were made with other flags."),
+    option("--again", is_flag=True, hidden=True,
+           help="Agree to rows that look bought already, and are not known here."),
 )  # fmt: skip
 
 SELECTION = together(

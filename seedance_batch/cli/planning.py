@@ -52,7 +52,7 @@ def show(
                     ensure_ascii=False,
                 )
             )
-            for line in bought_beside(batch, found):
+            for line in already_bought(batch, found):
                 click.echo(line, err=True)
         else:
             say(batch, found, verbose=given["verbose"], err=False)
@@ -127,6 +127,7 @@ def wanted(
         return batch.plan(rerun=choice, selected=selected), choice
     fresh = batch.plan(rerun=choice, selected=saved.keys)
     reasons = drift(saved, fresh, batch.access.origin, batch.folder_mark)
+    reasons += _used_elsewhere(batch, saved)
     if reasons:
         shown = "\n".join(f"  {reason}" for reason in reasons[:10])
         raise PlanDrifted(
@@ -140,6 +141,15 @@ def wanted(
             ),
         )
     return approved(saved, fresh), choice
+
+
+def _used_elsewhere(batch: Batch, saved: SavedPlan) -> list[str]:
+    """A plan is one yes: it was given where it was carried out first."""
+    from seedance_batch.batch.register import used_in
+
+    here = batch.folder.path.resolve()
+    others = [path for path in used_in(saved.digest) if path.resolve() != here]
+    return [f"the plan was carried out in {others[0]} already"] if others else []
 
 
 def rest_of(
@@ -175,7 +185,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
-    lines += bought_beside(batch, found)
+    lines += already_bought(batch, found)
     if found.new and batch.dropped_cap is not None:
         lines.append(f"The cap was {money(batch.dropped_cap)} the last time; now there is none.")
     if not batch.access.sandbox:
@@ -207,6 +217,13 @@ def foretold(batch: Batch, found: Plan) -> float | None:
     from seedance_batch.forecast import forecast
 
     return None if batch.access.sandbox else forecast(found, _pace(batch), time.time()).seconds
+
+
+def already_bought(batch: Batch, found: Plan) -> list[str]:
+    """What speaks for it that new rows were bought, whether or not the journal knows."""
+    from seedance_batch.batch.summing import doubt_lines
+
+    return [*doubt_lines(batch, batch.doubts(found)), *bought_beside(batch, found)]
 
 
 def bought_beside(batch: Batch, found: Plan) -> list[str]:

@@ -32,7 +32,7 @@ def carry_out(
     choice: RerunChoice | None = None,
 ) -> int:
     """``run`` and its kin: plan, ask, work, sum up; returns the exit code."""
-    from seedance_batch.batch import open_batch
+    from seedance_batch.batch import open_batch, register
     from seedance_batch.plan import cheapest, fitting
 
     saved = planning.saved_plan(given)
@@ -40,7 +40,7 @@ def carry_out(
     with or_elsewhere(), open_batch(given["manifest"], options, settings, environ) as batch:
         found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
         if given["quiet"]:
-            for line in planning.bought_beside(batch, found):
+            for line in planning.already_bought(batch, found):
                 click.echo(line, err=True)
         else:
             planning.say(batch, found, verbose=given["verbose"], err=True)
@@ -49,8 +49,11 @@ def carry_out(
         planning.hold_before_running(found, settings.max_cost, settings.max_cost_per_row)
         if saved is None:
             consent(batch, found, given)
+        hold_doubts(batch, found, given)
         if choice is not None and given["picks"] is not None:
             batch.redo(given["picks"], choice.redo, record=True)
+        if saved is not None and not batch.access.sandbox:
+            register.note(batch.folder, batch.access.origin, saved.digest)
         begin(batch, found, given)
         if given["canary"] is not None and found.new_rows > given["canary"]:
             first = replace(
@@ -79,8 +82,27 @@ def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
             f"The plan would send {rows}, and there is no terminal to ask at. Nothing was sent.",
             hint=again(yes=True, save=given["save"]),
         )
-    if not click.confirm(f"Send {rows}?", err=True):
+    if not click.confirm(_question(batch, found, rows), err=True):
         raise ConsentNeeded("Nothing was sent.", hint=again(dry_run=True, verbose=1))
+    given["again"] = True  # the question has said it
+
+
+def _question(batch: Batch, found: Plan, rows: str) -> str:
+    count = sum(len(doubt.keys) for doubt in batch.doubts(found))
+    if not count:
+        return f"Send {rows}?"
+    look = "looks" if count == 1 else "look"
+    return f"{some(count, 'row')} {look} bought already. Send {rows} all the same?"
+
+
+def hold_doubts(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
+    """A yes that nobody saw the plan for is none to rows that look bought already."""
+    from seedance_batch.batch.summing import refused_doubts
+
+    if not given["again"]:
+        problem = refused_doubts(batch, found)
+        if problem is not None:
+            raise ConsentNeeded(problem, hint=f"where you want them again: {again(again=True)}")
 
 
 def _bought(found: Plan, fit: Total, cap: Decimal | None) -> str:

@@ -58,6 +58,7 @@ def open_journal(path: Path, *, threaded: bool = True, wal: bool = True) -> Jour
     logged = _has_its_log(path)
     if logged:
         _check_first(path)
+    is_new = not path.exists()
     with contextlib.ExitStack() as opened:
         try:
             _create_private(path)
@@ -65,7 +66,7 @@ def open_journal(path: Path, *, threaded: bool = True, wal: bool = True) -> Jour
             opened.callback(connection.close)
         except (OSError, sqlite3.Error) as error:
             raise _cannot_open(path, error) from error
-        lost_since = _prepare(connection, path, wal=wal, logged=logged)
+        lost_since = _prepare(connection, path, wal=wal, logged=logged, is_new=is_new)
         try:
             reader = _connect(path)
         except sqlite3.Error as error:
@@ -117,9 +118,11 @@ def _check_first(path: Path) -> None:
 
 
 def _connect(database: str | Path, *, uri: bool = False) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         database, isolation_level=None, check_same_thread=False, timeout=5.0, uri=uri
     )
+    connection.execute("PRAGMA temp_store = MEMORY")  # a system may have no place for other files
+    return connection
 
 
 def connect_to_look(path: Path) -> sqlite3.Connection:
@@ -153,10 +156,10 @@ def _create_private(path: Path) -> None:
 
 
 def _prepare(
-    connection: sqlite3.Connection, path: Path, *, wal: bool, logged: bool
+    connection: sqlite3.Connection, path: Path, *, wal: bool, logged: bool, is_new: bool
 ) -> float | None:
     """Make it ready to be written; since when records are missing, if they are."""
-    empty = _check(connection, path)
+    empty = _check(connection, path, is_new=is_new)
     try:
         connection.execute("PRAGMA synchronous = FULL")
         if empty:
@@ -196,14 +199,14 @@ def _losses(connection: sqlite3.Connection, *, logged: bool) -> tuple[bool, floa
     return bool(begun), float(since) if since else None
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> bool:
+def _check(connection: sqlite3.Connection, path: Path, *, is_new: bool = False) -> bool:
     """Whether the journal is a new, empty one; raises for one that cannot be used."""
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"
         tables = {str(row[0]) for row in connection.execute(query)}
         empty = not tables and version == 0
-        if empty and path.exists():
+        if empty and path.exists() and not is_new:
             check_emptiness(path)
         if not empty and version != SCHEMA_VERSION and "attempts" in tables:
             raise unknown_version(path, version, SCHEMA_VERSION)

@@ -1,6 +1,7 @@
 """Jobs and journal in, steps with a reason and a price each out. Pure."""
 
 from seedance_batch.plan.budget import budget_problem, fitting, running_problem
+from seedance_batch.plan.doubts import Doubt, Sign, Traces, doubts
 from seedance_batch.plan.draft import draft_job, side_by_side
 from seedance_batch.plan.flags import BodyFlags, Flags
 from seedance_batch.plan.make import make_plan
@@ -12,17 +13,21 @@ from seedance_batch.plan.steps import Action, Plan, Step, Total, cheapest, total
 __all__ = [
     "Action",
     "BodyFlags",
+    "Doubt",
     "Flags",
     "Plan",
     "RerunChoice",
     "SavedPlan",
+    "Sign",
     "Spending",
     "Step",
     "Total",
+    "Traces",
     "agreed",
     "approved",
     "budget_problem",
     "cheapest",
+    "doubts",
     "draft_job",
     "drift",
     "fitting",

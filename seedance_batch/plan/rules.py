@@ -135,7 +135,15 @@ def _after_failure(
         return Decision(Action.RERUN, f"planned before, not sent; {_failure(failed)}", planned)
     if rerun is not None and rerun.takes(_error_class(failed)):
         return Decision(Action.RERUN, _failure(failed), planned)
-    return Decision(Action.BLOCKED, f"{_failure(failed)}: {_advice(failed)}", failed)
+    why = f"{_failure(failed)}: {_advice(failed)}{_made_otherwise(content, history)}"
+    return Decision(Action.BLOCKED, why, failed)
+
+
+def _made_otherwise(content: str, history: History) -> str:
+    """A clip that the row has under another content: it was mended elsewhere, and paid there."""
+    clips = [a.state.clip for a in history.sent if a.intent.content != content]
+    files = [clip.file for clip in clips if clip is not None]
+    return f"; asked for otherwise it is made: {files[-1]}" if files else ""
 
 
 def _changed(job: Job, history: History, rerun: RerunChoice | None) -> Decision | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.columns import folded
 from seedance_batch.identity import row_keys
-from seedance_batch.manifest import Job, Manifest, Place
+from seedance_batch.manifest import Job, Manifest, Place, Told
 from seedance_batch.model import MEDIA_FIELDS, Allow, TaskInput
 from seedance_batch.reader.cells import quoted
 from seedance_batch.reader.headings import FIELDS, field_of, resembles, slip_of
@@ -137,7 +137,13 @@ def _assembled(
         jobs=tuple(_jobs(rows, noted)),
         findings=tuple(dict.fromkeys(noted)),
         source=loading.about,
+        told=_told(rows) if any(layout.is_ours for layout in layouts) else {},
     )
+
+
+def _told(rows: Sequence[ReadRow]) -> dict[str, Told]:
+    keys = row_keys((read.id, read.base) for read in rows)
+    return {key: read.told for key, read in zip(keys, rows, strict=True) if read.told is not None}
 
 
 def _is_narrow(table: Table, noted: Noted) -> bool:

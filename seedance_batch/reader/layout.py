@@ -6,6 +6,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from seedance_batch.columns import INPUT_COLUMNS, folded, our_columns
 from seedance_batch.guard import unguarded, was_altered
@@ -39,6 +40,8 @@ class Layout:
     """Whether this is a results sheet of ours."""
     status: int | None = None
     """In a sheet of ours, where a row's status stands."""
+    told: tuple[tuple[str, int], ...] = ()
+    """In a sheet of ours: names and positions of columns that tell of a row's last attempt."""
 
     @property
     def has_media(self) -> bool:
@@ -68,7 +71,11 @@ def layout_of(table: Table, column_map: Mapping[str, str], noted: Noted) -> Layo
         own=tuple(column for column in columns if column.is_own),
         is_ours=bool(ours),
         status=next((position for position, name in ours.items() if name == "status"), None),
+        told=tuple((name, position) for position, name in ours.items() if name in _TELLING),
     )
+
+
+_TELLING: Final = frozenset({"status", "kind", "task_id", "submitted_at"})
 
 
 def _take_off_guards(table: Table) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
-from seedance_batch.manifest import LocalMedia, Place, Row
+from seedance_batch.manifest import LocalMedia, Place, Row, Told
 from seedance_batch.model import DEFAULT_MODEL, LIST_FIELDS, MEDIA_FIELDS, TaskInput
 from seedance_batch.reader.cells import Cell, parser, quoted
 from seedance_batch.reader.judge import Judge
@@ -62,6 +63,8 @@ class ReadRow:
     media: tuple[LocalMedia, ...] = ()
     is_take: bool = False
     """One of several that were asked for in so many words; equal ones are meant."""
+    told: Told | None = None
+    """In a sheet of ours, what it says of the row."""
 
 
 class RowReader:
@@ -128,6 +131,7 @@ class RowReader:
             judgement.task_input if is_text else None,
             judgement.media,
             reading.table.is_repeated,
+            _told(values, reading.layout.told),
         )
 
     def _id(self, reading: Reading) -> str | None:
@@ -196,6 +200,28 @@ def _is_unicode(text: str) -> bool:
 
 def _is_removed(values: Sequence[Value], status: int | None) -> bool:
     return status is not None and status < len(values) and values[status] == _REMOVED
+
+
+def _told(values: Sequence[Value], columns: Sequence[tuple[str, int]]) -> Told | None:
+    """What a sheet of ours says of a row; None in any other manifest."""
+    if not columns:
+        return None
+    texts = {name: text_of(values[position]) for name, position in columns}
+    return Told(
+        texts.get("status", ""),
+        texts.get("kind", ""),
+        texts.get("task_id", ""),
+        _moment(texts.get("submitted_at", "")),
+    )
+
+
+def _moment(text: str) -> float | None:
+    """Unix seconds of a time as our sheets write it; None for anything else."""
+    try:
+        found = datetime.fromisoformat(text)
+        return found.timestamp() if found.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _notes_below(table: Table, layout: Layout) -> dict[int, str]:

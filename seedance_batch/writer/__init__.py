@@ -59,6 +59,8 @@ class SheetSource:
     """The command's, where it is not what the outcomes alone say."""
     posters: bool = True
     """Whether clips get a picture in the workbooks (never above 2,000 rows)."""
+    journal_mark: str = ""
+    """Tells the journal that the sheets are made from."""
     announce: Callable[[Mapping[str, str]], None] | None = None
     """Records hashes before a sheet takes its name; see `place.Placing`."""
 
@@ -140,4 +142,6 @@ def _summary(source: SheetSource, placing: Placing) -> dict[str, object]:
     code = exit_code(source.outcomes) if source.exit_code is None else source.exit_code
     paths = {name: placing.files.get(name, source.folder / name) for name in SHEETS[:-1]}
     files = {name: path for name, path in paths.items() if path.exists()}
-    return summary(_about(source), files=files, exit_code=int(code))
+    return summary(
+        _about(source), files=files, exit_code=int(code), journal_mark=source.journal_mark
+    )

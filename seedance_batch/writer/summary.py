@@ -19,12 +19,15 @@ def write_summary(path: Path, record: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def summary(about: About, *, files: Mapping[str, Path], exit_code: int) -> dict[str, Any]:
+def summary(
+    about: About, *, files: Mapping[str, Path], exit_code: int, journal_mark: str
+) -> dict[str, Any]:
     """What `write_summary` writes. ``files`` maps a sheet's name to where it lies."""
     return {
         "version": VERSION,
         "manifest": about.manifest,
         "run_folder": str(about.folder),
+        "journal": journal_mark,
         "exit_code": exit_code,
         "rows": about.tally.rows,
         "status": {status.value: count for status, count in about.tally.statuses.items()},

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from seedance_batch.folder import WORKBOOK_PARTS
 from seedance_batch.posters import Thumbnail, poster, thumbnail
 from seedance_batch.state import Attempt
 from seedance_batch.writer import layout
@@ -50,8 +52,12 @@ def _workbook(path: Path, created: datetime) -> Iterator[Workbook]:
     from xlsxwriter.exceptions import FileCreateError
     from xlsxwriter.workbook import Workbook
 
+    # Its parts lie beside it until it is whole: where the system's own place for them is full,
+    # missing or read-only, the run folder still has room.
+    scratch = TemporaryDirectory(prefix=WORKBOOK_PARTS, dir=path.parent)
+    options = {"constant_memory": True, "tmpdir": scratch.name}
     try:
-        with Workbook(str(path), {"constant_memory": True}) as book:
+        with scratch, Workbook(str(path), options) as book:
             book.set_properties({"created": created, "comments": "seedance-batch"})
             yield book
     except FileCreateError as error:

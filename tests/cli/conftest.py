@@ -26,6 +26,7 @@ def nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("HIAPI_", "SEEDANCE_BATCH_", "GITHUB_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("NO_PROXY", "*")
     work = tmp_path / "work"
     work.mkdir()

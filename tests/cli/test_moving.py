@@ -190,7 +190,7 @@ def test_a_run_folder_knows_its_manifest_among_others_of_its_name(done: Shop) ->
     january.mkdir()
     write_rows(january / "shots.csv", [shot(1), shot(5)])
     out = done.folder / "runs" / "january"
-    assert done.run("--out", str(out), of=january / "shots.csv").code == Exit.OK
+    assert done.run("--again", "--out", str(out), of=january / "shots.csv").code == Exit.OK
     for source in (out, out / "results.csv"):
         assert done.run(of=source).code == Exit.OK
         assert len(done.tasks()) == 4
