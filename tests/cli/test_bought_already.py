@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from seedance_batch.errors import Exit
-from tests.cli.shop import QUICK, Said, Shop, say, serving, shot, shots, write_rows
+from tests.batch import serving, write_rows
+from tests.cli.shop import QUICK, Said, Shop, say, shot, shots
 from tests.cli.test_consent import terminal
 
 
