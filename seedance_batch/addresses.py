@@ -7,17 +7,21 @@ exactly that, so that a name cannot mean one thing when checked and another when
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpcore
 import httpx
+
+from seedance_batch.errors import SettingsError
 
 if TYPE_CHECKING:
     from httpcore import SOCKET_OPTION
@@ -237,6 +241,46 @@ def proxy_for(scheme: str, host: str) -> str | None:
     proxies = getproxies()
     proxy = proxies.get(scheme) or proxies.get("all")
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def check_proxy(scheme: str, host: str) -> str | None:
+    """The environment's proxy for a host, as `proxy_for`, sure to be one that can be used.
+
+    Raises `SettingsError` naming the variable.
+    """
+    proxy = proxy_for(scheme, host)
+    if proxy is None:
+        return None
+    fault = _proxy_fault(proxy)
+    if fault is None:
+        return proxy
+    name = proxy_variable(scheme)
+    raise SettingsError(
+        f"{name} names no proxy that can be used: {fault}. Nothing was sent.",
+        hint=f"mend {name}, or for a direct connection: unset {name}",
+    )
+
+
+def _proxy_fault(proxy: str) -> str | None:
+    try:
+        parsed = httpx.Proxy(proxy)
+    except (httpx.InvalidURL, ValueError):
+        return "it has to be like http://host:port, with odd characters of a password as %23"
+    if not parsed.url.host:
+        return "it has no host"
+    if parsed.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        return "SOCKS needs another package (pip install 'httpx[socks]')"
+    return None
+
+
+def proxy_variable(scheme: str) -> str:
+    """The variable that names the proxy for a scheme, as it is spelled in the environment."""
+    wanted = (f"{scheme}_proxy", "all_proxy")
+    for name in wanted:
+        for spelled in (name, name.upper()):
+            if os.environ.get(spelled):
+                return spelled
+    return wanted[0].upper()
 
 
 def unpinned_note() -> str | None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from seedance_batch import addresses, wire
+from seedance_batch import addresses, shapes
 from seedance_batch.errors import SettingsError
 from seedance_batch.model import OutputType, Task
 
@@ -201,7 +201,7 @@ class Receiver:
     def _read(self, request: Request, body: bytes) -> Told:
         if self._keys and not self._is_signed(request, body):
             raise _Refused(401)
-        task = wire.task_of(_parsed(body))
+        task = shapes.task_of(_parsed(body))
         if task is None or self._leads_astray(task):
             raise _Refused(400)
         return Told(token_in(request.url.path), task, signed=bool(self._keys))

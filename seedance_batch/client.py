@@ -9,25 +9,35 @@ import ipaddress
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 import anyio
 import httpx
 
-from seedance_batch import wire
-from seedance_batch.addresses import authorities
+from seedance_batch import shapes, wire
+from seedance_batch.addresses import authorities, check_proxy, proxy_variable
 from seedance_batch.errors import SettingsError
 from seedance_batch.model import Task, TaskError
 from seedance_batch.root_cause import root_reason
-from seedance_batch.wire import Page, RateInfo, Verdict
+from seedance_batch.wire import (
+    ACCOUNT,
+    REFUSED_BEFORE_PROCESSING,
+    Page,
+    RateInfo,
+    Verdict,
+    Voice,
+)
 
 DEFAULT_BASE_URL: Final = "https://api.hiapi.ai"
 MAX_CONNECTIONS: Final = 10
 """httpx slows down with the size of its pool, and list pages need few connections."""
 _DEADLINE: Final = 60.0
 """Seconds for one answer; a create answers at once, without waiting for the clip."""
+_SLOWEST: Final = 10_000.0
+"""Bytes a second that a line carries at least: what a body of many pictures is given time by."""
 _CONNECTING: Final = 10.0
 """Seconds for a connection: an address that swallows everything is told from a slow answer only
 where this ends well before the whole deadline."""
@@ -46,12 +56,34 @@ class Answer(Generic[T_co]):
     verdict: Verdict
     value: T_co | None = None
     error: TaskError = NO_ERROR
+    voice: Voice = Voice.OTHER
+    """Who made it, where it is an error."""
+    status: int = 0
+    """HTTP's; 0 where there was no answer."""
     retry_after: float | None = None
+    """Seconds to wait, an hour at most."""
+    wished: float | None = None
+    """What the server asked for, however long."""
     rate: RateInfo | None = None
     reset_in: float | None = None
     """Seconds until the server's request window has room again, where it said so."""
     connected: bool = True
     """False where no connection was made, so that nothing can have been received."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether HiAPI itself refused this request before it processed it."""
+        return self.voice is Voice.HIAPI and self.verdict in REFUSED_BEFORE_PROCESSING
+
+    @property
+    def baffles(self) -> bool:
+        """Whether it is an answer, no trouble that passes, and nothing that HiAPI says."""
+        if self.verdict is Verdict.UNKNOWN:
+            return 200 <= self.status < 300
+        definite = {Verdict.INVALID, Verdict.NOT_FOUND, *ACCOUNT}
+        return self.verdict is Verdict.ELSEWHERE or (
+            self.voice is Voice.OTHER and self.verdict in definite
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +99,11 @@ class _Raw:
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+    def meaning(self, body: Any) -> tuple[Verdict, Voice]:
+        """See `wire.meaning_of`."""
+        is_page = body is None and wire.is_page(self.content)
+        return wire.meaning_of(self.status, body, page=is_page)
 
 
 class Client:
@@ -88,6 +125,8 @@ class Client:
         self._wall = wall
         self._deadline = deadline
         self._offset: float | None = None
+        proxy = None if transport else _proxy_to(self.base_url)
+        self._proxy = proxy
         # Not an httpx default: redirects would carry the key to wherever they lead.
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
@@ -99,7 +138,8 @@ class Client:
             follow_redirects=False,
             transport=transport,
             verify=_trusted(self.base_url),
-            trust_env=not is_loopback(self.base_url),
+            proxy=proxy,
+            trust_env=False,  # one host needs one proxy, and httpx cannot read every NO_PROXY
         )
 
     async def create(self, body: bytes, idempotency_key: str) -> Answer[Created]:
@@ -107,29 +147,37 @@ class Client:
         response = await self._send(
             "POST",
             "/v1/tasks",
+            patience=len(body) / _SLOWEST,
             content=body,
             headers={"Content-Type": "application/json", "Idempotency-Key": idempotency_key},
         )
         if isinstance(response, Answer):
             return response
         content = wire.parse_json(response.content)
-        task_id = wire.task_id_of(content)
-        verdict = wire.verdict_of(response.status)
-        if task_id and verdict in {Verdict.OK, Verdict.PROCESSING}:
+        verdict, voice = response.meaning(content)
+        task_id = shapes.task_id_of(content) if verdict in _MAY_NAME_A_TASK else None
+        if task_id is not None:
             replayed = response.headers.get("idempotent-replay", "").lower() == "true"
             return self._answer(response, Verdict.OK, Created(task_id, replayed))
-        # A 200 without a task id says nothing about whether a task was made.
-        failed = Verdict.UNKNOWN if verdict is Verdict.OK else verdict
-        return self._answer(response, _create_verdict(failed), error=_error(response, content))
+        if verdict is Verdict.OK:  # says nothing about whether a task was made
+            error = TaskError("", _not_understood(response, content, "names no task"))
+            return self._answer(response, Verdict.UNKNOWN, voice=voice, error=error)
+        error = _error(response, content)
+        return self._answer(response, _create_verdict(verdict), voice=voice, error=error)
 
     async def get(self, task_id: str) -> Answer[Task]:
         """``GET /v1/tasks/:id``."""
         name = quote(task_id, safe="", errors="replace")
-        return await self._read(f"/v1/tasks/{name}", {}, wire.detail_of)
+        parse = partial(shapes.detail_of, asked=task_id, base=self.base_url)
+        return await self._read(f"/v1/tasks/{name}", {}, parse)
 
     async def list(self, page: int = 1, size: int = 100) -> Answer[Page]:
         """``GET /v1/tasks?page=&size=``, newest first; ``size`` 1 to 100."""
-        return await self._read("/v1/tasks", {"page": page, "size": size}, wire.page_of)
+        parse = partial(shapes.page_of, page=page, size=size, base=self.base_url)
+        answer = await self._read("/v1/tasks", {"page": page, "size": size}, parse)
+        if answer.verdict is Verdict.NOT_FOUND:  # the list is always there, where HiAPI is
+            return replace(answer, verdict=Verdict.ELSEWHERE)
+        return answer
 
     async def pricing(self) -> Answer[Any]:
         """``GET /api/pricing``: the public price table, as parsed JSON with exact numbers."""
@@ -164,27 +212,44 @@ class Client:
         if isinstance(response, Answer):
             return response
         content = (wire.parse_json_exactly if exact else wire.parse_json)(response.content)
-        verdict = wire.verdict_of(response.status)
+        verdict, voice = response.meaning(content)
         if verdict is not Verdict.OK:
-            return self._answer(response, verdict, error=_error(response, content))
+            error = _error(response, content)
+            return self._answer(response, verdict, voice=voice, error=error)
         value = parse(content)
         if value is None:
-            error = TaskError("", "the answer is not what the documentation promises")
-            return self._answer(response, Verdict.UNKNOWN, error=error)
+            error = TaskError("", _not_understood(response, content, "is not understood"))
+            return self._answer(response, Verdict.UNKNOWN, voice=voice, error=error)
         return self._answer(response, Verdict.OK, value)
 
-    async def _send(self, method: str, path: str, **request: Any) -> _Raw | Answer[Any]:
-        """One request under one deadline (in-process transports ignore httpx's own)."""
+    async def _send(
+        self, method: str, path: str, *, patience: float = 0.0, **request: Any
+    ) -> _Raw | Answer[Any]:
+        """One request under one deadline (in-process transports ignore httpx's own).
+
+        ``patience``: more seconds, for what is large.
+        """
+        deadline = self._deadline + patience
+        timeout = httpx.Timeout(deadline, connect=min(_CONNECTING, self._deadline / 3), pool=None)
         try:
-            with anyio.fail_after(self._deadline):
-                async with self._http.stream(method, path, **request) as response:
+            with anyio.fail_after(deadline):
+                async with self._http.stream(method, path, timeout=timeout, **request) as response:
                     content = await _read_capped(response)
+        except httpx.ProxyError as error:
+            return self._proxy_refused(error)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return _no_answer(error, connected=False)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             return _no_answer(error, connected=True)
         self._note_time(response)
         return _Raw(response.status_code, response.headers, content)
+
+    def _proxy_refused(self, error: httpx.ProxyError) -> Answer[Any]:
+        """The proxy makes no connection to the API, so that nothing can have been received."""
+        scheme = urlsplit(self.base_url).scheme
+        named = f"{httpx.URL(self._proxy or '').netloc.decode('ascii')} ({proxy_variable(scheme)})"
+        words = f"the proxy {named} makes no connection: {root_reason(error)}"
+        return Answer(Verdict.UNKNOWN, error=TaskError("", words), connected=False)
 
     def _note_time(self, response: httpx.Response) -> None:
         at = wire.http_date(response.headers.get("date"))
@@ -196,15 +261,22 @@ class Client:
         response: _Raw,
         verdict: Verdict,
         value: Any = None,
+        *,
+        voice: Voice = Voice.OTHER,
         error: TaskError = NO_ERROR,
     ) -> Answer[Any]:
         now = self.server_time() or self._wall()
-        rate = wire.rate_of(response.headers)
+        rate = wire.rate_of(response.headers, now)
+        body = None if verdict is Verdict.OK else wire.parse_json(response.content)
+        wished = wire.retry_after(response.headers, now, body)
         return Answer(
             verdict=verdict,
             value=value,
             error=error,
-            retry_after=wire.retry_after(response.headers, now),
+            voice=voice,
+            status=response.status,
+            retry_after=wire.at_most(wished),
+            wished=wished,
             rate=rate,
             reset_in=rate.reset - now if rate and rate.reset else None,
         )
@@ -214,6 +286,12 @@ def _headers(api_key: str) -> dict[str, str]:
     # Without a key there is no such header: an empty token is none that HTTP could carry.
     key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     return {"User-Agent": wire.USER_AGENT, **key}
+
+
+def _proxy_to(base_url: str) -> str | None:
+    """The environment's proxy for the API. Raises `SettingsError` where it cannot be used."""
+    parts = urlsplit(base_url)
+    return check_proxy(parts.scheme, parts.hostname or "")
 
 
 def _trusted(base_url: str) -> ssl.SSLContext:
@@ -232,6 +310,10 @@ async def _read_capped(response: httpx.Response) -> bytes:
     return bytes(content)
 
 
+_MAY_NAME_A_TASK: Final = frozenset({Verdict.OK, Verdict.PROCESSING, Verdict.UNKNOWN})
+"""An id is taken from a create's answer that may come after the order was."""
+
+
 def _create_verdict(verdict: Verdict) -> Verdict:
     # 404 on a create is `model_not_found`: the request itself is refused.
     return Verdict.INVALID if verdict is Verdict.NOT_FOUND else verdict
@@ -241,7 +323,18 @@ def _error(response: _Raw, content: Any) -> TaskError:
     error = wire.error_of(content, response.status)
     prefix = f"HTTP {response.status}"
     message = error.message if error.message.startswith(prefix) else f"{prefix}: {error.message}"
+    target = response.headers.get("location", "")
+    if 300 <= response.status < 400 and target:
+        message = f"{message}, a redirect to {target} that is not followed"
+    elif wire.is_page(response.content):
+        message = f"{message}, a web page"
     return TaskError(error.code, message)
+
+
+def _not_understood(response: _Raw, content: Any, how: str) -> str:
+    text = response.content.decode("utf-8", "replace")
+    raw = shapes.raw_of(text if content is None else content)
+    return f"HTTP {response.status}, whose content {how}: {raw or '(empty)'}"
 
 
 def _no_answer(error: Exception, *, connected: bool) -> Answer[Any]:
@@ -251,7 +344,7 @@ def _no_answer(error: Exception, *, connected: bool) -> Answer[Any]:
 
 
 def normal_base_url(text: str) -> str:
-    """The API's address without ``/v1``, trailing slashes and what else spells the same.
+    """The API's address without ``/v1``, ``/v1/tasks`` and what else spells the same.
 
     Raises `SettingsError` for an address that cannot be used, and for ``http`` off loopback:
     the key would travel in the clear.
@@ -267,7 +360,7 @@ def normal_base_url(text: str) -> str:
             f"The API address {text} is not encrypted; http is accepted on loopback only.",
             hint=_ADDRESS,
         )
-    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    path = parts.path.rstrip("/").removesuffix("/v1/tasks").removesuffix("/v1").rstrip("/")
     host = parts.netloc.lower().removesuffix(f":{_PORTS[parts.scheme]}")
     return urlunsplit((parts.scheme, host, path, "", ""))
 

@@ -22,6 +22,10 @@ class Stop(StrEnum):
     """Ctrl-C or SIGTERM."""
     WAIT = "wait"
     """``--wait`` is over."""
+    ELSEWHERE = "elsewhere"
+    """Who answers is not HiAPI's API."""
+    NOT_UNDERSTOOD = "not_understood"
+    """Creates are answered with what HiAPI does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +74,13 @@ class Remark:
     message: str
 
 
-RunEvent = AttemptChanged | BytesArrived | RequestEnded | Stopping | RowSkipped | Remark
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The service asked to be left alone for so long."""
+
+    seconds: float
+    message: str
+
+
+RunEvent = AttemptChanged | BytesArrived | RequestEnded | Stopping | RowSkipped | Remark | Paused
 Observer = Callable[[RunEvent], None]

@@ -341,6 +341,8 @@ class Task:
     output: tuple[OutputFile, ...] = ()
     error: TaskError | None = None
     raw_status: str = ""
+    raw: str = ""
+    """The answer as it came, where it says more than was understood."""
 
     def first(self, kind: OutputType) -> OutputFile | None:
         """The first output of that type, never merely ``output[0]``."""

@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from seedance_batch import columns, model, outcome, schema, select, state, wire
+from seedance_batch import columns, model, outcome, schema, select, shapes, state
 from seedance_batch.cli import options
 from seedance_batch.cli.run import run
 from seedance_batch.model import INPUT_FIELDS, LIST_FIELDS, MEDIA_FIELDS, TaskInput
@@ -146,7 +146,7 @@ def test_the_recipe_for_a_phase_names_every_set_of_phases() -> None:
 
 def test_the_sandbox_speaks_no_status_that_the_client_takes_for_unknown() -> None:
     spoken = {*timing.Status, *views._ALIASES.values()}
-    assert {name for name in spoken if not wire.knows_status(name)} == set()
+    assert {name for name in spoken if not shapes.knows_status(name)} == set()
 
 
 # ── a fault ─────────────────────────────────────────────────────────────────────────────────────

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seedance_batch import wire
+from seedance_batch import shapes, wire
 from seedance_batch.model import OutputType, TaskStatus
-from seedance_batch.wire import Verdict
+from seedance_batch.wire import Verdict, Voice
 
 NOW = 1_800_000_000.0
 
@@ -23,7 +23,7 @@ NOW = 1_800_000_000.0
     ("status", "verdict"),
     [
         (200, Verdict.OK), (400, Verdict.INVALID), (401, Verdict.KEY), (402, Verdict.BALANCE),
-        (403, Verdict.FORBIDDEN), (404, Verdict.NOT_FOUND), (405, Verdict.INVALID),
+        (403, Verdict.FORBIDDEN), (404, Verdict.NOT_FOUND), (201, Verdict.OK), (202, Verdict.OK),
         (409, Verdict.PROCESSING), (413, Verdict.INVALID), (415, Verdict.INVALID),
         (422, Verdict.MISMATCH), (429, Verdict.RATE), (503, Verdict.BUSY),
     ],
@@ -34,11 +34,77 @@ def test_a_documented_status_means_what_the_documentation_says(
     assert wire.verdict_of(status) is verdict
 
 
-@pytest.mark.parametrize(
-    "status", [100, 201, 202, 204, 206, 301, 302, 307, 308, 408, 425, 500, 501, 502, 504, 520, 599]
-)
+@pytest.mark.parametrize("status", [100, 204, 206, 408, 425, 500, 501, 502, 504, 520, 599])
 def test_any_other_status_leaves_open_whether_a_task_was_made(status: int) -> None:
     assert wire.verdict_of(status) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 405, 407])
+def test_a_redirect_and_a_path_that_takes_no_such_request_are_somebody_elses(status: int) -> None:
+    assert wire.verdict_of(status) is Verdict.ELSEWHERE
+
+
+OWN = [
+    {"code": 503, "message": "busy", "data": None, "error_code": "BUSY"},
+    {"code": 503, "message": "busy", "data": None},
+    {"error": {"type": "hiapi_error", "code": "busy", "request_id": "r-1"}},
+    {"error": {"type": "invalid_request_error", "code": "busy"}},
+]
+FOREIGN: list[Any] = [
+    None,
+    [],
+    {},
+    {"message": "no healthy upstream"},
+    {"code": 14, "message": "unavailable", "details": []},
+    {"error": "Service Unavailable", "status": 503},
+    {"error": {"code": 503, "message": "unavailable", "status": "UNAVAILABLE"}},
+    {"error": {"message": "overloaded", "type": "server_error", "code": None}},
+    {"success": False, "errors": [{"code": 1015, "message": "rate limited"}]},
+    {"detail": "Request was throttled.", "status": 429, "retry_after": 20},
+    {"code": "Throttling", "message": "throttled", "request_id": "r-2"},
+]
+
+
+@pytest.mark.parametrize("body", OWN)
+def test_a_refusal_in_one_of_the_three_envelopes_is_hiapis(body: Any) -> None:
+    assert wire.voice_of(503, body) is Voice.HIAPI
+
+
+@pytest.mark.parametrize("body", FOREIGN)
+@pytest.mark.parametrize("status", [402, 429, 503])
+def test_a_refusal_in_any_other_words_is_not(status: int, body: Any) -> None:
+    verdict, voice = wire.meaning_of(status, body)
+    assert voice is not Voice.HIAPI
+    assert verdict is wire.verdict_of(status)
+
+
+@pytest.mark.parametrize("code", [400, 401, 402, 403, 404, 409, 422, 429, 503, 500])
+@pytest.mark.parametrize("data", [{}, {"data": None}, {"data": {}}, {"data": []}])
+def test_the_code_of_a_success_without_data_is_the_verdict(code: int, data: Any) -> None:
+    body = {"code": code, "message": "no", **data}
+    assert wire.meaning_of(200, body) == (wire.verdict_of(code), Voice.HIAPI)
+    assert wire.meaning_of(200, {**body, "code": str(code)})[0] is wire.verdict_of(code)
+
+
+@pytest.mark.parametrize("code", [0, 1, 200, 1001, "success", None, True])
+def test_other_codes_of_a_success_say_nothing(code: Any) -> None:
+    assert wire.meaning_of(200, {"code": code, "message": "x"})[0] is Verdict.OK
+
+
+def test_hiapis_own_envelope_outweighs_a_status_that_something_between_has_changed() -> None:
+    own = {"code": 500, "message": "internal", "data": None}
+    assert wire.meaning_of(503, own) == (Verdict.UNKNOWN, Voice.HIAPI)
+    assert wire.meaning_of(503, {"error": {"code": 400}})[0] is Verdict.BUSY
+
+
+def test_a_web_page_and_a_path_that_is_not_there_are_no_answers_of_an_api() -> None:
+    assert wire.is_page(b" \n<!DOCTYPE html>")
+    assert not wire.is_page(b"upstream connect error")
+    assert wire.meaning_of(200, None, page=True)[0] is Verdict.ELSEWHERE
+    assert wire.meaning_of(404, None)[0] is Verdict.ELSEWHERE
+    assert wire.meaning_of(404, {"detail": "Not Found"})[0] is Verdict.ELSEWHERE
+    unknown = {"error": {"code": "task_not_found", "message": "none"}}
+    assert wire.meaning_of(404, unknown)[0] is Verdict.NOT_FOUND
 
 
 def test_only_what_surely_made_no_task_counts_as_refused_before_processing() -> None:
@@ -91,18 +157,44 @@ def test_every_envelope_gives_its_code_and_words(body: Any, code: str, message: 
         {"error": {"code": "IDEMPOTENCY_KEY_PROCESSING", "taskId": "tk-1"}},
         {"taskId": "tk-1"},
         {"data": {"taskId": 7, "task_id": "tk-1"}},
+        {"code": 200, "data": {"id": "tk-1"}},
+        {"id": "req-9", "data": {"id": "tk-1", "status": "queued"}},
+        {"code": 200, "data": {"task": {"taskId": "tk-1"}}},
+        {"id": "req-9", "task": {"id": "tk-1"}},
+        {"result": {"task": {"task_id": "tk-1"}}},
+        {"data": [{"taskId": "tk-1"}]},
+        [{"id": "tk-1"}],
     ],
 )
 def test_a_task_id_is_found_wherever_hiapi_may_put_it(body: Any) -> None:
-    assert wire.task_id_of(body) == "tk-1"
+    assert shapes.task_id_of(body) == "tk-1"
 
 
 @pytest.mark.parametrize(
-    "task_id", ["", None, 7, True, [], {}, "x" * 256, "a b", "a\nb", "\x1b[2J", "\ud800", "../x"]
+    "body",
+    [{"data": {"taskId": 4711}}, {"data": {"id": 4711}}, {"id": 4711}, {"task": {"id": 4711}}],
+)
+def test_a_number_is_a_task_id_as_well(body: Any) -> None:
+    assert shapes.task_id_of(body) == "4711"
+
+
+def test_a_text_alone_is_a_task_id_where_it_looks_like_one() -> None:
+    assert shapes.task_id_of({"code": 200, "data": "tk-hiapi-01ABC"}) == "tk-hiapi-01ABC"
+    assert shapes.task_id_of({"code": 200, "data": "accepted"}) is None
+    assert shapes.task_id_of("success") is None
+
+
+def test_the_id_of_an_error_is_none_of_a_task() -> None:
+    assert shapes.task_id_of({"id": "req-1", "error": {"code": "x", "id": "e-1"}}) is None
+
+
+@pytest.mark.parametrize(
+    "task_id",
+    ["", None, 0, -7, 1.5, True, [], {}, "x" * 256, "a b", "a\nb", "\x1b[2J", "\ud800", "../x"],
 )
 def test_what_no_address_and_no_journal_could_hold_is_no_task_id(task_id: Any) -> None:
-    assert wire.task_id_of({"data": {"taskId": task_id}}) is None
-    assert wire.task_of({"taskId": task_id, "status": "success"}) is None
+    assert shapes.task_id_of({"data": {"taskId": task_id}}) is None
+    assert shapes.task_of({"taskId": task_id, "status": "success"}) is None
 
 
 # ── tasks ───────────────────────────────────────────────────────────────────────────────────────
@@ -118,22 +210,22 @@ def test_what_no_address_and_no_journal_could_hold_is_no_task_id(task_id: Any) -
 )
 def test_every_name_of_a_status_is_known(names: str, status: TaskStatus) -> None:
     for name in names.split():
-        task = wire.task_of({"taskId": "tk-1", "status": name})
+        task = shapes.task_of({"taskId": "tk-1", "status": name})
         assert task is not None
         assert (task.status, task.raw_status) == (status, name)
-        assert wire.knows_status(name)
+        assert shapes.knows_status(name)
 
 
 @pytest.mark.parametrize("name", ["reviewing", "", None, 7, ["success"]])
 def test_an_unknown_status_is_still_running(name: Any) -> None:
-    task = wire.task_of({"taskId": "tk-1", "status": name})
+    task = shapes.task_of({"taskId": "tk-1", "status": name})
     assert task is not None
     assert task.status is TaskStatus.RUNNING
-    assert not wire.knows_status(task.raw_status)
+    assert not shapes.knows_status(task.raw_status)
 
 
 def test_the_video_is_the_entry_of_that_type_and_malformed_entries_are_skipped() -> None:
-    task = wire.task_of(
+    task = shapes.task_of(
         {
             "taskId": "tk-1",
             "status": "success",
@@ -153,10 +245,177 @@ def test_the_video_is_the_entry_of_that_type_and_malformed_entries_are_skipped()
     ]
 
 
+MP4 = "https://cdn.example/t/clip.mp4"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"output": [{"url": MP4}]},
+        {"output": [{"url": MP4, "type": "mp4"}]},
+        {"output": [{"url": MP4, "type": "video/mp4"}]},
+        {"output": [{"url": MP4, "type": "file"}]},
+        {"output": [{"url": MP4, "type": "result"}]},
+        {"output": [{"url": "https://c/t.jpg"}, {"url": MP4}]},
+        {"output": [{"url": "https://c/t.jpg", "type": "thumbnail"}, {"uri": MP4}]},
+        {"output": [MP4]},
+        {"output": ["https://c/cover.png", MP4]},
+        {"output": MP4},
+        {"output": {"url": MP4, "cover": "https://c/cover"}},
+        {"output": {"video": MP4, "last_frame": "https://c/f"}},
+        {"output": {"video": {"url": MP4}}},
+        {"output": json.dumps({"urls": [MP4]})},
+        {"outputs": [{"url": MP4, "type": "video"}]},
+        {"video_url": MP4},
+        {"videoUrl": MP4, "output": []},
+        {"result": {"video_url": MP4}},
+        {"result": [{"type": "video", "url": MP4}]},
+        {"result": {"videos": [{"url": MP4, "cover_url": "https://c/x.jpg"}]}},
+        {"output": [{"url": f"  {MP4}\n", "type": "video"}]},
+        {"output": [{"url": "//cdn.example/t/clip.mp4", "type": "video"}]},
+        {"output": ["//cdn.example/t/clip.mp4"]},
+        {"output": [{"type": "audio", "url": "https://c/a"}, {"type": "x", "url": MP4}]},
+        {"output": [{"url": "s3://bucket/clip.mp4", "type": "video"}, {"url": MP4}]},
+    ],
+)
+def test_the_only_address_that_is_no_picture_and_no_sound_is_the_clip(fields: Any) -> None:
+    value = {"taskId": "tk-1", "status": "success", **fields}
+    task = shapes.task_of(value, base="https://api.example/hiapi")
+    assert task is not None
+    clip = task.first(OutputType.VIDEO)
+    assert clip is not None
+    assert clip.url == MP4
+    assert len([file for file in task.output if file.type is OutputType.VIDEO]) == 1
+    assert task.raw == ""
+
+
+def test_a_relative_address_is_below_the_api_and_blanks_in_it_are_spelled_out() -> None:
+    def clip(url: str) -> str:
+        value = {"taskId": "tk-1", "status": "success", "output": [{"url": url, "type": "video"}]}
+        task = shapes.task_of(value, base="https://api.example")
+        assert task is not None
+        return task.output[0].url
+
+    assert clip("/files/a.mp4?s=1") == "https://api.example/files/a.mp4?s=1"
+    assert clip("files/a.mp4") == "https://api.example/files/a.mp4"
+    assert clip("https://c/my clip.mp4") == "https://c/my%20clip.mp4"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        [],
+        None,
+        [{"url": "https://c/t.jpg"}],
+        [{"url": "https://c/t", "type": "first_frame"}],
+        ["https://c/song.mp3"],
+        ["no address"],
+        [{"url": "s3://bucket/clip.mp4", "type": "video"}],
+    ],
+)
+def test_a_success_without_a_clip_is_kept_as_it_came(output: Any) -> None:
+    task = shapes.task_of({"taskId": "tk-1", "status": "success", "output": output, "odd": "x"})
+    assert task is not None
+    assert task.first(OutputType.VIDEO) is None
+    assert json.loads(task.raw)["odd"] == "x"
+
+
+@pytest.mark.parametrize("status", ["done", "finished", "complete", "ok", 2, None, "", "reviewed"])
+def test_what_a_task_holds_tells_how_it_ended_where_its_status_does_not(status: Any) -> None:
+    ended = {"taskId": "tk-1", "status": status, "completed": NOW}
+    good = shapes.task_of({**ended, "output": [{"url": MP4}]})
+    bad = shapes.task_of({**ended, "error": {"code": "TASK_FAILED", "message": "no"}})
+    bare = shapes.task_of(ended)
+    assert good is not None
+    assert bad is not None
+    assert bare is not None
+    assert (good.status, bad.status) == (TaskStatus.SUCCESS, TaskStatus.FAIL)
+    assert bare.status is TaskStatus.RUNNING
+
+
+@pytest.mark.parametrize("status", [1, None, "reviewing"])
+def test_a_preview_of_a_task_that_is_not_over_is_no_ending(status: Any) -> None:
+    task = shapes.task_of({"taskId": "tk-1", "status": status, "output": [{"url": MP4}]})
+    assert task is not None
+    assert task.status is TaskStatus.RUNNING
+    assert task.raw
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"error": "moderation"},
+        {"error": ["moderation"]},
+        {"error": [{"message": "moderation"}]},
+        {"error": {"msg": "moderation"}},
+        {"errors": [{"detail": "moderation"}]},
+        {"failReason": "moderation"},
+        {"fail_reason": "moderation"},
+        {"error_message": "moderation"},
+        {"message": "moderation"},
+        {"error": {}, "failMsg": "moderation"},
+    ],
+)
+def test_the_reason_of_a_failure_is_found(fields: Any) -> None:
+    task = shapes.task_of({"taskId": "tk-1", "status": "fail", **fields})
+    assert task is not None
+    assert task.error is not None
+    assert task.error.message == "moderation"
+
+
+def test_an_error_of_unknown_form_is_shown_as_it_is() -> None:
+    task = shapes.task_of({"taskId": "tk-1", "status": "fail", "error": {"why": [1]}})
+    assert task is not None
+    assert task.error == wire.TaskError("", '{"why": [1]}')
+
+
+DETAIL = {"status": "success", "completed": NOW, "output": [{"url": MP4, "type": "video"}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": 200, "data": {"taskId": "tk-1", **DETAIL}},
+        {"taskId": "tk-1", **DETAIL},
+        {"id": "tk-1", **DETAIL},
+        {"status": "ok", "data": {"task": {"id": "tk-1", **DETAIL}}},
+        {"id": "req-1", "data": {"task_id": "tk-1", **DETAIL}},
+        {"data": {"id": 17, "taskId": "tk-1", **DETAIL}},
+        {"task": {"taskId": "tk-1", **DETAIL}},
+        {"code": 200, "data": DETAIL},
+        {"data": [{"taskId": "tk-1", **DETAIL}]},
+    ],
+)
+def test_a_detail_is_found_wherever_it_stands(body: Any) -> None:
+    task = shapes.detail_of(body, asked="tk-1")
+    assert task is not None
+    assert (task.task_id, task.status) == ("tk-1", TaskStatus.SUCCESS)
+
+
+@pytest.mark.parametrize(
+    "body", [None, [], {}, {"code": 200, "message": "success"}, {"status": "success", "data": {}}]
+)
+def test_an_envelope_alone_is_no_task(body: Any) -> None:
+    assert shapes.detail_of(body, asked="tk-1") is None
+
+
+@pytest.mark.parametrize("name", ["tasks", "items", "list", "records", "results"])
+def test_a_page_is_found_under_every_name(name: str) -> None:
+    tasks = [{"taskId": "tk-1"}, {"id": "tk-2"}]
+    for body in ({"data": {name: tasks}}, {name: tasks}, {"data": tasks}, tasks):
+        page = shapes.page_of(body, page=2, size=2)
+        assert page is not None
+        assert [task.task_id for task in page.tasks] == ["tk-1", "tk-2"]
+        assert (page.page, page.size, page.total) == (2, 2, 5)  # a full page may have a next one
+    last = shapes.page_of(tasks, page=1, size=100)
+    assert last is not None
+    assert last.total == 2
+
+
 def test_an_error_may_be_an_object_or_a_text() -> None:
     told = {"taskId": "tk-1", "status": "fail"}
-    by_object = wire.task_of({**told, "error": {"code": "TASK_FAILED", "message": "no"}})
-    by_text = wire.task_of({**told, "error": "no"})
+    by_object = shapes.task_of({**told, "error": {"code": "TASK_FAILED", "message": "no"}})
+    by_text = shapes.task_of({**told, "error": "no"})
     assert by_object is not None
     assert by_text is not None
     assert by_object.error == wire.TaskError("TASK_FAILED", "no")
@@ -164,7 +423,7 @@ def test_an_error_may_be_an_object_or_a_text() -> None:
 
 
 def test_half_a_surrogate_pair_in_a_servers_words_can_be_stored() -> None:
-    task = wire.task_of({"taskId": "tk-1", "error": {"code": "\udcff", "message": "a\ud800b"}})
+    task = shapes.task_of({"taskId": "tk-1", "error": {"code": "\udcff", "message": "a\ud800b"}})
     assert task is not None
     assert task.error is not None
     assert task.error.message.encode() == b"a?b"
@@ -173,7 +432,7 @@ def test_half_a_surrogate_pair_in_a_servers_words_can_be_stored() -> None:
 
 def test_a_page_skips_what_is_no_task_and_tells_the_size_that_the_server_used() -> None:
     tasks = [{"taskId": "tk-1"}, None, {"taskId": ""}, {"taskId": "tk-2"}]
-    page = wire.page_of({"data": {"page": 2, "size": 10, "total": 12, "tasks": tasks}})
+    page = shapes.page_of({"data": {"page": 2, "size": 10, "total": 12, "tasks": tasks}})
     assert page is not None
     assert [task.task_id for task in page.tasks] == ["tk-1", "tk-2"]
     assert (page.page, page.size, page.total) == (2, 10, 12)
@@ -182,14 +441,14 @@ def test_a_page_skips_what_is_no_task_and_tells_the_size_that_the_server_used() 
 @pytest.mark.parametrize("number", [None, "3", True, -1, 1.5, [], float("nan")])
 def test_a_page_whose_numbers_are_none_is_still_read(number: Any) -> None:
     data = {"page": number, "size": number, "total": number, "tasks": [{"taskId": "tk-1"}]}
-    page = wire.page_of({"data": data})
+    page = shapes.page_of({"data": data})
     assert page is not None
     assert (page.page, page.size, page.total) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("body", [None, [], {}, {"data": None}, {"data": {"tasks": {}}}])
+@pytest.mark.parametrize("body", [None, "", {}, {"data": None}, {"data": {"tasks": {}}}])
 def test_what_holds_no_list_of_tasks_is_no_page(body: Any) -> None:
-    assert wire.page_of(body) is None
+    assert shapes.page_of(body) is None
 
 
 # ── times ───────────────────────────────────────────────────────────────────────────────────────
@@ -242,7 +501,46 @@ def test_what_is_no_time_that_anything_could_be_done_with_is_none(value: Any) ->
 def test_retry_after_is_seconds_or_a_date_and_never_longer_than_an_hour(
     value: str, seconds: float | None
 ) -> None:
-    assert wire.retry_after({"retry-after": value}, NOW) == seconds
+    assert wire.at_most(wire.retry_after({"retry-after": value}, NOW)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        ({"retry_after": 20}, 20.0),
+        ({"detail": "throttled", "retryAfter": "20"}, 20.0),
+        ({"error": {"retry_after_ms": 1500}}, 1.5),
+        ({"error": {"details": [{"retryAfter": "3s"}]}}, 3.0),
+        ({"data": {"retry-after-seconds": 4}}, 4.0),
+        ({"message": "slow down, try again in 12 s"}, 12.0),
+        ({"error": {"message": "Please try again in 1m30s."}}, 90.0),
+        ({"detail": "Request was throttled. Expected available in 12 seconds."}, 12.0),
+        ({"error": "retry after 2 minutes"}, 120.0),
+        ({"message": "try again in 250 ms"}, 0.25),
+        ({"message": "try again in 12"}, None),
+        ({"message": "try again later"}, None),
+        ({"message": "12 s of video were asked for"}, None),
+        ({"retry_after": True}, None),
+        ({"retry_after": -3}, None),
+        ({"retry_after": "soon"}, None),
+        (None, None),
+    ],
+)
+def test_a_wait_in_the_body_is_understood_where_it_is_sure(
+    body: Any, seconds: float | None
+) -> None:
+    assert wire.retry_after({}, NOW, body) == seconds
+    assert wire.retry_after({"retry-after": "7"}, NOW, body) == 7.0
+
+
+@pytest.mark.parametrize(
+    ("value", "at"),
+    [("30", NOW + 30), ("0", NOW), ("6m0s", NOW + 360), ("1800000000", NOW), ("86400", None)],
+)
+def test_a_reset_below_a_day_is_a_span(value: str, at: float | None) -> None:
+    info = wire.rate_of({"x-ratelimit-reset": value}, NOW)
+    assert info is not None
+    assert info.reset == (86_400.0 if at is None else at)
 
 
 def test_a_date_without_a_time_zone_is_utc() -> None:
@@ -283,7 +581,8 @@ ANYTHING = st.recursive(
         | st.dictionaries(
             st.sampled_from(
                 "data error code message error_code request_id taskId task_id tasks status output "
-                "url type expireAt created completed page size total model".split()
+                "url type expireAt created completed page size total model id task items result "
+                "state video_url outputs failReason retry_after".split()
             ),
             inner,
             max_size=6,
@@ -295,14 +594,19 @@ ANYTHING = st.recursive(
 
 @given(ANYTHING)
 def test_no_json_makes_anything_raise_and_all_that_comes_out_can_be_stored(body: Any) -> None:
-    error, task, page = wire.error_of(body, 400), wire.task_of(body), wire.page_of(body)
-    wire.task_id_of(body)
-    wire.detail_of(body)
+    error, task, page = wire.error_of(body, 400), shapes.task_of(body), shapes.page_of(body)
+    shapes.task_id_of(body)
+    wire.meaning_of(200, body)
+    wire.retry_after({}, NOW, body)
+    shapes.page_of(body, page=2, size=10, base="https://api.example")
+    for asked in (None, "tk-1"):
+        shapes.detail_of(body, asked=asked, base="https://[")
     tasks = [found for found in (task, *(page.tasks if page else ())) if found is not None]
     errors = [error, *(found.error for found in tasks if found.error is not None)]
     words = [word for e in errors for word in (e.code, e.message)]
     words += [word for t in tasks for word in (t.task_id, t.model, t.raw_status)]
     words += [file.url for t in tasks for file in t.output]
+    words += [t.raw for t in tasks]
     for word in words:
         word.encode()
     for at in [t.created for t in tasks] + [t.completed for t in tasks]:

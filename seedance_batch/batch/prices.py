@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from seedance_batch.batch.rehearsal import sandbox
-from seedance_batch.client import Client
+from seedance_batch.client import DEFAULT_BASE_URL, Client
 from seedance_batch.errors import ApiUnreachable, SettingsError
 from seedance_batch.pricing import PriceTable, parse_price_file, parse_pricing
 from seedance_batch.publish import replacing
 from seedance_batch.settings import Access, RunSettings, check_settings, public_access
-from seedance_batch.wire import Verdict
+from seedance_batch.wire import ACCOUNT, Verdict
 
 if TYPE_CHECKING:
     import yaml
@@ -29,14 +29,17 @@ async def load_prices(
 ) -> PriceTable | None:
     """The prices to reckon with, or None where none can be had.
 
-    ``needed`` makes an API that does not answer an error (`ApiUnreachable`): it is about to be
-    sent rows. Raises `SettingsError` for a price file that cannot be used.
+    ``needed`` makes an API that does not answer, or that is none of HiAPI's, an error
+    (`ApiUnreachable`): it is about to be sent rows. Raises `SettingsError` for a price file that
+    cannot be used.
     """
     table = None if price_file is None else read_price_file(price_file)
     if table is not None and not needed:
         return table
     async with Client(access.base_url, access.api_key) as client:
         answer = await client.pricing()
+        if needed and answer.connected and answer.verdict is not Verdict.OK:
+            await _check_address(client)
     if table is not None and answer.connected:
         return table
     if answer.verdict is Verdict.OK:
@@ -47,6 +50,19 @@ async def load_prices(
             hint="check the network and HIAPI_BASE_URL, then run the same command again",
         )
     return None if access.sandbox else _kept(access)
+
+
+async def _check_address(client: Client) -> None:
+    """Raise `ApiUnreachable` where who answers is not HiAPI's API, asked twice."""
+    for pause in (1.0, 0.0):
+        answer = await client.probe()
+        if not answer.baffles or answer.verdict in ACCOUNT:
+            return
+        await anyio.sleep(pause)
+    raise ApiUnreachable(
+        f"{client.base_url} is not HiAPI's API ({answer.error.message}); nothing was sent.",
+        hint=f"export HIAPI_BASE_URL={DEFAULT_BASE_URL}, or mend --api-url",
+    )
 
 
 def read_price_file(path: Path) -> PriceTable:

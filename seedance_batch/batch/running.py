@@ -47,7 +47,15 @@ from seedance_batch.outcome import Outcome, exit_code
 from seedance_batch.plan import Action, Plan, Step
 from seedance_batch.report import PAGE
 from seedance_batch.runner import Book, Ending, Order, Pace, Reins, Runner, Stopper, Terms
-from seedance_batch.state import UNDER_WAY_PHASES, Attempt, Doubted, Phase, Refetch, step
+from seedance_batch.state import (
+    COMING_PHASES,
+    UNDER_WAY_PHASES,
+    Attempt,
+    Doubted,
+    Phase,
+    Refetch,
+    step,
+)
 from seedance_batch.writer import Written
 
 _SHEETS_EVERY = 8.0
@@ -337,6 +345,9 @@ class _Run:
 def _exit_code(run: _Run, found: list[Outcome], ending: Ending) -> Exit:
     if run.signal is not None:
         return Exit.INTERRUPTED if run.signal == signal.SIGINT else Exit.TERMINATED
+    if ending.stop is Stop.ELSEWHERE:  # unless paid work waits for the right address
+        coming = any(a.state.phase in COMING_PHASES for o in found for a in o.attempts)
+        return Exit.UNFINISHED if coming else Exit.UNREACHABLE
     codes = {exit_code(found), _STOPPED.get(ending.stop, Exit.OK)}
     if run.skipped or run.blocked:
         codes.add(Exit.SOME_FAILED)
@@ -348,4 +359,5 @@ _STOPPED: Final[Mapping[Stop | None, Exit]] = {
     Stop.BUDGET: Exit.BUDGET,
     Stop.FAILURES: Exit.SOME_FAILED,
     Stop.WAIT: Exit.UNFINISHED,
+    Stop.NOT_UNDERSTOOD: Exit.UNFINISHED,
 }

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _SHOWN_TROUBLE = 10
 _SHOWN_DOUBTS = 3
+_LONGEST_TROUBLE = 400
+"""Characters of what went wrong with a row; the sheets have more."""
 
 
 def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
@@ -101,7 +103,8 @@ def _trouble(outcomes: list[Outcome]) -> Iterator[str]:
         message = outcome.shown.state.error_message if outcome.shown else None
         words = f": {message}" if message else ""
         made = made_otherwise(outcome) if outcome.status is Status.FAILED else ""
-        yield f"  {shown(outcome.key)} {outcome.status.value}{shown(words)}{shown(made)}"
+        told = f"{shown(words, _LONGEST_TROUBLE)}{shown(made)}"
+        yield f"  {shown(outcome.key)} {outcome.status.value}{told}"
     if len(bad) > _SHOWN_TROUBLE:
         yield f"  … and {len(bad) - _SHOWN_TROUBLE:,} more, see the results sheet"
 

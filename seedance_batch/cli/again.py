@@ -121,6 +121,8 @@ def next_command(
     statuses = {outcome.status for outcome in report.outcomes}
     if report.ending.stop is Stop.BUDGET:
         return again(max_cost=_enough(batch, plan, choice))
+    if report.ending.stop is Stop.ELSEWHERE:
+        return f"check HIAPI_BASE_URL or --api-url, then: {again(without={'wait'})}"
     if Status.AMBIGUOUS in statuses or report.ending.forgotten:
         return again("reconcile", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
     if statuses & {Status.SUBMITTING, Status.IN_FLIGHT, Status.DOWNLOADING} or report.ending.stop:

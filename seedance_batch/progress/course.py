@@ -43,6 +43,7 @@ class Course:
         self._costs: dict[int, Decimal] = {}
         self.spent = Decimal(0)
         """Estimates of what this run has sent."""
+        self._paused_until = started
 
     def take(self, event: AttemptChanged) -> None:
         """An attempt took a step."""
@@ -55,6 +56,10 @@ class Course:
         cost = attempt.intent.est_cost if counts_against_budget(attempt.state) else None
         self.spent += (cost or Decimal(0)) - self._costs.get(attempt.id, Decimal(0))
         self._costs[attempt.id] = cost or Decimal(0)
+
+    def pause(self, until: float) -> None:
+        """The service asked to be left alone until then."""
+        self._paused_until = max(self._paused_until, until)
 
     @property
     def ended(self) -> int:
@@ -77,6 +82,8 @@ class Course:
         parts = [f"{self._counts[p]:,} {words}" for p, words in _MARKS.items() if self._counts[p]]
         if self.spent:
             parts.append(money(self.spent))
+        if self._paused_until > now:
+            parts.append(f"paused for {span(self._paused_until - now)} as the service asked")
         minutes = (now - self._started) / 60.0
         if self.ended and minutes:
             parts.append(f"{self.ended / minutes:.1f} rows/min")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TextIO
 
-from seedance_batch.events import AttemptChanged, BytesArrived, RequestEnded, RunEvent
+from seedance_batch.events import AttemptChanged, BytesArrived, Paused, RequestEnded, RunEvent
 from seedance_batch.outlet import unminded
 from seedance_batch.progress.course import Course
 from seedance_batch.progress.words import as_json, line_of
@@ -58,6 +58,8 @@ class Bars:
         )
 
     def __call__(self, event: RunEvent) -> None:
+        if isinstance(event, Paused):
+            self._course.pause(self._clock() + event.seconds)
         match event:
             case AttemptChanged():
                 self._course.take(event)
@@ -93,6 +95,8 @@ class Lines:
         self._started = self._last = clock()
 
     def __call__(self, event: RunEvent) -> None:
+        if isinstance(event, Paused):
+            self._course.pause(self._clock() + event.seconds)
         if isinstance(event, AttemptChanged):
             self._course.take(event)
         elif (line := line_of(event)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
+    Paused,
     Remark,
     RequestEnded,
     RowSkipped,
@@ -21,7 +22,7 @@ def line_of(event: RunEvent) -> str | None:
             return f"No more rows are sent: {shown(message)}."
         case RowSkipped(key, message):
             return f"Row {shown(key)} was left out: {shown(message)}."
-        case Remark(message):
+        case Remark(message) | Paused(_, message):
             return shown(message)
         case _:
             return None
@@ -49,7 +50,7 @@ def as_json(event: RunEvent, at: str) -> dict[str, object] | None:
             return {"event": "stopping", "time": at, "why": why, "message": redact(message)}
         case RowSkipped(key, message):
             return {"event": "skipped", "time": at, "id": key, "message": redact(message)}
-        case Remark(message):
+        case Remark(message) | Paused(_, message):
             return {"event": "remark", "time": at, "message": redact(message)}
         case AttemptChanged() | BytesArrived() | RequestEnded():
             return None

@@ -7,14 +7,26 @@ from collections.abc import Callable
 import anyio
 
 from seedance_batch.client import Answer
-from seedance_batch.events import Observer, Remark, RequestEnded
+from seedance_batch.events import Observer, Paused, Remark, RequestEnded
 from seedance_batch.pacing import Breaker, RequestBudget, backoff, is_rate_refusal
-from seedance_batch.wire import Verdict
+from seedance_batch.wire import Verdict, Voice
+from seedance_batch.words import span
 
-_TROUBLE = frozenset({Verdict.BUSY, Verdict.UNKNOWN})
+_TROUBLE = frozenset({Verdict.BUSY, Verdict.UNKNOWN, Verdict.ELSEWHERE})
+_LONG = 120.0
+"""Seconds; a longer pause that the service asks for is told."""
+_MANY = 4
+"""Refusals in a row that name no wait, after which that is told."""
+_STRANGE = 5
+"""Answers in a row that are not this API's, after which it may be the wrong address."""
+_BLIND_FOR = 30.0
+_LOST_FOR = 180.0
+"""Seconds of such answers alone after which they are believed: where this run never heard anything
+else, and where it did."""
 _NAP = 1.0
 """Seconds after which a waiting request asks again whether it is still wanted."""
 _SOON = 1e-6
+_PLURALS = {"create": "new tasks", "list": "looks at the list", "get": "looks at tasks"}
 
 
 def _always() -> bool:
@@ -44,6 +56,12 @@ class Gate:
         self._turn = anyio.Lock()
         self._taken_for_rate = False
         """The last refused create was taken for a rate refusal, and none was accepted since."""
+        self._unwaited: dict[str, int] = {}
+        """By kind of request: refusals in a row that named no wait."""
+        self._paused_until = float("-inf")
+        self._strange = 0
+        self._strange_since = float("inf")
+        self._heard_well = False
 
     async def wait(self, wanted: Callable[[], bool] = _always) -> bool:
         """Wait until a request may start, and count it; False, uncounted, if no longer wanted."""
@@ -70,12 +88,19 @@ class Gate:
         self._observer(RequestEnded(what, answer.verdict))
         now = anyio.current_time()
         self._heard_trouble(answer, now)
+        self._heard_strangers(answer, now)
         too_many = answer.verdict is Verdict.RATE
-        crowded = too_many and what == "create" and not self._is_about_rate(answer, now)
-        if what == "create" and answer.verdict is Verdict.OK:
-            self._taken_for_rate = False
+        # A gateway counts requests; how many tasks may run, HiAPI alone knows.
+        counted = too_many and what == "create" and answer.voice is not Voice.OTHER
+        crowded = counted and not self._is_about_rate(answer, now)
+        if answer.verdict is Verdict.OK:
+            self._unwaited.pop(what, None)
+            if what == "create":
+                self._taken_for_rate = False
         if answer.verdict is Verdict.BUSY or (too_many and not crowded):
-            self.hold(answer.retry_after)
+            self.hold(answer.retry_after if answer.retry_after is not None else self.pause(what))
+        if too_many or answer.verdict is Verdict.BUSY:
+            self._tell_long_pause(answer, now)
         if answer.rate is not None:
             rate = answer.rate
             self.budget.told(rate.limit, rate.remaining, answer.reset_in, now)
@@ -92,6 +117,38 @@ class Gate:
         elif was_out and not self._breaker.open:
             self._observer(Remark(f"{self._address} answers again"))
 
+    def _heard_strangers(self, answer: Answer[object], now: float) -> None:
+        if answer.verdict is Verdict.ELSEWHERE:
+            self._strange += 1
+            self._strange_since = min(self._strange_since, now)
+        elif answer.status and (answer.verdict is Verdict.OK or answer.voice is Voice.HIAPI):
+            self._strange, self._strange_since, self._heard_well = 0, float("inf"), True
+
+    @property
+    def astray(self) -> bool:
+        """Whether nobody but strangers has answered for so long that the address must be wrong."""
+        enough = _LOST_FOR if self._heard_well else _BLIND_FOR
+        so_long = anyio.current_time() - self._strange_since >= enough
+        return self._strange >= _STRANGE and so_long
+
+    def _tell_long_pause(self, answer: Answer[object], now: float) -> None:
+        wished, until = answer.wished or 0.0, now + (answer.retry_after or 0.0)
+        if wished < _LONG or until <= self._paused_until + _LONG:
+            return
+        self._paused_until = until
+        message = f"{self._address} asks for a pause of {span(wished)} ({answer.error.message})"
+        if until - now < wished:
+            message += f"; it is asked again in {span(until - now)}"
+        self._observer(Paused(until - now, message))
+
+    def pause(self, what: str) -> float:
+        """Seconds to wait after a refusal that names no wait: ever longer, up to a minute."""
+        tries = self._unwaited[what] = self._unwaited.get(what, 0) + 1
+        if tries == _MANY:
+            words = f"refuses {_PLURALS.get(what, what)} and does not say for how long"
+            self._observer(Remark(f"{self._address} {words}; it is asked again ever less often"))
+        return backoff(tries, self.jitter())
+
     def _is_about_rate(self, answer: Answer[object], now: float) -> bool:
         remaining = answer.rate.remaining if answer.rate else None
         about_rate = is_rate_refusal(
@@ -100,7 +157,6 @@ class Gate:
         self._taken_for_rate = about_rate
         return about_rate
 
-    def hold(self, seconds: float | None) -> None:
-        """Send nothing for so long; a second or so where the server named no time."""
-        pause = backoff(1, self.jitter()) if seconds is None else seconds
-        self.budget.hold(anyio.current_time() + pause)
+    def hold(self, seconds: float) -> None:
+        """Send nothing for so long."""
+        self.budget.hold(anyio.current_time() + seconds)

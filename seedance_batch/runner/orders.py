@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from seedance_batch import wire
 from seedance_batch.client import Answer, Created
 from seedance_batch.state import (
     Accepted,
@@ -18,7 +17,7 @@ from seedance_batch.state import (
     Rejected,
     Unanswered,
 )
-from seedance_batch.wire import Verdict
+from seedance_batch.wire import Verdict, Voice
 
 
 class MediaChanged(Exception):
@@ -59,14 +58,17 @@ def again(order: Order, attempt: Attempt) -> Order:
 
 
 def event_of(answer: Answer[Created], at: float) -> Event:
-    """What a create's answer means for its attempt."""
+    """What a create's answer means for its attempt.
+
+    What a gateway or a proxy says is no answer of HiAPI's: a task may have been made before it.
+    """
     message = answer.error.message
     if answer.verdict is Verdict.OK and answer.value is not None:
         return Accepted(answer.value.task_id, at, answer.value.replayed)
-    if answer.verdict in wire.REFUSED_BEFORE_PROCESSING or not answer.connected:
+    if answer.refused or not answer.connected:
         return Refused(message)
     if answer.verdict is Verdict.MISMATCH:
         return KeyMismatch(message, at)
-    if answer.verdict is Verdict.INVALID:
+    if answer.verdict is Verdict.INVALID and answer.voice is not Voice.OTHER:
         return Rejected(answer.error, at)
     return Unanswered(message)

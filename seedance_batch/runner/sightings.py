@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import anyio
 
-from seedance_batch import wire
+from seedance_batch import shapes
 from seedance_batch.events import Remark
 from seedance_batch.model import OutputType, Task, TaskStatus
 from seedance_batch.pacing import Flight, Looks
@@ -44,8 +44,10 @@ class Sightings:
 
     async def take(self, task: Task, attempt_id: int, at: float, *, told: bool = False) -> Attempt:
         """A task as it was at ``at``; ``told``: a callback brought it."""
-        if task.raw_status and not wire.knows_status(task.raw_status):
-            self._remark_unknown(task.raw_status)
+        if task.raw_status and not shapes.knows_status(task.raw_status):
+            self._remark_unknown(task)
+        elif task.raw:
+            self._remark_raw(task)
         flight = self.flight(self._book.attempts[attempt_id])
         self._found(task, attempt_id, at)
         if task.status is TaskStatus.RUNNING:  # changes nothing, a hundred times a page
@@ -119,10 +121,21 @@ class Sightings:
         # The answer came after `at`, and the clock has gone on since.
         return at - max(0.0, server - (anyio.current_time() - at) - task.created)
 
-    def _remark_unknown(self, raw: str) -> None:
-        if raw not in self._unknown:
-            self._unknown.add(raw)
-            self._stopper.observer(Remark(f"unknown task status {raw!r}: taken as still running"))
+    def _remark_unknown(self, task: Task) -> None:
+        if task.raw_status not in self._unknown:
+            self._unknown.add(task.raw_status)
+            taken = "still running" if task.status is TaskStatus.RUNNING else task.status.value
+            words = f"unknown task status {task.raw_status!r}: taken as {taken}"
+            if task.raw:
+                words += f"; the task as it came: {task.raw}"
+            self._stopper.observer(Remark(words))
+
+    def _remark_raw(self, task: Task) -> None:
+        """What was not understood is shown once; all of it is kept with its row."""
+        if "" not in self._unknown:
+            self._unknown.add("")
+            lacks = "no clip" if task.status is TaskStatus.SUCCESS else "nothing that is understood"
+            self._stopper.observer(Remark(f"task {task.task_id} names {lacks}: {task.raw}"))
 
 
 def took(task: Task) -> float | None:

@@ -8,7 +8,10 @@ import anyio
 
 from seedance_batch.events import Observer, Stop, Stopping
 
-_LETS_WORK_FINISH = frozenset({Stop.ACCOUNT, Stop.BUDGET, Stop.FAILURES})
+_MILD = frozenset({Stop.BUDGET, Stop.FAILURES})
+_HALTS = frozenset({Stop.ACCOUNT, Stop.ELSEWHERE, Stop.NOT_UNDERSTOOD})
+"""After these, no send is repeated either: nothing good could come of it."""
+_LETS_WORK_FINISH = _MILD | _HALTS
 """After these, tasks in flight are still watched and downloaded to the end."""
 
 
@@ -36,13 +39,12 @@ class Stopper:
         return self.why is not None
 
     def stop(self, why: Stop, message: str) -> None:
-        """End submitting; the first account trouble outranks an earlier mild reason."""
-        milder = _LETS_WORK_FINISH - {Stop.ACCOUNT}
-        if self.why is None or (why is Stop.ACCOUNT and self.why in milder):
+        """End submitting; trouble with the account or address outranks an earlier mild reason."""
+        if self.why is None or (why in _HALTS and self.why in _MILD):
             self.why, self.message = why, message
             self.observer(Stopping(why, message))
         self._stopped.set()
-        if why is Stop.ACCOUNT:
+        if why in _HALTS:
             self._halted.set()
         if why not in _LETS_WORK_FINISH:
             self.leave()

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from seedance_batch import wire
 from seedance_batch.client import Answer, Client, Created
-from seedance_batch.events import RowSkipped, Stop
+from seedance_batch.events import Remark, RowSkipped, Stop
 from seedance_batch.pacing import Demand, RetryBudget, Slots, backoff
 from seedance_batch.pricing import money
 from seedance_batch.runner.book import Book
@@ -32,11 +32,19 @@ from seedance_batch.state import (
     WindowPassed,
     may_resend,
 )
-from seedance_batch.wire import Verdict
+from seedance_batch.wire import Page, Verdict, Voice
 
 _CENT: Final = Decimal("0.01")
 _NAP: Final = 1.0
 """Seconds after which a pause asks again whether it is still wanted."""
+_BAFFLED: Final = 4
+"""Answers to one request, none of them HiAPI's, after which no more are asked for."""
+_BAFFLED_ROWS: Final = 2
+"""Rows without an accepted one between them, after which no more are sent."""
+_ONE_WAY: Final = 3
+"""Probes of the list alone, before a detail is asked for as well."""
+_PROBE_PAUSE: Final = 8.0
+_NO_TASK: Final = "tk-hiapi-00000000000000000000000000"
 
 
 T = TypeVar("T")
@@ -72,6 +80,8 @@ class Submitter:
         """Attempts whose POST waits for its answer."""
         self._reserved = Decimal(0)
         self._failures_in_a_row = 0
+        self._baffled_rows = 0
+        self._strangers = False
         self._finished = False
 
     @property
@@ -140,6 +150,10 @@ class Submitter:
         return False
 
     def _may_start(self) -> bool:
+        if (
+            self._strangers and self._under_way
+        ):  # what is under way finds out whether anybody listens
+            return False
         taken = self._running() + self._under_way_unrecorded()
         return taken < self._slots.allowed(anyio.current_time()) and self._terms.room()
 
@@ -177,15 +191,43 @@ class Submitter:
 
         A first send that only a wrong wall clock has dated could look younger than it is.
         """
+        tries = 0
         while not self._stopper.stopped:
             await self._gate.wait()
-            answer = await self._client.probe()
-            self._gate.heard("list", answer)
+            answer = await self._probe(tries)
             if answer.verdict is Verdict.OK:
                 return True
-            if answer.verdict in wire.ACCOUNT:
-                self._stopper.stop(Stop.ACCOUNT, answer.error.message)
+            tries += 1
+            self._is_this_hiapi(answer, tries)
+            await self._stopper.sleep(backoff(tries, self._gate.jitter(), cap=_PROBE_PAUSE))
         return False
+
+    async def _probe(self, tries: int) -> Answer[Page]:
+        """The list, by turns with a task that there is not: either may be out of order."""
+        if tries < _ONE_WAY or tries % 2:
+            answer = await self._client.probe()
+            self._gate.heard("list", answer)
+            return answer
+        detail = await self._client.get(_NO_TASK)
+        self._gate.heard("get", detail)
+        knows_none = detail.verdict is Verdict.NOT_FOUND and detail.voice is not Voice.OTHER
+        return Answer(
+            Verdict.OK if knows_none else detail.verdict,
+            error=detail.error,
+            voice=detail.voice,
+            status=detail.status,
+        )
+
+    def _is_this_hiapi(self, answer: Answer[Page], tries: int) -> None:
+        """Stop where the account is refused, and where who answers will never be HiAPI's API."""
+        surely = answer.voice is not Voice.OTHER or tries >= _BAFFLED
+        if answer.verdict in wire.ACCOUNT and surely:
+            self._stopper.stop(Stop.ACCOUNT, answer.error.message)
+        elif answer.baffles and tries >= _BAFFLED:
+            self._stopper.stop(Stop.ELSEWHERE, self._not_hiapi(answer))
+
+    def _not_hiapi(self, answer: Answer[object]) -> str:
+        return f"{self._client.base_url} is not HiAPI's API ({answer.error.message})"
 
     async def _take_up(self, attempt: Attempt) -> None:
         """A send that an earlier process left without an answer."""
@@ -236,6 +278,7 @@ class Submitter:
     async def _resend(self, attempt: Attempt, answer: Answer[Created] | None) -> None:
         """Same key, same bytes, until something definite comes back or resending is unsafe."""
         tries = 0
+        baffled = int(answer is not None and answer.baffles)
         while attempt.state.phase in SENDABLE_PHASES:
             pause = self._pause(tries, answer) if tries or answer is not None else 0.0
             if not await self._safe_again(attempt, pause):
@@ -247,6 +290,23 @@ class Submitter:
             answer = await self._post(attempt)
             attempt = self._book.attempts[attempt.id]
             tries += 1
+            baffled = baffled + 1 if answer.baffles else 0
+            if baffled >= _BAFFLED:
+                return self._give_up(attempt, answer)
+
+    def _give_up(self, attempt: Attempt, answer: Answer[Created]) -> None:
+        """Leave a send unanswered that nobody but strangers answers: the next run asks again."""
+        if attempt.state.phase is not Phase.SUBMITTING:
+            return
+        self._baffled_rows += 1
+        if answer.verdict in wire.ACCOUNT:
+            self._stopper.stop(Stop.ACCOUNT, answer.error.message)
+        elif answer.verdict is Verdict.ELSEWHERE and answer.status >= 300:
+            self._stopper.stop(Stop.ELSEWHERE, self._not_hiapi(answer))
+        elif self._baffled_rows >= _BAFFLED_ROWS:
+            self._stopper.stop(Stop.NOT_UNDERSTOOD, f"creates are answered: {answer.error.message}")
+        key, message = attempt.intent.key, answer.error.message
+        self._stopper.observer(Remark(f"row {key} has no answer that HiAPI would give: {message}"))
 
     async def _safe_again(self, attempt: Attempt, pause: float) -> bool:
         """Wait for the attempt's next turn; False if by then it must not or need not be sent."""
@@ -317,11 +377,13 @@ class Submitter:
 
     def _learn(self, attempt: Attempt, answer: Answer[Created]) -> None:
         crowded = self._gate.heard("create", answer)
+        self._strangers = answer.baffles
         if answer.verdict is Verdict.OK:
+            self._baffled_rows = 0
             self._slots.accepted(self._book.count(Phase.IN_FLIGHT))
         elif crowded:
             self._too_many(answer)
-        elif answer.verdict in wire.ACCOUNT:
+        elif answer.verdict in wire.ACCOUNT and not answer.baffles:
             self._stopper.stop(Stop.ACCOUNT, answer.error.message)
         if attempt.state.phase is Phase.FAILED:
             self._failed()
@@ -330,7 +392,7 @@ class Submitter:
         in_flight = self._book.count(Phase.IN_FLIGHT)
         pause = answer.retry_after or 0.0
         if not in_flight and not pause:  # others use up the account; come back without haste
-            pause = backoff(2, self._gate.jitter())
+            pause = self._gate.pause("create")
         self._slots.refused(in_flight, anyio.current_time(), self._typical(), pause)
 
     def task_ended(self, attempt: Attempt) -> None:

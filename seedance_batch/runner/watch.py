@@ -342,15 +342,20 @@ class Watcher:
         answer = await request()
         self._gate.heard(what, answer)
         if answer.verdict in wire.ACCOUNT:
-            self._refused(answer.error.message)
+            self._refused(answer.error.message, surely=not answer.baffles)
         else:
             self._refusals = 0
+        if self._gate.astray:
+            message = f"{self._client.base_url} is not HiAPI's API ({answer.error.message})"
+            self._stopper.stop(Stop.ELSEWHERE, message)
+            self._blind = True
         return answer, at
 
-    def _refused(self, message: str) -> None:
+    def _refused(self, message: str, *, surely: bool) -> None:
         """The key no longer reads: no new submits, and after a few tries no more looks."""
         self._refusals += 1
-        self._stopper.stop(Stop.ACCOUNT, message)
+        if surely or self._refusals >= _REFUSED_LOOKS:
+            self._stopper.stop(Stop.ACCOUNT, message)
         if self._refusals >= _REFUSED_LOOKS:
             self._blind = True
 

@@ -10,14 +10,16 @@ from typing import Any, Final, Literal
 
 import anyio
 
+from seedance_batch.sandbox import shapes
 from seedance_batch.sandbox.config import ApiFault, SandboxConfig, SandboxConfigError, checked
 from seedance_batch.sandbox.engine import Engine, Order
-from seedance_batch.sandbox.faults import broken, draw, strikes_before, unit
+from seedance_batch.sandbox.faults import broken, draw, strange_answer, strikes_before, unit
 from seedance_batch.sandbox.ledger import ledger
 from seedance_batch.sandbox.prices import price_list
-from seedance_batch.sandbox.refusals import Refusal, invalid, refusal_answer
+from seedance_batch.sandbox.refusals import Refusal, invalid, redirect_answer, refusal_answer
 from seedance_batch.sandbox.schema import Unreadable, parse_json
 from seedance_batch.sandbox.store import StoredRequest
+from seedance_batch.sandbox.views import told_id
 from seedance_batch.sandbox.wire import (
     Answer,
     Disconnected,
@@ -94,6 +96,10 @@ class Api:
         )
 
     async def _answer(self, request: Request) -> Answer:
+        faults = self._config.faults
+        if faults.stranger is not None and not request.path.startswith("/sandbox/"):
+            if self._engine.store.count_all() >= faults.stranger_after:
+                return strange_answer(faults.stranger, faults)
         try:
             return await self._handler(request)(request)
         except Refusal as refusal:
@@ -103,6 +109,8 @@ class Api:
         path = request.path
         if path.startswith(_TASKS + "/") and len(path) > len(_TASKS) + 1:
             methods: dict[str, Handler] = {"GET": partial(self._keyed, act=self._detail)}
+        elif path.startswith("/tasks/"):  # an output's address without its host
+            methods = {"GET": self._to_files}
         elif path in self._routes:
             methods = self._routes[path]
         else:
@@ -114,7 +122,8 @@ class Api:
 
     def _refused(self, request: Request, refusal: Refusal) -> Answer:
         self._served += 1
-        return refusal_answer(refusal, self._envelope(request), f"req-{self._served:08d}")
+        number, in_200 = f"req-{self._served:08d}", self._config.faults.codes_in_200
+        return refusal_answer(refusal, self._envelope(request), number, in_200=in_200)
 
     def _envelope(self, request: Request) -> Any:
         config = self._engine.config
@@ -148,7 +157,7 @@ class Api:
         order = self._engine.read_order(account, request.body, key)
         earlier = self._engine.replayed(order)
         if earlier is not None:
-            return self._struck(order, lambda: _created(earlier, replay=True))
+            return self._struck(order, lambda: self._created(earlier, replay=True))
         with self._engine.holding(order):
             cost = self._engine.price(order, await self._reference_seconds(order.input))
             await self._take_time()
@@ -176,7 +185,15 @@ class Api:
         task_id = self._engine.accept(order, cost)
         if order.callback_url:
             self._wake_callbacks()
-        return _created(task_id, replay=False)
+        return self._created(task_id, replay=False)
+
+    def _created(self, task_id: str, *, replay: bool) -> Answer:
+        faults = self._config.faults
+        body = shapes.created(faults.created_as, told_id(task_id))
+        verdict = "replayed" if replay else "accepted"
+        answer = json_answer(faults.created_status, body, verdict)
+        headers = {"idempotent-replay": "true"} if replay else {}
+        return answer.having(task_id=task_id).adding(headers)
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -184,7 +201,7 @@ class Api:
         def page() -> Answer:
             query = request.query
             data = self._engine.page(account, query.get("page"), query.get("size"))
-            return _success(data, "listed")
+            return json_answer(200, shapes.listed(self._config.faults.listed_as, data), "listed")
 
         return self._look(f"list {request.target}", "lists", page)
 
@@ -193,7 +210,8 @@ class Api:
 
         def detail() -> Answer:
             seen = self._engine.view().task(task)
-            return _success(seen, "shown").having(task_id=task.task_id)
+            body = shapes.shown(self._config.faults.shown_as, seen)
+            return json_answer(200, body, "shown").having(task_id=task.task_id)
 
         return self._look(f"{task.content}:{task.nth}", "details", detail)
 
@@ -222,6 +240,9 @@ class Api:
 
     async def _prices(self, request: Request) -> Answer:
         return json_answer(200, price_list(), "priced")
+
+    async def _to_files(self, request: Request) -> Answer:
+        return redirect_answer(f"{self._engine.links.base}{request.target}", "to the files")
 
     async def _ledger(self, request: Request) -> Answer:
         wanted = {name: request.query.get(name, "1") for name in ("tasks", "requests")}
@@ -253,13 +274,3 @@ def _want_json(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, "unsupported_media_type", "Content-Type must be application/json")
-
-
-def _success(data: object, verdict: str) -> Answer:
-    return json_answer(200, {"code": 200, "message": "success", "data": data}, verdict)
-
-
-def _created(task_id: str, *, replay: bool) -> Answer:
-    answer = _success({"taskId": task_id}, "replayed" if replay else "accepted")
-    headers = {"idempotent-replay": "true"} if replay else {}
-    return answer.having(task_id=task_id).adding(headers)

@@ -61,6 +61,24 @@ class ApiFault(StrEnum):
     PROCESSING = "processing"
     """Done, connection reset, and the idempotency key answers 409 for `processing_seconds`."""
 
+    TOO_MANY_GATEWAY = "429_gateway"
+    """Not done; a gateway before the service says so, in `gateway_form`."""
+    BUSY_GATEWAY = "503_gateway"
+    UNPAID_GATEWAY = "402_gateway"
+    DENIED_GATEWAY = "403_gateway"
+    MISSING_GATEWAY = "404_gateway"
+    METHOD_GATEWAY = "405_gateway"
+    LARGE_GATEWAY = "413_gateway"
+    TOO_MANY_GATEWAY_AFTER = "429_gateway_after"
+    """Done; a gateway says all the same that it was not."""
+    BUSY_GATEWAY_AFTER = "503_gateway_after"
+    UNPAID_GATEWAY_AFTER = "402_gateway_after"
+    DENIED_GATEWAY_AFTER = "403_gateway_after"
+    MISSING_GATEWAY_AFTER = "404_gateway_after"
+    REDIRECT = "redirect"
+    """Not done; 307 to `redirect_to`."""
+    REDIRECT_AFTER = "redirect_after"
+
 
 class FileFault(StrEnum):
     """A way in which a download goes wrong."""
@@ -117,6 +135,23 @@ class OutputFault(StrEnum):
     OTHER_LENGTH = "other_length"
     OTHER_SIZE = "other_size"
     OTHER_AUDIO = "other_audio"
+    UNTYPED = "untyped"
+    TYPE_MP4 = "type_mp4"
+    TYPE_MIME = "type_mime"
+    TYPE_FILE = "type_file"
+    TYPE_RESULT = "type_result"
+    STRINGS = "strings"
+    """A list of addresses."""
+    OBJECT = "object"
+    """One object in place of the list."""
+    OUTPUTS = "outputs"
+    VIDEO_URL = "video_url"
+    """A field of the task, and no output."""
+    RESULT = "result"
+    RELATIVE = "relative"
+    """An address without its host, below the API."""
+    NO_SCHEME = "no_scheme"
+    BLANKS = "blanks"
 
 
 class CallbackFault(StrEnum):
@@ -153,6 +188,36 @@ class StatusFault(StrEnum):
     ALIAS = "alias"
     UNKNOWN = "unknown"
     """A running status that nobody has documented."""
+    DONE = "done"
+    """However it ended."""
+    NUMBER = "number"
+    NONE = "none"
+    """No status at all."""
+
+
+class Shape(StrEnum):
+    """The shapes in which creates, details and pages come; what each is called there."""
+
+    DOC = "doc"
+    BARE = "bare"
+    """Without an envelope."""
+    TASK = "task"
+    """Deeper: ``data.task``, ``items``."""
+    ID = "id"
+    """The task is called ``id``; pages hold ``records``."""
+    LIST = "list"
+    ARRAY = "array"
+    NAMELESS = "nameless"
+    """A create or a detail without a task id."""
+
+
+class Stranger(StrEnum):
+    """Who answers in the service's place, on every path."""
+
+    MISSING_404 = "404"
+    METHOD_405 = "405"
+    PAGE = "page"
+    REDIRECT = "redirect"
 
 
 class Envelope(StrEnum):
@@ -228,10 +293,28 @@ class FaultConfig(BaseModel):
     envelopes: tuple[Envelope, ...] = Field(default=(Envelope.DOC,), min_length=1)
     tries: int | None = Field(default=None, ge=0)
     """Only the first so many tries of a content are struck."""
+    gateway_form: Literal["text", "html", "json"] = "text"
+    redirect_to: str = "http://127.0.0.1:9/v1/tasks"
+    stranger: Stranger | None = None
+    """Somebody else answers at this address."""
+    stranger_after: int = Field(default=0, ge=0)
+    """Once so many creates were accepted."""
+    codes_in_200: bool = False
+    """Refusals come with HTTP 200; their envelope's code tells."""
+    created_as: Shape = Shape.DOC
+    created_status: Literal[200, 201, 202] = 200
+    shown_as: Shape = Shape.DOC
+    listed_as: Shape = Shape.DOC
+    number_ids: bool = False
+    """Task ids are numbers."""
+    reasons_as: Literal["error", "text", "list", "failReason", "fail_reason", "error_message"] = (
+        "error"
+    )
+    """Where a failed task says why."""
     revoke_after: int | None = Field(default=None, ge=0)
     """After so many accepted creates the key is good for nothing."""
     revoked_status: Literal[401, 403] = 401
-    retry_after: Literal["seconds", "date", "none"] = "seconds"
+    retry_after: Literal["seconds", "date", "none", "body", "body_ms", "words"] = "seconds"
     retry_after_seconds: Seconds = 1.0
     stall_seconds: Seconds = 120.0
     late_seconds: Seconds = 2.0

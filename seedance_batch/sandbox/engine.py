@@ -215,7 +215,7 @@ class Engine:
         nth = self.store.count_try("task", order.content)
         code, message = self._fate(order, nth)
         task = StoredTask(
-            _task_id(self._world, order.content, nth),
+            _task_id(self._world, order.content, nth, numbers=self.config.faults.number_ids),
             order.account,
             self._times(order, nth),
             code,
@@ -330,8 +330,10 @@ def _content(model: str, fields: dict[str, Any]) -> str:
     return hashlib.sha256(f"{model.replace('.', '-')}\n{text}".encode()).hexdigest()
 
 
-def _task_id(world: str, content: str, nth: int) -> str:
+def _task_id(world: str, content: str, nth: int, *, numbers: bool) -> str:
     number = int.from_bytes(hashlib.sha256(f"{world}:{content}:{nth}".encode()).digest())
+    if numbers:
+        return str(10**14 + number % 10**14)
     digits = []
     for _ in range(26):
         number, digit = divmod(number, len(_IDS))

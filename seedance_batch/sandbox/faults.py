@@ -11,8 +11,13 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Final, TypeVar
 
-from seedance_batch.sandbox.config import ApiFault, FaultConfig
-from seedance_batch.sandbox.refusals import Refusal, html_answer
+from seedance_batch.sandbox.config import ApiFault, FaultConfig, Stranger
+from seedance_batch.sandbox.refusals import (
+    Refusal,
+    gateway_answer,
+    html_answer,
+    redirect_answer,
+)
 from seedance_batch.sandbox.wire import Answer, Ending, reset_answer
 
 Name = TypeVar("Name", bound=str)
@@ -62,7 +67,10 @@ _BEFORE: Final = frozenset(
         ApiFault.TOO_MANY, ApiFault.BUSY, ApiFault.MISSING_404, ApiFault.NO_METHOD_405,
         ApiFault.TIMEOUT_408, ApiFault.EARLY_425,
         ApiFault.ERROR_500, ApiFault.ERROR_502, ApiFault.ERROR_504, ApiFault.RESET,
-        ApiFault.STALL, ApiFault.HTML, ApiFault.EMPTY,
+        ApiFault.STALL, ApiFault.HTML, ApiFault.EMPTY, ApiFault.REDIRECT,
+        ApiFault.TOO_MANY_GATEWAY, ApiFault.BUSY_GATEWAY, ApiFault.UNPAID_GATEWAY,
+        ApiFault.DENIED_GATEWAY, ApiFault.MISSING_GATEWAY, ApiFault.METHOD_GATEWAY,
+        ApiFault.LARGE_GATEWAY,
     }
 )  # fmt: skip
 
@@ -81,8 +89,17 @@ def broken(answer: Answer | None, fault: ApiFault, config: FaultConfig, now: flo
     verdict = f"fault {fault.value}"
     if fault in _REFUSED:
         status, code, message = _REFUSED[fault]
-        headers = retry_after(config, now) if status in (429, 503) else {}
-        raise Refusal(status, code, message, headers=headers, verdict=verdict)
+        headers, data = {}, None
+        if status in (429, 503):
+            headers, data = retry_after(config, now), wait_in_body(config)
+            message += wait_in_words(config)
+        raise Refusal(status, code, message, headers=headers, data=data, verdict=verdict)
+    if "_gateway" in fault:
+        headers = retry_after(config, now) if fault[:3] in ("429", "503") else {}
+        answer = gateway_answer(int(fault[:3]), config.gateway_form, verdict)
+        return answer.adding(headers).having(task_id=task_id)
+    if fault in (ApiFault.REDIRECT, ApiFault.REDIRECT_AFTER):
+        return redirect_answer(config.redirect_to, verdict).having(task_id=task_id)
     if fault in (ApiFault.STALL, ApiFault.STALL_AFTER):
         return reset_answer(verdict, pause=config.stall_seconds, task_id=task_id)
     if fault is ApiFault.HTML:
@@ -122,8 +139,29 @@ _SPOILT: Final[dict[ApiFault, Callable[[Answer, FaultConfig], Answer]]] = {
 def retry_after(config: FaultConfig, now: float, seconds: float | None = None) -> dict[str, str]:
     """The Retry-After header, as seconds or as a date, rounded up."""
     wait = -int(-(config.retry_after_seconds if seconds is None else seconds) // 1)
-    if config.retry_after == "none":
-        return {}
     if config.retry_after == "date":
         return {"retry-after": formatdate(-int(-(now + wait) // 1), usegmt=True)}
-    return {"retry-after": str(wait)}
+    return {"retry-after": str(wait)} if config.retry_after == "seconds" else {}
+
+
+def wait_in_body(config: FaultConfig) -> dict[str, float] | None:
+    """The wait among a refusal's data, where it is told there."""
+    seconds = config.retry_after_seconds
+    bodies = {"body": {"retryAfter": seconds}, "body_ms": {"retry_after_ms": seconds * 1000}}
+    return bodies.get(config.retry_after)
+
+
+def wait_in_words(config: FaultConfig) -> str:
+    """The wait as the end of a refusal's words, where it is told there."""
+    words = f", try again in {config.retry_after_seconds:g} s"
+    return words if config.retry_after == "words" else ""
+
+
+def strange_answer(stranger: Stranger, config: FaultConfig) -> Answer:
+    """What somebody else answers at the service's address."""
+    verdict = f"stranger {stranger.value}"
+    if stranger is Stranger.REDIRECT:
+        return redirect_answer(config.redirect_to, verdict)
+    if stranger is Stranger.PAGE:
+        return html_answer(200, "Welcome", verdict)
+    return html_answer(int(stranger), "nginx", verdict)

@@ -15,6 +15,7 @@ from seedance_batch.sandbox.config import (
 )
 from seedance_batch.sandbox.faults import draw
 from seedance_batch.sandbox.links import Links
+from seedance_batch.sandbox.shapes import CLIPS, reshaped
 from seedance_batch.sandbox.store import StoredTask
 from seedance_batch.sandbox.timing import Status
 
@@ -29,6 +30,18 @@ _ALIASES: Final = {
     Status.SUCCESS: "succeeded",
     Status.FAIL: "failed",
 }
+
+
+_ENDINGS: Final[dict[StatusFault, str | int | None]] = {
+    StatusFault.DONE: "done",
+    StatusFault.NUMBER: 2,
+    StatusFault.NONE: None,
+}
+
+
+def told_id(task_id: str) -> str | int:
+    """A task id as it is told: one of digits only is a number."""
+    return int(task_id) if task_id.isdigit() else task_id
 
 
 def output_fault(config: SandboxConfig, task: StoredTask) -> OutputFault | None:
@@ -54,7 +67,7 @@ class View:
         status = self.status(task)
         final = status in (Status.SUCCESS, Status.FAIL)
         seen: dict[str, Any] = {
-            "taskId": task.task_id,
+            "taskId": told_id(task.task_id),
             "model": f"{task.model}@{task.route}" if task.route else task.model,
             "status": self._spelled(task, status),
             "created": int(task.times.created),
@@ -65,10 +78,18 @@ class View:
         if task.route:
             seen["route"] = task.route
         if status is Status.SUCCESS:
-            seen["output"] = self._output(task)
+            seen |= reshaped(output_fault(self.config, task), self._output(task))
         if status is Status.FAIL:
-            seen["error"] = {"code": task.error_code, "message": task.error_message}
+            seen |= self._reason(task)
         return seen
+
+    def _reason(self, task: StoredTask) -> dict[str, Any]:
+        """Why a task failed, where the configuration wants it told."""
+        form, words = self.config.faults.reasons_as, f"{task.error_code}: {task.error_message}"
+        error = {"code": task.error_code, "message": task.error_message}
+        if form in ("error", "list"):
+            return {"error": error if form == "error" else [error]}
+        return {"error" if form == "text" else form: words}
 
     def listed(self, task: StoredTask) -> dict[str, Any]:
         """The task object without its output and error."""
@@ -83,11 +104,13 @@ class View:
         error = {"code": "TASK_FAILED", "message": "the list says so"}
         return {**seen, "status": Status.FAIL.value, "completed": int(self.now), "error": error}
 
-    def _spelled(self, task: StoredTask, status: Status) -> str:
+    def _spelled(self, task: StoredTask, status: Status) -> str | int | None:
         faults = self.config.faults
         odd = draw(faults, self.config.seed, "statuses", faults.statuses, task.content, task.nth)
         if odd is StatusFault.ALIAS:
             return _ALIASES[status]
+        if odd is not None and status in (Status.SUCCESS, Status.FAIL) and odd in _ENDINGS:
+            return _ENDINGS[odd]
         if odd is StatusFault.UNKNOWN and status is Status.HANDLING:
             return "reviewing"
         return status.value
@@ -103,6 +126,8 @@ class View:
         late = task.times.final + self.config.faults.late_seconds
         if odd is OutputFault.LATE_VIDEO and self.now < late:
             return []
+        if odd is not None and odd in CLIPS:
+            return [CLIPS[odd](video), *others]
         if odd is OutputFault.VIDEO_LAST:
             return [*others, video]
         if odd is OutputFault.MALFORMED:

@@ -160,9 +160,11 @@ def _succeeded(state: State, task: Task, at: float) -> State:
     video = task.first(OutputType.VIDEO)
     if video is None:
         since = at if state.no_video_since is None else state.no_video_since
+        message = "the task succeeded, but its answer names no video"
+        message += f": {task.raw}" if task.raw else ""  # an address in it is of use to a person
         if at - since >= MISSING_VIDEO_PATIENCE:
-            return _expired(state, "the task succeeded, but its answer names no video", at)
-        return replace(state, no_video_since=since)
+            return _expired(state, message, at)
+        return replace(state, no_video_since=since, error_message=message)
     return _with_urls(replace(state, phase=Phase.DOWNLOADING), task)
 
 
