@@ -98,7 +98,7 @@ class Gate:
             if what == "create":
                 self._taken_for_rate = False
         if answer.verdict is Verdict.BUSY or (too_many and not crowded):
-            self.hold(answer.retry_after if answer.retry_after is not None else self.pause(what))
+            self.hold(self._pause_after(what, answer))
         if too_many or answer.verdict is Verdict.BUSY:
             self._tell_long_pause(answer, now)
         if answer.rate is not None:
@@ -140,6 +140,13 @@ class Gate:
         if until - now < wished:
             message += f"; it is asked again in {span(until - now)}"
         self._observer(Paused(until - now, message))
+
+    def _pause_after(self, what: str, answer: Answer[object]) -> float:
+        if answer.retry_after is not None:
+            return answer.retry_after
+        if answer.verdict is Verdict.RATE:
+            return self.pause(what)
+        return backoff(1, self.jitter())  # where it goes on, the breaker opens
 
     def pause(self, what: str) -> float:
         """Seconds to wait after a refusal that names no wait: ever longer, up to a minute."""

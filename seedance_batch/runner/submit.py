@@ -39,6 +39,10 @@ _NAP: Final = 1.0
 """Seconds after which a pause asks again whether it is still wanted."""
 _BAFFLED: Final = 4
 """Answers to one request, none of them HiAPI's, after which no more are asked for."""
+_BAFFLED_ALL: Final = 6
+"""The same for all sends together, each of which was repeated."""
+_BAFFLED_FOR: Final = 60.0
+"""Seconds that it has to last where creates were accepted before: a gateway may be rebuilt."""
 _BAFFLED_ROWS: Final = 2
 """Rows without an accepted one between them, after which no more are sent."""
 _ONE_WAY: Final = 3
@@ -81,7 +85,11 @@ class Submitter:
         self._reserved = Decimal(0)
         self._failures_in_a_row = 0
         self._baffled_rows = 0
-        self._strangers = False
+        self._accepted = False
+        """Whether this run had a create accepted."""
+        self._strange = 0
+        """Creates in a row that somebody else than HiAPI answered, and since when."""
+        self._strange_since = 0.0
         self._finished = False
 
     @property
@@ -291,8 +299,15 @@ class Submitter:
             attempt = self._book.attempts[attempt.id]
             tries += 1
             baffled = baffled + 1 if answer.baffles else 0
-            if baffled >= _BAFFLED:
+            if self._is_hopeless(baffled):
                 return self._give_up(attempt, answer)
+
+    def _is_hopeless(self, baffled: int) -> bool:
+        """Whether a send that strangers answered so often in a row, as others, is to be left."""
+        waited = anyio.current_time() - self._strange_since
+        patience = _BAFFLED_FOR if self._accepted else 0.0
+        by_all = baffled > 1 and self._strange >= _BAFFLED_ALL
+        return (baffled >= _BAFFLED or by_all) and waited >= patience
 
     def _give_up(self, attempt: Attempt, answer: Answer[Created]) -> None:
         """Leave a send unanswered that nobody but strangers answers: the next run asks again."""
@@ -377,9 +392,9 @@ class Submitter:
 
     def _learn(self, attempt: Attempt, answer: Answer[Created]) -> None:
         crowded = self._gate.heard("create", answer)
-        self._strangers = answer.baffles
+        self._heard_strangers(answer)
         if answer.verdict is Verdict.OK:
-            self._baffled_rows = 0
+            self._baffled_rows, self._accepted = 0, True
             self._slots.accepted(self._book.count(Phase.IN_FLIGHT))
         elif crowded:
             self._too_many(answer)
@@ -387,6 +402,11 @@ class Submitter:
             self._stopper.stop(Stop.ACCOUNT, answer.error.message)
         if attempt.state.phase is Phase.FAILED:
             self._failed()
+
+    def _heard_strangers(self, answer: Answer[Created]) -> None:
+        self._strange = self._strange + 1 if answer.baffles else 0
+        if self._strange == 1:
+            self._strange_since = anyio.current_time()
 
     def _too_many(self, answer: Answer[Created]) -> None:
         in_flight = self._book.count(Phase.IN_FLIGHT)
