@@ -158,10 +158,8 @@ class Submitter:
         return False
 
     def _may_start(self) -> bool:
-        if (
-            self._strangers and self._under_way
-        ):  # what is under way finds out whether anybody listens
-            return False
+        if self._strange and self._under_way:
+            return False  # those find out whether anybody is there
         taken = self._running() + self._under_way_unrecorded()
         return taken < self._slots.allowed(anyio.current_time()) and self._terms.room()
 
