@@ -158,7 +158,7 @@ class Submitter:
         return False
 
     def _may_start(self) -> bool:
-        if self._strange and self._under_way:
+        if self._strange and self._still_wanted():
             return False  # those find out whether anybody is there
         taken = self._running() + self._under_way_unrecorded()
         return taken < self._slots.allowed(anyio.current_time()) and self._terms.room()
