@@ -13,7 +13,7 @@ from seedance_batch.errors import EmptySelection, UsageError
 from seedance_batch.manifest import Job
 from seedance_batch.model import INPUT_FIELDS, LIST_FIELDS
 from seedance_batch.outcome import Outcome, Status
-from seedance_batch.where import Lookup, Type, Value, as_name, compile_where
+from seedance_batch.where import Column, Value, matching
 from seedance_batch.words import some
 
 
@@ -33,15 +33,20 @@ class Selection:
 
 
 def select(
-    jobs: Sequence[Job], outcomes: Iterable[Outcome], selection: Selection
+    jobs: Sequence[Job],
+    outcomes: Iterable[Outcome],
+    selection: Selection,
+    aliases: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """The keys of the chosen jobs, in manifest order.
+    """The keys of the chosen jobs, in manifest order. ``jobs`` are as their rows are written.
+
+    ``aliases``: which of the person's headings name an input field, and which.
 
     Raises `UsageError` for what cannot be understood or names no row, `EmptySelection` when no
     row is left.
     """
     chosen = jobs
-    for accepts in _tests(jobs, outcomes, selection):
+    for accepts in _tests(jobs, outcomes, selection, aliases or {}):
         chosen = [job for job in chosen if accepts(job)]
     keys = [job.key for job in chosen]
     if selection.sample is not None:
@@ -57,7 +62,10 @@ def select(
 
 
 def _tests(
-    jobs: Sequence[Job], outcomes: Iterable[Outcome], selection: Selection
+    jobs: Sequence[Job],
+    outcomes: Iterable[Outcome],
+    selection: Selection,
+    aliases: Mapping[str, str],
 ) -> Iterator[Callable[[Job], bool]]:
     if selection.rows is not None:
         yield _in_ranges(selection.rows, max((job.row.number for job in jobs), default=0))
@@ -66,7 +74,7 @@ def _tests(
     if selection.from_ids is not None:
         yield _has_id("--from", selection.from_ids, jobs)
     if selection.where is not None:
-        yield _where(selection.where, jobs, outcomes)
+        yield _where(selection.where, jobs, outcomes, aliases)
 
 
 def _positive(flag: str, number: int) -> int:
@@ -123,52 +131,48 @@ def _has_id(flag: str, ids: Collection[str], jobs: Sequence[Job]) -> Callable[[J
 
 # ── --where ─────────────────────────────────────────────────────────────────────────────────────
 
-_NUMBERS: Final = frozenset({"duration", "seed"})
-_TRUTHS: Final = frozenset({"return_last_frame", "generate_audio", "web_search", "nsfw_checker"})
-_HIAPI: Final = frozenset(INPUT_FIELDS) - LIST_FIELDS
-_OURS: Final = ("id", "model", "status", "error_class", "sb_status", "sb_error_class")
-"""Names for how a row stands; the ``sb_`` ones also where a person's column has the short name."""
+_FIELDS: Final = tuple(name for name in INPUT_FIELDS if name not in LIST_FIELDS)
 
 
-def _where(text: str, jobs: Sequence[Job], outcomes: Iterable[Outcome]) -> Callable[[Job], bool]:
-    columns = _names(jobs)
-    condition = compile_where(text, _types(columns))
+def _where(
+    condition: str, jobs: Sequence[Job], outcomes: Iterable[Outcome], aliases: Mapping[str, str]
+) -> Callable[[Job], bool]:
     standing = {outcome.key: outcome for outcome in outcomes}
-    return lambda job: condition(_lookup(job, columns, standing.get(job.key)))
+    found = matching(condition, _columns(jobs, standing, aliases))
+    keys = {job.key for at, job in enumerate(jobs) if at in found}
+    return lambda job: job.key in keys
 
 
-def _names(jobs: Iterable[Job]) -> dict[str, str]:
-    """The person's columns by the names each has in an expression; a heading itself wins."""
-    headings: dict[str, None] = {}
-    for job in jobs:
-        headings |= dict.fromkeys(job.row.cells)
-    return {as_name(heading): heading for heading in headings} | {h: h for h in headings}
+def _columns(
+    jobs: Sequence[Job], standing: Mapping[str, Outcome], aliases: Mapping[str, str]
+) -> dict[str, Column]:
+    """What a condition may name: the person's columns, HiAPI's fields, and how a row stands.
+
+    Where a person has a column of one of our names, theirs keeps it, and ours is ``sb_<name>``.
+    """
+    columns = {name: _field(jobs, name) for name in _FIELDS}
+    for heading in dict.fromkeys(heading for job in jobs for heading in job.row.cells):
+        field = aliases.get(heading)
+        own = Column([job.row.cells.get(heading, "") for job in jobs])
+        columns[heading] = columns[field] if field in columns else own
+    ours: dict[str, list[Value]] = {
+        "status": [_status(standing.get(job.key)) for job in jobs],
+        "error_class": [_error_class(standing.get(job.key)) for job in jobs],
+    }
+    columns |= {f"sb_{name}": Column(values, is_text=True) for name, values in ours.items()}
+    columns = {**{name: columns[f"sb_{name}"] for name in ours}, **columns}
+    columns["model"] = Column([job.model for job in jobs], is_text=True)
+    return columns | {"id": Column([job.key for job in jobs], is_text=True)}
 
 
-def _types(columns: Iterable[str]) -> dict[str, Type]:
-    """What each name is: a person's columns are text, HiAPI's fields are what HiAPI says."""
-    types = dict.fromkeys([*columns, *_OURS, *sorted(_HIAPI)], Type.TEXT)
-    return types | dict.fromkeys(_NUMBERS, Type.NUMBER) | dict.fromkeys(_TRUTHS, Type.TRUTH)
+def _field(jobs: Sequence[Job], name: str) -> Column:
+    return Column([getattr(job.input, name) for job in jobs], is_text=name == "prompt")
 
 
-def _lookup(job: Job, columns: Mapping[str, str], outcome: Outcome | None) -> Lookup:
-    def value(name: str) -> Value:
-        if name in _HIAPI:
-            found: Value = getattr(job.input, name)
-            return found
-        if name == "model":
-            return job.model
-        if name in columns and name != "id":
-            return job.row.cells.get(columns[name], "")
-        return _standing(job, name.removeprefix("sb_"), outcome)
-
-    return value
+def _status(outcome: Outcome | None) -> str:
+    return (outcome.status if outcome else Status.NEW).value
 
 
-def _standing(job: Job, name: str, outcome: Outcome | None) -> str | None:
-    if name == "id":
-        return job.key
-    if name == "status":
-        return (outcome.status if outcome else Status.NEW).value
+def _error_class(outcome: Outcome | None) -> str | None:
     shown = outcome.shown if outcome else None
     return shown.state.error_class.value if shown and shown.state.error_class else None

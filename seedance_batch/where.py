@@ -1,277 +1,237 @@
-"""The language of ``--where``: a condition over a row's values, checked whole before any use.
+"""The language of ``--where``: SQL's WHERE over a manifest's rows, answered by SQLite in memory.
 
-Text is parsed with `ast` and turned into nested functions by a positive list: comparisons,
-and/or/not, in, names, constants. A column whose name is not one word stands in brackets, as in
-``[Scene no.] == '4'``. Nothing is ever handed to the interpreter.
+A condition is taken apart into words first. Only columns, texts, numbers, comparisons and a few
+functions get as far as SQLite, so that a condition can read the rows' values and do nothing else.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
-import keyword
-import operator
 import re
-import shlex
+import sqlite3
 import unicodedata
-import warnings
-from collections.abc import Callable, Mapping
-from enum import StrEnum
-from typing import Any, Final, cast
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
 
 from seedance_batch.errors import UsageError
 
 LONGEST: Final = 1000
-"""Characters of an expression."""
-DEEPEST: Final = 20
-"""Levels of nesting."""
+"""Characters of a condition."""
 
 Value = str | int | float | bool | None
-Lookup = Callable[[str], Value]
-"""A row's value by name; None where it has none."""
-Condition = Callable[[Lookup], bool]
+
+_HINT: Final = "--where \"client = 'Acme' and duration > 8\""
+_NUMBER: Final = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?")
+_WORDS: Final = frozenset(
+    "and or not in is null like glob between escape true false case when then else end "
+    "isnull notnull collate nocase".split()
+)
+_FUNCTIONS: Final = frozenset(
+    "abs coalesce ifnull instr length lower ltrim max min nullif replace round rtrim substr trim "
+    "upper".split()
+)
+_TOKEN: Final = re.compile(
+    r"""(?P<blank>\s+)
+    | (?P<text>'(?:[^']|'')*')
+    | (?P<quoted>"(?:[^"]|"")*")
+    | \[(?P<column>[^\[\]]*)\]
+    | (?P<number>\d+(?:\.\d+)?(?![\w.]))
+    | (?P<word>[^\W\d]\w*)
+    | (?P<order><=|>=|<>|<|>)
+    | (?P<other>==|!=|\|\||[-=+*/%(),])""",
+    re.VERBOSE,
+)
 
 
-class Type(StrEnum):
-    """What a name or a constant is; only like is compared with like."""
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's values, row by row."""
 
-    TEXT = "text"
-    NUMBER = "a number"
-    TRUTH = "true or false"
-    NOTHING = "nothing"
-
-
-_COMPARE: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-}
-_ORDERS: Final = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-_HINT: Final = "--where \"client == 'Acme' and duration > 8\""
+    values: Sequence[Value]
+    is_text: bool = False
+    """Compared as text also where it looks like a number: an id, a status."""
 
 
-def compile_where(text: str, names: Mapping[str, Type]) -> Condition:
-    """The condition that ``text`` states over ``names``.
+def matching(condition: str, columns: Mapping[str, Column]) -> frozenset[int]:
+    """Which rows a condition holds for, by their position from 0.
 
-    Raises `UsageError` for all that is not the language above, for unknown names, and for
-    comparisons between types; its message names the character, counted from 1.
+    A name is a column's, in brackets where it is not one word (``[Scene no.]``) and whatever its
+    capitals. A column of the person's compares as numbers where every cell that is filled is one.
+    Raises `UsageError` for all that is no such condition; its message names the character.
     """
-    if len(text) > LONGEST:
+    if len(condition) > LONGEST:
         raise UsageError(f"--where is longer than {LONGEST:,} characters")
-    indent = len(text) - len(text.lstrip())
-    plain, columns = _without_brackets(text.strip(), names)
-    tree = _parse(plain, text.strip(), indent)
-    return _Compiler(plain, indent, names, columns).condition(tree, 0)
+    stored = [_stored(column) for column in columns.values()]
+    sql = " ".join(_translated(condition, columns, stored))
+    with closing(sqlite3.connect(":memory:")) as connection:
+        _fill(connection, stored)
+        connection.set_authorizer(_reads_only)
+        try:
+            found = connection.execute(f"SELECT position FROM rows WHERE (\n{sql}\n)").fetchall()
+        except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError):
+            raise UsageError(
+                f"--where is no condition of SQL: {condition.strip() or 'it is empty'}", hint=_HINT
+            ) from None
+    return frozenset(position for (position,) in found)
 
 
 def as_name(heading: str) -> str:
-    """How a column is written in an expression: ``Client name`` is ``Client_name``."""
-    # Python reads identifiers in this form too.
+    """How a column may be written as one word: ``Client name`` is ``Client_name``."""
     text = unicodedata.normalize("NFKC", heading.strip())
     name = "".join(c if f"_{c}".isidentifier() else "_" for c in text)
     return name if name.isidentifier() else f"_{name}"
 
 
-_QUOTED: Final = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
-_BRACKETS: Final = re.compile(rf"{_QUOTED}|(?P<after>\bin\s*)?\[(?P<column>[^\[\]'\"]+)\]")
-_SINGLE: Final = re.compile(rf"{_QUOTED}|(?<![=!<>:])(?P<equals>=)(?!=)")
-
-
-def _without_brackets(text: str, names: Mapping[str, Type]) -> tuple[str, dict[str, str]]:
-    """The text with a word of the same length for each ``[column]``, and what the words stand for.
-
-    After ``in`` brackets are a list, unless what they hold is a column's name of several words.
-    """
-    columns: dict[str, str] = {}
-    stem = "_c"
-    while any(name.startswith(stem) for name in names):
-        stem += "_"
-
-    def word(match: re.Match[str]) -> str:
-        column, after = match["column"], match["after"] or ""
-        name = (column or "").strip()
-        if column is None or (after and (name.isidentifier() or name not in names)):
-            return match[0]
-        stand_in = f"{stem}{len(columns)}".ljust(len(match[0]) - len(after), "_")
-        columns[stand_in] = name
-        return after + stand_in
-
-    return _BRACKETS.sub(word, text), columns
-
-
 def as_written(name: str) -> str:
-    """How a column's own name stands in an expression: in brackets, where it is not one word."""
-    return name if name.isidentifier() and not keyword.iskeyword(name) else f"[{name}]"
+    """How a column's own name stands in a condition: in brackets, where it is not one word."""
+    return name if name.isidentifier() and name.lower() not in _WORDS else f"[{name}]"
 
 
-def _parse(text: str, typed: str, indent: int) -> ast.expr:
-    """The tree of ``text``, which is as long as what was ``typed``."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd escape in a text is the person's business
-            return ast.parse(text, mode="eval").body
-    except SyntaxError as error:
-        single = [match.start() for match in _SINGLE.finditer(text) if match["equals"]]
-        if single:
-            raise _no_assignment(typed, single, indent) from None
-        at = f", character {indent + error.offset}" if error.offset else ""
-        raise UsageError(f"--where{at}: {error.msg}", hint=_HINT) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"--where cannot be read: {error}", hint=_HINT) from None
+# ── the rows ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _no_assignment(typed: str, single: list[int], indent: int) -> UsageError:
-    """For a single ``=`` in each of these places; the hint has what was meant."""
-    meant = typed
-    for at in reversed(single):
-        meant = f"{meant[:at]}={meant[at:]}"
-    message = f"--where, character {indent + single[0] + 1}: = compares nothing, use =="
-    plain = not set('"$`\\!') & set(meant)  # to a shell, between double quotes
-    return UsageError(
-        message, hint=f'--where "{meant}"' if plain else f"--where {shlex.quote(meant)}"
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A column as it is put into the table."""
+
+    values: Sequence[Value]
+    affinity: str
+    first_text: tuple[int, str] | None
+    """Position and text of the first cell that is no number, where others are."""
+
+
+def _stored(column: Column) -> _Stored:
+    if column.is_text:
+        return _Stored(column.values, "TEXT", None)
+    texts = [(at, v) for at, v in enumerate(column.values) if isinstance(v, str) and v.strip()]
+    words = [(at, text) for at, text in texts if not _NUMBER.fullmatch(text.strip())]
+    if words:
+        mixed = len(words) < len(texts)
+        return _Stored(column.values, "TEXT", words[0] if mixed else None)
+    # All that is filled is a number, so that an empty cell is neither above nor below another.
+    empty = {at for at, v in enumerate(column.values) if isinstance(v, str) and not v.strip()}
+    is_empty = len(empty) == len(column.values)
+    values = [v if is_empty or at not in empty else None for at, v in enumerate(column.values)]
+    return _Stored(values, "TEXT" if is_empty else "NUMERIC", None)
+
+
+def _fill(connection: sqlite3.Connection, columns: Sequence[_Stored]) -> None:
+    """Make the table of all rows."""
+    kinds = "".join(f", c{at} {column.affinity}" for at, column in enumerate(columns))
+    connection.execute(f"CREATE TABLE rows (position INTEGER PRIMARY KEY{kinds})")
+    rows = zip(*(map(_encodable, column.values) for column in columns), strict=True)
+    places = ", ?" * len(columns)
+    connection.executemany(
+        f"INSERT INTO rows VALUES (?{places})", ((at, *row) for at, row in enumerate(rows))
     )
 
 
-class _Compiler:
-    """Turns one expression's tree into a function, or says where it cannot."""
-
-    def __init__(
-        self, text: str, indent: int, names: Mapping[str, Type], columns: Mapping[str, str]
-    ) -> None:
-        self._text = text
-        self._indent = indent
-        self._names = names
-        self._columns = columns
-
-    def condition(self, node: ast.expr, depth: int) -> Condition:
-        """A tree that is true or false."""
-        if depth > DEEPEST:
-            raise self._error(node, f"is more than {DEEPEST} levels deep")
-        match node:
-            case ast.BoolOp(how, parts):
-                return _joined(how, [self.condition(part, depth + 1) for part in parts])
-            case ast.UnaryOp(ast.Not(), part):
-                inner = self.condition(part, depth + 1)
-                return lambda row: not inner(row)
-            case ast.Compare(left, operators, rights):
-                return self._comparison(left, operators, rights)
-            case ast.Name() | ast.Constant() if self._type(node) is Type.TRUTH:
-                value = self._value(node)
-                return lambda row: value(row) is True
-            case _:
-                raise self._error(node, "is no comparison")
-
-    def _comparison(
-        self, left: ast.expr, operators: list[ast.cmpop], rights: list[ast.expr]
-    ) -> Condition:
-        parts = []
-        for how, right in zip(operators, rights, strict=True):
-            parts.append(self._pair(left, how, right))
-            left = right
-        return _joined(ast.And(), parts)
-
-    def _pair(self, left: ast.expr, how: ast.cmpop, right: ast.expr) -> Condition:
-        if isinstance(how, ast.In | ast.NotIn):
-            within = self._membership(left, right)
-            return within if isinstance(how, ast.In) else lambda row: not within(row)
-        compare = _COMPARE.get(type(how))
-        if compare is None:
-            raise self._error(right, "follows “is”, which is not known here; write ==")
-        ordered = isinstance(how, _ORDERS)
-        self._check_types(left, right, ordered=ordered)
-        one, other = self._value(left), self._value(right)
-        if ordered:
-            return lambda row: _ordered(compare, one(row), other(row))
-        return lambda row: compare(one(row), other(row))
-
-    def _membership(self, left: ast.expr, right: ast.expr) -> Condition:
-        value = self._value(left)
-        if isinstance(right, ast.Tuple | ast.List | ast.Set):
-            for item in right.elts:
-                self._check_types(left, item, ordered=False)
-            items = [self._value(item) for item in right.elts]
-            return lambda row: value(row) in [item(row) for item in items]
-        if self._type(left) is not Type.TEXT or self._type(right) is not Type.TEXT:
-            raise self._error(right, "follows “in”, which looks in text or in ('a', 'b')")
-        text = self._value(right)
-        return lambda row: str(value(row) or "") in str(text(row) or "")
-
-    def _check_types(self, left: ast.expr, right: ast.expr, *, ordered: bool) -> None:
-        one, other = self._type(left), self._type(right)
-        if one is not other and (ordered or Type.NOTHING not in {one, other}):
-            raise self._error(left, f"is {one}, and cannot be compared with {other}")
-        if ordered and one not in {Type.NUMBER, Type.TEXT}:
-            raise self._error(left, f"is {one}, which has no order")
-
-    def _type(self, node: ast.expr) -> Type:
-        plain = self._plain(node)
-        if isinstance(plain, ast.Name):
-            return self._names[self._column(plain)]
-        return _type_of(plain.value)
-
-    def _value(self, node: ast.expr) -> Callable[[Lookup], Value]:
-        plain = self._plain(node)
-        if isinstance(plain, ast.Name):
-            name = self._column(plain)
-            return lambda row: row(name)
-        constant = cast(Value, plain.value)  # _plain lets no other kind through
-        return lambda _: constant
-
-    def _plain(self, node: ast.expr) -> ast.Name | ast.Constant:
-        """A known name or a constant of a known type, else `UsageError`."""
-        match node:
-            case ast.Name():
-                name = self._column(node)
-                if name not in self._names:
-                    raise self._unknown(node, name)
-                return node
-            case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as number)):
-                return ast.Constant(-number)
-            case ast.Constant(str() | int() | float() | None):
-                return node
-            case _:
-                raise self._error(node, "is neither a column nor a text nor a number")
-
-    def _column(self, node: ast.Name) -> str:
-        return self._columns.get(node.id, node.id)
-
-    def _unknown(self, node: ast.expr, name: str) -> UsageError:
-        words = {as_name(n) for n in self._names if as_written(n) != n}
-        written = {n: as_written(n) for n in self._names if n not in words}
-        close = difflib.get_close_matches(name, [*written, "True", "False", "None"], n=1)
-        meant = f"; did you mean {written.get(close[0], close[0])}?" if close else ""
-        hint = f"columns: {', '.join(written.values())}"
-        return UsageError(f"{self._place(node)}: there is no column {name}{meant}", hint=hint)
-
-    def _error(self, node: ast.expr, words: str) -> UsageError:
-        source = ast.get_source_segment(self._text, node) or ""
-        for stand_in, column in self._columns.items():
-            source = source.replace(stand_in, f"[{column}]")
-        return UsageError(f"{self._place(node)}: {source} {words}", hint=_HINT)
-
-    def _place(self, node: ast.expr) -> str:
-        before = self._text.encode()[: node.col_offset].decode(errors="ignore")
-        return f"--where, character {self._indent + len(before) + 1}"
+def _encodable(value: Value) -> Value:
+    """The value without halves of characters, which JSON can hold and UTF-8 cannot."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-def _type_of(constant: object) -> Type:
-    if constant is None:
-        return Type.NOTHING
-    if isinstance(constant, str):
-        return Type.TEXT
-    return Type.TRUTH if isinstance(constant, bool) else Type.NUMBER
+def _reads_only(action: int, first: str | None, second: str | None, *_: object) -> int:
+    """SQLite's authorizer: values of rows may be read, and the functions above be called."""
+    if action in {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ}:
+        return sqlite3.SQLITE_OK
+    is_call = action == sqlite3.SQLITE_FUNCTION and second in _FUNCTIONS | {"like", "glob"}
+    return sqlite3.SQLITE_OK if is_call else sqlite3.SQLITE_DENY
 
 
-def _joined(how: ast.boolop, parts: list[Condition]) -> Condition:
-    if len(parts) == 1:
-        return parts[0]
-    join = all if isinstance(how, ast.And) else any
-    return lambda row: join(part(row) for part in parts)
+# ── the words ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _ordered(compare: Callable[[Any, Any], bool], one: Value, other: Value) -> bool:
-    """An order comparison, which is false where a row has no value."""
-    return one is not None and other is not None and compare(one, other)
+def _translated(
+    condition: str, columns: Mapping[str, Column], stored: Sequence[_Stored]
+) -> Iterator[str]:
+    """The condition's words, with the table's own names for its columns."""
+    known = _names(columns)
+    before: list[tuple[str, int | None]] = []
+    at = 0
+    while at < len(condition):
+        match = _TOKEN.match(condition, at)
+        if match is None:
+            raise _wrong(at, f"{condition[at]!r} is not known here")
+        kind = match.lastgroup or ""
+        if kind != "blank":
+            column = _column_of(match, condition, known)
+            before.append((kind, column))
+            _check_order(before, at, list(columns), stored)
+            yield f"c{column}" if column is not None else _plain(match)
+        at = match.end()
+
+
+def _names(columns: Mapping[str, Column]) -> dict[str, int]:
+    """Positions by every name that a column may be given; its own heading wins."""
+    found: dict[str, int] = {}
+    for name_of in (str, str.strip, as_name):
+        for at, heading in enumerate(columns):
+            found.setdefault(name_of(heading), at)
+    for name, at in list(found.items()):
+        found.setdefault(name.casefold(), at)
+    return found
+
+
+def _column_of(match: re.Match[str], condition: str, known: Mapping[str, int]) -> int | None:
+    """The position of the column that a token names; None where it names none."""
+    kind, text = match.lastgroup, match[match.lastgroup or 0]
+    if kind == "quoted":  # SQL's way to write a name, and other languages' way to write a text
+        return known.get(text[1:-1])
+    if kind == "column":
+        return _known(text.strip(), match, known)
+    if kind != "word" or text.lower() in _WORDS:
+        return None
+    if text in {"None", "NULL", "nil"}:
+        raise _wrong(match.start(), f"{text} is written null, as in: seed is null")
+    is_call = condition[match.end() :].lstrip().startswith("(")
+    return None if is_call and text.lower() in _FUNCTIONS else _known(text, match, known)
+
+
+def _known(name: str, match: re.Match[str], known: Mapping[str, int]) -> int:
+    at = known.get(name, known.get(name.casefold()))
+    if at is None:
+        close = difflib.get_close_matches(name, known, n=1)
+        meant = f"; did you mean {as_written(close[0])}?" if close else ""
+        named: dict[int, str] = {}
+        for other, of in known.items():
+            named.setdefault(of, other)
+        hint = f"columns: {', '.join(map(as_written, named.values()))}"
+        raise UsageError(
+            f"--where, character {match.start() + 1}: there is no column {name}{meant}", hint=hint
+        )
+    return at
+
+
+def _plain(match: re.Match[str]) -> str:
+    if match.lastgroup == "quoted":
+        text = match[0][1:-1].replace('""', '"').replace("'", "''")
+        return f"'{text}'"
+    return match[0]
+
+
+def _check_order(
+    before: Sequence[tuple[str, int | None]],
+    at: int,
+    headings: Sequence[str],
+    stored: Sequence[_Stored],
+) -> None:
+    """Refuse ``[Price] > 20`` where a cell is no number: as a text it would be above any number."""
+    if len(before) < 3 or before[-2][0] != "order":
+        return
+    (left, one), _, (right, other) = before[-3:]
+    column = one if right == "number" else other if left == "number" else None
+    told = None if column is None else stored[column].first_text
+    if column is not None and told is not None:
+        row, text = told
+        raise _wrong(
+            at,
+            f"{as_written(headings[column])} is compared with a number, and row {row + 1} of the "
+            f"manifest holds {text!r} there",
+        )
+
+
+def _wrong(at: int, words: str) -> UsageError:
+    return UsageError(f"--where, character {at + 1}: {words}", hint=_HINT)

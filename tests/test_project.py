@@ -53,13 +53,13 @@ PURE = {
     "bisect", "copy", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "itertools",
     "json", "keyword", "math", "operator", "re", "shlex", "statistics", "string", "textwrap",
     "typing", "unicodedata",
-    "ast",  # parses `--where`; nothing is evaluated
     "email.utils.parsedate_to_datetime",  # of a text; its neighbours read the clock
     "hmac",  # arithmetic on a given key and salt
     "pathlib.PurePath",  # names of files, without files
+    "contextlib.closing",
     "pydantic", "pydantic_core",  # TaskInput's rules
+    "sqlite3",  # a table in memory, for `--where`
     "urllib.parse",
-    "warnings",  # silences what the parser says of a person's `--where`
 }  # fmt: skip
 """What the core may import from elsewhere, as a module, a part of it or one name; time, chance,
 files and the environment are handed in."""

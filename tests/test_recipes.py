@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from seedance_batch import columns, model, outcome, schema, select, shapes, state
+from seedance_batch import columns, model, outcome, schema, shapes, state
 from seedance_batch.cli import options
 from seedance_batch.cli.run import run
 from seedance_batch.model import INPUT_FIELDS, LIST_FIELDS, MEDIA_FIELDS, TaskInput
@@ -28,7 +28,6 @@ from seedance_batch.sandbox.refusals import Refusal
 from seedance_batch.sandbox.wire import Answer, Ending
 from seedance_batch.settings import RunSettings
 from seedance_batch.state import Phase
-from seedance_batch.where import Type
 from seedance_batch.writer import layout, summary_sheet
 from seedance_batch.writer.table import _OF_OUTCOME, TAKE_COLUMNS
 
@@ -51,12 +50,10 @@ def test_a_column_of_ours_has_a_value_and_a_width() -> None:
 # ── an input field ──────────────────────────────────────────────────────────────────────────────
 
 
-def kind_of(name: str) -> Type:
+def kind_of(name: str) -> type:
     """What a field holds, by its annotation in the model."""
     words = str(TaskInput.model_fields[name].annotation)
-    if re.search(r"\bbool\b", words):
-        return Type.TRUTH
-    return Type.NUMBER if re.search(r"\bint\b", words) else Type.TEXT
+    return next((kind for kind in (bool, int) if re.search(rf"\b{kind.__name__}\b", words)), str)
 
 
 @pytest.mark.parametrize("name", INPUT_FIELDS)
@@ -67,11 +64,10 @@ def test_an_input_field_is_read_described_and_offered_to_people(name: str) -> No
 
 
 @pytest.mark.parametrize("name", sorted(set(INPUT_FIELDS) - LIST_FIELDS))
-def test_conditions_and_editors_know_what_a_field_holds(name: str) -> None:
-    assert select._types(())[name] is kind_of(name), "select._NUMBERS, select._TRUTHS"
+def test_editors_know_what_a_field_holds(name: str) -> None:
     shape: dict[str, Any] = schema._field(name)
-    assert (shape == schema._TRUTH) is (kind_of(name) is Type.TRUTH), "schema._field"
-    assert (shape.get("type") == "integer") is (kind_of(name) is Type.NUMBER), "schema._field"
+    assert (shape == schema._TRUTH) is (kind_of(name) is bool), "schema._field"
+    assert (shape.get("type") == "integer") is (kind_of(name) is int), "schema._field"
 
 
 def test_a_field_that_is_left_out_leaves_a_row_the_order_that_it_was() -> None:

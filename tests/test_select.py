@@ -81,12 +81,19 @@ def test_an_id_that_is_not_there_is_an_error(wanted: dict[str, list[str]], messa
         select(rows, [], Selection(**wanted))  # type: ignore[arg-type]
 
 
-def test_where_sees_columns_as_text_and_hiapis_fields_typed() -> None:
+def test_where_sees_the_persons_columns_and_hiapis_fields() -> None:
     assert chosen(where="client == 'Acme' and duration > 4") == "c"
     assert chosen(where="Shot_name == 'shot 2'") == "b"
     assert chosen(where="id in ('a', 'e') and resolution == '720p' and generate_audio") == "ae"
     assert chosen(where="model == 'seedance-2-0' and aspect_ratio == '16:9'") == "abcde"
-    assert chosen(where="'fox' in prompt and seed == None and client != ''") == "abcd"
+    assert chosen(where="prompt like '%fox%' and seed is null and client != ''") == "abcd"
+
+
+def test_a_heading_that_is_another_name_of_a_field_means_the_field() -> None:
+    short = job("a", 1, cells={"Länge": "5 s"}, duration=5)
+    long = job("b", 2, cells={"Länge": "8"}, duration=8)
+    wanted = Selection(where="Länge > 5")
+    assert select([short, long], [], wanted, {"Länge": "duration"}) == ("b",)
 
 
 def test_a_heading_that_is_a_name_comes_before_one_that_is_made_into_it() -> None:
@@ -121,8 +128,8 @@ def test_where_sees_how_rows_stand() -> None:
     assert where("status == 'failed'") == ("b",)
     assert where("status == 'new'") == ("c",)
     assert where("error_class == 'refused'") == ("b",)
-    assert where("error_class == None") == ("a", "c")
-    assert where("sb_status == 'done' and sb_error_class == None") == ("a",)
+    assert where("error_class is null") == ("a", "c")
+    assert where("sb_status == 'done' and sb_error_class is null") == ("a",)
 
 
 def test_a_column_called_status_is_the_persons_and_ours_has_its_other_name() -> None:

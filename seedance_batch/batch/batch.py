@@ -35,6 +35,7 @@ from seedance_batch.plan import (
     make_plan,
 )
 from seedance_batch.pricing import PriceTable
+from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.source import STDIN
 from seedance_batch.select import Selection, select
 from seedance_batch.settings import Access, RunSettings
@@ -111,7 +112,9 @@ class Batch:
         if selection == Selection():
             return None
         rows = [row_record(job) for job in self.manifest.jobs]
-        return select(self.jobs, outcomes(rows, self.journal.attempts()), selection)
+        standing = outcomes(rows, self.journal.attempts())
+        aliases = {h: field for h in self.manifest.columns if (field := field_of(h)) is not None}
+        return select(self.manifest.jobs, standing, selection, aliases)
 
     @property
     def dropped_cap(self) -> Decimal | None:

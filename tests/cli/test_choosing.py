@@ -39,6 +39,12 @@ def test_a_selection_means_the_rows_that_it_names_in_manifest_order(
     assert [step["id"] for step in plan["steps"]] == [f"shot{number}" for number in chosen]
 
 
+def test_a_condition_sees_a_rows_own_values_also_for_drafts(shop: Shop) -> None:
+    shop.write(shot(1), shot(2, duration=8))
+    (plan,) = shop.plan("--draft", "--where", "duration < 5", "--json").lines
+    assert [step["id"] for step in plan["steps"]] == ["shot1"]
+
+
 def test_only_selected_rows_are_sent_and_the_others_stay_new(shop: Shop) -> None:
     shop.fill(4)
     assert shop.run("--rows", "2-", "--limit", "2").code == Exit.OK
