@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import pytest
 
 from seedance_batch.client import Answer, Client, is_loopback, normal_base_url
 from seedance_batch.errors import SettingsError
-from seedance_batch.wire import Verdict
+from seedance_batch.wire import Verdict, Voice
 from tests.batch import Service, serving
 
 T = TypeVar("T")
@@ -273,6 +273,82 @@ def test_what_is_no_answer_of_this_api_is_unknown(answer: bytes) -> None:
     with answering(answer) as server:
         assert create(server.url, body("odd"), "k").verdict is Verdict.UNKNOWN
         assert ask(server.url, lambda client: client.get("tk-1")).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("form", ["text", "html", "json"])
+@pytest.mark.parametrize(
+    "fault", ["402_gateway", "429_gateway", "503_gateway", "503_gateway_after"]
+)
+def test_a_gateways_refusal_is_none_of_hiapis(service: Service, fault: str, form: str) -> None:
+    faults = {"create": {fault: 1.0}, "gateway_form": form}
+    with service.having(faults=faults):
+        answer = create(service.api_url, body(f"{fault} {form}"), f"k-{fault}-{form}")
+    assert (answer.voice, answer.refused) == (Voice.OTHER, False)
+    assert answer.status == int(fault[:3])
+
+
+@pytest.mark.parametrize("envelope", ["doc", "hiapi_error", "invalid_request_error"])
+@pytest.mark.parametrize("in_200", [False, True])
+@pytest.mark.parametrize("fault", ["429", "503"])
+def test_a_refusal_in_hiapis_envelope_is_one_whatever_http_says(
+    service: Service, fault: str, in_200: bool, envelope: str
+) -> None:
+    faults = {"create": {fault: 1.0}, "codes_in_200": in_200, "envelopes": [envelope]}
+    with service.having(faults=faults):
+        answer = create(service.api_url, body(f"{fault} {in_200}"), f"k-{fault}-{in_200}")
+    if in_200 and envelope != "doc" and fault == "503":  # its code is a word that nobody explains
+        assert answer.verdict is Verdict.UNKNOWN
+    else:
+        assert answer.refused
+        assert answer.verdict is (Verdict.RATE if fault == "429" else Verdict.BUSY)
+
+
+@pytest.mark.parametrize("shape", ["bare", "task", "id", "list", "array"])
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_a_create_is_read_in_every_shape_and_so_is_its_replay(
+    service: Service, shape: str, status: int
+) -> None:
+    content, key = body(f"{shape} {status}"), f"k-{shape}-{status}"
+    with service.having(faults={"created_as": shape, "created_status": status}):
+        first, again = (create(service.api_url, content, key) for _ in range(2))
+    assert first.value.task_id == again.value.task_id
+    assert (first.value.replayed, again.value.replayed) == (False, True)
+
+
+def test_a_create_that_names_no_task_is_unknown_and_shown_as_it_came(service: Service) -> None:
+    with service.having(faults={"created_as": "nameless"}):
+        answer = create(service.api_url, body("nameless"), "k-nameless")
+    assert (answer.verdict, answer.value) == (Verdict.UNKNOWN, None)
+    assert '"accepted": true' in answer.error.message
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Answers a second after it has read the body."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        time.sleep(1.0)
+        content = b'{"data":{"taskId":"tk-1"}}'
+        with suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content))
+            self.wfile.write(content)
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+def test_a_large_body_has_as_much_time_as_a_slow_line_needs() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        small = create(url, b"x", "k", deadline=0.3)
+        large = create(url, b"x" * 600_000, "k", deadline=0.3)  # a minute more
+        server.shutdown()
+        thread.join()
+    assert small.verdict is Verdict.UNKNOWN
+    assert large.verdict is Verdict.OK
 
 
 def test_an_answer_without_an_end_is_cut_off() -> None:
