@@ -46,6 +46,10 @@ _METADATA: Final = frozenset(
     for address in ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254")
 )
 """Where clouds answer a machine's questions about itself; some lie in public or private ranges."""
+FAKE_NETWORK: Final = ipaddress.ip_network("198.18.0.0/15")
+"""What resolvers in fake-IP mode answer for every name (Clash, sing-box, Surge): the proxy behind
+them connects to the real host. Nothing public and nobody's own network is there (RFC 2544)."""
+_OWN_NETWORK_6: Final = ipaddress.ip_network("fc00::/7")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST: Final = ipaddress.ip_network("2000::/3")
 _PATIENCE: Final = 10.0
@@ -99,6 +103,11 @@ def _host_refusal(host: str, allow_private: bool) -> str | None:
     return None
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is given by its number rather than by a name."""
+    return _literal(host.strip("[]")) is not None
+
+
 def _literal(name: str) -> IPAddress | None:
     try:
         address = ipaddress.ip_address(name)
@@ -149,6 +158,30 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+def is_fake(address: IPAddress) -> bool:
+    """Whether a resolver in fake-IP mode made this address up."""
+    return address in FAKE_NETWORK
+
+
+async def faked(host: str) -> str | None:
+    """The made-up address that a name resolves to here; None where it has its own, or none."""
+    try:
+        found = await resolve(host, 443)
+    except httpcore.ConnectError:
+        return None
+    return next((a for a in found if is_fake(ipaddress.ip_address(a))), None)
+
+
+def _beside(fakes: Sequence[str], addresses: Iterable[IPAddress]) -> list[IPAddress]:
+    """The addresses that are judged: a made-up one passes, since https proves its host.
+
+    Such a resolver makes up one of IPv6 as well, in a network of one's own; it is not used.
+    """
+    if not fakes:
+        return list(addresses)
+    return [a for a in addresses if not is_fake(a) and a not in _OWN_NETWORK_6]
+
+
 class PinnedBackend(httpcore.AsyncNetworkBackend):
     """Connects to addresses that were checked, resolved once for each connection.
 
@@ -186,15 +219,14 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
         raise fault
 
     def _checked(self, host: str, addresses: Sequence[str]) -> list[str]:
-        refused = [
-            reason
-            for address in addresses
-            if (reason := _address_refusal(ipaddress.ip_address(address), self._allow_private))
-        ]
+        named = _literal(host.strip("[]")) is None
+        fakes = [a for a in addresses if named and is_fake(ipaddress.ip_address(a))]
+        real = _beside(fakes, map(ipaddress.ip_address, addresses))
+        refused = [r for a in real if (r := _address_refusal(a, self._allow_private))]
         if refused:
             # One private address among public ones is a trick or a mistake; neither is followed.
             raise AddressRefused(f"the host {host} is refused: {refused[0]}")
-        return list(addresses)
+        return fakes or list(addresses)
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
         """Never: files do not come from sockets on this machine."""

@@ -11,10 +11,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
+from seedance_batch.media_type import content_of
 from seedance_batch.model import AspectRatio, Resolution
 from seedance_batch.state import Intent
 
@@ -34,6 +35,27 @@ RATIO_TOLERANCE: Final = 0.06
 MOST_PIXELS: Final = 64_000_000
 MOST_FRAMES: Final = 20_000
 """Past any clip the service makes; a file that claims more is not decoded to its end."""
+
+_ENDINGS: Final = {
+    "video/mp4": ".mp4",
+    "video/quicktime": ".mov",
+    "video/webm": ".webm",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "audio/mpeg": ".mp3",
+    "audio/mp4": ".m4a",
+    "audio/wav": ".wav",
+}
+ENDINGS: Final = frozenset({*_ENDINGS.values(), ".mkv"})
+"""All that `ending_of` may give."""
+_EBML: Final = b"\x1a\x45\xdf\xa3"
+_SEGMENT: Final = b"\x18\x53\x80\x67"
+_EBML_HEAD: Final = 4096
+"""Bytes within which a WebM's segment begins."""
+_REGULAR: Final = 0.95
+_LATE_SOUND: Final = 0.5
+"""Seconds by which the sound, which counts for the declared length, may outlast the picture."""
 
 T = TypeVar("T")
 _POSTER_MOMENTS: Final = (0.1, 0.4, 0.7)
@@ -60,14 +82,14 @@ class Probe:
 
 
 def probe(path: Path) -> Probe:
-    """Decode every frame and sample of an MP4 file.
+    """Decode every frame and sample of a video: MP4, QuickTime, WebM or Matroska.
 
     Raises `MediaUnreadable` where the container is incomplete, a frame is missing or cannot be
     decoded, or there is no video; ``OSError`` where the file itself cannot be read.
     """
     from av import VideoFrame
 
-    check_boxes(path)
+    check_container(path)
     with _opened(path) as container:
         video = container.streams.video[0]
         tally = _Tally()
@@ -77,7 +99,9 @@ def probe(path: Path) -> Probe:
                     tally.add(frame)
                 else:
                     tally.sounds += 1
-        return tally.probe(video.frames, float(video.time_base or 0))
+        found = tally.probe(video.frames, float(video.time_base or 0))
+        _check_length(found, container)
+        return found
 
 
 def judge(probe: Probe, intent: Intent) -> str | None:
@@ -113,6 +137,17 @@ def _judge_sound(probe: Probe, asked: bool) -> str | None:
     return "has no sound where sound was asked for" if asked else "has sound where none was asked"
 
 
+def ending_of(head: bytes) -> str:
+    """The ending that a file's name deserves by its first bytes, ``.mp4`` where they tell nothing.
+
+    ``head`` are `media_type.HEAD_SIZE` bytes or more.
+    """
+    content = content_of(head)
+    if content is None:
+        return ".mkv" if head.startswith(_EBML) else ".mp4"
+    return _ENDINGS.get(content.mime, ".mp4")
+
+
 def poster(path: Path, *, width: int = 480) -> bytes:
     """A JPEG of a telling frame, ``width`` pixels wide. Raises `MediaUnreadable`."""
     with _opened(path) as container:
@@ -133,35 +168,69 @@ class _Tally:
         self.frames = 0
         self.sounds = 0
         self.width = self.height = 0
-        self.start: int | None = None
-        self.end = 0
+        self.moments: list[int] = []
+        self.lasts = 0
+        self.turned = False
 
     def add(self, frame: VideoFrame) -> None:
-        moment = frame.pts or 0
-        self.start = moment if self.start is None else self.start
-        self.end = moment + (frame.duration or 0)
-        self.width, self.height = frame.width, frame.height
+        if not self.frames:
+            self.turned = _quarter_turns(frame) % 2 == 1
+        self.moments.append(frame.pts or 0)
+        self.lasts = frame.duration or 0
+        sides = (frame.height, frame.width) if self.turned else (frame.width, frame.height)
+        self.width, self.height = sides
         self.frames += 1
         if self.frames > MOST_FRAMES:
             raise MediaUnreadable(f"has more than {MOST_FRAMES} frames")
 
     def probe(self, declared: int, tick: float) -> Probe:
         """``tick``: the seconds in which the stream counts its times."""
-        if self.frames == 0 or self.start is None:
+        if self.frames == 0:
             raise MediaUnreadable("holds no frame")
         if self.frames < declared:
             raise MediaUnreadable(f"holds {self.frames} of {declared} frames")
-        seconds = (self.end - self.start) * tick
+        step, regular = _interval(self.moments, self.lasts)
+        seconds = (self.moments[-1] - self.moments[0] + step) * tick
         if seconds <= 0:
             raise MediaUnreadable("its frames have no times")
         return Probe(
             seconds=seconds,
             width=self.width,
             height=self.height,
-            fps=self.frames / seconds,
+            fps=1 / (step * tick) if regular else self.frames / seconds,
             has_audio=self.sounds > 0,
             frames=self.frames,
         )
+
+
+def _interval(moments: list[int], lasts: int) -> tuple[float, bool]:
+    """Ticks from frame to frame, and whether nearly all frames keep to it.
+
+    Not by the whole length: fragmented files stretch their first frame by the sound's beginning,
+    and say nothing true of their last. Not by the commonest alone: WebM rounds to milliseconds.
+    """
+    gaps = [after - before for before, after in pairwise(moments)]
+    if not gaps:
+        return lasts, True
+    middle = sorted(gaps)[len(gaps) // 2]
+    usual = [gap for gap in gaps if abs(gap - middle) <= middle / 4]
+    if middle <= 0:
+        return 0, False
+    return sum(usual) / len(usual), len(usual) >= _REGULAR * len(gaps)
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    """By how many quarters a player turns the picture, as its container says."""
+    return round(frame.rotation / 90)
+
+
+def _check_length(found: Probe, container: InputContainer) -> None:
+    """Where no number of frames is declared, the length tells whether some are missing."""
+    if "matroska" not in container.format.name or container.duration is None:
+        return
+    declared = container.duration / 1_000_000
+    if found.seconds < declared - _LATE_SOUND:
+        raise MediaUnreadable(f"holds {found.seconds:.1f} of {declared:.1f} s")
 
 
 @contextmanager
@@ -171,9 +240,8 @@ def _opened(path: Path) -> Iterator[InputContainer]:
 
     try:
         # The format is fixed: FFmpeg would else follow playlists to other files and to the network.
-        with av.open(
-            f"file:{path}", mode="r", format="mp4", metadata_errors="replace"
-        ) as container:
+        kind = "matroska" if is_matroska(path) else "mp4"
+        with av.open(f"file:{path}", mode="r", format=kind, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise MediaUnreadable("holds no video")
             for sound in container.streams.audio[:1]:
@@ -216,9 +284,14 @@ def _moments(container: InputContainer) -> Iterator[VideoFrame]:
 
 
 def _jpeg(frame: VideoFrame, width: int) -> bytes:
+    turns = _quarter_turns(frame)
     height = max(1, round(frame.height * width / frame.width))
+    if turns % 2:
+        width, height = max(1, round(frame.width * width / frame.height)), width
     out = io.BytesIO()
     picture: Image = frame.to_image(width=width, height=height)  # type: ignore[no-untyped-call]
+    if turns:
+        picture = picture.rotate(90 * turns, expand=True)
     picture.save(out, "JPEG", quality=82)
     return out.getvalue()
 
@@ -226,14 +299,51 @@ def _jpeg(frame: VideoFrame, width: int) -> bytes:
 # ── the container ───────────────────────────────────────────────────────────────────────────────
 
 
-def check_boxes(path: Path) -> None:
-    """Raise `MediaUnreadable` unless the file is whole boxes to its last byte, all needed there.
+def is_matroska(path: Path) -> bool:
+    """Whether a file is WebM or Matroska, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(len(_EBML)) == _EBML
 
-    FFmpeg decodes what is left of a cut file without a word; the boxes tell (ISO/IEC 14496-12).
+
+def check_container(path: Path) -> None:
+    """Raise `MediaUnreadable` unless the file is whole to its last byte.
+
+    FFmpeg decodes what is left of a cut file without a word; the container tells.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        kinds = list(_boxes(file, size))
+        head = file.read(_EBML_HEAD)
+        if head.startswith(_EBML):
+            _check_segment(head, size)
+        else:
+            _check_boxes(file, size)
+
+
+def _check_segment(head: bytes, size: int) -> None:
+    """Matroska's one long element ends where the file does, if it says where (RFC 8794)."""
+    at, length = _element_size(head, len(_EBML))
+    at += length
+    if head[at : at + len(_SEGMENT)] != _SEGMENT:
+        raise MediaUnreadable("is no whole WebM: it has no segment")
+    start, length = _element_size(head, at + len(_SEGMENT))
+    if length >= 0 and start + length > size:
+        raise MediaUnreadable("is no whole WebM: it ends inside its segment")
+
+
+def _element_size(head: bytes, at: int) -> tuple[int, int]:
+    """Where an element's content begins and its length; -1 where the length is not known."""
+    first = head[at] if at < len(head) else 0
+    width = 9 - first.bit_length()
+    field = head[at : at + width]
+    if not first or len(field) < width:
+        raise MediaUnreadable("is no whole WebM: it ends inside its head")
+    value = int.from_bytes(field) & ((1 << 7 * width) - 1)
+    return at + width, -1 if value == (1 << 7 * width) - 1 else value
+
+
+def _check_boxes(file: BinaryIO, size: int) -> None:
+    """An MP4 is whole boxes, of which three are needed (ISO/IEC 14496-12)."""
+    kinds = list(_boxes(file, size))
     for needed, name in ((b"ftyp", "type"), (b"moov", "index (moov)"), (b"mdat", "media data")):
         if needed not in kinds:
             raise MediaUnreadable(f"is no whole MP4: it has no {name}")

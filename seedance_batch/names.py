@@ -20,6 +20,8 @@ FOLDERS: Final = {Kind.FINAL: "videos", Kind.DRAFT: "drafts"}
 FRAME_FOLDERS: Final = {"videos": "frames", "drafts": "drafts"}
 """Where a clip's returned last frame lies, by the clip's folder; endings keep them apart."""
 CLIP_ENDING: Final = ".mp4"
+CLIP_ENDINGS: Final = (CLIP_ENDING, ".webm", ".mov", ".mkv")
+"""What a clip's name may end with: a file is named by its content, once that is known."""
 FRAME_ENDING: Final = ".png"
 MISMATCH_MARK: Final = ".mismatch"
 """Before the ending of a clip that is not what was asked for."""
@@ -36,7 +38,7 @@ _DEVICES: Final = frozenset(
 )
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that reorder what is shown, so that a name could look like another."""
-_OWN_ENDINGS: Final = (CLIP_ENDING, FRAME_ENDING)
+_OWN_ENDINGS: Final = (*CLIP_ENDINGS, FRAME_ENDING)
 _OWN_MARKS: Final = (MISMATCH_MARK, ASIDE_MARK)
 
 
@@ -75,12 +77,22 @@ def check_pattern(pattern: str, columns: Iterable[str]) -> None:
 def frame_name(clip_file: str) -> str:
     """Where a clip's returned last frame lies: ``frames/<name>.png``; a draft's beside it."""
     folder, _, name = clip_file.partition("/")
-    return f"{FRAME_FOLDERS.get(folder, 'frames')}/{name.removesuffix(CLIP_ENDING)}{FRAME_ENDING}"
+    return f"{FRAME_FOLDERS.get(folder, 'frames')}/{_stem(name)}{FRAME_ENDING}"
 
 
-def mismatch_name(clip_file: str) -> str:
+def mismatch_name(clip_file: str, ending: str = CLIP_ENDING) -> str:
     """Where a clip that is not what was asked for is kept."""
-    return f"{clip_file.removesuffix(CLIP_ENDING)}{MISMATCH_MARK}{CLIP_ENDING}"
+    return f"{_stem(clip_file)}{MISMATCH_MARK}{ending}"
+
+
+def with_ending(clip_file: str, ending: str) -> str:
+    """A clip's name with the ending that its content deserves."""
+    return f"{_stem(clip_file)}{ending}"
+
+
+def _stem(clip_file: str) -> str:
+    found = next((e for e in CLIP_ENDINGS if clip_file.endswith(e)), "")
+    return clip_file.removesuffix(found)
 
 
 def aside_names(file: str) -> Iterator[str]:

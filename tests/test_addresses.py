@@ -207,6 +207,28 @@ def test_a_public_name_for_a_private_address_is_never_connected_to(address: str)
     assert network.asked == []
 
 
+def test_a_name_that_a_resolver_in_fake_ip_mode_made_up_is_connected_to() -> None:
+    for address in ("198.18.0.5", "198.19.255.254"):
+        network = Recorder()
+        backend = PinnedBackend(
+            allow_private=False, resolve=resolving([address, "fc00::5"]), inner=network
+        )
+        connect(backend)
+        assert network.asked == [address]
+
+
+def test_a_made_up_address_is_no_cover_for_another_private_one() -> None:
+    network = Recorder()
+    for addresses in (["198.18.0.5", "10.0.0.1"], ["198.18.0.5", "127.0.0.1"], ["fc00::5"]):
+        backend = PinnedBackend(allow_private=False, resolve=resolving(addresses), inner=network)
+        with pytest.raises(AddressRefused):
+            connect(backend)
+    backend = PinnedBackend(allow_private=False, resolve=resolving(["198.18.0.5"]), inner=network)
+    with pytest.raises(AddressRefused):
+        connect(backend, "198.18.0.5")
+    assert network.asked == []
+
+
 def test_a_name_that_rebinds_meets_the_checked_address_or_none() -> None:
     network = Recorder()
     backend = PinnedBackend(

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from seedance_batch.model import OutputType, TaskError, TaskStatus
+from seedance_batch.model import OutputType, Task, TaskError, TaskStatus
 from seedance_batch.state import (
     FRESH,
+    LOOK_AGAIN,
     MISSING_VIDEO_PATIENCE,
     RESEND_WINDOW,
+    UNTOLD_LIFE,
     Accepted,
     Adopted,
     Charged,
@@ -59,7 +61,7 @@ OVER = {
     "done": DONE,
     "failed": after(Seen(FAILED, 60.0), start=FLYING),
     "expired": after(
-        UrlGone("403", 70.0), Seen(MADE, 71.0), UrlGone("403", 72.0), start=LOADING
+        UrlGone("403", 970.0), Seen(MADE, 971.0), UrlGone("403", 972.0), start=LOADING
     ),
     "mismatch": after(
         FileWrong("x", "too short", CLIP, 70.0), FileWrong("x", "too short", CLIP, 71.0),
@@ -179,22 +181,58 @@ def test_a_success_without_a_video_is_looked_at_again_for_ten_minutes() -> None:
 # ── the file ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_gone_url_is_looked_up_once_and_then_the_row_is_expired() -> None:
-    gone = step(LOADING, UrlGone("403", 70.0))
+def test_a_url_whose_time_is_over_is_looked_up_once_and_then_the_row_is_expired() -> None:
+    gone = step(LOADING, UrlGone("403", 970.0))
     assert (gone.phase, gone.needs_look) == (Phase.DOWNLOADING, True)
-    assert step(gone, Seen(RUNNING, 71.0)) == gone
+    assert step(gone, Seen(RUNNING, 971.0)) == gone
     fresh = replace(VIDEO, url="https://files.example/new.mp4")
-    found = step(gone, Seen(task(TaskStatus.SUCCESS, fresh), 71.0))
+    found = step(gone, Seen(task(TaskStatus.SUCCESS, fresh), 971.0))
     assert (found.video_url, found.needs_look) == (fresh.url, False)
     assert found.last_frame_url == LAST.url  # the new look named none
-    assert step(found, UrlGone("403", 72.0)).phase is Phase.EXPIRED
+    assert step(found, UrlGone("403", 972.0)).phase is Phase.EXPIRED
 
 
 @pytest.mark.parametrize("later", [FRESH, -5.0])
 def test_a_url_that_has_aged_since_its_look_is_looked_up_again(later: float) -> None:
-    looked = after(UrlGone("403", 70.0), Seen(MADE, 71.0), start=LOADING)
-    again = step(looked, UrlGone("403", 71.0 + later))
+    looked = after(UrlGone("403", 970.0), Seen(MADE, 971.0), start=LOADING)
+    again = step(looked, UrlGone("403", 971.0 + later))
     assert (again.phase, again.needs_look) == (Phase.DOWNLOADING, True)
+
+
+def test_a_file_that_is_refused_before_its_time_is_over_is_never_expired() -> None:
+    state = LOADING
+    for at in range(60, 880, 20):
+        state = after(UrlGone("404", float(at)), Seen(MADE, at + 1.0), start=state)
+        assert state.phase is Phase.DOWNLOADING
+    assert state.error_message == "404"
+    # A look from before that time is not the last one that is owed.
+    assert step(state, UrlGone("404", 905.0)).needs_look
+
+
+def test_a_file_that_does_not_come_is_looked_up_once_a_minute() -> None:
+    looked = after(UrlGone("404", 70.0), Seen(MADE, 71.0), start=LOADING)
+    assert not step(looked, UrlGone("404", 71.0 + LOOK_AGAIN - 1)).needs_look
+    assert step(looked, UrlGone("404", 71.0 + LOOK_AGAIN)).needs_look
+
+
+@pytest.mark.parametrize(("ours", "server"), [(2000.0, 100.0), (100.0, 2000.0)])
+def test_one_clock_alone_ends_no_clip(ours: float, server: float) -> None:
+    once, twice = UrlGone("404", ours, server), UrlGone("404", ours + 2, server + 2)
+    assert after(once, Seen(MADE, ours + 1), twice, start=LOADING).phase is Phase.DOWNLOADING
+    both = UrlGone("404", 2002.0, 2002.0)
+    assert after(once, Seen(MADE, 2001.0), both, start=LOADING).phase is Phase.EXPIRED
+
+
+@pytest.mark.parametrize("said", [None, 0.0, 40.0, 50.0])
+def test_where_no_time_is_said_that_can_be_true_a_file_is_waited_for_a_day(
+    said: float | None,
+) -> None:
+    untold = replace(VIDEO, expires_at=said)
+    made = task(TaskStatus.SUCCESS, untold, completed=50.0)
+    start = step(FLYING, Seen(made, 60.0))
+    for at, phase in [(5_000.0, Phase.DOWNLOADING), (51 + UNTOLD_LIFE, Phase.EXPIRED)]:
+        state = after(UrlGone("404", at), Seen(made, at + 1), UrlGone("404", at + 70), start=start)
+        assert state.phase is phase
 
 
 def test_a_host_that_cannot_be_reached_is_no_reason_to_give_the_clip_up() -> None:
@@ -205,16 +243,28 @@ def test_a_host_that_cannot_be_reached_is_no_reason_to_give_the_clip_up() -> Non
 
 
 def test_a_paid_clip_that_nobody_has_any_more_is_expired() -> None:
-    gone = step(LOADING, UrlGone("403", 70.0))
-    forgotten = step(gone, Forgotten("unknown", 80.0))
+    gone = step(LOADING, UrlGone("403", 970.0))
+    forgotten = step(gone, Forgotten("unknown", 980.0))
     assert (forgotten.phase, forgotten.error_message) == (Phase.EXPIRED, "unknown")
+    assert step(gone, Forgotten("unknown", 980.0, 800.0)).phase is Phase.DOWNLOADING
     assert step(LOADING, Forgotten("unknown", 80.0)) == LOADING
     assert step(FLYING, Forgotten("unknown", 80.0)) == FLYING
 
 
-def test_a_look_that_finds_no_url_any_more_ends_it() -> None:
-    state = after(UrlGone("404", 70.0), Seen(EMPTY, 71.0), start=LOADING)
-    assert state.phase is Phase.EXPIRED
+def test_a_task_that_is_forgotten_before_its_clip_is_due_leaves_the_clip_to_its_host() -> None:
+    gone = step(LOADING, UrlGone("404", 70.0))
+    forgotten = step(gone, Forgotten("unknown", 80.0))
+    assert (forgotten.phase, forgotten.needs_look) == (Phase.DOWNLOADING, False)
+    assert forgotten.video_url == VIDEO.url
+
+
+@pytest.mark.parametrize("seen", [EMPTY, FAILED])
+def test_a_look_that_names_no_clip_any_more_leaves_the_known_url_to_be_tried(seen: Task) -> None:
+    looked = after(UrlGone("404", 70.0), Seen(seen, 71.0), start=LOADING)
+    assert (looked.phase, looked.needs_look) == (Phase.DOWNLOADING, False)
+    assert looked.video_url == VIDEO.url
+    late = after(UrlGone("404", 970.0), Seen(seen, 971.0), UrlGone("404", 972.0), start=LOADING)
+    assert late.phase is Phase.EXPIRED
 
 
 def test_a_look_that_nobody_asked_for_changes_no_url() -> None:

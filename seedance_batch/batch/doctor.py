@@ -7,9 +7,11 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 
+from seedance_batch.addresses import faked, is_address, proxy_for
 from seedance_batch.batch.prices import price_list
 from seedance_batch.client import Answer, Client
 from seedance_batch.errors import SeedanceBatchError
@@ -18,6 +20,8 @@ from seedance_batch.overview import price_note
 from seedance_batch.settings import RunSettings, access_from, public_access
 from seedance_batch.wire import Page, Verdict
 
+_NO_HOST = "files.example.com"
+"""A name that has no address (RFC 2606), save where a resolver makes addresses up."""
 _ENOUGH_DISK = 2 * 1024**3
 
 
@@ -35,6 +39,7 @@ def examine(settings: RunSettings, environ: Mapping[str, str]) -> list[Finding]:
     return [
         _tried("key", lambda: _key(settings, environ)),
         _tried("prices", lambda: _prices(settings, environ)),
+        _tried("resolver", lambda: _resolver(settings, environ)),
         _tried("disk", _disk),
         _tried("sqlite", _sqlite),
         _tried("files", _file_system),
@@ -64,6 +69,22 @@ def _key(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
     if answer.verdict is Verdict.OK:
         return True, f"{access.base_url} knows it (the balance cannot be asked for)"
     return False, f"{access.base_url}: {answer.error.message}"
+
+
+def _resolver(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether names resolve to their own addresses: clips come from hosts that nobody knows yet."""
+    host = urlsplit(public_access(environ, settings.api_url).base_url).hostname or ""
+    if settings.sandbox or host == "localhost" or is_address(host):
+        return True, "not asked: the API has no public name"
+    if proxy_for("https", host) is not None:
+        return True, "not asked: a proxy resolves names"
+    for name in (host, _NO_HOST):
+        if (address := anyio.run(faked, name)) is not None:
+            return True, (
+                f"in fake-IP mode, as of Clash, sing-box or Surge ({name} is {address}): clips "
+                "come all the same, since TLS proves their hosts"
+            )
+    return True, "names have their own addresses"
 
 
 def _prices(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:

@@ -6,7 +6,7 @@ Holds no key, knows no HiAPI URL and no journal. What a row does next is the cal
 from seedance_batch.download.client import file_client
 from seedance_batch.download.downloader import Downloader, in_threads
 from seedance_batch.download.partial import files_on_disk, move_aside, sweep
-from seedance_batch.download.results import Failed, Fetched, Gone, Limits, Result, Wrong
+from seedance_batch.download.results import Failed, Fetched, Gone, Limits, NoFrame, Result, Wrong
 from seedance_batch.download.transfer import Offload
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Fetched",
     "Gone",
     "Limits",
+    "NoFrame",
     "Offload",
     "Result",
     "Wrong",

@@ -15,12 +15,17 @@ import httpx
 from seedance_batch import wire
 from seedance_batch.download.results import Failed, Gone
 
-_GONE: Final = frozenset({400, 401, 403, 404, 410})
-"""400 too: some stores answer an expired signature with it."""
+_PASSING: Final = frozenset({408, 416, 425, 429})
+"""Of the 4xx, those that say nothing about the file; the others are how hosts tell that it is not
+there, be it not yet or no longer (some stores answer an expired signature with 400)."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
+_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _NUMBER: Final = re.compile(r"\d{1,18}", re.ASCII)
 """Long enough for any file; Python refuses to read numbers of thousands of digits."""
+
+
+PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+"""Content codings that are unpacked."""
 
 
 class Cut(Exception):
@@ -52,22 +57,40 @@ class Known:
     total: int | None = None
     framed: bool = False
     """A cut would have shown: the length was announced, or the body came in chunks."""
+    packed: str | None = None
+    """The encoding that the bytes came in; they are no part of the file then."""
 
 
-def whole(response: httpx.Response) -> Known:
-    """What a 200 tells. Raises `Cut` or `Ended`."""
+def begun(response: httpx.Response) -> Known:
+    """What an answer tells that begins the file: a 200, or a 206 that nobody asked for.
+
+    Raises `Cut` or `Ended`.
+    """
     length = _length(response)
-    chunked = "transfer-encoding" in response.headers
-    return Known(strong_validator(response.headers), length, chunked or length is not None)
+    framed = "transfer-encoding" in response.headers or length is not None
+    packed = _packing(response)
+    if packed is not None:  # its length and its validator are those of the packed bytes
+        return Known(None, None, framed, packed)
+    if response.status_code == 206:
+        return _first_part(response, length, framed)
+    return Known(strong_validator(response.headers), length, framed)
+
+
+def _first_part(response: httpx.Response, length: int | None, framed: bool) -> Known:
+    """Some caches cut every file into parts, and answer with the first of them, or the only one."""
+    validator = strong_validator(response.headers)
+    if "content-range" not in response.headers:
+        return Known(validator, length, False)  # the file itself has to tell whether it is whole
+    first, last, total = _span(response)
+    if first != 0 or length not in {None, last + 1}:
+        raise Cut("the file host sent another part than the beginning", distrusted=True)
+    return Known(validator, total, framed and total is not None)
 
 
 def continued(response: httpx.Response, known: Known, offset: int) -> Known:
     """What a 206 tells, if it goes on exactly at ``offset`` in the same file. Raises `Cut`."""
-    match = _RANGE.fullmatch(response.headers.get("content-range", ""))
-    if match is None:
-        raise Cut("the file host sent a part without saying which", distrusted=True)
-    first, last, total = (int(number) for number in match.groups())
-    if first != offset or not first <= last < total:
+    first, last, total = _span(response)
+    if first != offset or total is None or _packing(response) is not None:
         raise Cut("the file host sent another part than the one asked for", distrusted=True)
     if known.total not in {None, total} or _length(response) not in {None, last - first + 1}:
         raise Cut("the file changed its length on the way", distrusted=True)
@@ -76,19 +99,38 @@ def continued(response: httpx.Response, known: Known, offset: int) -> Known:
     return Known(known.validator, total, True)
 
 
-def check_status(response: httpx.Response, offset: int) -> None:
-    """Return for a 200, and for a 206 where one was asked for. Raises `Cut` or `Ended`."""
+def check_status(response: httpx.Response) -> None:
+    """Return for a 200 and a 206. Raises `Cut` or `Ended`."""
     status, host = response.status_code, response.url.host
-    if status in _GONE:
-        raise Ended(Gone(f"{host} answered {status}"))
-    if status == 416 or (status == 206 and not offset):
+    if status == 416:
         raise Cut(f"{host} answered {status}", distrusted=True)
+    if 400 <= status < 500 and status not in _PASSING:
+        raise Ended(Gone(f"{host} answered {status}"))
     if status not in {200, 206}:
         raise Ended(Failed(f"{host} answered {status}", retry_after(response.headers)))
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
-        # Never inflated: a few bytes could become gigabytes.
-        raise Ended(Failed(f"{host} sent the file encoded ({encoding[:20]}), unasked"))
+
+
+def _span(response: httpx.Response) -> tuple[int, int, int | None]:
+    """First and last byte and whole length of a part. Raises `Cut`."""
+    match = _RANGE.fullmatch(response.headers.get("content-range", ""))
+    if match is None:
+        raise Cut("the file host sent a part without saying which", distrusted=True)
+    first, last = int(match[1]), int(match[2])
+    total = None if match[3] == "*" else int(match[3])
+    if first > last or (total is not None and last >= total):
+        raise Cut("the file host sent a part that cannot be", distrusted=True)
+    return first, last, total
+
+
+def _packing(response: httpx.Response) -> str | None:
+    """How the bytes are packed although that was not asked for. Raises `Ended` for the unknown."""
+    encoding: str = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in {"", "identity"}:
+        return None
+    if encoding not in PACKINGS:
+        message = f"{response.url.host} sent the file encoded ({encoding[:20]}), unasked"
+        raise Ended(Failed(message, ours=True))
+    return encoding
 
 
 def redirect(response: httpx.Response) -> str | None:

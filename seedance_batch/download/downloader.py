@@ -29,6 +29,7 @@ from seedance_batch.download.results import (
     Fetched,
     Gone,
     Limits,
+    NoFrame,
     Result,
     Wrong,
 )
@@ -90,6 +91,12 @@ class Downloader:
     # ── the clip ────────────────────────────────────────────────────────────────────────────────
 
     def _standing(self, file: str, intent: Intent) -> Clip | None:
+        """The clip at ``file``, whatever its ending, where it is right."""
+        names_of = (names.with_ending(file, ending) for ending in names.CLIP_ENDINGS)
+        found = (self._standing_at(name, intent) for name in names_of)
+        return next(filter(None, found), None)
+
+    def _standing_at(self, file: str, intent: Intent) -> Clip | None:
         """The clip at ``file`` where it is right; anything else there is moved aside."""
         path = inside(self._folder, file)
         if not os.path.lexists(path):
@@ -130,23 +137,31 @@ class Downloader:
         reason = probe.reason if isinstance(probe, MediaUnreadable) else media.judge(probe, intent)
         if reason:
             return self._keep_wrong(partial, file, probe, reason)
+        file = names.with_ending(file, media.ending_of(partial.head))
         partial.publish(file)
-        with storage(f"remove {names.mismatch_name(file)}"):
-            (self._folder / names.mismatch_name(file)).unlink(missing_ok=True)
+        self._forget_wrong(file)
         return _clip(file, partial.size, partial.sha256, probe)
 
     def _keep_wrong(
         self, partial: Partial, file: str, probe: Probe | MediaUnreadable, reason: str
     ) -> Wrong:
         """Keep the latest wrong file, once, under its own name."""
-        name = names.mismatch_name(file)
+        name = names.mismatch_name(file, media.ending_of(partial.head))
+        self._forget_wrong(file)
         partial.publish(name, replace=True)
         kept = _clip(name, partial.size, partial.sha256, probe)
         return Wrong(partial.sha256, reason, kept)
 
+    def _forget_wrong(self, file: str) -> None:
+        """Remove what an earlier download brought that was not what was asked for."""
+        for ending in media.ENDINGS:
+            name = names.mismatch_name(file, ending)
+            with storage(f"remove {name}"):
+                (self._folder / name).unlink(missing_ok=True)
+
     # ── its last frame ──────────────────────────────────────────────────────────────────────────
 
-    async def _with_frame(self, clip: Clip, url: str) -> Fetched | Failed:
+    async def _with_frame(self, clip: Clip, url: str) -> Fetched | NoFrame | Failed:
         """The clip with its returned frame. Only the frame host's bad day makes it `Failed`.
 
         The clip stands by then: the next fetch finds it and asks for the frame alone.
@@ -157,10 +172,12 @@ class Downloader:
         partial = Partial(self._folder, names.FRAME_ENDING)
         try:
             arrived = await self._transfer.pull(url, partial, self._limits.max_frame_bytes)
+            if isinstance(arrived, Failed) and arrived.ours:
+                return Fetched(clip, note=f"no last frame: {arrived.message}")
             if isinstance(arrived, Failed):
                 return replace(arrived, message=f"last frame: {arrived.message}")
             if isinstance(arrived, Gone):
-                return Fetched(clip, note=f"no last frame: {arrived.message}")
+                return NoFrame(clip, arrived.message)
             await self._offload(self._publish_frame, partial, name)
         except NoImage as error:
             return Fetched(clip, note=f"no last frame: the file {error}")

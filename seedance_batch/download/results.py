@@ -40,8 +40,16 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The URL is no longer good, or never was: only a fresh look at the task can help."""
+    """The file host refuses the URL: the file is not there yet, or no longer."""
 
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoFrame:
+    """The clip is published, checked and synced; the host refuses the URL of its last frame."""
+
+    clip: Clip
     message: str
 
 
@@ -60,6 +68,8 @@ class Failed:
 
     message: str
     retry_after: float | None = None
+    ours: bool = False
+    """A rule of our own refuses the file: the host may have it, so its clip is not gone."""
 
 
-Result = Fetched | Gone | Wrong | Failed
+Result = Fetched | NoFrame | Gone | Wrong | Failed

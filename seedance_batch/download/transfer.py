@@ -19,6 +19,7 @@ from seedance_batch.download.answers import Cut, Ended, Known
 from seedance_batch.download.body import Body, words
 from seedance_batch.download.partial import Partial
 from seedance_batch.download.results import Failed, Gone, Limits
+from seedance_batch.download.unpacking import Unpacker
 from seedance_batch.root_cause import root_reason
 from seedance_batch.wire import USER_AGENT
 
@@ -65,7 +66,7 @@ class Transfer:
         for _ in range(self.limits.redirects + 1):
             refused = addresses.refusal(url, allow_private=self.allow_private)
             if refused:
-                raise Ended(Gone(refused))
+                raise Ended(Failed(refused, ours=True))
             response = await self._send(httpx.URL(url), headers)
             try:
                 target = answers.redirect(response)
@@ -84,7 +85,7 @@ class Transfer:
             with anyio.move_on_after(self.limits.answer):
                 return await self.http.send(request, stream=True, follow_redirects=False)
         except addresses.AddressRefused as refused:
-            raise Ended(Gone(refused.reason)) from refused
+            raise Ended(Failed(refused.reason, ours=True)) from refused
         except httpx.ConnectError as error:
             raise Cut(f"{host} cannot be reached: {root_reason(error)}", slow=True) from error
         except (httpx.TransportError, OSError) as error:
@@ -122,11 +123,11 @@ class _Pull:
     async def _try(self) -> None:
         headers = self._continuation()
         async with self._transfer.answer(self._url, headers) as response:
-            answers.check_status(response, self._partial.size if headers else 0)
-            if response.status_code == 206:
+            answers.check_status(response)
+            if headers and response.status_code == 206:
                 self._known = answers.continued(response, self._known, self._partial.size)
             else:
-                self._known = answers.whole(response)
+                self._known = answers.begun(response)
                 self._partial.restart()
             self._check_size(self._known.total or 0)
             await self._receive(response)
@@ -144,17 +145,24 @@ class _Pull:
 
     async def _receive(self, response: httpx.Response) -> None:
         body = Body(response, self._limits, self._transfer.observe)
+        unpacker = Unpacker(self._known.packed) if self._known.packed else None
         try:
             while (chunk := await body.next()) is not None:
-                self._partial.add(chunk)
-                self._check_size(self._partial.size)
-                if self._partial.held >= _BATCH:
-                    await self._transfer.offload(self._partial.write)
+                for piece in unpacker.take(chunk) if unpacker else (chunk,):
+                    await self._keep(piece)
         finally:
             await body.abandon()
+        if unpacker is not None:
+            unpacker.end()
+
+    async def _keep(self, piece: bytes) -> None:
+        self._partial.add(piece)
+        self._check_size(self._partial.size)
+        if self._partial.held >= _BATCH:
+            await self._transfer.offload(self._partial.write)
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
-            raise Ended(Failed(f"the file has more than {self._max_bytes} bytes"))
+            raise Ended(Failed(f"the file has more than {self._max_bytes} bytes", ours=True))
         if self._known.total is not None and size > self._known.total:
             raise Cut("the file is longer than announced", distrusted=True)

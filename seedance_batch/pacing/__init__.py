@@ -14,7 +14,7 @@ from seedance_batch.pacing.overdue import (
     spare_places,
 )
 from seedance_batch.pacing.places import PAGE_SIZE, Places
-from seedance_batch.pacing.retries import Breaker, RetryBudget, backoff
+from seedance_batch.pacing.retries import Breaker, RetryBudget, backoff, file_pause
 from seedance_batch.pacing.slots import SLOW_START, Slots
 from seedance_batch.pacing.spans import Spans
 from seedance_batch.pacing.trust import ListTrust, Word, is_old, wants_check
@@ -37,6 +37,7 @@ __all__ = [
     "Spans",
     "Word",
     "backoff",
+    "file_pause",
     "is_given_up",
     "is_old",
     "is_overdue",

@@ -24,6 +24,15 @@ def backoff(tries: int, jitter: float, *, base: float = 1.0, cap: float = 60.0) 
     return ceiling * (0.1 + 0.9 * jitter)
 
 
+def file_pause(elapsed: float, jitter: float) -> float:
+    """Seconds until a file is asked for again that was first asked for in vain ``elapsed`` ago.
+
+    In proportion to what was waited already: a file that comes late is had soon after it comes,
+    be that after seconds or after minutes.
+    """
+    return min(60.0, max(1.0, elapsed / 2)) * (0.5 + 0.5 * jitter)
+
+
 @dataclass(slots=True)
 class RetryBudget:
     """What a whole run may try again: a share of its first tries, and a trickle after that."""

@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
 
-from seedance_batch.download import Downloader, Failed, Fetched, Gone, Result, Wrong
-from seedance_batch.events import Remark, Stop
-from seedance_batch.pacing import backoff
+from seedance_batch.download import Downloader, Failed, Fetched, Gone, NoFrame, Result, Wrong
+from seedance_batch.events import Remark
+from seedance_batch.pacing import file_pause
+from seedance_batch.redact import shown
 from seedance_batch.runner.book import Book
+from seedance_batch.runner.returns import Returns, Useless
 from seedance_batch.runner.stopper import Stopper
 from seedance_batch.state import Attempt, Doubted, FileWrong, Named, Phase, Published, UrlGone
 
-TRIES: Final = 6
-"""Fetches of one clip in one run, after which it waits for the next run."""
-_DOUBTED_AT: Final = 2
-"""The failed fetch after which a fresh look is had: the file may lie elsewhere by now."""
+PATIENCE: Final = 600.0
+"""Seconds for which one run asks for a clip that does not come, from its first failure on. After
+that the clip waits for the next run, or for ``fetch``."""
+_FRAME_PATIENCE: Final = 60.0
+"""Seconds for which a clip that is here waits for its last frame."""
+_WRONG_FILES: Final = 6
+"""Fetches that bring wrong files, each another one, after which the clip waits alike."""
+_OWN_REFUSALS: Final = 2
+"""Refusals of our own, after which it waits alike; between them a look may bring another URL."""
+_DOUBTED_EVERY: Final = 6
+"""Failed fetches from one fresh look to the next: the file may lie elsewhere by now. The first
+look is had after the second."""
+_WHY: Final = 160
+"""Characters of a reason in a remark."""
 _SORTED_FOR: Final = 1.0
 """Seconds for which the order of clips is kept: with thousands waiting, sorting costs."""
 EXPIRY_IS_NEAR: Final = 600.0
 """Seconds before an expiry from which fetching goes before buying."""
 
 
+@dataclass(slots=True)
+class _Trouble:
+    """A clip that was asked for in vain in this run."""
+
+    since: float
+    """By anyio's clock."""
+    not_before: float = 0.0
+    tries: int = 0
+    refusals: int = 0
+    """By a rule of our own."""
+    given_up: bool = False
+
+
 class Fetcher:
     """Moves attempts from ``downloading`` to ``done``, or to what else their file deserves.
 
-    ``name_for`` gives an attempt's free file name; ``wall`` is the wall clock.
+    ``name_for`` gives an attempt's free file name; ``wall`` is the wall clock, ``server_time`` the
+    service's where it is known; ``weigh`` is called when ``returns`` has learned something.
     """
 
     def __init__(
@@ -40,6 +67,9 @@ class Fetcher:
         lanes: int,
         jitter: Callable[[], float],
         wall: Callable[[], float],
+        server_time: Callable[[], float | None],
+        returns: Returns,
+        weigh: Callable[[], None],
     ) -> None:
         self._downloader = downloader
         self._book = book
@@ -48,14 +78,16 @@ class Fetcher:
         self._lanes = lanes
         self._jitter = jitter
         self._wall = wall
+        self._server_time = server_time
+        self._returns = returns
+        self._weigh = weigh
         self._busy: set[int] = set()
-        self._tries: dict[int, int] = {}
-        self._not_before: dict[int, float] = {}
+        self._troubles: dict[int, _Trouble] = {}
         self._queue: list[Attempt] = []
         """Clips to fetch, the most urgent last."""
         self._queued_until = 0.0
-        self._given_up = 0
-        """Clips that could not be fetched, since the last one that could."""
+        self._said: set[str] = set()
+        """Advice that was given in this run; once is enough."""
 
     def idle(self, *, blind: bool) -> bool:
         """Whether nothing is being fetched and nothing could be.
@@ -71,6 +103,10 @@ class Fetcher:
         if len(waiting) > 4 * self._lanes:
             return False
         return not any(self._expires_soon(attempt) for attempt in waiting)
+
+    def coming(self) -> list[int]:
+        """Paid clips that may still arrive in this run."""
+        return [a.id for a in self._downloading() if self._could_fetch(a)]
 
     async def run(self, over: Callable[[], bool]) -> None:
         """Fetch in all lanes until ``over``."""
@@ -98,12 +134,14 @@ class Fetcher:
 
     def _could_fetch(self, attempt: Attempt) -> bool:
         """Whether this run may still get it: by a fetch, or by a look that brings a new URL."""
-        return self._tries.get(attempt.id, 0) < TRIES
+        trouble = self._troubles.get(attempt.id)
+        return trouble is None or not trouble.given_up
 
     def _next(self) -> Attempt | None:
         """The clip that expires first, of those that may be fetched now."""
         now = anyio.current_time()
         if not self._queue or now >= self._queued_until:
+            self._give_up_the_late(now)
             self._queue = sorted(self._downloading(), key=_expiry, reverse=True)
             self._queued_until = now + _SORTED_FOR
         while self._queue:
@@ -118,12 +156,12 @@ class Fetcher:
             and attempt.id not in self._busy
             and self._could_fetch(attempt)
             and not attempt.state.needs_look
-            and self._not_before.get(attempt.id, now) <= now
+            and (attempt.id not in self._troubles or self._troubles[attempt.id].not_before <= now)
         )
 
     def _nap(self) -> float:
         now = anyio.current_time()
-        times = [at - now for at in self._not_before.values() if at > now]
+        times = [t.not_before - now for t in self._troubles.values() if t.not_before > now]
         return min([5.0, *times])
 
     def _expires_soon(self, attempt: Attempt) -> bool:
@@ -153,36 +191,121 @@ class Fetcher:
             case Fetched(clip, note):
                 if note:
                     self._stopper.observer(Remark(f"row {attempt.intent.key}: {note}"))
-                self._given_up = 0
+                self._troubles.pop(attempt.id, None)
+                self._returns.arrived(attempt.id)
+                await self._book.apply(attempt.id, Published(clip, at))
+            case NoFrame(clip, message) if self._frame_may_come(attempt):
+                pass
+            case NoFrame(clip, message):
+                note = f"row {attempt.intent.key}: no last frame ({message})"
+                self._stopper.observer(Remark(note))
+                self._returns.arrived(attempt.id)
                 await self._book.apply(attempt.id, Published(clip, at))
             case Gone(message):
-                await self._book.apply(attempt.id, UrlGone(message, at), message)
+                self._later(attempt, message)
+                gone = UrlGone(message, at, self._server_time())
+                self._ended(await self._book.apply(attempt.id, gone, message), message)
             case Wrong(sha256, reason, kept):
-                self._count(attempt)
-                await self._book.apply(attempt.id, FileWrong(sha256, reason, kept, at), reason)
+                self._wrong(attempt, reason)
+                wrong = FileWrong(sha256, reason, kept, at)
+                self._ended(await self._book.apply(attempt.id, wrong, reason), reason)
+            case Failed(message, _, True):
+                self._refused(attempt, message)
+                await self._book.apply(attempt.id, Doubted(message), message)
             case Failed(message, retry_after):
-                self._later(attempt, message, retry_after)
-                if self._tries[attempt.id] == _DOUBTED_AT:
+                trouble = self._later(attempt, message, retry_after)
+                if trouble.tries % _DOUBTED_EVERY == 2:
                     await self._book.apply(attempt.id, Doubted(message), message)
+        self._weigh()
 
-    def _later(self, attempt: Attempt, message: str, retry_after: float | None) -> None:
-        tries = self._count(attempt)
-        pause = max(retry_after or 0.0, backoff(tries, self._jitter(), base=2.0))
-        self._not_before[attempt.id] = anyio.current_time() + pause
-        if tries >= TRIES:
-            self._given_up += 1
-            self._stopper.observer(
-                Remark(
-                    f"row {attempt.intent.key}: the clip could not be fetched in this run "
-                    f"({message}); it is paid, and the same command fetches it"
-                )
+    def _frame_may_come(self, attempt: Attempt) -> bool:
+        """Whether to ask once more for a last frame: its clip is here, and it may be late."""
+        now = anyio.current_time()
+        trouble = self._troubles.setdefault(attempt.id, _Trouble(since=now))
+        elapsed = now - trouble.since
+        trouble.not_before = now + file_pause(elapsed, self._jitter())
+        return elapsed < _FRAME_PATIENCE
+
+    def _ended(self, attempt: Attempt, why: str) -> None:
+        """An attempt that ended without a good clip counts."""
+        how = _USELESS.get(attempt.state.phase)
+        if how is not None:
+            self._returns.useless(attempt.id, how, shown(why, _WHY, one_line=True))
+
+    # ── a clip that does not come ───────────────────────────────────────────────────────────
+
+    def _trouble(self, attempt: Attempt, why: str) -> _Trouble:
+        """One more fetch was in vain."""
+        now = anyio.current_time()
+        trouble = self._troubles.setdefault(attempt.id, _Trouble(since=now))
+        trouble.tries += 1
+        self._returns.late(attempt.id, shown(why, _WHY, one_line=True))
+        return trouble
+
+    def _later(self, attempt: Attempt, why: str, retry_after: float | None = None) -> _Trouble:
+        """Ask again after a pause, unless that would be too late for this run."""
+        trouble, now = self._trouble(attempt, why), anyio.current_time()
+        elapsed = now - trouble.since
+        pause = max(retry_after or 0.0, file_pause(elapsed, self._jitter()))
+        trouble.not_before = now + pause
+        if elapsed >= PATIENCE or (retry_after or 0.0) > PATIENCE - elapsed:
+            self._give_up(attempt, trouble, why)
+        elif trouble.tries == 2:
+            self._say_once(
+                "late",
+                f"row {attempt.intent.key}: its clip is not there yet "
+                f"({shown(why, _WHY, one_line=True)}); asking again for up to "
+                f"{PATIENCE / 60:.0f} min, as for every clip that comes late",
             )
-        if self._given_up >= self._lanes:  # buying more would only let more clips expire
-            self._stopper.stop(Stop.FAILURES, f"the file host delivers nothing: {message}")
+        return trouble
 
-    def _count(self, attempt: Attempt) -> int:
-        self._tries[attempt.id] = self._tries.get(attempt.id, 0) + 1
-        return self._tries[attempt.id]
+    def _wrong(self, attempt: Attempt, why: str) -> None:
+        trouble = self._trouble(attempt, why)
+        if trouble.tries >= _WRONG_FILES:
+            self._give_up(attempt, trouble, why)
+
+    def _refused(self, attempt: Attempt, why: str) -> None:
+        """A rule of our own forbids it: asked again only for another URL."""
+        trouble = self._trouble(attempt, why)
+        trouble.refusals += 1
+        if trouble.refusals >= _OWN_REFUSALS:
+            self._give_up(attempt, trouble, why)
+
+    def _give_up_the_late(self, now: float) -> None:
+        """Clips whose next try would come too late, or waits for a look that is not had."""
+        for attempt in self._downloading() if self._troubles else ():
+            trouble = self._troubles.get(attempt.id)
+            if trouble is None or trouble.given_up or attempt.id in self._busy:
+                continue
+            if now - trouble.since >= PATIENCE:
+                self._give_up(attempt, trouble, attempt.state.error_message or "")
+                self._weigh()
+
+    def _give_up(self, attempt: Attempt, trouble: _Trouble, why: str) -> None:
+        """Leave the clip to the next run; it stays paid, and known."""
+        trouble.given_up = True
+        why = shown(why, _WHY, one_line=True)
+        self._returns.useless(attempt.id, Useless.UNDELIVERED, why)
+        row = attempt.intent.key
+        what = f"row {row}: the clip could not be fetched in this run ({why}); it is paid"
+        self._stopper.observer(Remark(what))
+        self._say_once(
+            "given up",
+            "seedance-batch fetch asks for such clips again, and buys nothing; by hand: save "
+            f"what the results sheet has as video_url (row {row}: as {attempt.state.file} in the "
+            "run folder), and run again",
+        )
+
+    def _say_once(self, what: str, words: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            self._stopper.observer(Remark(words))
+
+
+_USELESS: Final = {
+    Phase.EXPIRED: Useless.EXPIRED,
+    Phase.MEDIA_MISMATCH: Useless.MISMATCH,
+}
 
 
 def _expiry(attempt: Attempt) -> tuple[float, int]:

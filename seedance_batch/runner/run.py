@@ -18,6 +18,7 @@ from seedance_batch.runner.fetch import Fetcher
 from seedance_batch.runner.gate import Gate
 from seedance_batch.runner.orders import Order, Terms
 from seedance_batch.runner.overdue import Overdue
+from seedance_batch.runner.returns import Returns
 from seedance_batch.runner.sightings import Sightings
 from seedance_batch.runner.stopper import Stopper
 from seedance_batch.runner.submit import Submitter
@@ -76,9 +77,11 @@ class Runner:
         )
         looks = Looks(pace.poll_interval, called_back=pace.called_back)
         slots = Slots(pace.concurrency)
+        returns = self._returns = Returns(terms.max_failures)
         self._book = book
         self._pace = pace
         self._stopper = stopper
+        self._said_that_it_waits = False
         self._fetcher = Fetcher(
             downloader=downloader,
             book=book,
@@ -87,6 +90,9 @@ class Runner:
             lanes=pace.lanes,
             jitter=jitter,
             wall=wall,
+            server_time=client.server_time,
+            returns=returns,
+            weigh=self._weigh_returns,
         )
         self._submitter = Submitter(
             client=client,
@@ -94,9 +100,11 @@ class Runner:
             gate=gate,
             slots=slots,
             stopper=stopper,
-            terms=replace(terms, room=lambda: self._fetcher.keeps_up() and terms.room()),
+            terms=replace(terms, room=lambda: self._has_room() and terms.room()),
             typical=looks.typical,
             wall=wall,
+            returns=returns,
+            weigh=self._weigh_returns,
         )
         sightings = Sightings(
             book=book,
@@ -147,6 +155,22 @@ class Runner:
         if forgotten and self._stopper.why is None:
             self._stopper.observer(Remark(_not_waited_for(forgotten)))
         return Ending(self._stopper.why, self._stopper.message, self._submitter.waiting, forgotten)
+
+    def _has_room(self) -> bool:
+        """Whether clips arrive as they are bought."""
+        return self._fetcher.keeps_up() and not self._returns.waits(self._fetcher.coming())
+
+    def _weigh_returns(self) -> None:
+        """Buy nothing more, or nothing for now, where what is bought gives no clips."""
+        if self._stopper.stopped or not self._submitter.waiting:
+            return
+        coming = self._fetcher.coming()
+        if self._returns.is_over(coming):
+            self._stopper.stop(Stop.FAILURES, self._returns.verdict)
+        elif self._returns.is_held(coming) and not self._said_that_it_waits:
+            self._said_that_it_waits = True
+            words = "no more rows are bought until one does, or all is tried"
+            self._stopper.observer(Remark(f"{self._returns.missing}: {words}"))
 
     def _over(self) -> bool:
         blind = self._watcher.blind

@@ -82,6 +82,10 @@ class Sightings:
         )
         return missed
 
+    def forget(self, attempt_id: int) -> None:
+        """No look is wanted any more; the next one begins anew."""
+        self._flights.pop(attempt_id, None)
+
     def hint(self, attempt_id: int) -> None:
         """Somebody unproven says that the task is over: worth a look, and no more than that."""
         known = self.flight(self._book.attempts[attempt_id])

@@ -14,11 +14,13 @@ from anyio.abc import TaskGroup
 from seedance_batch import wire
 from seedance_batch.client import Answer, Client, Created
 from seedance_batch.events import Remark, RowSkipped, Stop
+from seedance_batch.outcome import message as message_of
 from seedance_batch.pacing import Demand, RetryBudget, Slots, backoff
 from seedance_batch.pricing import money
 from seedance_batch.runner.book import Book
 from seedance_batch.runner.gate import Gate
 from seedance_batch.runner.orders import MediaChanged, Order, Terms, again, event_of
+from seedance_batch.runner.returns import Returns, Useless
 from seedance_batch.runner.stopper import Stopper
 from seedance_batch.state import (
     GENERATING_PHASES,
@@ -49,6 +51,9 @@ _ONE_WAY: Final = 3
 """Probes of the list alone, before a detail is asked for as well."""
 _PROBE_PAUSE: Final = 8.0
 _NO_TASK: Final = "tk-hiapi-00000000000000000000000000"
+_WHY: Final = 160
+"""Characters of a reason."""
+_USELESS: Final = {Phase.FAILED: Useless.FAILED, Phase.EXPIRED: Useless.EXPIRED}
 
 
 T = TypeVar("T")
@@ -68,6 +73,8 @@ class Submitter:
         terms: Terms,
         typical: Callable[[], float],
         wall: Callable[[], float],
+        returns: Returns,
+        weigh: Callable[[], None],
     ) -> None:
         self._client = client
         self._book = book
@@ -77,13 +84,14 @@ class Submitter:
         self._terms = terms
         self._typical = typical
         self._wall = wall
+        self._returns = returns
+        self._weigh = weigh
         self._retries = RetryBudget()
         self._waiting: deque[Order] = deque()
         self._under_way = 0
         self._posting: set[int] = set()
         """Attempts whose POST waits for its answer."""
         self._reserved = Decimal(0)
-        self._failures_in_a_row = 0
         self._baffled_rows = 0
         self._accepted = False
         """Whether this run had a create accepted."""
@@ -399,7 +407,7 @@ class Submitter:
         elif answer.verdict in wire.ACCOUNT and not answer.baffles:
             self._stopper.stop(Stop.ACCOUNT, answer.error.message)
         if attempt.state.phase is Phase.FAILED:
-            self._failed()
+            self.task_ended(attempt)
 
     def _heard_strangers(self, answer: Answer[Created]) -> None:
         self._strange = self._strange + 1 if answer.baffles else 0
@@ -414,18 +422,13 @@ class Submitter:
         self._slots.refused(in_flight, anyio.current_time(), self._typical(), pause)
 
     def task_ended(self, attempt: Attempt) -> None:
-        """The service said how a task ended."""
-        if attempt.state.phase is Phase.FAILED:
-            self._failed()
+        """The service said how a task ended, or that it takes none for this row."""
+        how = _USELESS.get(attempt.state.phase)
+        if how is None:
+            self._returns.made()
         else:
-            self._failures_in_a_row = 0
-
-    def _failed(self) -> None:
-        """Too many failures in a row stop the submits: something is wrong with all of them."""
-        self._failures_in_a_row += 1
-        limit = self._terms.max_failures
-        if limit is not None and self._failures_in_a_row >= limit:
-            self._stopper.stop(Stop.FAILURES, f"{self._failures_in_a_row} rows failed in a row")
+            self._returns.useless(attempt.id, how, message_of(attempt)[:_WHY])
+        self._weigh()
 
     def _earlier_clock(self) -> float:
         return min(self._wall(), self._client.server_time() or self._wall())

@@ -315,7 +315,10 @@ class Watcher:
         attempt = self._book.attempts[attempt_id]
         if attempt.intent.key_fingerprint == self._key_fingerprint:
             message = f"the service no longer knows task {task_id}, whose file is gone too"
-            await self._book.apply(attempt_id, Forgotten(message, self._wall()))
+            forgotten = Forgotten(message, self._wall(), self._client.server_time())
+            attempt = await self._book.apply(attempt_id, forgotten)
+            if attempt.state.phase is Phase.DOWNLOADING and not attempt.state.needs_look:
+                self._sightings.forget(attempt_id)  # its file is asked for again without a look
         else:
             self._stopper.observer(
                 Remark(f"task {task_id} is unknown to this API key; is it another account's key?")

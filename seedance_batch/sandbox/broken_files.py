@@ -157,6 +157,16 @@ def _late(case: Case) -> Answer:
     return case.piece.answer().having(pause=case.faults.late_seconds)
 
 
+def _part(case: Case) -> Answer:
+    return case.piece.part(0, len(case.piece.content) - 1)
+
+
+def _packed(case: Case) -> Answer:
+    packed = zlib.compressobj(1, zlib.DEFLATED, 31)
+    body = packed.compress(case.piece.content) + packed.flush()
+    return case.piece.answer(**{"content-encoding": "gzip"}).having(body=body)
+
+
 def _reset(case: Case) -> Answer:
     return reset_answer("")
 
@@ -179,6 +189,8 @@ _BREAKERS: Final[dict[FileFault, Callable[[Case], Answer | None]]] = {
     FileFault.STALL: _stall,
     FileFault.DRIP: _drip,
     FileFault.LATE: _late,
+    FileFault.PART: _part,
+    FileFault.PACKED: _packed,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from seedance_batch.sandbox.config import OutputFault, SandboxConfig
@@ -21,6 +22,23 @@ _SCALES: Final = {"480p": 1.0, "720p": 1.0, "1080p": 1.5, "4k": 3.0}
 """1080p and 4k scale the sizes of 720p."""
 
 
+class Form(StrEnum):
+    """How a clip is put into a file."""
+
+    PLAIN = "plain"
+    FRAGMENTED = "fragmented"
+    ROTATED = "rotated"
+    """Its picture is stored on its side; ``width`` and ``height`` are those that are stored."""
+    WEBM = "webm"
+
+
+_FORMS: Final = {
+    OutputFault.FRAGMENTED: Form.FRAGMENTED,
+    OutputFault.ROTATED: Form.ROTATED,
+    OutputFault.WEBM: Form.WEBM,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
     """Everything that decides a clip's bytes."""
@@ -31,6 +49,7 @@ class Clip:
     audio: bool
     drawn: Drawn | None = None
     """None: a plain clip, equal for every task of its size and length."""
+    form: Form = Form.PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +76,10 @@ def clip_of(task: StoredTask, config: SandboxConfig, adaptive: float | None = No
     seconds = fields.get("duration", 5) + (2 if odd is OutputFault.OTHER_LENGTH else 0)
     audio = fields.get("generate_audio", True) ^ (odd is OutputFault.OTHER_AUDIO)
     drawn = _drawn(task, fields) if config.clips == "full" else None
-    return Clip(width, height, FPS * seconds + 1, audio, drawn)
+    form = _FORMS.get(odd, Form.PLAIN) if odd else Form.PLAIN
+    if form is Form.ROTATED:
+        width, height = height, width
+    return Clip(width, height, FPS * seconds + 1, audio, drawn, form)
 
 
 def _resolution(fields: dict[str, Any], odd: OutputFault | None) -> str:

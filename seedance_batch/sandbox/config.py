@@ -117,6 +117,12 @@ class FileFault(StrEnum):
     DRIP = "drip"
     """`drip_bytes_per_second`."""
     LATE = "late"
+    NOT_YET = "not_yet"
+    """404 until `not_yet_seconds` after the task finished."""
+    PART = "part"
+    """The whole file as a 206, although no range was asked for."""
+    PACKED = "packed"
+    """The whole file in gzip, although that was not asked for."""
 
 
 class OutputFault(StrEnum):
@@ -152,6 +158,14 @@ class OutputFault(StrEnum):
     """An address without its host, below the API."""
     NO_SCHEME = "no_scheme"
     BLANKS = "blanks"
+    FORBIDDEN_URL = "forbidden_url"
+    """The video's URL leads where a client must not go: to a cloud's own metadata."""
+    FRAGMENTED = "fragmented"
+    """A right clip as a fragmented MP4."""
+    ROTATED = "rotated"
+    """A right clip whose picture lies on its side, with the word to turn it."""
+    WEBM = "webm"
+    """A right clip as WebM, under a name that says MP4."""
 
 
 class CallbackFault(StrEnum):
@@ -318,6 +332,7 @@ class FaultConfig(BaseModel):
     retry_after_seconds: Seconds = 1.0
     stall_seconds: Seconds = 120.0
     late_seconds: Seconds = 2.0
+    not_yet_seconds: Seconds = 30.0
     reorder_seconds: Seconds = 5.0
     processing_seconds: Seconds = 5.0
     processing_names_task: bool = False

@@ -1,9 +1,11 @@
-"""Frames and a tone into an MP4: H.264 and, where asked, AAC."""
+"""Frames and a tone into an MP4: H.264 and, where asked, AAC; on demand into another container."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
@@ -11,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from seedance_batch.sandbox.clips import FPS
+from seedance_batch.sandbox.clips import FPS, Form
 
 Planes = NDArray[np.uint8]
 """One frame as PyAV takes yuv420p: (height · 3/2, width), Y above U above V."""
@@ -21,25 +23,60 @@ _BLOCK: Final = 1024
 _SPEED: Final = {"preset": "ultrafast", "tune": "zerolatency", "crf": "26"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A container and its codecs."""
+
+    format: str = "mp4"
+    video: str = "libx264"
+    audio: str = "aac"
+    rate: int = RATE
+    speed: Mapping[str, str] = field(default_factory=lambda: _SPEED)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+_WAYS: Final = {
+    Form.PLAIN: _Way(),
+    Form.ROTATED: _Way(),
+    Form.FRAGMENTED: _Way(options={"movflags": "frag_keyframe+empty_moov"}),
+    Form.WEBM: _Way(
+        "webm", "libvpx-vp9", "libopus", 48_000, {"deadline": "realtime", "cpu-used": "8"}
+    ),
+}
+
+
 def encode(
-    size: tuple[int, int], frames: Iterable[Planes], sound: NDArray[np.float32] | None
+    size: tuple[int, int],
+    frames: Iterable[Planes],
+    sound: NDArray[np.float32] | None,
+    form: Form = Form.PLAIN,
 ) -> bytes:
-    """The MP4; ``sound`` is (2, samples) between -1 and 1, or None for a silent file."""
+    """The file; ``sound`` is (2, samples) between -1 and 1, or None for a silent one."""
+    way = _WAYS[form]
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        video = container.add_stream("libx264", rate=FPS, options=_SPEED)
+    options = {"fflags": "+bitexact", **way.options}
+    with av.open(buffer, "w", format=way.format, options=options) as container:
+        video: Any = container.add_stream(way.video, rate=FPS, options=dict(way.speed))
         video.width, video.height = size
         video.pix_fmt = "yuv420p"
         video.codec_context.flags |= av.codec.context.Flags.bitexact
         packets = iter(())
         if sound is not None:
-            audio = container.add_stream("aac", rate=RATE, layout="stereo")
+            audio: Any = container.add_stream(way.audio, rate=way.rate, layout="stereo")
             audio.codec_context.flags |= av.codec.context.Flags.bitexact
             packets = iter(list(_audio_packets(audio, sound)))
         container.start_encoding()
         for packet in _interleaved(_video_packets(video, frames), packets):
             container.mux(packet)
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return turned(content) if form is Form.ROTATED else content
+
+
+def turned(mp4: bytes) -> bytes:
+    """The same file, whose picture a player turns by a quarter (ISO/IEC 14496-12, 8.3.2)."""
+    at = mp4.index(b"tkhd") + 4 + 40  # the first track's matrix; the picture is the first
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    return mp4[:at] + quarter + mp4[at + len(quarter) :]
 
 
 def _video_packets(stream: Any, frames: Iterable[Planes]) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from seedance_batch.sandbox.broken_files import Piece, broken_piece
+from seedance_batch.sandbox.config import FileFault
 from seedance_batch.sandbox.engine import Engine
 from seedance_batch.sandbox.faults import draw
 from seedance_batch.sandbox.store import StoredRequest, StoredTask
@@ -94,7 +95,11 @@ class Files:
         place = f"{task.content}:{task.nth}:{name}"
         nth = self._engine.store.count_try("files", place)
         fault = draw(faults, seed, "files", faults.files, place, nth)
-        if fault is None:
+        if fault is FileFault.NOT_YET:
+            came = task.times.final + faults.not_yet_seconds
+            if self._engine.clock() < came:
+                return _denied(404, "fault not_yet")
+        if fault is None or fault is FileFault.NOT_YET:
             return whole_or_part(request.headers, piece)
         answer = broken_piece(fault, faults, piece, request.headers, (seed, place, nth))
         if answer is None:

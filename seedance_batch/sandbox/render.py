@@ -39,7 +39,7 @@ def _render(clip: Clip, name: str, stop: threading.Event | None) -> bytes:
         return _picture(scene.planes(clip.frames // 2), "JPEG", longest=320)
     content = clip.drawn.content if clip.drawn else ""
     sound = tone(content, clip.frames / FPS) if clip.audio else None
-    return encode((clip.width, clip.height), _frames(scene, clip.frames, stop), sound)
+    return encode((clip.width, clip.height), _frames(scene, clip.frames, stop), sound, clip.form)
 
 
 def _frames(scene: Scene, count: int, stop: threading.Event | None) -> Iterator[Planes]:

@@ -23,6 +23,7 @@ VIDEO: Final = "video.mp4"
 LAST_FRAME: Final = "last_frame.png"
 THUMBNAIL: Final = "thumbnail.jpg"
 
+_METADATA: Final = "http://169.254.169.254/latest/meta-data/video.mp4"
 _ALIASES: Final = {
     Status.QUEUED: "pending",
     Status.HANDLING: "pending",
@@ -139,8 +140,9 @@ class View:
     ) -> dict[str, Any]:
         start = self.now if self.config.expire_at is ExpireAt.FRESH else task.times.final
         expires = int(start + self.config.compressed(self.config.url_ttl))
+        forbidden = odd is OutputFault.FORBIDDEN_URL and name == VIDEO
         entry: dict[str, Any] = {
-            "url": self.links.url(task.task_id, name, expires),
+            "url": _METADATA if forbidden else self.links.url(task.task_id, name, expires),
             "type": kind,
             "expireAt": _told(expires, odd, self.now),
         }

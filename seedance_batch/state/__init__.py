@@ -54,16 +54,19 @@ from seedance_batch.state.events import (
 )
 from seedance_batch.state.lifecycle import (
     FRESH,
+    LOOK_AGAIN,
     MISSING_VIDEO_PATIENCE,
     step,
 )
 from seedance_batch.state.meaning import (
     RESEND_WINDOW,
+    UNTOLD_LIFE,
     charged,
     classify,
     counts_against_budget,
     may_resend,
     surety,
+    url_is_over,
 )
 from seedance_batch.state.sums import Sum, spent, sums
 
@@ -73,6 +76,7 @@ __all__ = [
     "FRESH",
     "GENERATING_PHASES",
     "KEPT_PHASES",
+    "LOOK_AGAIN",
     "MISSING_VIDEO_PATIENCE",
     "RESEND_WINDOW",
     "SENDABLE_PHASES",
@@ -80,6 +84,7 @@ __all__ = [
     "UNDER_WAY_PHASES",
     "UNFINISHED_PHASES",
     "UNSETTLED_PHASES",
+    "UNTOLD_LIFE",
     "Accepted",
     "Adopted",
     "Attempt",
@@ -116,4 +121,5 @@ __all__ = [
     "step",
     "sums",
     "surety",
+    "url_is_over",
 ]

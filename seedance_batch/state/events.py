@@ -81,10 +81,12 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class UrlGone:
-    """The file host says that the URL is no longer good (or it never worked)."""
+    """The file host refuses the URL: the file is not there yet, or no longer."""
 
     message: str
     at: float
+    server: float | None = None
+    """The service's own time, where it is known: one clock alone ends no paid clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Forgotten:
 
     message: str
     at: float
+    server: float | None = None
+    """As in `UrlGone`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,14 @@ from seedance_batch.state.events import (
     UrlGone,
     WindowPassed,
 )
-from seedance_batch.state.meaning import classify
+from seedance_batch.state.meaning import classify, url_is_over
 
 MISSING_VIDEO_PATIENCE: Final = 600.0
 """Seconds to look again when a successful task shows no video."""
 FRESH: Final = 600.0
 """Seconds after a look within which a URL that fails was not merely old."""
+LOOK_AGAIN: Final = 180.0
+"""Seconds after a look until another is had for a file that does not come: it may lie elsewhere."""
 
 
 def step(state: State, event: Event) -> State:
@@ -182,9 +184,9 @@ def _with_urls(state: State, task: Task) -> State:
 def _seen_again(state: State, task: Task, at: float) -> State:
     if not state.needs_look or task.status is TaskStatus.RUNNING:  # at most a stale page
         return state
-    if task.first(OutputType.VIDEO) is None:
-        return _expired(state, "the clip's URL is gone, and the task names no new one", at)
-    return replace(_with_urls(state, task), needs_look=False, refreshed_at=at)
+    # Where the look names no clip any more, the URL that is known is tried again.
+    found = state if task.first(OutputType.VIDEO) is None else _with_urls(state, task)
+    return replace(found, needs_look=False, refreshed_at=at)
 
 
 def _file_event(
@@ -195,15 +197,12 @@ def _file_event(
     match event:
         case Named(file):
             return replace(state, file=file)
-        case UrlGone(message, at):
-            # A look of an earlier run says nothing about a URL that has aged since.
-            if state.refreshed_at is not None and 0 <= at - state.refreshed_at < FRESH:
-                return _expired(state, message, at)
-            return replace(state, needs_look=True, error_message=message)
+        case UrlGone():
+            return _url_gone(state, event)
         case Doubted(message):
             return replace(state, needs_look=True, error_message=message)
-        case Forgotten(message, at):
-            return _expired(state, message, at) if state.needs_look else state
+        case Forgotten():
+            return _forgotten(state, event) if state.needs_look else state
         case FileWrong(sha256, reason, kept, at):
             if state.rejected_sha256 != sha256:
                 return replace(state, rejected_sha256=sha256, error_message=reason)
@@ -219,6 +218,32 @@ def _file_event(
             finished = state.finished_at or event.at
             done = replace(state, phase=Phase.DONE, clip=event.clip, finished_at=finished)
             return _clear_error(done)
+
+
+def _url_gone(state: State, event: UrlGone) -> State:
+    """A refused URL ends a clip only after its time, and after a look that brought nothing new."""
+    if _time_is_over(state, event) and _looked_since_it_was_over(state, event.at):
+        return _expired(state, event.message, event.at)
+    looked = state.refreshed_at is not None and 0 <= event.at - state.refreshed_at < LOOK_AGAIN
+    again = _time_is_over(state, event) or not looked
+    return replace(state, needs_look=again, error_message=event.message)
+
+
+def _forgotten(state: State, event: Forgotten) -> State:
+    if _time_is_over(state, event):
+        return _expired(state, event.message, event.at)
+    return replace(state, needs_look=False, refreshed_at=event.at, error_message=event.message)
+
+
+def _time_is_over(state: State, event: UrlGone | Forgotten) -> bool:
+    now = event.at if event.server is None else min(event.at, event.server)
+    return url_is_over(state, now)
+
+
+def _looked_since_it_was_over(state: State, at: float) -> bool:
+    # A look of an earlier run says nothing about a URL that has aged since.
+    looked = state.refreshed_at
+    return looked is not None and 0 <= at - looked < FRESH and url_is_over(state, looked)
 
 
 def _person_decided(state: State, event: Adopted | Released | Refetch) -> State:

@@ -17,6 +17,8 @@ from seedance_batch.state.attempt import (
 
 RESEND_WINDOW: Final = 23 * 3600.0
 """Seconds a key and its bytes may be sent again; the service forgets keys after about 24 h."""
+UNTOLD_LIFE: Final = 24 * 3600.0
+"""Seconds that a clip's file is waited for where the service does not say how long it is kept."""
 _TRANSIENT_CODES: Final = frozenset(
     {"TASK_TIMEOUT", "STORAGE_UNAVAILABLE", "MODEL_UNAVAILABLE", "PROVIDER_ERROR"}
 )
@@ -39,6 +41,19 @@ def classify(code: str) -> ErrorClass:
     if name in _INVALID_CODES:
         return ErrorClass.INVALID
     return ErrorClass.REFUSED if name in _REFUSED_CODES else ErrorClass.PERMANENT
+
+
+def url_is_over(state: State, now: float) -> bool:
+    """Whether the time of a clip's URL has passed; ``now`` is the earlier of both clocks.
+
+    A time that had passed when the clip was made says nothing; as where none is said, the file
+    may still come for `UNTOLD_LIFE` after that.
+    """
+    made = state.finished_at or state.submitted_at or now
+    said = state.url_expires_at
+    if said and said > made:
+        return now >= said
+    return now - made >= UNTOLD_LIFE
 
 
 def may_resend(state: State, now: float) -> bool:

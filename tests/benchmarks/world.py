@@ -115,6 +115,8 @@ class Case:
     """What stands between the client and the API, if anything."""
     shift: float | None = None
     """Seconds by which the run's wall clock is ahead at first; None: answers tell no ``Date``."""
+    downloader: type[Downloader] | None = None
+    """In place of the one that checks nothing."""
     callbacks: bool = False
     """Whether the run asks for callbacks, and takes them; signed if the sandbox has a secret."""
 
@@ -213,7 +215,9 @@ async def _play(case: Case, folder: Path) -> Played:
             runner = world.runner = Runner(
                 client=client,
                 book=book,
-                downloader=Unchecked(folder, files, allow_private=True, offload=inline),
+                downloader=(case.downloader or Unchecked)(
+                    folder, files, allow_private=True, offload=inline
+                ),
                 stopper=stopper,
                 pace=Pace(
                     case.rpm,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import random
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +60,7 @@ async def test_only_the_whole_file_ever_has_the_name_through_300_broken_download
     assert len(broken) >= 300
 
 
+PACKED = [gzip.compress(CLIP)[at : at + 9_000] for at in range(0, len(gzip.compress(CLIP)), 9_000)]
 BROKEN: dict[str, tuple[Answer, type[Failed | Gone | Wrong]]] = {
     "empty": (hostile.status("200 OK"), Failed),
     "nothing at all": (hostile.hung_up, Failed),
@@ -75,7 +78,17 @@ BROKEN: dict[str, tuple[Answer, type[Failed | Gone | Wrong]]] = {
     ),
     "over the cap, announced": (hostile.status("200 OK\r\nContent-Length: 2000000000"), Failed),
     "endless": (hostile.endless, Failed),
-    "part unasked": (hostile.part(CLIP, 0), Failed),
+    "another part, unasked": (hostile.part(CLIP, 5000), Failed),
+    "unpacked without end": (
+        hostile.whole(gzip.compress(bytes(64 << 20)), "Content-Encoding: gzip"),
+        Failed,
+    ),
+    "cut amid its gzip": (
+        hostile.whole(gzip.compress(CLIP)[:-4000], "Content-Encoding: gzip"),
+        Failed,
+    ),
+    "brotli": (hostile.whole(CLIP, "Content-Encoding: br"), Failed),
+    "451": (hostile.status("451 Unavailable For Legal Reasons"), Gone),
     "416": (hostile.status("416 Range Not Satisfiable"), Failed),
     "500": (hostile.status("500 Internal Server Error"), Failed),
     "503": (hostile.status("503 Service Unavailable", "Retry-After: 7"), Failed),
@@ -110,6 +123,61 @@ async def test_a_broken_answer_leaves_no_clip(
     assert isinstance(result, expected), result
     kept = ["videos/a.mismatch.mp4"] if expected is Wrong else []
     assert leftovers(tmp_path) == kept
+
+
+READ = {
+    "gzip": (hostile.whole(gzip.compress(CLIP), "Content-Encoding: gzip")),
+    "deflate": (hostile.whole(zlib.compress(CLIP), "Content-Encoding: deflate")),
+    "gzip in chunks": (
+        lambda ask: (
+            ask.head("200 OK", "Content-Encoding: GZIP", "Transfer-Encoding: chunked"),
+            ask.send(b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (*PACKED, b""))),
+        )
+    ),
+    "a part that is all, unasked": hostile.part(CLIP, 0),
+    "a part of who knows how much": (
+        lambda ask: (
+            ask.head("206 Partial Content", f"Content-Range: bytes 0-{len(CLIP) - 1}/*"),
+            ask.send(CLIP),
+        )
+    ),
+    "a part that does not say which": hostile.status("206 Partial Content", body=CLIP),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+async def test_a_whole_file_is_read_however_it_is_handed_over(
+    name: str, server: HostileServer, downloader: Downloader, tmp_path: Path
+) -> None:
+    result = await fetch(downloader, server.url(READ[name]))
+    assert isinstance(result, Fetched), result
+    assert (tmp_path / FILE).read_bytes() == CLIP
+
+
+async def test_the_first_of_several_parts_is_gone_on_with(
+    server: HostileServer, downloader: Downloader, tmp_path: Path
+) -> None:
+    tag = 'ETag: "one"'
+    first = hostile.status(
+        "206 Partial Content",
+        f"Content-Length: 50000\r\nContent-Range: bytes 0-49999/{len(CLIP)}\r\n{tag}",
+        body=CLIP[:50_000],
+    )
+    assert isinstance(
+        await fetch(downloader, server.url(first, hostile.ranged(CLIP, tag))), Fetched
+    )
+    assert (tmp_path / FILE).read_bytes() == CLIP
+
+
+async def test_what_our_own_rules_refuse_is_told_apart_from_what_the_host_lacks(
+    server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    limits = replace(QUICK, max_bytes=8 << 20)
+    downloader = Downloader(tmp_path, http, allow_private=True, limits=limits)
+    for name in ("over the cap, announced", "endless", "unpacked without end", "brotli"):
+        result = await fetch(downloader, server.url(BROKEN[name][0]))
+        assert isinstance(result, Failed), result
+        assert result.ours, (name, result)
 
 
 async def test_the_hosts_wish_to_wait_is_passed_on(

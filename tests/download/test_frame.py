@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from seedance_batch.download import Downloader, Failed, Fetched
+from seedance_batch.download import Downloader, Failed, Fetched, NoFrame
 from tests.download import hostile
 from tests.download.clips import encoded
 from tests.download.fetching import FILE, fetch, leftovers
@@ -25,6 +25,18 @@ def picture(form: str) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (864, 496), "teal").save(out, form)
     return out.getvalue()
+
+
+async def test_a_frame_that_is_not_there_yet_is_told_apart_and_its_clip_stands(
+    server: HostileServer, downloader: Downloader, tmp_path: Path
+) -> None:
+    frame = server.url(hostile.status("404 Not Found"), hostile.whole(picture("PNG")))
+    url = server.url(hostile.whole(CLIP))
+    result = await fetch(downloader, url, last_frame_url=frame)
+    assert isinstance(result, NoFrame)
+    assert leftovers(tmp_path) == [FILE]
+    assert isinstance(await fetch(downloader, url, last_frame_url=frame), Fetched)
+    assert leftovers(tmp_path) == ["frames/a.png", FILE]
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
@@ -59,11 +71,10 @@ async def test_a_frame_hosts_bad_day_costs_the_next_fetch_the_frame_alone(
 @pytest.mark.parametrize(
     ("answer", "note"),
     [
-        (hostile.status("404 Not Found"), "no last frame: 127.0.0.1 answered 404"),
         (hostile.whole(b"<html>"), "no last frame: the file is no whole image"),
         (hostile.whole(picture("PNG")[:900]), "no last frame: the file is no whole image"),
     ],
-    ids=["gone", "a page", "half an image"],
+    ids=["a page", "half an image"],
 )
 async def test_a_paid_clip_is_done_also_where_its_frame_cannot_be_had(
     answer: Answer, note: str, server: HostileServer, downloader: Downloader, tmp_path: Path
