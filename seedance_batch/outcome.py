@@ -142,12 +142,14 @@ def next_step(outcome: Outcome) -> str:
     match outcome.status:
         case Status.NEW | Status.CHANGED:
             return "run"
+        case Status.DOWNLOADING if outcome.shown and outcome.shown.state.error_message:
+            return _after_trouble(outcome.shown.state.file)
         case Status.SUBMITTING | Status.IN_FLIGHT | Status.DOWNLOADING:
             return "run again: it continues, nothing is paid twice"
         case Status.AMBIGUOUS:
             return "reconcile"
         case Status.EXPIRED:
-            return "paid, file gone: fetch tries once more, rerun makes it anew"
+            return "paid, and its file is gone: fetch asks for it once more"
         case Status.MEDIA_MISMATCH if came_damaged(outcome):
             return "paid, file damaged: fetch tries once more; verify --claims lists it"
         case Status.MEDIA_MISMATCH:
@@ -156,6 +158,15 @@ def next_step(outcome: Outcome) -> str:
             return _after_failure(outcome.shown) + made_otherwise(outcome)
         case Status.DONE | Status.REMOVED:
             return ""
+
+
+def _after_trouble(file: str | None) -> str:
+    """The way to a paid clip that does not arrive: for free, and by hand where nothing else helps.
+
+    A right clip that lies at its name is taken as it is (`Downloader.fetch`).
+    """
+    by_hand = "" if file is None else f"; or save video_url as {file} in the run folder, then run"
+    return f"paid: fetch asks for it again{by_hand}"
 
 
 def came_damaged(outcome: Outcome) -> bool:

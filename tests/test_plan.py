@@ -244,7 +244,7 @@ def test_a_blocked_row_says_what_leads_on() -> None:
     }
     assert words[ErrorClass.TRANSIENT] == "transient: rerun"
     assert words[ErrorClass.REFUSED] == "refused: edit the row, or rerun --force"
-    assert "where expired is named" in only(plan(FOX, attempt(FOX, Phase.EXPIRED))).reason
+    assert "fetch asks for it once more" in only(plan(FOX, attempt(FOX, Phase.EXPIRED))).reason
 
 
 def test_a_failure_without_a_class_is_the_rows_own() -> None:

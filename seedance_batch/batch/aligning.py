@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from seedance_batch import journal as journals
 from seedance_batch.batch.batch import Batch
+from seedance_batch.batch.late_clips import resumed
 from seedance_batch.plan import Action, Plan
 from seedance_batch.state import Attempt, Phase
 
@@ -33,7 +35,12 @@ def settled_intents(batch: Batch, plan: Plan, key_fingerprint: str) -> list[Atte
     batch.journal.write(journals.forget_planned(_stale(plan, {a.id for a in taken_up})))
     batch.journal.write(journals.rekey(moved))
     batch.journal.write(journals.renew(taken_up))
-    return batch.journal.attempts()
+    before, now = batch.journal.attempts(), time.time()
+    after = list(resumed(before, now))
+    for attempt, again in zip(before, after, strict=True):
+        if again is not attempt:
+            batch.journal.write(journals.save(again, at=now, event="Refetch"))
+    return after
 
 
 def _stale(plan: Plan, taken_up: set[int]) -> set[int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from seedance_batch import journal as journals
 from seedance_batch.batch import register, traces
 from seedance_batch.batch.claiming import continues, whereabouts
+from seedance_batch.batch.late_clips import resumed
 from seedance_batch.batch.neighbours import Neighbour, bought_beside
 from seedance_batch.folder import RunFolder
 from seedance_batch.identity import folder_mark
@@ -95,7 +96,7 @@ class Batch:
         """What a run would do now, for all rows or the ``selected`` keys."""
         return make_plan(
             self.jobs,
-            self.journal.attempts(),
+            list(resumed(self.journal.attempts(), time.time())),
             table=self.prices,
             kind=self.kind,
             rerun=rerun,

@@ -39,6 +39,10 @@ def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
     if report.ending.stop is Stop.BUDGET:
         are = "is" if report.ending.unsent == 1 else "are"
         yield f"{some(report.ending.unsent, 'row')} {are} left: the budget is used up."
+    if report.ending.stop is Stop.FAILURES:
+        were = "was" if report.ending.unsent == 1 else "were"
+        unsent = f"{some(report.ending.unsent, 'row')} {were} not sent"
+        yield f"{unsent}, for {shown(redact(report.ending.message))}."
 
 
 def _nothing(report: Report) -> str:

@@ -125,7 +125,10 @@ def next_command(
         return f"check HIAPI_BASE_URL or --api-url, then: {again(without={'wait'})}"
     if Status.AMBIGUOUS in statuses or report.ending.forgotten:
         return again("reconcile", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
-    if statuses & {Status.SUBMITTING, Status.IN_FLIGHT, Status.DOWNLOADING} or report.ending.stop:
+    if report.ending.stop is Stop.FAILURES and Status.DOWNLOADING in statuses:
+        return again("fetch", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
+    coming = statuses & {Status.SUBMITTING, Status.IN_FLIGHT, Status.DOWNLOADING}
+    if coming or report.ending.stop not in {None, Stop.FAILURES}:
         return again(without={"wait"})
     if Status.FAILED in statuses:
         return _after_failures(batch, report)
@@ -133,6 +136,8 @@ def next_command(
         return again("fetch", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
     if Status.MEDIA_MISMATCH in statuses:
         return again("verify", source=batch.folder.path, only=()) + " --claims claims.csv"
+    if report.ending.stop is Stop.FAILURES:
+        return again("status", source=batch.folder.path, only=())
     return again(remake=True, dry_run=True) if kept_back(plan) else None
 
 

@@ -142,6 +142,9 @@ def canary(
     well = sum(o.key in keys and o.status is Status.DONE for o in report.outcomes)
     if report.exit_code == Exit.OK and well == len(keys):
         return None
+    others = found.new_rows - len(keys)
+    held = f"{some(others, 'other row')} {'was' if others == 1 else 'were'} held back"
+    click.echo(f"{held}: {well:,} of {some(len(keys), 'canary row')} came back well.", err=True)
     sum_up(batch, found, report, given, choice)
     if report.exit_code in {Exit.OK, Exit.SOME_FAILED} and _at_a_terminal():
         question = f"{well} of {len(keys)} came back well. Go on with the rest?"

@@ -174,6 +174,8 @@ def _failure(attempt: Attempt) -> str:
 
 def _advice(attempt: Attempt) -> str:
     error_class = _error_class(attempt)
+    if error_class is ErrorClass.EXPIRED:
+        return "paid: fetch asks for it once more; only rerun --class expired would pay again"
     if error_class in _PAID:
         return f"paid; rerun makes it anew only where {error_class} is named"
     return "edit the row, or rerun --force" if error_class in _CONTENT else "rerun"

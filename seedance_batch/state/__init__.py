@@ -57,6 +57,7 @@ from seedance_batch.state.lifecycle import (
     LOOK_AGAIN,
     MISSING_VIDEO_PATIENCE,
     step,
+    was_given_up_early,
 )
 from seedance_batch.state.meaning import (
     RESEND_WINDOW,
@@ -122,4 +123,5 @@ __all__ = [
     "sums",
     "surety",
     "url_is_over",
+    "was_given_up_early",
 ]

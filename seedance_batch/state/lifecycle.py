@@ -181,6 +181,15 @@ def _with_urls(state: State, task: Task) -> State:
     )
 
 
+def was_given_up_early(state: State, now: float) -> bool:
+    """Whether an attempt ended as expired (as earlier versions did) while its file may still come.
+
+    ``now`` is the wall clock.
+    """
+    known = state.phase is Phase.EXPIRED and state.video_url is not None
+    return known and not url_is_over(state, now)
+
+
 def _seen_again(state: State, task: Task, at: float) -> State:
     if not state.needs_look or task.status is TaskStatus.RUNNING:  # at most a stale page
         return state

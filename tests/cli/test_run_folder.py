@@ -94,12 +94,51 @@ def test_fetch_goes_on_with_a_run_that_stopped_waiting_and_sends_no_row(shop: Sh
 
 def test_a_clip_whose_url_is_gone_for_good_stays_expired(shop: Shop) -> None:
     shop.fill(1)
-    with shop.service.having(url_ttl=0.0):
+    gone = {"files": {"404": 1.0}}
+    with shop.service.having(url_ttl=1.0, faults=gone):
         said = shop.run()
         assert said.code == Exit.SOME_FAILED
         assert shop.statuses() == ["expired"]
         assert said.hint[0] == "fetch"
         assert say(*said.hint, *QUICK).code == Exit.SOME_FAILED
+    assert len(shop.tasks()) == 1
+
+
+def given_up_early(shop: Shop) -> None:
+    """Make the folder's clips what an earlier version made of a file that was not there yet."""
+    with sqlite3.connect(shop.run_folder / "journal.db") as journal:
+        journal.execute(
+            "UPDATE attempts SET phase = 'expired', error_class = 'expired', clip = NULL, "
+            "error_message = 'files answered 404'"
+        )
+    journal.close()
+
+
+@pytest.mark.parametrize("command", ["run", "fetch", "rerun"])
+def test_a_clip_that_was_given_up_before_its_time_is_taken_up_again_for_nothing(
+    command: str, shop: Shop
+) -> None:
+    shop.fill(2)
+    assert shop.run().code == Exit.OK
+    given_up_early(shop)
+    assert {a.state.phase for a in shop.attempts()} == {Phase.EXPIRED}
+    choice = ("--class", "expired", "--yes") if command == "rerun" else ()
+    said = shop.online(command, *QUICK, *choice)
+    assert said.code == Exit.OK, said.out + said.err
+    assert shop.statuses() == ["done"] * 2
+    assert len(shop.tasks()) == 2
+
+
+def test_a_clip_that_does_not_come_stays_downloading_and_says_what_to_do(shop: Shop) -> None:
+    shop.fill(1)
+    with shop.service.having(faults={"files": {"404": 1.0}}):
+        said = shop.run("--wait", "3")
+    assert said.code == Exit.UNFINISHED
+    (row,) = shop.results()
+    assert row["status"] == "downloading"
+    assert row["next_step"].startswith("paid: fetch asks for it again")
+    assert "rerun" not in said.out + said.err + row["next_step"]
+    assert shop.run().code == Exit.OK
     assert len(shop.tasks()) == 1
 
 

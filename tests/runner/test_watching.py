@@ -210,13 +210,21 @@ class Forgetful(httpx.AsyncBaseTransport):
 
 
 def test_a_paid_clip_that_neither_host_nor_service_knows_is_expired_and_the_run_ends() -> None:
-    settings = QUICK | {"faults": {"files": {"404": 1.0}}}
+    settings = QUICK | {"url_ttl": 1.0, "faults": {"files": {"404": 1.0}}}
     played = play(Case(1, settings=settings, between=Forgetful))
     (attempt,) = played.world.book.attempts.values()
     assert attempt.state.phase is Phase.EXPIRED
     assert attempt.state.task_id is not None
     assert "no longer knows" in (attempt.state.error_message or "")
     assert played.ending.stop is None
+
+
+def test_a_service_that_forgets_a_task_says_nothing_about_its_clips_file() -> None:
+    faults = {"files": {"not_yet": 1.0}, "not_yet_seconds": 100}
+    played = play(Case(2, settings=QUICK | {"faults": faults}, between=Forgetful))
+    phases = [a.state.phase for a in played.world.book.attempts.values()]
+    assert Phase.EXPIRED not in phases
+    assert Phase.DONE in phases
 
 
 def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over() -> None:
