@@ -131,4 +131,4 @@ def _fonts() -> tuple[bool, str]:
 def lines(found: list[Finding]) -> Iterator[str]:
     """The findings for people."""
     for finding in found:
-        yield f"  {'ok ' if finding.ok else 'off'} {finding.what:<8}{finding.says}"
+        yield f"  {'ok ' if finding.ok else 'off'} {finding.what:<9}{finding.says}"

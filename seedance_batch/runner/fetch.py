@@ -253,7 +253,7 @@ class Fetcher:
         elif trouble.tries == 2:
             self._say_once(
                 "late",
-                f"row {attempt.intent.key}: its clip is not there yet "
+                f"row {attempt.intent.key}: its clip does not come "
                 f"({shown(why, _WHY, one_line=True)}); asking again for up to "
                 f"{PATIENCE / 60:.0f} min, as for every clip that comes late",
             )

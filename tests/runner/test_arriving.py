@@ -47,7 +47,7 @@ def test_a_file_that_is_not_there_yet_is_waited_for_and_had_soon_after_it_came(l
     assert played.ending.stop is None
     assert len(played.tasks) == 3
     assert played.seconds < 10 + 1.5 * late + 60 * (late > 100)
-    assert sum("not there yet" in words for words in remarks(played)) == 1
+    assert sum("its clip does not come" in words for words in remarks(played)) == 1
 
 
 def test_a_file_that_never_comes_is_left_to_the_next_run_after_ten_minutes() -> None:
