@@ -209,7 +209,7 @@ def test_a_file_that_is_refused_before_its_time_is_over_is_never_expired() -> No
     assert step(state, UrlGone("404", 905.0)).needs_look
 
 
-def test_a_file_that_does_not_come_is_looked_up_once_a_minute() -> None:
+def test_a_file_that_does_not_come_is_looked_up_every_few_minutes() -> None:
     looked = after(UrlGone("404", 70.0), Seen(MADE, 71.0), start=LOADING)
     assert not step(looked, UrlGone("404", 71.0 + LOOK_AGAIN - 1)).needs_look
     assert step(looked, UrlGone("404", 71.0 + LOOK_AGAIN)).needs_look

@@ -157,6 +157,10 @@ def _late(case: Case) -> Answer:
     return case.piece.answer().having(pause=case.faults.late_seconds)
 
 
+def _not_yet(case: Case) -> Answer:
+    return Answer(404, "", b"<Error><Code>NoSuchKey</Code></Error>")
+
+
 def _part(case: Case) -> Answer:
     return case.piece.part(0, len(case.piece.content) - 1)
 
@@ -189,6 +193,7 @@ _BREAKERS: Final[dict[FileFault, Callable[[Case], Answer | None]]] = {
     FileFault.STALL: _stall,
     FileFault.DRIP: _drip,
     FileFault.LATE: _late,
+    FileFault.NOT_YET: _not_yet,
     FileFault.PART: _part,
     FileFault.PACKED: _packed,
 }

@@ -95,11 +95,8 @@ class Files:
         place = f"{task.content}:{task.nth}:{name}"
         nth = self._engine.store.count_try("files", place)
         fault = draw(faults, seed, "files", faults.files, place, nth)
-        if fault is FileFault.NOT_YET:
-            came = task.times.final + faults.not_yet_seconds
-            if self._engine.clock() < came:
-                return _denied(404, "fault not_yet")
-        if fault is None or fault is FileFault.NOT_YET:
+        came = task.times.final + faults.not_yet_seconds <= self._engine.clock()
+        if fault is None or (fault is FileFault.NOT_YET and came):
             return whole_or_part(request.headers, piece)
         answer = broken_piece(fault, faults, piece, request.headers, (seed, place, nth))
         if answer is None:

@@ -30,6 +30,9 @@ ALWAYS: dict[FileFault, type[Fetched | Failed | Gone | Wrong]] = {
     FileFault.IGNORE_RANGE: Fetched,
     FileFault.ETAG: Fetched,
     FileFault.LATE: Fetched,
+    FileFault.NOT_YET: Gone,
+    FileFault.PART: Fetched,
+    FileFault.PACKED: Fetched,
 }
 """How a fetch ends where every answer has the fault; the rest is `Failed`."""
 
