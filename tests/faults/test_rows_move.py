@@ -31,7 +31,7 @@ def rows() -> Rows:
 
 def run(bench: Bench, table: Rows) -> list[dict[str, str]]:
     """Run another version of the manifest to its end; returns the results sheet."""
-    bench.write(table)
+    bench.write(*table)
     ran = bench.forked()
     assert ran.code == 0, ran.output
     return bench.results()
