@@ -107,12 +107,24 @@ def _missing(given: Path, found: RunFolder, out: Path | None) -> FolderMissing:
                 hint=f"seedance-batch status {shlex.quote(str(inside[0]))}",
             )
         manifest = given / next(iter(manifests_in(given)), "")
+    if _has_lost_its_journal(found):
+        return FolderMissing(
+            f"The run folder {found.path} has lost its journal; its sheets and clips are still "
+            "there.",
+            hint=f"put a copy back as {shlex.quote(str(found.journal))}",
+        )
     sentence = f"There is no run folder at {found.path}: nothing was run there yet."
     if manifest.is_dir():
         return FolderMissing(sentence)
     where = "" if out is None else f" --out {shlex.quote(str(out))}"
     run = f"seedance-batch run {shlex.quote(str(manifest))} --sandbox{where}"
     return FolderMissing(sentence, hint=run)
+
+
+def _has_lost_its_journal(folder: RunFolder) -> bool:
+    from seedance_batch.journal.ruins import has_traces
+
+    return has_traces(folder.path)
 
 
 def _folders_in(given: Path) -> list[Path]:

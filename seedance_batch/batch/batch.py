@@ -143,11 +143,12 @@ class Batch:
             return []
         beside = self.bought_beside(plan)
         sheets = traces.told_by_sheets(self.folder, self.journal)
+        made_at = traces.made_at(self.journal)
         found = Traces(
             sheets=sheets,
-            sheets_are_own=traces.are_own(self.folder, self.folder_mark),
+            sheets_are_own=traces.are_own(self.folder, self.folder_mark, made_at),
             clips=traces.clips_of(self, plan, listed=bool(sheets)),
-            made_at=traces.made_at(self.journal),
+            made_at=made_at,
             manifest={} if continues(self.manifest, self.folder) else self.manifest.told,
             elsewhere=beside.contents if beside else frozenset(),
             lost_since=self.journal.lost_since,

@@ -39,13 +39,25 @@ def told_by_sheets(folder: RunFolder, journal: Journal) -> Mapping[str, Told]:
     return {}
 
 
-def are_own(folder: RunFolder, mark: str | None) -> bool:
-    """Whether the sheets were written from a journal of this mark."""
+def are_own(folder: RunFolder, mark: str | None, made: float | None) -> bool:
+    """Whether the sheets were written from a journal of this mark, whose identity is that old.
+
+    The summary says so. It is written last: before there is one, sheets that are younger than the
+    identity are its own.
+    """
+    if mark is None:
+        return False
     try:
         summary = json.loads((folder.path / _SUMMARY).read_text(encoding="utf-8"))
-        return mark is not None and summary["journal"] == mark
+        return bool(summary["journal"] == mark)
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return made is not None and made <= max(_ages(folder), default=0.0)
+
+
+def _ages(folder: RunFolder) -> Iterator[float]:
+    for name in _TELLING:
+        with contextlib.suppress(OSError):
+            yield (folder.path / name).stat().st_mtime
 
 
 def clips_of(batch: Batch, plan: Plan, *, listed: bool) -> Mapping[str, float]:
@@ -65,16 +77,18 @@ def clips_of(batch: Batch, plan: Plan, *, listed: bool) -> Mapping[str, float]:
 
 
 def _written(home: Path) -> Iterator[float]:
-    for path in home.rglob(f"*{names.CLIP_ENDING}"):
-        with contextlib.suppress(OSError):
-            yield path.stat().st_mtime
+    for path in home.rglob("*"):
+        if path.suffix in names.CLIP_ENDINGS:
+            with contextlib.suppress(OSError):
+                yield path.stat().st_mtime
 
 
 def _clips(batch: Batch, steps: Iterable[Step], known: set[str]) -> Iterator[tuple[str, float]]:
     for step in steps:
         if step.job is not None:
-            file = first_name(step.job, batch.settings.name, step.kind)
-            if file not in known:
+            named = first_name(step.job, batch.settings.name, step.kind)
+            stem = named.removesuffix(names.CLIP_ENDING)
+            for file in {f"{stem}{ending}" for ending in names.CLIP_ENDINGS} - known:
                 with contextlib.suppress(OSError):
                     yield step.key, (batch.folder.path / file).stat().st_mtime
 

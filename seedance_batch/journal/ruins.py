@@ -16,7 +16,7 @@ from seedance_batch.errors import JournalUnreadable
 
 TABLES: Final = frozenset({"meta", "rows", "attempts", "blobs", "events", "sheets"})
 _SHEETS: Final = ("results.csv", "results.jsonl", "results.xlsx", "summary.json")
-_CLIPS: Final = ("videos/**/*.mp4", "drafts/**/*.mp4")
+_CLIPS: Final = ("videos/**/*.*", "drafts/**/*.*")
 
 
 def log_of(path: Path) -> Path:

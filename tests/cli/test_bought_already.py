@@ -62,6 +62,16 @@ def test_without_a_journal_the_sheets_are_believed(shop: Shop) -> None:
     assert len(shop.tasks()) == 7
 
 
+@pytest.mark.parametrize("command", ["status", "fetch", "results", "verify", "report", "run"])
+def test_a_folder_without_its_journal_is_not_said_to_be_none(shop: Shop, command: str) -> None:
+    (shop.run_folder / "videos").mkdir(parents=True)
+    (shop.run_folder / "videos" / "shot1.mp4").touch()
+    said = say(command, str(shop.run_folder))
+    assert said.code == Exit.USAGE
+    assert "has lost its journal" in said.err
+    assert not list(shop.run_folder.glob("journal.db*"))
+
+
 def test_at_a_terminal_the_question_says_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -94,6 +95,25 @@ def test_a_copy_from_before_the_last_rows_leads_to_the_same_tasks(shop: Shop) ->
     assert shop.run(command="rerun").code == Exit.OK
     assert shop.statuses() == ["done"] * 3
     assert len(shop.tasks()) == 4
+
+
+@pytest.mark.parametrize("written_by", ["us", "another"])
+def test_sheets_of_a_run_that_died_before_its_summary_are_its_own(
+    shop: Shop, written_by: str
+) -> None:
+    shop.fill(2)
+    journal, copy = shop.run_folder / "journal.db", shop.folder / "copy.db"
+    assert shop.run("--limit", "1").code == Exit.OK
+    shutil.copy(journal, copy)
+    assert shop.run().code == Exit.OK
+    shutil.copy(copy, journal)
+    (shop.run_folder / "summary.json").unlink()
+    (shop.run_folder / "videos" / "shot2.mp4").unlink()
+    if written_by == "another":
+        for name in ("results.jsonl", "results.csv"):
+            os.utime(shop.run_folder / name, (1.0, 1.0))
+    assert shop.run().code == (Exit.OK if written_by == "us" else Exit.USAGE)
+    assert len(shop.tasks()) == 2
 
 
 def test_a_copy_that_is_taken_while_a_run_goes_on_is_enough(shop: Shop) -> None:
