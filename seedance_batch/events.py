@@ -26,6 +26,8 @@ class Stop(StrEnum):
     """Who answers is not HiAPI's API."""
     NOT_UNDERSTOOD = "not_understood"
     """Creates are answered with what HiAPI does not say."""
+    ERROR = "error"
+    """An error of the program itself."""
 
 
 @dataclass(frozen=True, slots=True)

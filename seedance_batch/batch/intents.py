@@ -11,12 +11,12 @@ from typing import Any
 
 from seedance_batch import identity
 from seedance_batch import journal as journals
-from seedance_batch.errors import SeedanceBatchError
+from seedance_batch.errors import StorageFailed
 from seedance_batch.journal import Journal
 from seedance_batch.manifest import Job, LocalMedia
 from seedance_batch.model import BLOB_PREFIX
 from seedance_batch.plan import Step
-from seedance_batch.runner import MediaChanged
+from seedance_batch.runner import BodyLost, MediaChanged
 from seedance_batch.state import Intent
 
 Offload = Callable[..., Awaitable[Any]]
@@ -52,10 +52,7 @@ class IntentMaker:
 
     async def make(self, step: Step, job: Job) -> Intent:
         """The step's intent, its media stored. Raises `MediaChanged` where a file moved on."""
-        for media in job.media:
-            if not self._journal.has_blob(media.sha256):
-                content = await self._offload(read_unchanged, media, job.row.place)
-                await self._journal.awrite(journals.add_blob(media.sha256, media.mime, content))
+        await self.keep_media(job)
         key = self._unused_key(step, job.content)
         callback_url = self._callback_url(identity.callback_token(self._salt, key))
         template = identity.body_template(
@@ -82,6 +79,20 @@ class IntentMaker:
             planned_at=self._wall(),
         )
 
+    async def keep_media(self, job: Job) -> None:
+        """Store what the journal lacks of a job's media, or has damaged. Raises `MediaChanged`."""
+        for media in job.media:
+            if not self._has_whole(media.sha256):
+                content = await self._offload(read_unchanged, media, job.row.place)
+                await self._journal.awrite(journals.put_blob(media.sha256, media.mime, content))
+
+    def _has_whole(self, sha256: str) -> bool:
+        try:
+            _, content = self._journal.blob(sha256)
+        except (KeyError, StorageFailed):
+            return False
+        return _is_whole(content, sha256)
+
     def _unused_key(self, step: Step, content: str) -> str:
         # An order that moved to another row took the key of this row's name along; sending it
         # again would bring that order's clip in place of a new one.
@@ -93,20 +104,34 @@ class IntentMaker:
         raise AssertionError("unreachable")
 
     def body_of(self, intent: Intent) -> bytes:
-        """The bytes that were first sent, rebuilt; anything else is refused, never sent."""
-        body = identity.render_body(intent.template, self._data_uris(intent.template))
+        """The bytes that were first sent, rebuilt; anything else is refused, never sent.
+
+        Raises `BodyLost`.
+        """
+        try:
+            body = identity.render_body(intent.template, self._data_uris(intent.template))
+        except (ValueError, StorageFailed) as error:
+            raise BodyLost(f"its request cannot be read from the journal: {error}") from error
         if hashlib.sha256(body).hexdigest() != intent.body_sha256:
-            raise SeedanceBatchError(
-                f"The body of row {intent.key} cannot be rebuilt byte for byte; it was not sent."
-            )
+            raise BodyLost("its request cannot be rebuilt byte for byte from the journal")
         return body
 
     def _data_uris(self, template: str) -> dict[str, str]:
         return {token: self._data_uri(token) for token in identity.tokens(template)}
 
     def _data_uri(self, token: str) -> str:
-        mime, content = self._journal.blob(token.removeprefix(BLOB_PREFIX))
+        sha256 = token.removeprefix(BLOB_PREFIX)
+        try:
+            mime, content = self._journal.blob(sha256)
+        except KeyError:
+            raise BodyLost(f"the journal has lost its file {sha256[:12]}…") from None
+        if not _is_whole(content, sha256):
+            raise BodyLost(f"the journal's copy of its file {sha256[:12]}… is damaged")
         return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _is_whole(content: object, sha256: str) -> bool:
+    return isinstance(content, bytes) and hashlib.sha256(content).hexdigest() == sha256
 
 
 def read_unchanged(media: LocalMedia, place: object) -> bytes:

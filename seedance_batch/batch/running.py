@@ -43,10 +43,22 @@ from seedance_batch.events import (
 from seedance_batch.folder import sweep_leftovers
 from seedance_batch.forecast import clip_bytes
 from seedance_batch.journal import Journal
+from seedance_batch.manifest import Job
 from seedance_batch.outcome import Outcome, exit_code
 from seedance_batch.plan import Action, Plan, Step
 from seedance_batch.report import PAGE
-from seedance_batch.runner import Book, Ending, Order, Pace, Reins, Runner, Stopper, Terms
+from seedance_batch.runner import (
+    BodyLost,
+    Book,
+    Ending,
+    MediaChanged,
+    Order,
+    Pace,
+    Reins,
+    Runner,
+    Stopper,
+    Terms,
+)
 from seedance_batch.state import (
     COMING_PHASES,
     UNDER_WAY_PHASES,
@@ -104,6 +116,7 @@ async def run_batch(
     if reins is not None:
         reins(run.stopper)
     attempts = settled_intents(batch, plan, run.key_fingerprint)
+    await run.mend_media(attempts, plan.jobs)
     if plan.new or any(a.state.phase in UNDER_WAY_PHASES for a in attempts):
         with _open_in(batch.journal):
             ending = await run.carry_out(attempts, plan.new, signals=signals)
@@ -206,6 +219,22 @@ class _Run:
     def key_fingerprint(self) -> str:
         """Tells today's API key from others."""
         return self._maker.key_fingerprint
+
+    async def mend_media(self, attempts: Sequence[Attempt], jobs: Sequence[Job]) -> None:
+        """Take from disk again what the journal has lost of unanswered sends' media."""
+        for attempt in attempts:
+            if attempt.state.phase is Phase.SUBMITTING and not self._can_be_sent(attempt):
+                for job in jobs:
+                    if (job.key, job.content) == (attempt.intent.key, attempt.intent.content):
+                        with contextlib.suppress(MediaChanged):  # the submitter sets the row aside
+                            await self._maker.keep_media(job)
+
+    def _can_be_sent(self, attempt: Attempt) -> bool:
+        try:
+            self._maker.body_of(attempt.intent)
+        except BodyLost:
+            return False
+        return True
 
     def _observe(self, event: RunEvent) -> None:
         if isinstance(event, RowSkipped):

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from seedance_batch.errors import Exit, UsageError
 from seedance_batch.words import some
 
 if TYPE_CHECKING:
+    from seedance_batch.batch.batch import Site
     from seedance_batch.batch.settling import Question
 
 _LOOK_EVERY: Final = 2.0
@@ -72,39 +74,44 @@ def status(**given: Any) -> int:
 @flags.QUIET
 def fetch(**given: Any) -> int:
     """Download every paid clip of run FOLDER that is missing or damaged. Never submits anything."""
-    import anyio
-
     from seedance_batch.batch.checking import lacking
     from seedance_batch.batch.folders import open_folder
-    from seedance_batch.batch.running import fetch_clips
-    from seedance_batch.batch.summing import closing_object, opening_object, outcome_lines
-    from seedance_batch.progress import observer_for
-    from seedance_batch.state import COMING_PHASES
 
     with (
         open_folder(given["folder"], flags.run_settings(given)) as opened,
         opened.site(os.environ) as site,
     ):
-        attempts = site.journal.attempts()
-        lost = lacking(site.folder, attempts)
-        observer = observer_for(
-            sum(a.state.phase in COMING_PHASES or a.id in lost for a in attempts),
-            attempts,
-            as_json=given["as_json"],
-            progress=not (given["no_progress"] or given["quiet"]),
-            stream=sys.stderr,
-        )
-        if given["as_json"]:
-            click.echo(json.dumps(opening_object(site), ensure_ascii=False))
-        try:
-            report = anyio.run(lambda: fetch_clips(site, observer, lost, signals=True))
-        finally:
-            observer.close()
-        if given["as_json"]:
-            click.echo(json.dumps(closing_object(site, report), ensure_ascii=False))
-        else:
-            for line in outcome_lines(site, report):
-                click.echo(line)
+        return fetched(site, lacking(site.folder, site.journal.attempts()), given)
+
+
+def fetched(site: Site, lost: Collection[int], given: dict[str, Any]) -> int:
+    """See what is in flight to its end, and fetch the clips that are lost; the exit code."""
+    import anyio
+
+    from seedance_batch.batch.running import fetch_clips
+    from seedance_batch.batch.summing import closing_object, opening_object, outcome_lines
+    from seedance_batch.progress import observer_for
+    from seedance_batch.state import COMING_PHASES
+
+    attempts = site.journal.attempts()
+    observer = observer_for(
+        sum(a.state.phase in COMING_PHASES or a.id in lost for a in attempts),
+        attempts,
+        as_json=given["as_json"],
+        progress=not (given["no_progress"] or given["quiet"]),
+        stream=sys.stderr,
+    )
+    if given["as_json"]:
+        click.echo(json.dumps(opening_object(site), ensure_ascii=False))
+    try:
+        report = anyio.run(lambda: fetch_clips(site, observer, lost, signals=True))
+    finally:
+        observer.close()
+    if given["as_json"]:
+        click.echo(json.dumps(closing_object(site, report), ensure_ascii=False))
+    else:
+        for line in outcome_lines(site, report):
+            click.echo(line)
     return report.exit_code
 
 

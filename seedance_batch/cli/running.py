@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import click
 
 from seedance_batch.cli import planning
 from seedance_batch.cli.again import again, next_command, or_elsewhere
-from seedance_batch.errors import ConsentNeeded, Exit
+from seedance_batch.errors import ConsentNeeded, Exit, ManifestError
 from seedance_batch.words import some
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from seedance_batch.batch import Batch, Report
     from seedance_batch.plan import Plan, RerunChoice, Total
+    from seedance_batch.reader import ReadOptions
+    from seedance_batch.settings import RunSettings
 
 
 def carry_out(
@@ -37,7 +40,11 @@ def carry_out(
 
     saved = planning.saved_plan(given)
     options, settings = planning.chosen(given, saved)
-    with or_elsewhere(), open_batch(given["manifest"], options, settings, environ) as batch:
+    with (
+        or_elsewhere(),
+        _paid_rows_first(given, options, settings, environ),
+        open_batch(given["manifest"], options, settings, environ) as batch,
+    ):
         found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
         if given["quiet"]:
             for line in planning.already_bought(batch, found):
@@ -67,6 +74,30 @@ def carry_out(
         report = work(batch, found, given)
         sum_up(batch, found, report, given, choice)
         return report.exit_code
+
+
+@contextlib.contextmanager
+def _paid_rows_first(
+    given: dict[str, Any], options: ReadOptions, settings: RunSettings, environ: Mapping[str, str]
+) -> Iterator[None]:
+    """Where a manifest has problems, paid rows under way are seen to their end before it ends."""
+    try:
+        yield
+    except ManifestError:
+        from seedance_batch.batch.unfinished import open_unfinished
+        from seedance_batch.cli.folder import fetched
+
+        with open_unfinished(given["manifest"], options, settings, environ) as found:
+            if found is not None:
+                site, coming = found
+                rows = some(coming, "paid row")
+                click.echo(
+                    f"The manifest has problems, so nothing new is sent. {rows} under way: seen to "
+                    "the end first.",
+                    err=True,
+                )
+                fetched(site, (), given)
+        raise
 
 
 def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> None:

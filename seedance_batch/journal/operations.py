@@ -138,6 +138,15 @@ def add_blob(sha256: str, mime: str, content: bytes) -> Operation[None]:
     return run
 
 
+def put_blob(sha256: str, mime: str, content: bytes) -> Operation[None]:
+    """Keep the bytes of a media file, in place of what is stored for it."""
+
+    def run(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (sha256, mime, content))
+
+    return run
+
+
 def set_sheet_hashes(hashes: Mapping[str, str]) -> Operation[None]:
     """Remember what each sheet looked like when we wrote it."""
 

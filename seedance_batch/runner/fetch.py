@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 
 from seedance_batch.download import Downloader, Failed, Fetched, Gone, NoFrame, Result, Wrong
+from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Remark
 from seedance_batch.pacing import file_pause
 from seedance_batch.redact import shown
@@ -123,6 +124,11 @@ class Fetcher:
     async def _in_lane(self, attempt: Attempt) -> None:
         try:
             await self._fetch(attempt)
+        except (SeedanceBatchError, OSError):
+            raise  # everybody's trouble
+        except Exception as error:
+            self._troubles[attempt.id] = _Trouble(anyio.current_time(), given_up=True)
+            self._stopper.failed(error, f"the clip of row {attempt.intent.key}")
         finally:
             self._busy.discard(attempt.id)
             self._book.wake()

@@ -24,13 +24,17 @@ class MediaChanged(Exception):
     """A local file is not what it was when the plan was made."""
 
 
+class BodyLost(Exception):
+    """The exact bytes of an intent cannot be rebuilt from the journal: it is not sent again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A row to buy: its intent is made when its turn comes.
 
-    ``prepare`` reads the row's media, stores them, and returns the intent; it raises
-    `MediaChanged` where a file is no longer what was planned. ``attempt`` is set where an
-    earlier, refused try left its intent behind.
+    ``prepare`` stores what the journal lacks of the row's media, and returns the intent; it raises
+    `MediaChanged` where a file is no longer what was planned. ``attempt`` is set where an earlier,
+    refused try left its intent behind.
     """
 
     key: str
@@ -47,7 +51,7 @@ class Terms:
     max_cost: Decimal | None
     max_failures: int | None
     body_of: Callable[[Intent], bytes]
-    """The exact bytes of an intent, rebuilt from the journal and checked."""
+    """The exact bytes of an intent, rebuilt from the journal and checked; raises `BodyLost`."""
     room: Callable[[], bool]
     """Whether clips can still be taken in: lanes, expiry, disk."""
 

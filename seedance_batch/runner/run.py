@@ -151,6 +151,8 @@ class Runner:
                 while not self._submitter.idle:
                     await self._book.changed(within=1.0)
                 scope.cancel()
+        if self._stopper.fault is not None:
+            raise self._stopper.fault
         forgotten = tuple(attempt.intent.key for attempt in self._watcher.given_up())
         if forgotten and self._stopper.why is None:
             self._stopper.observer(Remark(_not_waited_for(forgotten)))

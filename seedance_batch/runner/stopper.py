@@ -8,7 +8,7 @@ import anyio
 
 from seedance_batch.events import Observer, Stop, Stopping
 
-_MILD = frozenset({Stop.BUDGET, Stop.FAILURES})
+_MILD = frozenset({Stop.BUDGET, Stop.FAILURES, Stop.ERROR})
 _HALTS = frozenset({Stop.ACCOUNT, Stop.ELSEWHERE, Stop.NOT_UNDERSTOOD})
 """After these, no send is repeated either: nothing good could come of it."""
 _LETS_WORK_FINISH = _MILD | _HALTS
@@ -22,6 +22,8 @@ class Stopper:
         self.observer = observer
         self.why: Stop | None = None
         self.message = ""
+        self.fault: Exception | None = None
+        """An error of the program itself, to be raised once what is in flight has ended."""
         self.leaving = False
         """No new looks and no new downloads either; what runs may end."""
         self._stopped = anyio.Event()
@@ -48,6 +50,15 @@ class Stopper:
             self._halted.set()
         if why not in _LETS_WORK_FINISH:
             self.leave()
+
+    def failed(self, error: Exception, where: str) -> None:
+        """An error of the program itself: it ends the run, but loses nothing that was paid for."""
+        self.fault = self.fault or error
+        words = f"{type(error).__name__}: {error}"
+        self.stop(
+            Stop.ERROR,
+            f"an internal error at {where} ({words}); what is in flight is seen to its end first",
+        )
 
     def leave(self) -> None:
         """Stop looking and downloading as well."""

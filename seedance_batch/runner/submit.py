@@ -13,13 +13,14 @@ from anyio.abc import TaskGroup
 
 from seedance_batch import wire
 from seedance_batch.client import Answer, Client, Created
+from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Remark, RowSkipped, Stop
 from seedance_batch.outcome import message as message_of
 from seedance_batch.pacing import Demand, RetryBudget, Slots, backoff
 from seedance_batch.pricing import money
 from seedance_batch.runner.book import Book
 from seedance_batch.runner.gate import Gate
-from seedance_batch.runner.orders import MediaChanged, Order, Terms, again, event_of
+from seedance_batch.runner.orders import BodyLost, MediaChanged, Order, Terms, again, event_of
 from seedance_batch.runner.returns import Returns, Useless
 from seedance_batch.runner.stopper import Stopper
 from seedance_batch.state import (
@@ -256,6 +257,10 @@ class Submitter:
     async def _counted(self, work: Callable[[T], Awaitable[None]], what: T) -> None:
         try:
             await work(what)
+        except (SeedanceBatchError, OSError):
+            raise  # everybody's trouble
+        except Exception as error:
+            self._stopper.failed(error, "the send of a row")
         finally:
             self._under_way -= 1
             self._book.wake()
@@ -263,7 +268,7 @@ class Submitter:
     async def _place(self, order: Order) -> None:
         try:
             attempt = await self._record(order)
-        except MediaChanged as error:
+        except (MediaChanged, BodyLost) as error:
             self._stopper.observer(RowSkipped(order.key, str(error)))
             self._gate.unsent()
             return
@@ -285,9 +290,18 @@ class Submitter:
         try:
             if order.attempt is None:
                 return await self._book.add(await order.prepare(), self._earlier_clock())
+            await self._check_body(order, order.attempt)
         finally:
             self._reserved -= order.cost or Decimal(0)
         return await self._book.apply(order.attempt.id, Sent(self._earlier_clock()))
+
+    async def _check_body(self, order: Order, attempt: Attempt) -> None:
+        """Before a send is recorded: what the journal lost of its media may still be there."""
+        try:
+            self._terms.body_of(attempt.intent)
+        except BodyLost:
+            await order.prepare()
+            self._terms.body_of(attempt.intent)
 
     async def _resend(self, attempt: Attempt, answer: Answer[Created] | None) -> None:
         """Same key, same bytes, until something definite comes back or resending is unsafe."""
@@ -344,6 +358,8 @@ class Submitter:
         reason = self._unsafe(attempt)
         if reason is not None:
             self._gate.unsent()
+            if refused:
+                self._stopper.observer(RowSkipped(attempt.intent.key, reason))
             await self._book.apply(attempt.id, WindowPassed(reason, self._wall()), reason)
         return reason is None
 
@@ -368,6 +384,10 @@ class Submitter:
             return "it was sent under another API key, where this one is no replay"
         if not may_resend(attempt.state, self._later_clock()):
             return "the service may have forgotten its key after 23 h; a resend could pay again"
+        try:
+            self._terms.body_of(attempt.intent)
+        except BodyLost as error:
+            return f"{error}; any other request could pay again"
         return None
 
     async def _post(self, attempt: Attempt) -> Answer[Created]:

@@ -16,6 +16,7 @@ import anyio
 
 from seedance_batch import wire
 from seedance_batch.client import Answer, Client
+from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Remark, Stop
 from seedance_batch.model import Task, TaskStatus
 from seedance_batch.pacing import (
@@ -111,7 +112,7 @@ class Watcher:
             elif look.at > now:
                 await anyio.sleep(min(look.at - now, _NAP))
             else:
-                await self._look(look.place)
+                await self._look_safely(look.place)
                 self._looked[look.place] = anyio.current_time()
 
     @property
@@ -161,6 +162,16 @@ class Watcher:
         listed = self._list.is_good(anyio.current_time())
         watched = self._watched()
         return {a.state.task_id or "": a.id for a in watched if self._place_of(a, listed) == place}
+
+    async def _look_safely(self, place: Place) -> None:
+        """Clips that are known are fetched also where a look meets an error of our own."""
+        try:
+            await self._look(place)
+        except (SeedanceBatchError, OSError):
+            raise  # everybody's trouble
+        except Exception as error:
+            self._blind = True
+            self._stopper.failed(error, "a look at tasks")
 
     # ── one look ────────────────────────────────────────────────────────────────────────────
 
