@@ -207,8 +207,8 @@ def test_starting_the_command_line_is_light_with_a_config_file_too(
     words: list[str], tmp_path: Path
 ) -> None:
     heavy = {"pandas", "httpx", "av", "pydantic", "anyio", "starlette", "jinja2", "xlsxwriter"}
-    config = tmp_path / "config.yaml"
-    config.write_text("rpm: 40\nmax-cost: 5\n", encoding="utf-8")
+    config = tmp_path / "config.toml"
+    config.write_text("rpm = 40\nmax-cost = 5\n", encoding="utf-8")
     script = (
         f"import sys; from seedance_batch.cli import main; main({words!r}); "
         f"print({heavy!r} & sys.modules.keys())"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -42,7 +44,7 @@ def defaults(group: click.Group, command: str) -> dict[str, Any]:
         odd = [name for name in values if _plain(name) not in known]
         if odd:
             raise SettingsError("\n".join(_no_flag(path, name, known) for name in odd))
-    chosen = {_plain(n): v for n, v in values.items() if _plain(n) in own and v is not None}
+    chosen = {_plain(n): v for n, v in values.items() if _plain(n) in own}
     return {str(own[f].name): _value(path, f, own[f], value) for f, value in chosen.items()}
 
 
@@ -80,8 +82,12 @@ def asks_for_help(context: click.Context, command: str) -> bool:
 
 def _config_path() -> Path:
     """Where the config file lies, whether there is one or not."""
+    import platformdirs
+
     given = os.environ.get(VARIABLE)
-    return Path(given) if given else Path(click.get_app_dir("seedance-batch")) / "config.yaml"
+    if given:
+        return Path(given)
+    return platformdirs.user_config_path("seedance-batch", appauthor=False) / "config.toml"
 
 
 def _text_of(path: Path) -> str | None:
@@ -91,6 +97,7 @@ def _text_of(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as error:
         if not named:
+            _refuse_former(path.with_suffix(".yaml"))
             return None
         raise SettingsError(
             f"There is no config file {path}, which {VARIABLE} names.", hint=f"unset {VARIABLE}"
@@ -102,22 +109,26 @@ def _text_of(path: Path) -> str | None:
             f"The config file {path} cannot be read: {reason}", hint=hint
         ) from error
     except ValueError as error:
-        raise SettingsError(f"The config file {path} cannot be read: {error}") from error
+        raise SettingsError(f"The config file {path} is no text in UTF-8.") from error
+
+
+def _refuse_former(path: Path) -> None:
+    """A cap in a file that is read no longer would be no cap."""
+    if path.is_file():
+        raise SettingsError(
+            f"{path} is read no longer: a config file is TOML now, as in: max-cost = 40",
+            hint=f"mv {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.toml')))}",
+        )
 
 
 def _values(path: Path, text: str) -> dict[str, Any]:
     """The config file's values by flag, as it spells them."""
-    import yaml
+    import tomllib
 
     try:
-        content = _loaded(text)
-    except (ValueError, yaml.YAMLError) as error:  # a date that is none is a ValueError
-        raise SettingsError(f"The config file {path} cannot be read: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError(f"The config file {path} is no mapping of flags to values.")
-    values = {str(name): value for name, value in content.items()}
+        values = tomllib.loads(text, parse_float=str)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(f"{_place(path, error)} is no TOML, as in: max-cost = 40") from error
     plain = [_plain(name) for name in values]
     for name in values:
         if plain.count(_plain(name)) > 1:
@@ -125,32 +136,10 @@ def _values(path: Path, text: str) -> dict[str, Any]:
     return values
 
 
-def _loaded(text: str) -> Any:
-    """YAML as plain values; ``yes`` as a name is a flag's, where YAML would take it for true."""
-    import yaml
-
-    loader = _loader()(text)
-    try:
-        tree = loader.get_single_node()
-        for name, _ in tree.value if isinstance(tree, yaml.MappingNode) else ():
-            if name.tag == "tag:yaml.org,2002:bool":
-                name.tag = "tag:yaml.org,2002:str"
-        return None if tree is None else loader.construct_document(tree)
-    finally:
-        loader.dispose()
-
-
-def _loader() -> Any:
-    """A safe loader that leaves numbers as text: YAML would take ``16:9`` for 969."""
-    import yaml
-
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    numbers = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
-    resolvers = {
-        first: [each for each in found if each[0] not in numbers]
-        for first, found in base.yaml_implicit_resolvers.items()
-    }
-    return type("_Loader", (base,), {"yaml_implicit_resolvers": resolvers})
+def _place(path: Path, error: Exception) -> str:
+    """The file and, where the error tells it, its line."""
+    line = re.search(r"line (\d+)", str(error))
+    return f"The config file {path}{f', line {line[1]},' if line else ''}"
 
 
 def _value(path: Path, flag: str, option: click.Option, value: Any) -> Any:
@@ -167,9 +156,7 @@ def _value(path: Path, flag: str, option: click.Option, value: Any) -> Any:
 def _text(path: Path, flag: str, value: Any) -> str:
     if isinstance(value, list | dict):
         raise SettingsError(f"The config file {path} gives {flag} more than one value.")
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # ── names ───────────────────────────────────────────────────────────────────────────────────────

@@ -264,8 +264,8 @@ def test_promote_makes_finals_of_the_drafts_that_were_kept(shop: Shop) -> None:
 def test_a_config_file_that_asks_for_drafts_does_not_stop_their_promotion(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = shop.folder / "config.yaml"
-    config.write_text("draft: true")
+    config = shop.folder / "config.toml"
+    config.write_text("draft = true")
     monkeypatch.setenv("SEEDANCE_BATCH_CONFIG", str(config))
     shop.fill(1)
     assert shop.run().code == Exit.OK

@@ -18,7 +18,7 @@ from tests.cli.shop import say
 
 
 def _written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | bytes) -> None:
-    path = tmp_path / "config.yaml"
+    path = tmp_path / "config.toml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     monkeypatch.setenv(VARIABLE, str(path))
 
@@ -35,7 +35,7 @@ def _understood(*words: str) -> dict[str, Any]:
 def test_a_flag_of_the_config_file_is_a_default_where_a_command_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _written(tmp_path, monkeypatch, "max-cost: 40\nrpm: 30\njson: true\n")
+    _written(tmp_path, monkeypatch, "max-cost = 40\nrpm = 30\njson = true\n")
     assert defaults(cli, "run") == {"max_cost": "40", "rpm": "30", "as_json": True}
     assert defaults(cli, "schema") == {}
 
@@ -46,18 +46,19 @@ def test_without_a_config_file_or_a_word_in_it_nothing_is_set(
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nowhere"))
     assert defaults(cli, "run") == {}
-    _written(tmp_path, monkeypatch, "# max-cost: 40\n")
+    _written(tmp_path, monkeypatch, "# max-cost = 40\n")
     assert defaults(cli, "run") == {}
 
 
 @pytest.mark.parametrize(
-    "content", [b"- a list", b"text", b"a: [", b"\xff\xfe\xfa", b"wait: 2026-02-31"]
+    "content",
+    [b"- a list", b"text", b"a = [", b"\xff\xfe\xfa", b"wait = 2026-02-31", b"max-cost: 40"],
 )
-def test_a_config_file_that_is_no_mapping_is_named(
+def test_a_config_file_that_is_no_toml_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     _written(tmp_path, monkeypatch, content)
-    with pytest.raises(SettingsError, match=r"config\.yaml"):
+    with pytest.raises(SettingsError, match=r"config\.toml"):
         defaults(cli, "run")
 
 
@@ -74,7 +75,7 @@ def test_a_config_file_that_is_no_mapping_is_named(
 def test_consent_and_slips_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, said: str
 ) -> None:
-    _written(tmp_path, monkeypatch, f"{flag}: true\n")
+    _written(tmp_path, monkeypatch, f"{flag} = true\n")
     for command in ("run", "reconcile", "status"):
         with pytest.raises(SettingsError, match=re.escape(said)):
             defaults(cli, command)
@@ -89,7 +90,7 @@ def test_a_saved_plan_is_a_yes_and_is_named_on_the_command_line_only(
     assert said.code == Exit.USAGE
     assert "--plan is given on the command line only." in said.err
     monkeypatch.delenv("SEEDANCE_BATCH_PLAN")
-    _written(tmp_path, monkeypatch, "plan: p.json\n")
+    _written(tmp_path, monkeypatch, "plan = 'p.json'\n")
     said = say("run", "x.csv", "--sandbox")
     assert said.code == Exit.USAGE
     assert "sets plan: --plan is given on the command line only." in said.err
@@ -104,7 +105,7 @@ def test_no_decision_about_money_comes_from_the_environment() -> None:
 
 
 def test_a_flag_on_the_command_line_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _written(tmp_path, monkeypatch, "rpm: 30\n")
+    _written(tmp_path, monkeypatch, "rpm = 30\n")
     assert _understood("run", "x.csv", "--rpm", "20")["rpm"] == 20
     assert _understood("run", "x.csv")["rpm"] == 30
 
@@ -112,11 +113,11 @@ def test_a_flag_on_the_command_line_wins(tmp_path: Path, monkeypatch: pytest.Mon
 def test_numbers_switches_and_lists_mean_what_they_mean_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = "max-cost: 0.5\nconcurrency: 4\nno-progress: true\nset: [a=b, c=d]\nmap: prompt=Text\n"
-    text += "ids: [a, 7]\n"
-    _written(tmp_path, monkeypatch, text + "sheet: 2026\nname: null\nverbose: 2\n")
+    text = "max-cost = 0.50\nconcurrency = 4\nno-progress = true\nset = ['a=b', 'c=d']\n"
+    text += "map = 'prompt=Text'\nids = ['a', 7]\n"
+    _written(tmp_path, monkeypatch, text + "sheet = 2026\nverbose = 2\n")
     found = _understood("run", "x.csv")
-    assert (found["max_cost"], found["concurrency"]) == (Decimal("0.5"), 4)
+    assert (found["max_cost"], found["concurrency"]) == (Decimal("0.50"), 4)
     assert (found["no_progress"], found["verbose"]) == (True, 2)
     assert (found["overrides"], found["column_map"]) == (("a=b", "c=d"), ("prompt=Text",))
     assert (found["sheet"], found["name"]) == ("2026", "{id}")
@@ -126,7 +127,10 @@ def test_numbers_switches_and_lists_mean_what_they_mean_on_the_command_line(
 def test_set_and_map_may_be_written_as_a_mapping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = "set: {resolution: 480p, aspect_ratio: 16:9, generate_audio: false}\nmap: {prompt: Text}"
+    text = (
+        "[set]\nresolution = '480p'\naspect_ratio = '16:9'\ngenerate_audio = false\n"
+        "[map]\nprompt = 'Text'\n"
+    )
     _written(tmp_path, monkeypatch, text)
     found = _understood("run", "x.csv")
     wanted = ("resolution=480p", "aspect_ratio=16:9", "generate_audio=false")
@@ -144,7 +148,7 @@ def test_set_and_map_may_be_written_as_a_mapping(
 def test_a_slip_is_told_as_it_is_written_with_the_flag_that_was_meant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, said: str
 ) -> None:
-    _written(tmp_path, monkeypatch, f"{key}: 1\n")
+    _written(tmp_path, monkeypatch, f"{key} = 1\n")
     with pytest.raises(SettingsError, match=re.escape(said)):
         defaults(cli, "run")
 
@@ -152,12 +156,12 @@ def test_a_slip_is_told_as_it_is_written_with_the_flag_that_was_meant(
 def test_a_flag_in_two_spellings_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _written(tmp_path, monkeypatch, "max-cost: 1\nmax_cost: 100\n")
+    _written(tmp_path, monkeypatch, "max-cost = 1\nmax_cost = 100\n")
     with pytest.raises(SettingsError, match="twice"):
         defaults(cli, "run")
 
 
-@pytest.mark.parametrize("place", ["none.yaml", ".", "none/config.yaml"])
+@pytest.mark.parametrize("place", ["none.toml", ".", "none/config.toml"])
 def test_a_config_file_that_a_variable_names_has_to_be_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -171,7 +175,7 @@ def test_a_config_file_that_a_variable_names_has_to_be_there(
 def test_what_lies_at_the_usual_place_and_cannot_be_read_is_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "seedance-batch/config.yaml"
+    place = tmp_path / "seedance-batch/config.toml"
     place.mkdir(parents=True)
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -183,7 +187,20 @@ def test_what_lies_at_the_usual_place_and_cannot_be_read_is_not_passed_over(
     assert defaults(cli, "plan") == {}
 
 
-@pytest.mark.parametrize("text", ["max-cots: 1", "a: [", "rpm: soon", "max-failures: soon"])
+def test_a_config_file_of_the_former_kind_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = tmp_path / "seedance-batch/config.yaml"
+    former.parent.mkdir()
+    former.write_text("max-cost: 5\n")
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    said = say("plan", "x.csv", "--sandbox")
+    assert said.code == Exit.USAGE
+    assert f"{former} is read no longer" in said.err
+
+
+@pytest.mark.parametrize("text", ["max-cots = 1", "a = [", "rpm = 'soon'", "max-failures = 'soon'"])
 def test_help_is_given_whatever_the_file_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
@@ -221,7 +238,7 @@ def test_each_variable_of_any_command_is_known_to_all() -> None:
         check_variables(cli, "schema", {"SEEDANCE_BATCH_COST": "1"})
 
 
-@pytest.mark.parametrize("text", ["rpm: [1, 2]\n", "rpm: {a: 1}\n", "rpm: soon\n"])
+@pytest.mark.parametrize("text", ["rpm = [1, 2]\n", "rpm = {a = 1}\n", "rpm = 'soon'\n"])
 def test_a_value_that_a_flag_cannot_have_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
@@ -234,5 +251,5 @@ def test_a_value_that_a_flag_cannot_have_is_a_usage_error(
 def test_our_request_budget_is_no_limit_of_the_sandbox_that_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _written(tmp_path, monkeypatch, "rpm: 40\n")
+    _written(tmp_path, monkeypatch, "rpm = 40\n")
     assert _understood("sandbox")["rpm"] is None

@@ -111,8 +111,8 @@ def test_a_plan_overrules_what_the_config_file_and_variables_say_of_its_rows(
 ) -> None:
     shop.fill(3)
     saved = shop.plan("--set", "duration=5", "--rows", "1,2", "--save", "plan.json")
-    config = shop.folder / "config.yaml"
-    config.write_text("{set: {duration: 15}, draft: true, where: \"id == 'none'\"}")
+    config = shop.folder / "config.toml"
+    config.write_text("draft = true\nwhere = \"id = 'none'\"\nset = {duration = 15}\n")
     monkeypatch.setenv("SEEDANCE_BATCH_CONFIG", str(config))
     monkeypatch.setenv("SEEDANCE_BATCH_LIMIT", "1")
     assert say(*saved.hint, *QUICK).code == Exit.OK
