@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,14 +31,26 @@ _QUIET = (
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     """The browser."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, _NAMES)), None)
-    if program is None:
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if _program() is None:
         pytest.skip("there is no Chromium on this machine")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=program, args=list(_QUIET))
+    with launched() as browser:
+        yield browser
+
+
+@contextlib.contextmanager
+def launched() -> Iterator[Any]:
+    """Chromium, for the length of a block."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=_program(), args=list(_QUIET))
         yield browser
         browser.close()
+
+
+def _program() -> str | None:
+    return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 VIEWPORT = {"width": 1280, "height": 900}
@@ -58,7 +71,7 @@ def tab(profile: Any) -> Iterator[Any]:
 def faultless_tab(profile: Any) -> Iterator[Any]:
     """What `tab` says, in any profile."""
     page = profile.new_page()
-    page.set_default_timeout(5_000)
+    page.set_default_timeout(120_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda entry: faults.append(entry.text) if entry.type == "error" else None)
@@ -116,7 +129,7 @@ def until(tab: Any, expression: str) -> None:
 
     Playwright's own way evaluates texts inside the page, which the page's policy forbids.
     """
-    for _ in range(200):
+    for _ in range(4_800):
         if tab.evaluate(expression):
             return
         tab.wait_for_timeout(25)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -487,7 +488,7 @@ def test_a_signal_ends_a_run_gently_and_the_same_command_continues(
 
 def _at_a_shell(words: str) -> subprocess.CompletedProcess[str]:
     """A pipeline; its exit code is the first failing command's."""
-    command = words.replace("seedance-batch", f"{sys.executable} -m seedance_batch")
+    command = words.replace("seedance-batch", f"{shlex.quote(sys.executable)} -m seedance_batch")
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
     )
