@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Final
 
@@ -49,22 +49,36 @@ def clip_name(
     columns: Mapping[str, str],
     kind: Kind,
     taken: Callable[[str], bool],
+    like_a_take: bool = False,
 ) -> str:
     """A free path for a clip, relative to the run folder: ``videos/<name>.mp4``.
 
     ``pattern`` holds text, ``/`` for folders, and ``{column}``; ``{id}`` is the row's key. A
-    taken name is numbered: ``<name>.2.mp4``. `Taken` answers ``taken`` with twins in mind.
+    taken name is numbered: ``<name>.2.mp4``. `Taken` answers ``taken`` with twins in mind. Where
+    the name would look ``like_a_take`` of another row (see `is_like_a_take`), its last dot becomes
+    a dash.
     Raises `SettingsError` for a pattern that cannot be used.
     """
     parts = [_filled(part, {**columns, "id": key}) for part in _folders(pattern)]
     folder = "/".join([FOLDERS[kind], *(_safe_folder(part) for part in parts[:-1])])
     stem = _safe_stem(parts[-1])
+    if like_a_take:
+        stem = _TAKE.sub(r"\1-\2", stem)
     for number in count(1):
         suffix = "" if number == 1 else f".{number}"
         path = f"{folder}/{stem}{suffix}{CLIP_ENDING}"
         if not taken(path):
             return path
     raise AssertionError("unreachable")
+
+
+_TAKE: Final = re.compile(r"(.+)\.(\d+)")
+
+
+def is_like_a_take(key: str, keys: Collection[str]) -> bool:
+    """Whether a row is called as another's second take would be: ``1.2`` beside ``1``."""
+    found = _TAKE.fullmatch(key)
+    return found is not None and found[1] in keys
 
 
 def check_pattern(pattern: str, columns: Iterable[str]) -> None:

@@ -63,6 +63,17 @@ def test_a_task_that_the_journal_knows_is_no_doubt() -> None:
     assert found(Traces(sheets={"a": told(task="tk-y")}), failed) == [Doubt(Sign.SHEETS, ("a",))]
 
 
+def test_who_agreed_once_is_not_asked_again_for_the_same_row() -> None:
+    turned_away = plan(attempt(ROWS[0], Phase.PLANNED))
+    assert turned_away.new
+    every = Traces(
+        manifest={"a": told()}, elsewhere=frozenset({ROWS[0].content}), lost_since=LONG_AGO
+    )
+    assert found(every, turned_away) == [Doubt(Sign.LOST, ("b",))]
+    failed = plan(attempt(ROWS[0], Phase.FAILED, task_id="tk-y"), rerun=RerunChoice())
+    assert found(Traces(manifest={"a": told()}), failed) == []
+
+
 def test_an_attempt_without_a_task_is_known_by_its_row() -> None:
     waiting = told("submitting", task="")
     assert found(Traces(sheets={"a": waiting}))

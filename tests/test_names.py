@@ -17,6 +17,7 @@ from seedance_batch.names import (
     check_pattern,
     clip_name,
     frame_name,
+    is_like_a_take,
     mismatch_name,
     twin_key,
 )
@@ -243,3 +244,21 @@ def test_what_stood_in_the_way_is_numbered() -> None:
         "videos/a.aside.2.mp4",
         "videos/a.aside.3.mp4",
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "keys", "name"),
+    [
+        ("1.2", {"1", "1.2"}, "videos/1-2.mp4"),
+        ("1.2", {"1.2", "1.3"}, "videos/1.2.mp4"),
+        ("v1.0", {"v1.0"}, "videos/v1.0.mp4"),
+        ("1.x", {"1", "1.x"}, "videos/1.x.mp4"),
+    ],
+)
+def test_a_row_that_is_called_like_another_ones_take_is_told_from_it(
+    key: str, keys: set[str], name: str
+) -> None:
+    like = is_like_a_take(key, keys)
+    taken = Taken()
+    found = clip_name(key, columns={}, kind=Kind.FINAL, taken=taken, like_a_take=like)
+    assert found == name

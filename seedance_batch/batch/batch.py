@@ -20,7 +20,7 @@ from seedance_batch.batch.neighbours import Neighbour, bought_beside
 from seedance_batch.folder import RunFolder
 from seedance_batch.identity import folder_mark
 from seedance_batch.journal import Journal
-from seedance_batch.manifest import Job, Manifest
+from seedance_batch.manifest import Job, Manifest, Told
 from seedance_batch.outcome import RowRecord, outcomes
 from seedance_batch.overview import price_note
 from seedance_batch.plan import (
@@ -142,7 +142,7 @@ class Batch:
         if not plan.new:
             return []
         beside = self.bought_beside(plan)
-        sheets = traces.told_by_sheets(self.folder, self.journal)
+        sheets = self._told_by_sheets
         made_at = traces.made_at(self.journal)
         found = Traces(
             sheets=sheets,
@@ -154,6 +154,10 @@ class Batch:
             lost_since=self.journal.lost_since,
         )
         return doubts(plan, found, time.time())
+
+    @cached_property
+    def _told_by_sheets(self) -> Mapping[str, Told]:
+        return traces.told_by_sheets(self.folder, self.journal)
 
     def only_drafts(self, keys: Collection[str]) -> bool:
         """Whether these rows have takes, and all of them are drafts."""

@@ -66,7 +66,12 @@ class ClipNames:
         columns = {**_input_columns(attempt), **cells}
         pattern = self._pattern if intent.key in self._columns else "{id}"
         name = names.clip_name(
-            intent.key, pattern=pattern, columns=columns, kind=intent.kind, taken=self._taken
+            intent.key,
+            pattern=pattern,
+            columns=columns,
+            kind=intent.kind,
+            taken=self._taken,
+            like_a_take=names.is_like_a_take(intent.key, self._columns),
         )
         self._taken.add(name)
         return name

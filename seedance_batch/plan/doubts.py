@@ -99,6 +99,9 @@ def doubts(plan: Plan, traces: Traces, now: float) -> list[Doubt]:
         content = step.job.content if step.job else ""
         return step.action in _FIRST and content in traces.elsewhere
 
+    def in_manifest(step: Step) -> bool:
+        return step.key not in tried and is_news(step, traces.manifest.get(step.key))
+
     def lost(_: Step) -> bool:
         since = traces.lost_since
         return since is not None and not _is_replayed(since, now)
@@ -106,11 +109,16 @@ def doubts(plan: Plan, traces: Traces, now: float) -> list[Doubt]:
     tests = {
         Sign.SHEETS: in_sheets,
         Sign.CLIPS: in_clips,
-        Sign.MANIFEST: lambda step: is_news(step, traces.manifest.get(step.key)),
+        Sign.MANIFEST: in_manifest,
         Sign.FOLDER: elsewhere,
         Sign.LOST: lost,
     }
-    return list(_sorted(plan.new, tests))
+    return list(_sorted((step for step in plan.new if not _is_agreed(step)), tests))
+
+
+def _is_agreed(step: Step) -> bool:
+    """Whether somebody said yes to this order here before, and it was turned away."""
+    return bool(step.attempt and step.job and step.attempt.intent.content == step.job.content)
 
 
 def _sorted(steps: Iterable[Step], tests: Mapping[Sign, Callable[[Step], bool]]) -> Iterable[Doubt]:

@@ -228,6 +228,21 @@ def test_a_row_that_was_mended_elsewhere_and_paid_is_not_only_called_failed(shop
     assert len(shop.tasks()) == 2
 
 
+def test_a_second_take_and_a_row_of_that_name_are_told_apart(shop: Shop) -> None:
+    shop.write(shot(1, id="1"))
+    assert shop.run().code == Exit.OK
+    shop.write(shot(2, id="1"))
+    assert shop.run().code == Exit.OK
+    shop.write(shot(2, id="1"), shot(3, id="1.2"))
+    assert shop.run().code == Exit.OK
+    files = {(a.intent.key, a.intent.number): a.state.file for a in shop.attempts()}
+    assert files == {
+        ("1", 1): "videos/1.mp4",
+        ("1", 2): "videos/1.2.mp4",
+        ("1.2", 1): "videos/1-2.mp4",
+    }
+
+
 # ── verify ──────────────────────────────────────────────────────────────────────────────────────
 
 
