@@ -13,7 +13,7 @@ from seedance_batch.errors import SettingsError
 from seedance_batch.model import Allow
 from seedance_batch.reader import ReadOptions
 from seedance_batch.select import Selection
-from seedance_batch.settings import RunSettings
+from seedance_batch.settings import NO_CAP, RunSettings
 
 Usd: TypeAlias = Decimal | float | int | str
 
@@ -121,6 +121,8 @@ def _as_field(name: str, value: Any) -> Any:
 
 
 def _amount(name: str, value: Any) -> Decimal:
+    if name == "max_cost" and value == "none":
+        return NO_CAP
     try:
         amount = Decimal(str(value))
     except InvalidOperation:

@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Unpack
@@ -45,7 +45,7 @@ from seedance_batch.keywords import ReadKeywords, RunKeywords, choices
 from seedance_batch.manifest import Finding, Manifest
 from seedance_batch.model import INPUT_FIELDS
 from seedance_batch.outcome import Outcome
-from seedance_batch.plan import Plan, running_problem
+from seedance_batch.plan import UNSETTLED, Plan, running_problem
 from seedance_batch.pricing import money
 from seedance_batch.reins import Holder, beside_any_loop
 from seedance_batch.tally import tally
@@ -260,10 +260,14 @@ async def _arun(
     _checked(source)
     async with _opened(lambda: open_batch(source, reading, settings, os.environ)) as batch:
         found = await anyio.to_thread.run_sync(lambda: batch.plan(selected=batch.chosen(selection)))
-        _agree(batch, found, yes=yes)
+        batch.remember_cap()
+        agreed = _agreed(batch, found, yes=yes)
+        found, over_budget = agreed, bool(found.new and not agreed.new)
         watch = None if on_event is None else holder.guarding(on_event)
         with _watched(found, watch, progress=progress) as observer:
             report = await run_batch(batch, found, observer, signals=False, reins=holder.take)
+        if over_budget:
+            report = replace(report, exit_code=max(report.exit_code, Exit.BUDGET))
         given = given_inputs(batch.journal)
         return Finished(batch.folder.path, batch.journal.columns(), report, given)
 
@@ -282,11 +286,14 @@ async def _opened(
             await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
 
 
-def _agree(batch: Batch, found: Plan, *, yes: bool) -> None:
+def _agreed(batch: Batch, found: Plan, *, yes: bool) -> Plan:
     settings = batch.settings
     problem = running_problem(found, settings.max_cost, settings.max_cost_per_row)
     if problem is not None:
-        raise BudgetExceeded(f"Over the budget: {problem}. Nothing was sent.")
+        begun = found.begun_only(f"over the budget: {problem}")
+        if begun is None:
+            raise BudgetExceeded(f"Over the budget: {problem}. Nothing was sent.")
+        found = begun
     if found.new and not yes and not batch.access.sandbox:
         raise ConsentNeeded(
             f"The plan has {some(found.new_rows, 'new row')} for {money(found.new_cost)}; "
@@ -296,6 +303,8 @@ def _agree(batch: Batch, found: Plan, *, yes: bool) -> None:
     doubtful = None if settings.again else refused_doubts(batch, found)
     if doubtful is not None:
         raise ConsentNeeded(doubtful, hint="where you want them again: pass again=True")
+    agreed = yes or batch.access.sandbox
+    return found if agreed else found.without_settling(UNSETTLED)
 
 
 @contextlib.contextmanager

@@ -343,6 +343,9 @@ class Task:
     raw_status: str = ""
     raw: str = ""
     """The answer as it came, where it says more than was understood."""
+    duration: float | None = None
+    """Seconds that were asked for, where the service repeats the order; it need not."""
+    resolution: str = ""
 
     def first(self, kind: OutputType) -> OutputFile | None:
         """The first output of that type, never merely ``output[0]``."""

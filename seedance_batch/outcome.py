@@ -35,7 +35,7 @@ class Status(StrEnum):
     """Paid for, and no longer in the manifest."""
 
 
-_STATUS_OF: Final = {
+STATUS_OF: Final = {
     Phase.PLANNED: Status.NEW,
     Phase.SUBMITTING: Status.SUBMITTING,
     Phase.IN_FLIGHT: Status.IN_FLIGHT,
@@ -50,6 +50,8 @@ _STATUS_OF: Final = {
 LONGEST_MESSAGE: Final = 1_000
 """Characters of an error message; some services answer with a web page."""
 FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED, Status.MEDIA_MISMATCH})
+UNSENT: Final = frozenset({Status.NEW, Status.CHANGED})
+"""What the row asks for was never sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def _status(row: RowRecord | None, shown: Attempt | None) -> Status:
         return Status.REMOVED
     if shown is None:
         return Status.NEW
-    status = _STATUS_OF[shown.state.phase]
+    status = STATUS_OF[shown.state.phase]
     # A draft's content is never the row's own; its clip is one to look at all the same.
     edited = shown.intent.kind is Kind.FINAL and shown.intent.content != row.content
     return Status.CHANGED if edited and status is Status.DONE else status
@@ -118,17 +120,20 @@ def _shown(row: RowRecord | None, attempts: Sequence[Attempt]) -> Attempt | None
 
 
 def exit_code(found: Iterable[Outcome]) -> Exit:
-    """0 all done · 3 some failed · 5 paid work unfinished; the worst wins.
-
-    Unfinished is any attempt, also one that its row's line does not show: a former content's, a
-    second take's, a removed row's.
-    """
+    """0 all done · 3 some failed · 5 unfinished, or not sent yet; the worst wins."""
     outcomes = list(found)
-    phases = {attempt.state.phase for outcome in outcomes for attempt in outcome.attempts}
-    if phases & UNFINISHED_PHASES:
-        return Exit.UNFINISHED
     statuses = {outcome.status for outcome in outcomes}
-    return Exit.SOME_FAILED if statuses & FAILED else Exit.OK
+    unsent = Exit.UNFINISHED if statuses & UNSENT else Exit.OK
+    failed = Exit.SOME_FAILED if statuses & FAILED else Exit.OK
+    return max(unfinished(outcomes), unsent, failed)
+
+
+def unfinished(found: Iterable[Outcome]) -> Exit:
+    """5 where any attempt is unfinished, also one that its row's line does not show: a former
+    content's, a second take's, a removed row's. Else 0.
+    """
+    phases = {attempt.state.phase for outcome in found for attempt in outcome.attempts}
+    return Exit.UNFINISHED if phases & UNFINISHED_PHASES else Exit.OK
 
 
 def message(attempt: Attempt) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -11,7 +11,7 @@ from seedance_batch.model import LONGEST_REFERENCE
 from seedance_batch.plan import Action, Plan, Step, Total, to_json
 from seedance_batch.pricing import PriceTable, money
 from seedance_batch.redact import shown
-from seedance_batch.state import Phase
+from seedance_batch.state import Attempt, Phase
 from seedance_batch.words import some
 
 __all__ = ["label", "no_prices", "overview", "price_note", "to_json"]
@@ -19,6 +19,7 @@ __all__ = ["label", "no_prices", "overview", "price_note", "to_json"]
 _LABELS: Final = {
     Action.IN_FLIGHT: "in flight",
     Action.FETCH: "to fetch",
+    Action.SETTLE: "unanswered",
 }
 
 
@@ -36,7 +37,7 @@ def _table(plan: Plan) -> Iterator[str]:
         yield "Nothing to do."
         return
     for action, total in plan.totals.items():
-        yield _line(action.sign, label(action), total, spends=action.spends)
+        yield _line(action.sign, label(action), total, spends=action.may_cost)
     if plan.new:
         yield _line(" ", "new money", plan.new_total, spends=True)
 
@@ -53,7 +54,7 @@ def label(action: Action) -> str:
 
 
 def _row(step: Step) -> str:
-    cost = f"  {money(step.cost)}" if step.action.spends else ""
+    cost = f"  {money(step.cost)}" if step.action.may_cost else ""
     sign = f"{step.job.row.number if step.job else '':>5}  {step.action.sign}"  # as --rows counts
     return f"{sign} {shown(step.key)}  {step.seconds} s{cost}  {shown(step.reason)}"
 
@@ -65,6 +66,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.left_out:
         count, have = some(plan.left_out, "row"), "has" if plan.left_out == 1 else "have"
         yield f"Left out: {count} that {have} not failed; run takes those."
+    yield from _unanswered(plan)
     yield from _spent(plan)
     if plan.new:
         yield from _lookalikes(plan)
@@ -72,6 +74,35 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield from _bounded(plan)
         if plan.table is not None:
             yield price_note(plan.table)
+
+
+def _unanswered(plan: Plan) -> Iterator[str]:
+    """What resends may cost: of rows that are asked for still, and of those that are not."""
+    sent = [a for a in plan.attempts if a.state.phase is Phase.SUBMITTING]
+    still = [a for a in sent if a.id not in plan.taken_back]
+    if still:
+        yield (
+            f"{_were_sent(len(still))} and had no answer. The same is sent again under the same"
+            f" key, for {_up_to(still)} where it never arrived, as agreed to before."
+        )
+    settled = [step.attempt for step in plan.settling if step.attempt is not None]
+    if settled:
+        yield (
+            f"{_were_sent(len(settled))} and had no answer, and no row asks for that any more."
+            f" With a yes the same is sent again under the same key, for {_up_to(settled)} where it"
+            " never arrived, to learn whether it exists; without one it is left as it is."
+        )
+
+
+def _were_sent(count: int) -> str:
+    return f"{some(count, 'row')} {'was' if count == 1 else 'were'} sent"
+
+
+def _up_to(attempts: Sequence[Attempt]) -> str:
+    costs = [attempt.intent.est_cost for attempt in attempts]
+    if None in costs:
+        return "an unknown price"
+    return f"up to {money(sum((cost for cost in costs if cost is not None), Decimal(0)))}"
 
 
 def _lookalikes(plan: Plan) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,7 @@ from typing import Final
 from seedance_batch.errors import ManifestError, UsageError
 from seedance_batch.guard import unguarded
 from seedance_batch.manifest import Place
+from seedance_batch.state import Kind, TakeName
 
 
 class Mark(StrEnum):
@@ -35,9 +37,11 @@ class Pick:
     mark: Mark | None
     """None where there is only a note."""
     note: str
+    take: TakeName | None = None
+    """The take that was looked at; None in a list that does not say."""
 
 
-COLUMNS: Final = ("id", "mark", "note")
+COLUMNS: Final = ("id", "mark", "note", "take")
 _NEEDED: Final = COLUMNS[:2]
 EXPORT: Final = "export picks.csv on the review page again"
 _HINT: Final = f"{EXPORT}: seedance-batch report FOLDER"
@@ -139,7 +143,18 @@ def _pick(cells: dict[str, str]) -> tuple[Pick, dict[str, str]]:
         wrong["id"] = "is empty"
     if word and mark is None:
         wrong["mark"] = f"{cells['mark']!r} is none of {', '.join(Mark)}"
-    return Pick(cells["id"], mark, cells.get("note", "")), wrong
+    take = _take(cells.get("take", ""))
+    if take is None and cells.get("take", "").strip():
+        wrong["take"] = f"{cells['take']!r} is no take, such as final 1 or draft 2"
+    return Pick(cells["id"], mark, cells.get("note", ""), take), wrong
+
+
+_TAKE: Final = re.compile(rf"({'|'.join(Kind)})\s*([1-9]\d{{0,8}})")
+
+
+def _take(text: str) -> TakeName | None:
+    found = _TAKE.fullmatch(text.strip().casefold())
+    return TakeName(Kind(found[1]), int(found[2])) if found else None
 
 
 def _counted(problems: Sequence[str]) -> str:

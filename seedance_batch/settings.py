@@ -19,6 +19,8 @@ BASE_URL: Final = "HIAPI_BASE_URL"
 SANDBOX_ORIGIN: Final = "sandbox"
 DEFAULT_RPM: Final = 60.0
 SANDBOX_RPM: Final = 600.0
+NO_CAP: Final = Decimal("Infinity")
+"""``--max-cost none``: lifts the cap that a run folder keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ class RunSettings:
     wait: float | None = None
     """Seconds after which the run ends, with paid work left for the next one; None waits it out."""
     max_cost: Decimal | None = None
-    """US dollars that the run folder may cost, ever; None is no limit."""
+    """US dollars that the run folder may cost, ever. None is the cap that the folder keeps from
+    before, if any; `NO_CAP` lifts that."""
     max_cost_per_row: Decimal | None = None
     """US dollars; a plan with a dearer row is not carried out."""
     max_failures: int | None = 10
@@ -134,6 +137,8 @@ def check_settings(settings: RunSettings) -> None:
         raise SettingsError("--storage is temp or persistent.")
     for name, least in _AT_LEAST.items():
         value = getattr(settings, name)
+        if name == "max_cost" and value == NO_CAP:
+            continue
         if value is not None and not (value == value and least <= value < float("inf")):
             raise SettingsError(f"--{name.replace('_', '-')} is at least {least}, not {value}.")
 

@@ -117,8 +117,21 @@ def task_of(value: Any, *, base: str = "", asked: str | None = None) -> Task | N
         output=output,
         error=_error(value, plain=status is TaskStatus.FAIL),
         raw_status=raw,
+        duration=_seconds(_order(value).get("duration")),
+        resolution=text_of(_order(value).get("resolution")),
     )
     return task if _understood(task) else replace(task, raw=raw_of(dict(value)))
+
+
+def _order(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the task was asked for, where the service repeats it."""
+    found = value.get("input")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _seconds(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < 1e6 else None
 
 
 _STATUS_NAMES: Final = ("status", "state", "taskStatus", "task_status")

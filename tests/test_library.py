@@ -384,7 +384,7 @@ def test_how_a_run_ended_is_an_exception_where_that_is_asked_for(
     with service.having(api_key="sk-another"):
         account = sb.run("shots.csv", yes=True, **options)
     budget = sb.run("shots.csv", yes=True, max_cost="0.2", **options)
-    failed = sb.run("shots.csv", yes=True, **options)
+    failed = sb.run("shots.csv", yes=True, max_cost="none", **options)
     write_rows(home / "shots.csv", [shot(3)])
     with service.having(generation_time="20"):
         unfinished = sb.run("shots.csv", yes=True, wait=0.3, **options)
@@ -406,9 +406,11 @@ def test_a_cap_holds_as_on_the_command_line(
     finished = sb.run(manifest(home, 3), yes=True, max_cost=0.4, **options)
     assert finished.exit_code == Exit.BUDGET
     assert [o.status.value for o in finished.outcomes] == ["done", "done", "new"]
+    assert sb.run(manifest(home, 3), yes=True, **options).exit_code == Exit.BUDGET
     with pytest.raises(BudgetExceeded) as refused:
         sb.run(manifest(home, 3), yes=True, max_cost_per_row="0.1", **options)
     assert refused.value.exit_code == Exit.BUDGET
+    assert sb.run(manifest(home, 3), yes=True, max_cost="none", **options).exit_code == Exit.OK
 
 
 @pytest.mark.parametrize(

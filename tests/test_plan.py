@@ -21,12 +21,14 @@ from seedance_batch.state import (
     Kind,
     Phase,
     State,
+    TakeName,
 )
 from tests.plan_builders import attempt, job, prices
 
 FOX = job("a")
 EDITED = job("a", prompt="a grey wolf")
 RERUN = RerunChoice()
+REDO = RerunChoice(redo={"a": TakeName(Kind.FINAL, 1)})
 
 
 def plan(
@@ -47,8 +49,9 @@ def actions(found: Plan) -> dict[str, Action]:
 
 
 def test_signs_are_those_of_the_documentation() -> None:
-    assert [a.sign for a in Action] == ["+", "~", "↻", "…", "⬇", "=", "→", "!", "-"]
+    assert [a.sign for a in Action] == ["+", "~", "↻", "…", "?", "⬇", "=", "→", "!", "-"]
     assert [a for a in Action if a.spends] == [Action.NEW, Action.CHANGED, Action.RERUN]
+    assert {a for a in Action if a.may_cost and not a.spends} == {Action.SETTLE}
 
 
 # ── a row that is as it was ─────────────────────────────────────────────────────────────────────
@@ -301,23 +304,48 @@ def test_a_rerun_may_name_rows() -> None:
         ([Phase.SUBMITTING], Action.IN_FLIGHT),
         ([Phase.IN_FLIGHT], Action.IN_FLIGHT),
         ([Phase.DOWNLOADING], Action.FETCH),
-        ([Phase.AMBIGUOUS], Action.DONE),
+        ([Phase.DONE], Action.DONE),
+        ([Phase.FAILED, Phase.DONE], Action.DONE),
+        ([Phase.AMBIGUOUS], Action.BLOCKED),
+        ([Phase.EXPIRED], Action.BLOCKED),
+        ([Phase.MEDIA_MISMATCH], Action.BLOCKED),
     ],
 )
 def test_a_row_marked_redo_gets_another_take_unless_one_is_on_its_way(
     others: list[Phase], action: Action
 ) -> None:
     attempts = [attempt(FOX, Phase.DONE, id=1)]
-    attempts += [attempt(FOX, phase, id=2, number=2) for phase in others]
-    step = only(plan(FOX, attempts, rerun=RerunChoice(redo={"a"})))
+    attempts += [attempt(FOX, phase, id=n, number=n) for n, phase in enumerate(others, 2)]
+    step = only(plan(FOX, attempts, rerun=REDO))
     assert step.action is action
     assert step.spent_before >= Decimal("0.50")
 
 
+def test_a_take_that_was_refused_is_asked_for_once_more_by_force_alone() -> None:
+    refused = attempt(FOX, Phase.FAILED, id=2, number=2, error=ErrorClass.REFUSED)
+    attempts = [attempt(FOX, Phase.DONE, id=1), refused]
+    step = only(plan(FOX, attempts, rerun=REDO))
+    assert (step.action, step.attempt) == (Action.BLOCKED, refused)
+    step = only(plan(FOX, attempts, rerun=replace(REDO, force=True)))
+    assert (step.action, step.number) == (Action.RERUN, 3)
+    assert only(plan(FOX, attempts, rerun=REDO.only_redo())).action is Action.BLOCKED
+
+
+def test_a_wish_for_another_kind_an_unknown_take_or_a_former_text_is_kept_back() -> None:
+    done = attempt(FOX, Phase.DONE, id=1)
+    for wish, words in ((("draft", 1), "redo as a draft"), (("final", 5), "redo of final 5")):
+        choice = RerunChoice(redo={"a": TakeName(Kind(wish[0]), wish[1])})
+        step = only(plan(FOX, done, rerun=choice))
+        assert step.action is Action.BLOCKED
+        assert words in step.reason
+    step = only(plan(EDITED, done, rerun=REDO))
+    assert step.action is Action.BLOCKED
+    assert "edited since" in step.reason
+
+
 def test_only_what_is_done_can_be_made_once_more() -> None:
-    choice = RerunChoice(redo={"a"})
-    assert only(plan(FOX, attempt(FOX, Phase.EXPIRED), rerun=choice)).action is Action.BLOCKED
-    assert plan(FOX, rerun=choice).steps == ()
+    assert only(plan(FOX, attempt(FOX, Phase.EXPIRED), rerun=REDO)).action is Action.BLOCKED
+    assert only(plan(FOX, rerun=REDO)).action is Action.BLOCKED
 
 
 # ── moved and removed rows ──────────────────────────────────────────────────────────────────────
@@ -421,12 +449,46 @@ def test_a_row_with_a_problem_keeps_what_is_its_own() -> None:
     assert actions(found) == {"b": Action.NEW}
 
 
-@pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.PLANNED}))
+@pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.PLANNED, Phase.SUBMITTING}))
 def test_a_row_that_left_the_manifest_is_shown_and_costs_nothing(phase: Phase) -> None:
     found = plan(job("b", prompt="other"), attempt(job("gone"), phase))
     removed = found.steps[-1]
     assert (removed.action, removed.key, removed.job) == (Action.REMOVED, "gone", None)
     assert (removed.cost, found.new_rows) == (None, 1)
+
+
+def test_an_unanswered_send_that_no_row_asks_for_is_a_line_with_its_cost() -> None:
+    sent = attempt(job("gone"), Phase.SUBMITTING, cost="0.40")
+    found = plan(job("b", prompt="other"), sent)
+    settle = found.steps[-1]
+    assert (settle.action, settle.attempt, settle.cost) == (Action.SETTLE, sent, Decimal("0.40"))
+    assert (found.new_rows, found.settling, found.left_alone) == (1, (settle,), frozenset())
+    left = found.without_settling("why")
+    assert (left.steps[-1].action, left.settling) == (Action.BLOCKED, ())
+    for unseen in (left, plan(job("b", prompt="other"), sent, selected={"b"})):
+        assert (unseen.left_alone, unseen.also_watched) == ({sent.id}, ())
+
+
+@pytest.mark.parametrize(
+    ("rows", "taken_back"),
+    [
+        ([job("a", 1)], False),
+        ([job("a", 1, prompt="edited")], True),
+        ([job("renamed", 1)], False),
+        ([job("b", 2, prompt="other")], True),
+    ],
+)
+def test_a_send_is_taken_back_where_no_row_chosen_or_not_asks_for_it(
+    rows: list[Job], taken_back: bool
+) -> None:
+    sent = attempt(FOX, Phase.SUBMITTING)
+    assert bool(plan(rows, sent).taken_back) is taken_back
+    assert bool(plan(rows, sent, selected=()).taken_back) is taken_back
+    assert plan(rows, sent, rows_known={"a"}).taken_back == frozenset()
+    draft = replace(sent, intent=replace(sent.intent, kind=Kind.DRAFT))
+    asked = {row.key: row.content for row in rows}
+    expected = taken_back or rows[0].key == "renamed"  # nothing moves between kinds
+    assert bool(plan(rows, draft, contents_elsewhere=asked).taken_back) is expected
 
 
 def test_a_removed_row_that_was_never_sent_is_nothing() -> None:
@@ -596,6 +658,7 @@ def test_no_attempt_is_carried_twice_and_none_under_way_is_forgotten(
     assert len(carried) == len(set(carried))
     under_way = {Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.DOWNLOADING}
     watched = {*carried, *(a.id for a in found.also_watched)}
+    watched |= found.left_alone
     assert {a.id for a in attempts if a.state.phase in under_way} <= watched
 
 

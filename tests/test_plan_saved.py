@@ -198,10 +198,10 @@ def test_rows_that_had_left_the_manifest_do_not_matter() -> None:
 def test_an_edit_that_waited_for_its_former_content_is_not_bought_once_that_was_turned_away() -> (
     None
 ):
-    """The plan showed it without a price."""
+    """The plan showed the resend of the former content, and not the edit."""
     former = attempt(job("a", prompt="a red cat"), Phase.SUBMITTING)
     saved = save(plan(ROWS[:1], [former]))
-    assert saved.steps[0].action is Action.IN_FLIGHT
+    assert saved.steps[0].action is Action.SETTLE
     now = plan(ROWS[:1], [replace(former, state=replace(former.state, phase=Phase.PLANNED))])
     assert now.new
     assert not approved(saved, now).new

@@ -109,7 +109,7 @@ def test_a_format_is_named_to_people_and_has_files_in_the_corpus() -> None:
 
 
 def test_a_phase_has_its_place_in_every_table() -> None:
-    assert outcome._STATUS_OF.keys() == set(Phase)
+    assert outcome.STATUS_OF.keys() == set(Phase)
     assert set(history._BEST_FIRST) == SENT
     assert course._MARKS.keys() == SENT
     assert set(Phase) | set(Status) == {*layout.STATUS_COLOURS}

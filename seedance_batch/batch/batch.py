@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
+from typing import Final
 
 from seedance_batch import journal as journals
 from seedance_batch.batch import register, traces
@@ -30,6 +30,7 @@ from seedance_batch.plan import (
     Flags,
     Plan,
     RerunChoice,
+    Step,
     Traces,
     doubts,
     draft_job,
@@ -39,8 +40,11 @@ from seedance_batch.pricing import PriceTable
 from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.source import STDIN
 from seedance_batch.select import Selection, select
-from seedance_batch.settings import Access, RunSettings
-from seedance_batch.state import Attempt, Kind, Phase
+from seedance_batch.settings import NO_CAP, Access, RunSettings
+from seedance_batch.state import Attempt, Kind, Phase, TakeName
+
+NO_LIMIT: Final = "none"
+"""What the journal keeps of a cap that was lifted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,11 @@ class Batch:
     prices: PriceTable | None
     flags: Mapping[str, str]
     """The flags that change bodies, with their values: ``model``, ``set resolution``, …"""
+    cap_given: Decimal | None = None
+    """What was said of the cap this time; `settings` has the one in force."""
+    old_prices: PriceTable | None = None
+    """A list kept from before that is too old to hold a cap against, where today's is not to be
+    had."""
 
     @property
     def kind(self) -> Kind:
@@ -103,7 +112,16 @@ class Batch:
             selected=selected,
             rows_known=self._rows_elsewhere,
             flags=Flags(self.flags, self._made_with(), self.settings.remake),
+            contents_elsewhere=self._contents_elsewhere,
         )
+
+    def afterwards(self, plan: Plan) -> tuple[Step, ...]:
+        """A plan for the same rows, now that it was carried out.
+
+        Failures are not chosen anew; wishes for another take are, until a take answers them.
+        """
+        rerun = plan.rerun.only_redo() if plan.rerun and plan.rerun.redo else None
+        return self.plan(rerun=rerun, selected={step.key for step in plan.steps}).steps
 
     def chosen(self, selection: Selection) -> tuple[str, ...] | None:
         """The keys that a selection means; None where it means every row.
@@ -118,10 +136,15 @@ class Batch:
         return select(self.manifest.jobs, standing, selection, aliases)
 
     @property
-    def dropped_cap(self) -> Decimal | None:
-        """The cap of the last run that had one, where this one has none."""
-        kept = self.journal.meta("max_cost")
-        return None if kept is None or self.settings.max_cost is not None else Decimal(kept)
+    def kept_cap(self) -> Decimal | None:
+        """The cap in force, where it is one that was given before and not this time."""
+        return self.settings.max_cost if self.cap_given is None else None
+
+    def remember_cap(self) -> None:
+        """Keep a cap that was given: it is the folder's until another one is."""
+        if self.cap_given is not None:
+            text = NO_LIMIT if self.cap_given == NO_CAP else str(self.cap_given)
+            self.journal.write(journals.set_meta({"max_cost": text}))
 
     def bought_beside(self, plan: Plan) -> Neighbour | None:
         """Another run folder that has bought rows that this plan would buy for the first time.
@@ -164,33 +187,52 @@ class Batch:
         kinds = {a.intent.kind for a in self.journal.attempts() if a.intent.key in keys}
         return kinds == {Kind.DRAFT}
 
-    def redo(self, picks: Path, keys: Collection[str], *, record: bool) -> frozenset[str]:
-        """Which of these keys this very list of picks has not had made anew yet.
+    def redo(self, wishes: Mapping[str, TakeName | None]) -> dict[str, TakeName]:
+        """Which take each row's wish for another one is for.
 
-        So the same command continues after a crash, and does not buy a third take. ``record``
-        notes which attempts the list asks for, before they are made.
-
-        What is noted is the number of the take that each row is owed: one more than its last when
-        the list was first used. A row with takes 1 and 2 is owed 3, however often the command is
-        repeated; once 3 is sent nothing is owed, and where 3 failed, 4 settles it as well.
+        A list of picks says it; an older one does not. Its wish is for the take that the row showed
+        when such a list was first used, so that the same list, however it was saved since, never
+        buys a third one. Rows without any take are left out.
         """
-        kind = "draft." if self.kind is Kind.DRAFT else ""
-        name = f"redo.{kind}{hashlib.sha256(picks.read_bytes()).hexdigest()}"
-        numbers: dict[str, list[int]] = {key: [] for key in keys}
-        lasts = dict.fromkeys(keys, 0)
+        taken = self._last_takes() | self._takes_redone()
+        found = {key: take or _named(self.kind, taken.get(key)) for key, take in wishes.items()}
+        return {key: take for key, take in found.items() if take is not None}
+
+    def remember_redo(self, choice: RerunChoice) -> None:
+        """Note which takes were asked for anew, before their successors are made."""
+        asked = {key: t.number for key, t in choice.redo.items() if t.kind is self.kind}
+        if asked:
+            noted = json.dumps(self._takes_redone() | asked)
+            self.journal.write(journals.set_meta({f"redone.{self.kind}": noted}))
+
+    def _takes_redone(self) -> dict[str, int]:
+        """The take of each row that was asked for anew last."""
+        found: dict[str, int] = {}
+        draft = self.kind is Kind.DRAFT
+        for name, value in self.journal.metas("redo.").items():  # as earlier versions noted it
+            if name.startswith("redo.draft.") is draft:
+                for key, owed in json.loads(value).items():
+                    found[key] = max(found.get(key, 0), owed - 1)
+        found |= json.loads(self.journal.meta(f"redone.{self.kind}") or "{}")
+        return found
+
+    def _last_takes(self) -> dict[str, int]:
+        """The number of each row's last take; of its last attempt where none came to be one."""
+        kept: dict[str, int] = {}
+        others: dict[str, int] = {}
         for attempt in self.journal.attempts():
-            key, number = attempt.intent.key, attempt.intent.number
-            if attempt.state.phase is Phase.PLANNED:
-                continue  # turned away: no take, and its number is still to be had
-            if attempt.intent.kind is self.kind and key in numbers:
-                lasts[key] = max(lasts[key], number)
-                if attempt.state.phase is not Phase.FAILED:
-                    numbers[key].append(number)
-        asked: dict[str, int] = json.loads(self.journal.meta(name) or "{}")
-        asked = {key: last + 1 for key, last in lasts.items()} | asked
-        if record:
-            self.journal.write(journals.set_meta({name: json.dumps(asked)}))
-        return frozenset(k for k in keys if max(numbers[k], default=0) < asked[k])
+            key, phase = attempt.intent.key, attempt.state.phase
+            if attempt.intent.kind is self.kind and phase is not Phase.PLANNED:
+                into = others if phase is Phase.FAILED else kept
+                into[key] = max(into.get(key, 0), attempt.intent.number)
+        return others | kept
+
+    @cached_property
+    def _contents_elsewhere(self) -> Mapping[str, str]:
+        """What each row asks for in the kind that this is not."""
+        if self.kind is Kind.DRAFT:
+            return {job.key: job.content for job in self.manifest.jobs}
+        return {job.key: draft_job(job).content for job in self.manifest.jobs}
 
     @cached_property
     def _rows_elsewhere(self) -> frozenset[str]:
@@ -245,8 +287,6 @@ class Batch:
         }
         if self.manifest.path != STDIN and not continues(self.manifest, self.folder):
             facts |= whereabouts(self.manifest, self.folder)
-        if self.settings.max_cost is not None:
-            facts["max_cost"] = str(self.settings.max_cost)
         digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()
         if self.journal.meta("rows_digest") != digest:
             self.journal.write(journals.set_rows(rows, columns))
@@ -270,6 +310,10 @@ class Batch:
 def _unless_edited(row: RowRecord, before: Mapping[str, RowRecord]) -> RowRecord:
     old = before.get(row.key, row)
     return replace(old, number=row.number) if old.cells == row.cells else row
+
+
+def _named(kind: Kind, number: int | None) -> TakeName | None:
+    return None if number is None else TakeName(kind, number)
 
 
 def _order(key: str, number: int) -> str:

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from seedance_batch import media
 from seedance_batch.download import move_aside
@@ -47,6 +48,38 @@ def verify(folder: RunFolder, attempts: Iterable[Attempt]) -> list[Finding]:
 def lacking(folder: RunFolder, attempts: Iterable[Attempt]) -> set[int]:
     """Ids of paid attempts whose clip is not on disk as the journal has it; reads every clip."""
     return {attempt.id for attempt in attempts if _lacks_its_clip(folder, attempt)}
+
+
+_LASTING: Final = 7 * 86_400.0
+"""Seconds for which the service keeps a file, where it does not say otherwise."""
+
+
+def gone_from_disk(
+    folder: RunFolder, attempts: Iterable[Attempt], fetchable_at: float | None = None
+) -> set[int]:
+    """Ids of done attempts whose file is missing, or has another size: one look at its entry.
+
+    ``fetchable_at``, the time in Unix seconds, leaves out those that the service no longer has by
+    what it said: to ask for them again is the person's decision, since it ends them where they
+    are gone.
+    """
+    return {
+        a.id
+        for a in attempts
+        if a.state.phase is Phase.DONE
+        and a.state.clip is not None
+        and (fetchable_at is None or _is_kept(a, fetchable_at))
+        and _size(folder.path / a.state.clip.file) != a.state.clip.bytes
+    }
+
+
+def _is_kept(attempt: Attempt, now: float) -> bool:
+    """Whether the service has the file still, as far as is known."""
+    state = attempt.state
+    if state.task_id is None:
+        return False
+    made = state.finished_at or now
+    return now < max(state.url_expires_at or 0.0, made + _LASTING)
 
 
 def set_aside(folder: RunFolder, attempt: Attempt) -> str | None:

@@ -5,29 +5,34 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 
-from seedance_batch.batch.batch import Batch
+from seedance_batch.batch.batch import NO_LIMIT, Batch
 from seedance_batch.batch.claiming import check_claim, check_table, claim, manifest_of
 from seedance_batch.batch.clip_names import check_names
 from seedance_batch.batch.hearing import check_callbacks
-from seedance_batch.batch.prices import load_prices
+from seedance_batch.batch.prices import load_prices, too_old
 from seedance_batch.batch.rehearsal import sandbox
 from seedance_batch.errors import ManifestError, SettingsError, UsageError
 from seedance_batch.folder import RunFolder, default_folder, folder_of, held, wal_is_safe
-from seedance_batch.journal import look_into, open_journal
+from seedance_batch.journal import Journal, look_into, open_journal
 from seedance_batch.manifest import Manifest
 from seedance_batch.names import check_pattern
 from seedance_batch.plan import RerunChoice
+from seedance_batch.pricing import PriceTable
 from seedance_batch.reader import ReadOptions, read, read_frame
 from seedance_batch.reader.findings import grouped
 from seedance_batch.settings import (
+    NO_CAP,
     SANDBOX_ORIGIN,
+    Access,
     RunSettings,
     access_from,
     check_settings,
@@ -105,7 +110,7 @@ def open_batch(
             access = stack.enter_context(sandbox(settings.sandbox_config, folder.sandbox_state))
         check_callbacks(settings, access)
         prices = anyio.run(lambda: load_prices(access, settings.price_file, needed=True))
-        yield Batch(manifest, settings, access, folder, journal, prices, body_flags(options))
+        yield _batch(manifest, options, settings, access, folder, journal, prices)
 
 
 @contextlib.contextmanager
@@ -129,7 +134,33 @@ def open_plan(
             check_table(journal, folder, manifest)
         check_claim(journal, folder, manifest, access.origin)
         prices = anyio.run(lambda: load_prices(access, settings.price_file, needed=False))
-        yield Batch(manifest, settings, access, folder, journal, prices, body_flags(options))
+        yield _batch(manifest, options, settings, access, folder, journal, prices)
+
+
+def _batch(
+    manifest: Manifest,
+    options: ReadOptions,
+    settings: RunSettings,
+    access: Access,
+    folder: RunFolder,
+    journal: Journal,
+    prices: PriceTable | None,
+) -> Batch:
+    """A batch under the cap that is in force, with prices that it can be held against."""
+    given = settings.max_cost
+    settings = replace(settings, max_cost=_cap(given, journal.meta("max_cost")))
+    capped = settings.max_cost is not None or settings.max_cost_per_row is not None
+    old = prices if capped and prices is not None and too_old(prices, time.time()) else None
+    prices = None if old is not None else prices
+    flags = body_flags(options)
+    return Batch(manifest, settings, access, folder, journal, prices, flags, given, old)
+
+
+def _cap(given: Decimal | None, kept: str | None) -> Decimal | None:
+    """The cap in force: the one that was given, else the folder's own."""
+    if given is not None:
+        return None if given == NO_CAP else given
+    return None if kept is None or kept == NO_LIMIT else Decimal(kept)
 
 
 def _found(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -22,6 +23,9 @@ from seedance_batch.wire import ACCOUNT, Verdict
 
 if TYPE_CHECKING:
     import yaml
+
+_FRESH: Final = 3600.0
+"""Seconds for which a list that was had is today's."""
 
 
 async def load_prices(
@@ -127,9 +131,14 @@ def _kept(access: Access) -> PriceTable | None:
         if kept["version"] != 1:
             return None
         source, dated = f"{access.base_url}/api/pricing (kept copy)", float(kept["dated"])
-        return parse_pricing(kept["answer"], source=source, dated=dated)
+        return replace(parse_pricing(kept["answer"], source=source, dated=dated), kept=True)
     except (OSError, ValueError, ArithmeticError, KeyError, TypeError):
         return None
+
+
+def too_old(table: PriceTable, now: float) -> bool:
+    """Whether a list was had so long ago that no cap is held against it: prices change."""
+    return table.kept and not 0 <= now - table.dated <= _FRESH
 
 
 def price_list(settings: RunSettings, environ: Mapping[str, str]) -> PriceTable | None:

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from seedance_batch.addresses import unpinned_note
 from seedance_batch.batch import register
 from seedance_batch.batch.aligning import settled_intents
 from seedance_batch.batch.batch import Batch, Site
-from seedance_batch.batch.checking import note_of_missing, set_aside
+from seedance_batch.batch.checking import gone_from_disk, note_of_missing, set_aside
 from seedance_batch.batch.clip_names import ClipNames
 from seedance_batch.batch.hearing import Hearing, hearing
 from seedance_batch.batch.intents import IntentMaker
@@ -44,8 +44,8 @@ from seedance_batch.folder import sweep_leftovers
 from seedance_batch.forecast import clip_bytes
 from seedance_batch.journal import Journal
 from seedance_batch.manifest import Job
-from seedance_batch.outcome import Outcome, exit_code
-from seedance_batch.plan import Action, Plan, Step
+from seedance_batch.outcome import FAILED, Outcome, unfinished
+from seedance_batch.plan import Action, Plan, Step, exit_of, left_over
 from seedance_batch.report import PAGE
 from seedance_batch.runner import (
     BodyLost,
@@ -94,6 +94,8 @@ class Report:
     page: Path
     """The review page."""
     skipped: tuple[RowSkipped, ...] = ()
+    left: tuple[Step, ...] = ()
+    """What a plan for the same rows would hold now, save for what is done."""
 
 
 async def run_batch(
@@ -117,14 +119,24 @@ async def run_batch(
         reins(run.stopper)
     attempts = settled_intents(batch, plan, run.key_fingerprint)
     await run.mend_media(attempts, plan.jobs)
-    if plan.new or any(a.state.phase in UNDER_WAY_PHASES for a in attempts):
+    attempts = await _brought_back(run, plan, attempts)
+    run.left_alone = plan.left_alone
+    run.only_settled = plan.taken_back - plan.left_alone
+    under_way = {a.id for a in attempts if a.state.phase in UNDER_WAY_PHASES}
+    if plan.new or under_way - plan.left_alone:
         with _open_in(batch.journal):
             ending = await run.carry_out(attempts, plan.new, signals=signals)
+        now = batch.afterwards(plan)
     else:
-        ending = Ending(None, "", unsent=0)
-    watched = {attempt.intent.key for attempt in plan.also_watched}
-    run.blocked = Action.BLOCKED in plan.totals
-    return await _reported(run, ending, watched | {step.key for step in plan.steps})
+        ending, now = Ending(None, "", unsent=0), plan.steps
+    return await _reported(run, ending, partial(_code_of_plan, plan), now)
+
+
+async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[Attempt]:
+    """The attempts, those of the plan whose clip is gone from the disk to be fetched once more."""
+    done = [s.attempt for s in plan.steps if s.attempt and s.attempt.state.phase is Phase.DONE]
+    gone = await anyio.to_thread.run_sync(gone_from_disk, run.site.folder, done, time.time())
+    return _refetched(run.site, attempts, gone, run.stopper.observer) if gone else attempts
 
 
 @contextlib.contextmanager
@@ -147,19 +159,27 @@ async def fetch_clips(
     A file that stands where a lacking clip belongs is moved aside, never overwritten; a damaged
     download makes room for a better one.
     """
-    refetched = []
-    for attempt in site.journal.attempts():
+    refetched = _refetched(site, site.journal.attempts(), lacking, observer)
+    _sweep(site)
+    run = _Run(site, observer)
+    ending = await run.carry_out(refetched, (), signals=signals, settle=False)
+    return await _reported(run, ending, _code_of_fetch)
+
+
+def _refetched(
+    site: Site, attempts: Sequence[Attempt], lacking: Collection[int], observer: Observer
+) -> list[Attempt]:
+    """All attempts, those that lack their clip on their way to it."""
+    found = []
+    for attempt in attempts:
         if attempt.id in lacking:
             if (note := set_aside(site.folder, attempt)) is not None:
                 observer(Remark(note))
             state = step(attempt.state, Refetch())
             attempt = Attempt(attempt.id, attempt.intent, state)
             site.journal.write(journals.save(attempt, at=time.time(), event="Refetch"))
-        refetched.append(attempt)
-    _sweep(site)
-    run = _Run(site, observer)
-    ending = await run.carry_out(refetched, (), signals=signals, settle=False)
-    return await _reported(run, ending, {a.intent.key for a in refetched})
+        found.append(attempt)
+    return found
 
 
 def _sweep(site: Site) -> None:
@@ -177,10 +197,15 @@ def _written(site: Site, code: int) -> tuple[Written, Path]:
     return written, write_page(site.folder, site.journal)
 
 
-async def _reported(run: _Run, ending: Ending, keys: set[str]) -> Report:
+async def _reported(
+    run: _Run,
+    ending: Ending,
+    code_of: Callable[[_Run, Ending, list[Outcome], Sequence[Step]], Exit],
+    now: Sequence[Step] = (),
+) -> Report:
     site = run.site
     found = standing(site.journal)
-    code = _exit_code(run, [o for o in found if o.key in keys], ending)
+    code = await anyio.to_thread.run_sync(code_of, run, ending, found, now)
     if (note := await anyio.to_thread.run_sync(note_of_missing, site.folder, found)) is not None:
         run.stopper.observer(Remark(note))
     try:
@@ -190,7 +215,7 @@ async def _reported(run: _Run, ending: Ending, keys: set[str]) -> Report:
             f"The sheets could not be written: {error}. All that was sent and fetched is recorded.",
             hint=f"make room, then: seedance-batch results {shlex.quote(str(site.folder.path))}",
         ) from error
-    return Report(code, ending, found, written, page, tuple(run.skipped))
+    return Report(code, ending, found, written, page, tuple(run.skipped), left_over(now))
 
 
 class _Run:
@@ -200,8 +225,10 @@ class _Run:
         self.site = site
         self.signal: int | None = None
         self.skipped: list[RowSkipped] = []
-        self.blocked = False
-        """Whether rows that were asked for wait for a person's decision."""
+        self.left_alone: frozenset[int] = frozenset()
+        self.only_settled: frozenset[int] = frozenset()
+        self.lost: set[str] = set()
+        """Rows of which a paid clip was given up in this run."""
         self._moved = False  # whether anything was sent or fetched
         self._observer = observer
         self.stopper = Stopper(self._observe)
@@ -241,6 +268,8 @@ class _Run:
             self.skipped.append(event)
         elif isinstance(event, AttemptChanged):
             self._moved |= event.attempt.state.phase is not Phase.PLANNED
+            if event.attempt.state.phase in {Phase.EXPIRED, Phase.MEDIA_MISMATCH}:
+                self.lost.add(event.attempt.intent.key)
         self._observer(event)
 
     async def carry_out(
@@ -307,6 +336,8 @@ class _Run:
                 max_failures=settings.max_failures,
                 body_of=self._maker.body_of,
                 room=partial(self._has_room, book),
+                left_alone=self.left_alone,
+                only_settled=self.only_settled,
             ),
             name_for=ClipNames(self.site, book.attempts.values()),
             observer=self._observe,
@@ -371,16 +402,51 @@ class _Run:
             await anyio.sleep(max(_SHEETS_EVERY - _SHEETS_AFTER - took, 2 * took))
 
 
-def _exit_code(run: _Run, found: list[Outcome], ending: Ending) -> Exit:
+def _signalled(number: int) -> Exit:
+    return Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
+
+
+def _elsewhere(found: list[Outcome]) -> Exit:
+    """Nobody there is HiAPI: 9, unless paid work waits for the right address."""
+    coming = any(a.state.phase in COMING_PHASES for o in found for a in o.attempts)
+    return Exit.UNFINISHED if coming else Exit.UNREACHABLE
+
+
+def _code_of_plan(
+    plan: Plan, run: _Run, ending: Ending, found: list[Outcome], now: Sequence[Step]
+) -> Exit:
+    """0 only where every row of the plan is done as asked, and its clip is on disk."""
     if run.signal is not None:
-        return Exit.INTERRUPTED if run.signal == signal.SIGINT else Exit.TERMINATED
-    if ending.stop is Stop.ELSEWHERE:  # unless paid work waits for the right address
-        coming = any(a.state.phase in COMING_PHASES for o in found for a in o.attempts)
-        return Exit.UNFINISHED if coming else Exit.UNREACHABLE
-    codes = {exit_code(found), _STOPPED.get(ending.stop, Exit.OK)}
-    if run.skipped or run.blocked:
+        return _signalled(run.signal)
+    if ending.stop is Stop.ELSEWHERE:
+        return _elsewhere(found)
+    chosen = {step.key for step in plan.steps}
+    watched = {attempt.intent.key for attempt in plan.also_watched}
+    held = {step.key for step in plan.steps if step.action is Action.BLOCKED}
+    skipped = {event.key for event in run.skipped}
+    left = left_over(now)
+    codes = {
+        unfinished(o for o in found if o.key in chosen | watched),
+        exit_of(left, held=held | skipped, stopped=ending.stop is not None),
+        _STOPPED.get(ending.stop, Exit.OK),
+    }
+    clips = [step.attempt for step in now if step.attempt is not None]
+    lost = run.lost & chosen or held & {step.key for step in left}
+    if lost or skipped or gone_from_disk(run.site.folder, clips):
         codes.add(Exit.SOME_FAILED)
     return max(codes)
+
+
+def _code_of_fetch(run: _Run, ending: Ending, found: list[Outcome], now: Sequence[Step]) -> Exit:
+    """0 where every paid clip is here; rows that were never sent are not its task."""
+    if run.signal is not None:
+        return _signalled(run.signal)
+    if ending.stop is Stop.ELSEWHERE:
+        return _elsewhere(found)
+    lost = Exit.SOME_FAILED if run.lost else Exit.OK
+    sent = [o for o in found if o.shown is not None]
+    failed = Exit.SOME_FAILED if any(o.status in FAILED for o in sent) else Exit.OK
+    return max(unfinished(sent), failed, lost, _STOPPED.get(ending.stop, Exit.OK))
 
 
 _STOPPED: Final[Mapping[Stop | None, Exit]] = {

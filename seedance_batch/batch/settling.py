@@ -7,23 +7,36 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from seedance_batch import journal as journals
 from seedance_batch.batch.batch import Site
 from seedance_batch.batch.neighbours import ids_in_neighbours
-from seedance_batch.candidates import candidates, window
+from seedance_batch.candidates import Candidate, candidates, earliest, misfit_told, tells_order
 from seedance_batch.client import Client
+from seedance_batch.download import look_at
 from seedance_batch.errors import AccountStopped, ApiUnreachable, UsageError
 from seedance_batch.identity import fingerprint
-from seedance_batch.model import Task
-from seedance_batch.state import Adopted, Attempt, ErrorClass, Event, Phase, Released, step
+from seedance_batch.media import Probe, judge
+from seedance_batch.model import OutputType, Task, TaskStatus
+from seedance_batch.state import (
+    Adopted,
+    Attempt,
+    ErrorClass,
+    Event,
+    Intent,
+    Phase,
+    Released,
+    step,
+)
 from seedance_batch.wire import ACCOUNT, Verdict
 
 FORGOTTEN_AFTER: Final = 240.0
 """Seconds after its send from which a task that is not found is no new one any more."""
+_DETAILS: Final = 20
+"""Tasks that are asked for one by one, to learn what they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +44,18 @@ class Question:
     """An ambiguous attempt, and the tasks that could be its own."""
 
     attempt: Attempt
-    candidates: tuple[Task, ...]
+    candidates: tuple[Candidate, ...]
     same_key: bool
     """Whether the task list is that of the API key which it was sent under."""
     forgotten: bool = False
     """Whether it has a task that the service no longer knows."""
+    name: str = ""
+    """What ``--adopt`` and ``--release`` call it: the row, with the kind where that is in doubt."""
+
+    @property
+    def likely(self) -> tuple[Candidate, ...]:
+        """The candidates that nothing speaks against."""
+        return tuple(c for c in self.candidates if c.is_likely)
 
 
 def ambiguous(attempts: Iterable[Attempt]) -> list[Attempt]:
@@ -57,17 +77,44 @@ async def questions(site: Site) -> list[Question]:
         lost = await _forgotten(site, client, attempts)
         if not waiting:
             return lost
-        tasks = await _tasks_since(client, min(window(a)[0] for a in waiting))
-    held = ids_in_neighbours(site.folder)
-    held |= {a.state.task_id for a in attempts if a.state.task_id is not None}
+        held = ids_in_neighbours(site.folder)
+        held |= {a.state.task_id for a in attempts if a.state.task_id is not None}
+        tasks, ahead = await _tasks_since(client, waiting)
+        free = [task for task in tasks if task.task_id not in held]
+        tasks = await _with_orders(client, free)
     ours = fingerprint(site.access.api_key, site.journal.meta("salt") or "")
     return [
         *(
-            Question(a, tuple(candidates(a, tasks, held)), a.intent.key_fingerprint == ours)
+            Question(
+                a,
+                tuple(candidates(a, tasks, held, ahead)),
+                a.intent.key_fingerprint == ours,
+                name=_name(a, waiting),
+            )
             for a in waiting
         ),
         *lost,
     ]
+
+
+def _name(attempt: Attempt, doubted: Iterable[Attempt]) -> str:
+    key, kind = attempt.intent.key, attempt.intent.kind
+    both = len({a.intent.kind for a in doubted if a.intent.key == key}) > 1
+    return f"{key}@{kind}" if both else key
+
+
+async def _with_orders(client: Client, tasks: list[Task]) -> list[Task]:
+    """The tasks, with what they were asked for where their details say it and their list does not.
+
+    A few of them: where the first says nothing the others will not either.
+    """
+    found: dict[str, Task] = {}
+    for task in tasks[:_DETAILS]:
+        detail = (await client.get(task.task_id)).value
+        if detail is None or not tells_order(detail):
+            break
+        found[task.task_id] = replace(task, duration=detail.duration, resolution=detail.resolution)
+    return [found.get(task.task_id, task) for task in tasks]
 
 
 async def _forgotten(site: Site, client: Client, attempts: Iterable[Attempt]) -> list[Question]:
@@ -81,7 +128,7 @@ async def _forgotten(site: Site, client: Client, attempts: Iterable[Attempt]) ->
     page = (await client.list()).value if waiting else None
     listed = {task.task_id for task in page.tasks} if page is not None else set()
     return [
-        Question(attempt, (), same_key=True, forgotten=True)
+        Question(attempt, (), same_key=True, forgotten=True, name=attempt.intent.key)
         for attempt in waiting
         if attempt.state.task_id not in listed and await _is_forgotten(client, attempt)
     ]
@@ -94,51 +141,114 @@ async def _is_forgotten(client: Client, attempt: Attempt) -> bool:
     return answer.verdict is Verdict.NOT_FOUND and age >= FORGOTTEN_AFTER
 
 
-async def adopt(site: Site, key: str, task_id: str) -> Attempt:
+async def adopt(site: Site, name: str, task_id: str) -> str | None:
     """Take a task as this row's. Costs nothing more: the task was paid for when it was made.
 
-    The row may also be one that was said to have failed, by the same task or without any.
+    The row may also be one that was said to have failed, by the same task or without any. What can
+    be told of the task is held against the row; returns what could not be, or does not fit, in
+    words. Raises `UsageError` where it fits another row in doubt and not this one.
     """
-    attempt = _one(site, key, task_id)
+    attempt = _one(site, name, task_id)
+    attempts = site.journal.attempts()
     if task_id in ids_in_neighbours(site.folder) or any(
-        other.state.task_id == task_id and other.id != attempt.id
-        for other in site.journal.attempts()
+        other.state.task_id == task_id and other.id != attempt.id for other in attempts
     ):
         raise UsageError(f"Task {task_id} is another row's already; nothing was changed.")
     async with Client(site.access.base_url, site.access.api_key) as client:
         answer = await client.get(task_id)
-    if answer.verdict is not Verdict.OK:
+    if answer.verdict is not Verdict.OK or answer.value is None:
         raise UsageError(
             f"Task {task_id} cannot be looked up ({answer.error.message}); nothing was changed."
         )
-    return _decide(site, attempt, Adopted(task_id, time.time()))
+    note = await _checked(site, answer.value, attempt, [a for a in attempts if _undecided(a)])
+    _decide(site, attempt, Adopted(task_id, time.time()))
+    return note
 
 
-async def release(site: Site, key: str) -> Attempt:
+async def _checked(
+    site: Site, task: Task, attempt: Attempt, doubted: Sequence[Attempt]
+) -> str | None:
+    """What is to be said of a task that is taken for an attempt's; None where it fits."""
+    rivals = [a for a in doubted if a.id != attempt.id and _ordered(a) != _ordered(attempt)]
+    clip = await _clip(site, task)
+    if clip is None and not tells_order(task):
+        if any(a.intent.key == attempt.intent.key for a in rivals) and not is_over(task):
+            raise UsageError(
+                f"Task {task.task_id} runs still, and the service does not say what it was asked "
+                "for: it may be the draft's or the final's. Nothing was changed.",
+                hint="give the same command again once it is done; then its clip tells",
+            )
+        return "the service does not say what it was asked for, so that was not checked"
+    misfit = _misfit(attempt.intent, task, clip)
+    if misfit is None:
+        return None
+    better = next((a for a in rivals if _misfit(a.intent, task, clip) is None), None)
+    if better is not None:
+        name = _name(better, doubted)
+        raise UsageError(
+            f"Task {task.task_id} is not {_name(attempt, doubted)}'s ({misfit}); it fits {name}. "
+            "Nothing was changed.",
+            hint="seedance-batch reconcile "
+            + shlex.join([str(site.folder.path), "--adopt", f"{name}={task.task_id}"]),
+        )
+    return f"it does not look like this row's: {misfit}"
+
+
+def is_over(task: Task) -> bool:
+    """Whether nothing more will be known of a task."""
+    return task.status is not TaskStatus.RUNNING
+
+
+def _ordered(attempt: Attempt) -> tuple[object, ...]:
+    intent = attempt.intent
+    return intent.duration, intent.resolution, intent.aspect_ratio, intent.generate_audio
+
+
+def _misfit(intent: Intent, task: Task, clip: Probe | None) -> str | None:
+    told = misfit_told(intent, task)
+    return told if told is not None or clip is None else judge(clip, intent)
+
+
+async def _clip(site: Site, task: Task) -> Probe | None:
+    """What a finished task's clip is, as far as it can be had."""
+    video = task.first(OutputType.VIDEO)
+    if task.status is not TaskStatus.SUCCESS or video is None:
+        return None
+    return await look_at(site.folder.path, video.url, allow_private=site.access.private_files)
+
+
+async def release(site: Site, name: str) -> Attempt:
     """Say that no task exists for this row, so that it may be bought anew by ``rerun``.
 
     So may a row whose task the service has forgotten: it may have been paid for.
     """
     async with Client(site.access.base_url, site.access.api_key) as client:
-        lost = await _forgotten(site, client, _of(site, key))
-    attempt = lost[-1].attempt if lost else _one(site, key)
+        lost = await _forgotten(site, client, _of(site, name))
+    attempt = lost[-1].attempt if lost else _one(site, name)
     return _decide(site, attempt, Released(time.time()))
 
 
-def _of(site: Site, key: str) -> list[Attempt]:
-    return [attempt for attempt in site.journal.attempts() if attempt.intent.key == key]
+def _of(site: Site, name: str) -> list[Attempt]:
+    """The attempts of a row, or of one kind of it: ``shot1``, ``shot1@draft``."""
+    attempts = site.journal.attempts()
+    found = [a for a in attempts if a.intent.key == name]
+    return found or [a for a in attempts if f"{a.intent.key}@{a.intent.kind}" == name]
 
 
-def _one(site: Site, key: str, task_id: str | None = None) -> Attempt:
+def _one(site: Site, name: str, task_id: str | None = None) -> Attempt:
     """The attempt that a person may decide about; ``task_id``: by adopting this task."""
-    attempts = _of(site, key)
+    attempts = _of(site, name)
     own = [a for a in attempts if a.state.phase is Phase.FAILED and a.state.task_id == task_id]
     found = [a for a in attempts if _undecided(a)]
     failed = [a for a in attempts if a.state.phase is Phase.FAILED and task_id is not None]
-    chosen = (own if task_id is not None else []) or ambiguous(found)[:1] or found or failed
+    doubted = ambiguous(found)
+    if len({a.intent.kind for a in doubted}) > 1:
+        names = " or ".join(_name(a, doubted) for a in doubted)
+        raise UsageError(f"A draft and a final of row {name} are in doubt: name {names}.")
+    chosen = (own if task_id is not None else []) or doubted[:1] or found or failed
     if not chosen:
         raise UsageError(
-            f"Row {key} is not ambiguous; nothing was changed.",
+            f"Row {name} is not ambiguous; nothing was changed.",
             hint=f"seedance-batch reconcile {shlex.quote(str(site.folder.path))}",
         )
     return chosen[-1]
@@ -150,10 +260,10 @@ def _decide(site: Site, attempt: Attempt, event: Event) -> Attempt:
     return after
 
 
-async def _tasks_since(client: Client, oldest: float) -> list[Task]:
-    """The account's tasks made since then, newest first."""
+async def _tasks_since(client: Client, waiting: Sequence[Attempt]) -> tuple[list[Task], float]:
+    """The account's tasks that could be theirs, newest first, and how far the clock is ahead."""
     found: dict[str, Task] = {}
-    page = 1
+    page, ahead = 1, 0.0
     while True:
         answer = await client.list(page)
         if answer.verdict in ACCOUNT:
@@ -161,8 +271,11 @@ async def _tasks_since(client: Client, oldest: float) -> list[Task]:
         if answer.value is None:
             raise ApiUnreachable(f"The task list cannot be had: {answer.error.message}")
         shown = answer.value
+        now = time.time()
+        ahead = (client.server_time() or now) - now
         found.update({task.task_id: task for task in shown.tasks})
+        dated = [task.created for task in shown.tasks if task.created]
         done = not shown.tasks or page * max(1, shown.size) >= shown.total
-        if done or min(task.created for task in shown.tasks) < oldest:
-            return list(found.values())
+        if done or (dated and max(dated) < earliest(waiting, ahead)):
+            return list(found.values()), ahead
         page += 1

@@ -35,7 +35,7 @@ def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
     """The summary that ends a run, save for the command that goes on from there."""
     if not work_in(plan):
         yield _nothing(report)
-    yield from outcome_lines(site, report, kept_back(plan))
+    yield from outcome_lines(site, report, _unseen(plan, report))
     if report.ending.stop is Stop.BUDGET:
         are = "is" if report.ending.unsent == 1 else "are"
         yield f"{some(report.ending.unsent, 'row')} {are} left: the budget is used up."
@@ -57,6 +57,16 @@ def kept_back(plan: Plan) -> list[Step]:
     """Rows with a clip that were asked for otherwise, and are made anew only on demand."""
     blocked = (step for step in plan.steps if step.action is Action.BLOCKED)
     return [s for s in blocked if s.attempt and s.attempt.state.phase is Phase.DONE]
+
+
+def _unseen(plan: Plan, report: Report) -> list[Step]:
+    """What was asked for and not had, and is no trouble of its row: that has another clip."""
+    kept = kept_back(plan)
+    kept += [s for s in plan.steps if s.attempt and s.attempt.id in plan.left_alone]
+    fine = {o.key for o in report.outcomes if o.status in {Status.DONE, Status.REMOVED}}
+    seen = {step.key for step in kept}
+    left = (s for s in report.left if s.action is Action.BLOCKED and s.key in fine - seen)
+    return [*kept, *left]
 
 
 def outcome_lines(site: Site, report: Report, kept: Sequence[Step] = ()) -> Iterator[str]:
@@ -87,7 +97,10 @@ def outcome_lines(site: Site, report: Report, kept: Sequence[Step] = ()) -> Iter
 def work_in(plan: Plan) -> int:
     """How many attempts a plan would see to their end, also those that no step of it carries."""
     kept = (step.attempt for step in plan.steps if not step.action.spends)
-    under_way = sum(a is not None and a.state.phase in UNDER_WAY_PHASES for a in kept)
+    under_way = sum(
+        a is not None and a.state.phase in UNDER_WAY_PHASES and a.id not in plan.left_alone
+        for a in kept
+    )
     return len(plan.new) + len(plan.also_watched) + under_way
 
 

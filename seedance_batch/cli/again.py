@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from seedance_batch.errors import FolderMismatch
 if TYPE_CHECKING:
     from seedance_batch.batch import Batch, Report
     from seedance_batch.plan import Plan, RerunChoice
+    from seedance_batch.state import Attempt
 
 ALSO_AT_A_FOLDER: Final = frozenset({"api_url", "sandbox_config"})
 """Flags that a command on a run folder takes over."""
@@ -104,7 +105,9 @@ def _text(name: str, value: Any) -> str:
         return "auto"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}" if value.is_finite() else "none"
+    return str(value)
 
 
 # ── after a run ─────────────────────────────────────────────────────────────────────────────────
@@ -116,13 +119,17 @@ def next_command(
     """The command that goes on from how a run ended; None where nothing is left to do."""
     from seedance_batch.batch.summing import kept_back
     from seedance_batch.events import Stop
-    from seedance_batch.outcome import Status, came_damaged
+    from seedance_batch.outcome import STATUS_OF, Status, came_damaged
 
+    blocked = [s.attempt for s in report.left if s.attempt and not s.action.spends]
     statuses = {outcome.status for outcome in report.outcomes}
+    statuses |= {STATUS_OF[attempt.state.phase] for attempt in blocked}
     if report.ending.stop is Stop.BUDGET:
         return again(max_cost=_enough(batch, plan, choice))
     if report.ending.stop is Stop.ELSEWHERE:
         return f"check HIAPI_BASE_URL or --api-url, then: {again(without={'wait'})}"
+    if any(a.id in plan.left_alone for a in blocked):
+        return again(yes=True, without={"wait"})
     if Status.AMBIGUOUS in statuses or report.ending.forgotten:
         return again("reconcile", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
     if report.ending.stop is Stop.FAILURES and Status.DOWNLOADING in statuses:
@@ -131,33 +138,54 @@ def next_command(
     if coming or report.ending.stop not in {None, Stop.FAILURES}:
         return again(without={"wait"})
     if Status.FAILED in statuses:
-        return _after_failures(batch, report)
+        return _after_failed_redo(plan, report) or _after_failures(batch, report, blocked)
     if Status.EXPIRED in statuses or any(map(came_damaged, report.outcomes)):
         return again("fetch", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
     if Status.MEDIA_MISMATCH in statuses:
         return again("verify", source=batch.folder.path, only=()) + " --claims claims.csv"
     if report.ending.stop is Stop.FAILURES:
         return again("status", source=batch.folder.path, only=())
-    return again(remake=True, dry_run=True) if kept_back(plan) else None
+    if kept_back(plan):
+        return again(remake=True, dry_run=True)
+    return again() if any(step.action.spends for step in report.left) else None
 
 
-def _enough(batch: Batch, plan: Plan, choice: RerunChoice | None) -> Decimal | None:
+def _enough(batch: Batch, plan: Plan, choice: RerunChoice | None) -> Decimal:
     """A cap for all that the same command would still do: what failed meanwhile counts twice."""
     from seedance_batch.batch.summing import lifetime_cost
+    from seedance_batch.settings import NO_CAP
 
     left = batch.plan(rerun=choice, selected={step.key for step in plan.steps})
     costs = [cost for cost in map(lifetime_cost, (plan, left)) if cost is not None]
-    return max(costs, default=None)
+    return max(costs, default=NO_CAP)
 
 
-def _after_failures(batch: Batch, report: Report) -> str:
+def _after_failed_redo(plan: Plan, report: Report) -> str | None:
+    """Where a take that was wished for failed: the same command, or with ``--force``."""
+    from seedance_batch.state import Phase
+
+    redo = plan.rerun.redo if plan.rerun else {}
+    failed = [
+        s.attempt.state.error_class
+        for s in report.left
+        if s.key in redo and s.attempt and s.attempt.state.phase is Phase.FAILED
+    ]
+    if not failed or plan.rerun is None:
+        return None
+    if any(found is not None and plan.rerun.takes(found) for found in failed):
+        return again()
+    return f"edit the row, or ask for the take once more: {again(force=True)}"
+
+
+def _after_failures(batch: Batch, report: Report, blocked: Sequence[Attempt]) -> str:
     from seedance_batch.plan import RerunChoice
 
     flags: dict[str, Any] = {}
     if click.get_current_context().params.get("plan_file") is not None:
         flags = as_planned(batch)
     rerun = again("rerun", without={"picks", "canary", "plan_file", "classes", "force"}, **flags)
-    failed = [o.shown.state.error_class for o in report.outcomes if o.shown is not None]
+    attempts = [*blocked, *(o.shown for o in report.outcomes if o.shown is not None)]
+    failed = [attempt.state.error_class for attempt in attempts]
     if any(found is not None and RerunChoice().takes(found) for found in failed):
         return rerun
     return f"edit the row, or make it again unchanged: {rerun} --force"

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seedance_batch.batch.batch import Site
     from seedance_batch.batch.settling import Question
 
+_SHOWN_CANDIDATES: Final = 10
 _LOOK_EVERY: Final = 2.0
 """Seconds between looks of ``status --watch``."""
 
@@ -34,6 +35,7 @@ _LOOK_EVERY: Final = 2.0
 @flags.option("--sandbox", is_flag=True, help="Of a manifest: its sandbox folder.")
 def status(**given: Any) -> int:
     """Show how run FOLDER stands: rows by status, and money. Sends nothing."""
+    from seedance_batch.batch.checking import note_of_missing
     from seedance_batch.batch.sheets import catch_up, is_at_work, standing
     from seedance_batch.folder import folder_of
     from seedance_batch.journal import look_into
@@ -60,7 +62,10 @@ def status(**given: Any) -> int:
             for line in lines(found, by=given["by"]):
                 click.echo(line)
         if not at_work:
-            return exit_code(found)
+            missing = note_of_missing(folder, found)
+            if missing is not None:
+                click.echo(missing, err=True)
+            return max(exit_code(found), Exit.OK if missing is None else Exit.SOME_FAILED)
         time.sleep(_LOOK_EVERY)
 
 
@@ -119,7 +124,12 @@ def fetched(site: Site, lost: Collection[int], given: dict[str, Any]) -> int:
 @flags.FOLDER
 @flags.ADDRESS
 @flags.OUT
-@flags.option("--adopt", multiple=True, metavar="ROW=TASK", help="This task is that row's.")
+@flags.option(
+    "--adopt",
+    multiple=True,
+    metavar="ROW=TASK",
+    help="This task is that row's; ROW@draft where both kinds are in doubt.",
+)
 @flags.option(
     "--release", multiple=True, metavar="ROW", help="No task exists for that row, or any more."
 )
@@ -136,14 +146,17 @@ def reconcile(**given: Any) -> int:
     from seedance_batch.batch.settling import adopt, questions, release
     from seedance_batch.batch.sheets import rebuild
     from seedance_batch.pricing import money
+    from seedance_batch.redact import shown
 
     with (
         open_folder(given["folder"], flags.run_settings(given)) as opened,
         opened.site(os.environ) as site,
     ):
         for key, task_id in flags.pairs("--adopt", given["adopt"]).items():
-            anyio.run(adopt, site, key, task_id)
+            note = anyio.run(adopt, site, key, task_id)
             click.echo(f"{key} is task {task_id}; run continues it, at no further cost.", err=True)
+            if note is not None:
+                click.echo(f"  {shown(note)}", err=True)
         for key in given["release"]:
             freed = anyio.run(release, site, key)
             cost = freed.intent.est_cost
@@ -160,46 +173,81 @@ def reconcile(**given: Any) -> int:
 
 
 def _show_questions(left: list[Question], given: dict[str, Any]) -> None:
-    from seedance_batch.redact import shown
-
     if given["as_json"]:
-        for q in left:
-            tasks = [task.task_id for task in q.candidates]
-            asked: dict[str, Any] = {"id": q.attempt.intent.key, "candidates": tasks}
-            if q.forgotten:
-                asked["forgotten"] = q.attempt.state.task_id
-            click.echo(json.dumps(asked, ensure_ascii=False))
+        for question in left:
+            click.echo(json.dumps(_as_object(question), ensure_ascii=False))
         return
     if not left:
         click.echo("No row is ambiguous.")
     for question in left:
-        key, state = question.attempt.intent.key, question.attempt.state
-        why = "its task is gone" if question.forgotten else "its create had no answer"
-        click.echo(f"{shown(key)}: {shown(state.error_message or why)}")
-        for task in question.candidates:
-            click.echo(f"  could be {task.task_id} ({task.status}, made {_moment(task.created)})")
-        if question.forgotten:
-            click.echo(f"  the service no longer knows its task {shown(state.task_id or '')}")
-            click.echo("  it may come back, and run asks for it; to release it may pay twice")
-            click.echo(f"hint: {shown(again(adopt=None, release=[key]))}")
-        elif not question.same_key:
-            click.echo("  it was sent under another API key: only that one shows whether it exists")
-        elif not question.candidates:
-            click.echo("  no task fits its model and time")
-            click.echo(f"hint: {shown(again(adopt=None, release=[key]))}")
-        elif _is_clear(question, left):
-            choice = [f"{key}={question.candidates[0].task_id}"]
-            click.echo(f"hint: {shown(again(adopt=choice, release=None))}")
-        else:
-            click.echo(
-                f"  decide by --adopt {shown(key)}=TASK, or --release {shown(key)} if none is"
-            )
+        for line in _question_lines(question, left):
+            click.echo(line)
+
+
+def _as_object(question: Question) -> dict[str, Any]:
+    less = [c for c in question.candidates if not c.is_likely]
+    asked: dict[str, Any] = {
+        "id": question.attempt.intent.key,
+        "kind": question.attempt.intent.kind,
+        "candidates": [c.task.task_id for c in question.likely],
+        "less_likely": [{"task": c.task.task_id, "doubts": c.doubts} for c in less],
+    }
+    return asked | ({"forgotten": question.attempt.state.task_id} if question.forgotten else {})
+
+
+def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
+    """What is known of a row in doubt, and how to decide."""
+    from seedance_batch.redact import shown
+
+    name, intent, state = question.name, question.attempt.intent, question.attempt.state
+    why = "its task is gone" if question.forgotten else "its create had no answer"
+    yield f"{shown(name)}: {shown(state.error_message or why)}"
+    sent = state.submitted_at or intent.planned_at
+    asked = f"{intent.duration} s of {shown(intent.resolution)}, sent {_moment(sent)}"
+    yield f"  a {intent.kind} of {asked}"
+    yield from _candidate_lines(question)
+    if question.forgotten:
+        yield f"  the service no longer knows its task {shown(state.task_id or '')}"
+        yield "  it may come back, and run asks for it; to release it may pay twice"
+        yield f"hint: {shown(again(adopt=None, release=[name]))}"
+    elif not question.same_key:
+        yield "  it was sent under another API key: only that one shows whether it exists"
+    elif not question.candidates:
+        yield "  no task of the account is free, and made since"
+        yield f"hint: {shown(again(adopt=None, release=[name]))}"
+    elif _is_clear(question, left):
+        choice = [f"{name}={question.likely[0].task.task_id}"]
+        yield f"hint: {shown(again(adopt=choice, release=None))}"
+    else:
+        yield (
+            f"  look at them, then: --adopt {shown(name)}=TASK; or --release {shown(name)} where"
+            " you are sure that none is, since it is paid for twice if one is"
+        )
+
+
+def _candidate_lines(question: Question) -> Iterator[str]:
+    from seedance_batch.candidates import tells_order
+    from seedance_batch.redact import shown
+
+    for candidate in question.candidates[:_SHOWN_CANDIDATES]:
+        task = candidate.task
+        made = f"made {_moment(task.created)}" if task.created else "made at an unknown time"
+        told = f", {task.duration or 0:g} s of {task.resolution}" if tells_order(task) else ""
+        doubts = f": {'; '.join(candidate.doubts)}" if candidate.doubts else ""
+        word = "could be" if candidate.is_likely else "less likely"
+        yield f"  {word} {shown(task.task_id)} ({task.status}, {made}{shown(told)}){shown(doubts)}"
+    more = len(question.candidates) - _SHOWN_CANDIDATES
+    if more > 0:
+        yield f"  … and {more:,} more, see --json"
+    if question.candidates and not any(tells_order(c.task) for c in question.candidates):
+        yield "  the service does not say what they were asked for; of a finished one --adopt looks"
+        yield "  at the clip"
 
 
 def _is_clear(question: Question, left: list[Question]) -> bool:
-    """Whether only one task fits the row, and only this row the task."""
-    ids = [task.task_id for other in left for task in other.candidates]
-    return len(question.candidates) == 1 and ids.count(question.candidates[0].task_id) == 1
+    """Whether only one task is likely the row's, and only this row's."""
+    ids = [candidate.task.task_id for other in left for candidate in other.likely]
+    return len(question.likely) == 1 and ids.count(question.likely[0].task.task_id) == 1
 
 
 def _moment(at: float) -> str:

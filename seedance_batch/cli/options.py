@@ -59,6 +59,13 @@ def usd(given: object) -> Decimal:
     return amount
 
 
+def cap(given: object) -> Decimal:
+    """An amount of US dollars, or ``none`` for no cap. Raises ``click.BadParameter``."""
+    from seedance_batch.settings import NO_CAP
+
+    return NO_CAP if str(given).casefold() == "none" else usd(given)
+
+
 def tasks_at_once(given: object) -> int:
     """A number of tasks; 0 stands for ``auto``. Raises ``click.BadParameter``."""
     text = str(given)
@@ -119,7 +126,8 @@ PACE = together(
 )  # fmt: skip
 
 MONEY = together(
-    option("--max-cost", type=usd, metavar="USD", help="Most that the folder may cost, ever."),
+    option("--max-cost", type=cap, metavar="USD|none",
+           help="Most that the folder may cost, ever; kept until another is given."),
     option("--max-cost-per-row", type=usd, metavar="USD", help="Most that one row may cost."),
     option("--max-failures", type=click.IntRange(min=0), metavar="N", default=10,
            show_default=True, help="Stop after N rows in a row without a good clip; 0: never."),

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from seedance_batch.batch import Batch
     from seedance_batch.forecast import Pace
     from seedance_batch.plan import Plan, RerunChoice, SavedPlan
+    from seedance_batch.pricing import PriceTable
     from seedance_batch.reader import ReadOptions
     from seedance_batch.settings import RunSettings
+    from seedance_batch.state import TakeName
 
 
 def show(
@@ -110,19 +112,13 @@ def wanted(
     Raises `PlanDrifted` where a saved plan moved on.
     """
     from seedance_batch.plan import approved, drift
-    from seedance_batch.state import Kind
 
     selected: Collection[str] | None = None
     if saved is None or given["picks"] is not None:
         page = again("report", source=batch.folder.path, only=()) if batch.folder.exists() else None
         selected = batch.chosen(flags.selection(given, marks=marks, page=page))
     if choice is not None and given["picks"] is not None:
-        if batch.kind is Kind.FINAL and batch.only_drafts(selected or ()):
-            raise UsageError(
-                "The rows marked redo have drafts only; nothing was sent.", hint=again(draft=True)
-            )
-        redo = batch.redo(given["picks"], selected or (), record=False)
-        choice = replace(choice, redo=redo)
+        choice = replace(choice, redo=_wishes(batch, given["picks"], selected or ()))
     if saved is None:
         return batch.plan(rerun=choice, selected=selected), choice
     fresh = batch.plan(rerun=choice, selected=saved.keys)
@@ -152,6 +148,29 @@ def _used_elsewhere(batch: Batch, saved: SavedPlan) -> list[str]:
     return [f"the plan was carried out in {others[0]} already"] if others else []
 
 
+def _wishes(batch: Batch, picks: Path, selected: Collection[str]) -> dict[str, TakeName]:
+    """The rows marked redo, with the takes that are meant.
+
+    Raises `UsageError` where none of them is of the kind that this command makes.
+    """
+    from seedance_batch.picks import Mark, read_picks
+    from seedance_batch.state import Kind
+
+    wishes = {
+        pick.id: pick.take
+        for pick in read_picks(picks)
+        if pick.mark is Mark.REDO and pick.id in selected
+    }
+    drafts = batch.kind is Kind.FINAL and batch.only_drafts(selected)
+    if drafts or all(take and take.kind is not batch.kind for take in wishes.values()):
+        kind = "drafts only" if batch.kind is Kind.FINAL else "final clips, and --draft is not"
+        raise UsageError(
+            f"The rows marked redo have {kind}; nothing was sent.",
+            hint=again(draft=batch.kind is Kind.FINAL),
+        )
+    return batch.redo(wishes)
+
+
 def rest_of(
     batch: Batch, found: Plan, choice: RerunChoice | None, tried: frozenset[str]
 ) -> tuple[Plan, RerunChoice | None]:
@@ -160,7 +179,7 @@ def rest_of(
 
     yes = agreed(found)
     if choice is not None:
-        choice = replace(choice, redo=frozenset(choice.redo) - tried)
+        choice = replace(choice, redo={k: t for k, t in choice.redo.items() if k not in tried})
     fresh = batch.plan(rerun=choice, selected=yes.keys)
     return approved(yes, fresh).without(tried, "tried as a canary just now"), choice
 
@@ -186,8 +205,11 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
         lines += both_prices(batch, found)
     lines += _repeated(found)
     lines += already_bought(batch, found)
-    if found.new and batch.dropped_cap is not None:
-        lines.append(f"The cap was {money(batch.dropped_cap)} the last time; now there is none.")
+    if batch.kept_cap is not None:
+        lines.append(
+            f"The cap of {money(batch.kept_cap)} that was given before holds: --max-cost sets "
+            "another, and --max-cost none lifts it."
+        )
     if not batch.access.sandbox:
         lines += forecast_lines(forecast(found, pace, time.time()), pace)
     for line in lines:
@@ -199,11 +221,20 @@ def without_prices(batch: Batch) -> list[str]:
     from seedance_batch.overview import no_prices
 
     rehearse = "" if batch.access.sandbox else ", or add --sandbox for sample prices"
+    old = [] if batch.old_prices is None else [_old_list(batch.old_prices)]
     return [
         no_prices(batch.access.base_url),
+        *old,
         "Try again, or give prices of your own with --price-file FILE "
         f"(seedance-batch prices --help shows one){rehearse}.",
     ]
+
+
+def _old_list(table: PriceTable) -> str:
+    from datetime import UTC, datetime
+
+    day = datetime.fromtimestamp(table.dated, UTC).date()
+    return f"A list of {day} is kept; no cap is held against a list that may not be today's."
 
 
 def _pace(batch: Batch) -> Pace:
@@ -313,13 +344,22 @@ def hold_against_caps(
     _hold(budget_problem(found, max_cost, max_cost_per_row), found, max_cost, max_cost_per_row)
 
 
-def hold_before_running(
-    found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None
-) -> None:
-    """As `hold_against_caps`, save that a run sends the rows that fit under ``max_cost``."""
+def hold_before_running(batch: Batch, found: Plan) -> Plan:
+    """As `hold_against_caps`, save that a run sends the rows that fit under ``max_cost``.
+
+    Where paid work is under way it is seen to its end, without the new rows: no cap concerns it.
+    """
     from seedance_batch.plan import running_problem
 
-    _hold(running_problem(found, max_cost, max_cost_per_row), found, None, max_cost_per_row)
+    max_cost, max_cost_per_row = batch.settings.max_cost, batch.settings.max_cost_per_row
+    problem = running_problem(found, max_cost, max_cost_per_row)
+    begun = found if problem is None else found.begun_only(f"over the budget: {problem}")
+    if begun is None:
+        _hold(problem, found, None, max_cost_per_row)
+    elif problem is not None:
+        click.echo(f"error: Over the budget: {problem}. No new row is sent.", err=True)
+        click.echo(f"hint: {_under_caps(found, None, max_cost_per_row)}", err=True)
+    return begun or found
 
 
 def _hold(
@@ -335,6 +375,7 @@ def _hold(
 def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None) -> str:
     """The command whose caps the plan fits under, or that brings the prices it lacks."""
     from seedance_batch.batch.summing import lifetime_cost
+    from seedance_batch.settings import NO_CAP
 
     needed = lifetime_cost(found)
     if found.new_cost is None:
@@ -343,7 +384,7 @@ def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal
             "seedance-batch prices --help"
         )
     if needed is None:  # what earlier attempts have cost is not known, and will not be
-        return again(max_cost=None, max_cost_per_row=None)
+        return again(max_cost=NO_CAP, max_cost_per_row=None)
     caps: dict[str, Any] = {}
     if max_cost is not None and needed > max_cost:
         caps["max_cost"] = needed

@@ -53,18 +53,20 @@ def carry_out(
             planning.say(batch, found, verbose=given["verbose"], err=True)
         if given["save"] is not None:
             planning.save(batch, found, given["save"])
-        planning.hold_before_running(found, settings.max_cost, settings.max_cost_per_row)
+        batch.remember_cap()
+        begun = planning.hold_before_running(batch, found)
+        found, over_budget = begun, begun is not found
         if saved is None:
-            consent(batch, found, given)
+            found = consent(batch, found, given)
         hold_doubts(batch, found, given)
-        if choice is not None and given["picks"] is not None:
-            batch.redo(given["picks"], choice.redo, record=True)
+        if choice is not None:
+            batch.remember_redo(choice)
         if saved is not None and not batch.access.sandbox:
             register.note(batch.folder, batch.access.origin, saved.digest)
         begin(batch, found, given)
         if given["canary"] is not None and found.new_rows > given["canary"]:
             first = replace(
-                found, steps=cheapest(fitting(found, settings.max_cost), given["canary"])
+                found, steps=cheapest(fitting(found, batch.settings.max_cost), given["canary"])
             )
             code = canary(batch, found, first, given, choice)
             if code is not None:
@@ -72,6 +74,8 @@ def carry_out(
             tried = frozenset(step.key for step in first.steps)
             found, choice = planning.rest_of(batch, found, choice, tried)
         report = work(batch, found, given)
+        if over_budget:
+            report = replace(report, exit_code=max(report.exit_code, Exit.BUDGET))
         sum_up(batch, found, report, given, choice)
         return report.exit_code
 
@@ -100,30 +104,44 @@ def _paid_rows_first(
         raise
 
 
-def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
-    """Ask before new money is spent: once, with rows and cost; the sandbox never asks."""
-    from seedance_batch.plan import fitting, total
+def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> Plan:
+    """Ask before money is spent: once, with rows and cost; the sandbox never asks.
+
+    Returns what was agreed to: without a yes, sends that were taken back are left as they are.
+    """
+    from seedance_batch.plan import UNSETTLED, fitting, total
 
     fit = total(fitting(found, batch.settings.max_cost))
-    if not fit.rows or given["yes"] or batch.access.sandbox:
-        return
+    if given["yes"] or batch.access.sandbox or not (fit.rows or found.settling):
+        return found
     rows = _bought(found, fit, batch.settings.max_cost)
     if not _at_a_terminal():
+        if not fit.rows:
+            return found.without_settling(UNSETTLED)
         raise ConsentNeeded(
             f"The plan would send {rows}, and there is no terminal to ask at. Nothing was sent.",
             hint=again(yes=True, save=given["save"]),
         )
-    if not click.confirm(_question(batch, found, rows), err=True):
-        raise ConsentNeeded("Nothing was sent.", hint=again(dry_run=True, verbose=1))
-    given["again"] = True  # the question has said it
+    if click.confirm(_question(batch, found, rows if fit.rows else None), err=True):
+        given["again"] = given["again"] or bool(fit.rows)  # the question has said it
+        return found
+    if not fit.rows:
+        return found.without_settling(UNSETTLED)
+    raise ConsentNeeded("Nothing was sent.", hint=again(dry_run=True, verbose=1))
 
 
-def _question(batch: Batch, found: Plan, rows: str) -> str:
-    count = sum(len(doubt.keys) for doubt in batch.doubts(found))
-    if not count:
-        return f"Send {rows}?"
-    look = "looks" if count == 1 else "look"
-    return f"{some(count, 'row')} {look} bought already. Send {rows} all the same?"
+def _question(batch: Batch, found: Plan, rows: str | None) -> str:
+    """What a yes is asked for: new rows, sends that were taken back, or both."""
+    from seedance_batch.plan import total
+    from seedance_batch.pricing import money
+
+    count = sum(len(doubt.keys) for doubt in batch.doubts(found)) if rows else 0
+    parts = [] if rows is None else [f"{rows} all the same" if count else rows]
+    if found.settling:
+        sums = total(found.settling)
+        parts.append(f"again {some(sums.rows, 'unanswered row')} for up to {money(sums.cost)}")
+    bought = f"{some(count, 'row')} {'looks' if count == 1 else 'look'} bought already. "
+    return f"{bought if count else ''}Send {', and '.join(parts)}?"
 
 
 def hold_doubts(batch: Batch, found: Plan, given: dict[str, Any]) -> None:

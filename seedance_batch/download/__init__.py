@@ -5,6 +5,7 @@ Holds no key, knows no HiAPI URL and no journal. What a row does next is the cal
 
 from seedance_batch.download.client import file_client
 from seedance_batch.download.downloader import Downloader, in_threads
+from seedance_batch.download.look import look_at
 from seedance_batch.download.partial import files_on_disk, move_aside, sweep
 from seedance_batch.download.results import Failed, Fetched, Gone, Limits, NoFrame, Result, Wrong
 from seedance_batch.download.transfer import Offload
@@ -22,6 +23,7 @@ __all__ = [
     "file_client",
     "files_on_disk",
     "in_threads",
+    "look_at",
     "move_aside",
     "sweep",
 ]

@@ -140,6 +140,13 @@ class Journal:
         found = self._read("SELECT value FROM meta WHERE name = ?", (name,))
         return str(found[0][0]) if found else None
 
+    def metas(self, prefix: str) -> dict[str, str]:
+        """All named values whose names begin so."""
+        found = self._read(
+            "SELECT name, value FROM meta WHERE substr(name, 1, ?) = ?", (len(prefix), prefix)
+        )
+        return {str(name): str(value) for name, value in found}
+
     def attempts(self) -> list[Attempt]:
         """Every attempt, oldest first."""
         found = self._read(f"SELECT {records.ATTEMPT_COLUMNS} FROM attempts ORDER BY id")

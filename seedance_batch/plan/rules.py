@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Final
 
 from seedance_batch.manifest import Job
 from seedance_batch.plan.changes import changes
+from seedance_batch.plan.choice import RerunChoice, is_content, is_paid
 from seedance_batch.plan.flags import Flags
 from seedance_batch.plan.history import LIVE, LOST, History
 from seedance_batch.plan.steps import Action
-from seedance_batch.state import UNDER_WAY_PHASES, Attempt, ErrorClass, Phase
-
-_CONTENT: Final = frozenset({ErrorClass.INVALID, ErrorClass.REFUSED, ErrorClass.PERMANENT})
-"""The row's own fault: the same again would fail again."""
-_PAID: Final = frozenset({ErrorClass.EXPIRED, ErrorClass.MEDIA_MISMATCH})
-"""Paid for already: only a person who names them pays again."""
-
-
-@dataclass(frozen=True, slots=True)
-class RerunChoice:
-    """Which failed rows a rerun takes.
-
-    ``classes`` None means transient and released failures (with ``force`` also those that are the
-    row's own fault); given, these classes only. ``keys`` None means every row.
-    """
-
-    classes: frozenset[ErrorClass] | None = None
-    force: bool = False
-    keys: Collection[str] | None = None
-    redo: Collection[str] = frozenset()
-    """Rows to make anew although they are done: another take."""
-
-    def takes(self, error_class: ErrorClass) -> bool:
-        """Whether an unchanged row that failed so is tried again."""
-        if error_class in _CONTENT and not self.force:
-            return False
-        if self.classes is None:
-            return error_class not in _PAID
-        return error_class in self.classes
+from seedance_batch.state import UNDER_WAY_PHASES, Attempt, ErrorClass, Kind, Phase, TakeName
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +28,14 @@ def decide(
     job: Job,
     history: History,
     *,
+    kind: Kind,
     rerun: RerunChoice | None,
     flags: Flags,
 ) -> Decision | None:
     """What a run (or a rerun) would do to a row; None for a row that a rerun does not touch."""
+    wish = rerun.redo.get(job.key) if rerun is not None else None
+    if wish is not None and wish.kind is not kind:
+        return Decision(Action.BLOCKED, f"marked redo as a {wish.kind}: {_OF_KIND[wish.kind]}")
     last = history.sent[-1] if history.sent else None
     if last is None or last.intent.content == job.content or not flags.alone(job, last):
         return _decide(job, job.content, history, rerun)
@@ -83,8 +58,11 @@ def decide(
 def _decide(job: Job, content: str, history: History, rerun: RerunChoice | None) -> Decision | None:
     """The same for a row that stands for this content."""
     standing = history.standing(content)
-    if rerun is not None and job.key in rerun.redo and _is_done(history, content):
-        return Decision(Action.RERUN, "marked redo: another take", history.planned)
+    wish = rerun.redo.get(job.key) if rerun is not None else None
+    if rerun is not None and wish is not None:
+        found = _redone(job, content, history, rerun, wish)
+        if found is not None:
+            return found
     if standing is not None and standing.state.phase in LIVE:
         return _kept(standing, moved=standing is history.inherited)
     if history.unsettled is not None:
@@ -94,6 +72,52 @@ def _decide(job: Job, content: str, history: History, rerun: RerunChoice | None)
     if history.sent:
         return _changed(job, history, rerun)
     return None if rerun else _new(job, history)
+
+
+_OF_KIND = {
+    Kind.DRAFT: "rerun --draft makes another one",
+    Kind.FINAL: "rerun without --draft makes another one",
+}
+
+
+def _redone(
+    job: Job, content: str, history: History, rerun: RerunChoice, wish: TakeName
+) -> Decision | None:
+    """What comes of the wish for another take; None where the row decides by itself."""
+    later = [
+        a
+        for a in history.sent
+        if a.intent.number > wish.number
+        and (a.intent.content == content or a.state.phase not in LOST)
+    ]
+    if any(a.state.phase is Phase.DONE for a in later):
+        return None
+    if later:
+        return _answered(job, content, later[-1], history, rerun)
+    if wish.number > history.last_number:
+        return Decision(Action.BLOCKED, f"marked redo of {wish}, which this folder does not have")
+    if _is_done(history, content):
+        return Decision(Action.RERUN, f"marked redo: another take beside {wish}", history.planned)
+    if history.sent and history.standing(content) is None and not _ended_badly(history):
+        return Decision(
+            Action.BLOCKED, "marked redo, and edited since: run makes it as it reads now"
+        )
+    return None
+
+
+def _answered(
+    job: Job, content: str, take: Attempt, history: History, rerun: RerunChoice
+) -> Decision:
+    """The take that a wish was answered with: under way, in doubt, or without a good clip."""
+    if take.state.phase in LIVE:
+        return _kept(take, moved=False)
+    if take.state.phase is Phase.AMBIGUOUS:
+        return _unsettled(job, take)
+    return _after_failure(content, take, history, rerun)
+
+
+def _ended_badly(history: History) -> bool:
+    return history.sent[-1].state.phase in LOST
 
 
 def _is_done(history: History, content: str) -> bool:
@@ -123,8 +147,8 @@ def _unsettled(job: Job, attempt: Attempt) -> Decision:
         why = "whether it was accepted is not known, so nothing is sent again: reconcile"
         return Decision(Action.BLOCKED, why, attempt)
     edit = changes(attempt.intent.template, job)
-    why = f"its former content is being submitted; the edit waits for that ({edit})"
-    return Decision(Action.IN_FLIGHT, why, attempt)
+    why = f"its former content was sent and had no answer; the edit waits for that ({edit})"
+    return Decision(Action.SETTLE, why, attempt)
 
 
 def _after_failure(
@@ -176,6 +200,6 @@ def _advice(attempt: Attempt) -> str:
     error_class = _error_class(attempt)
     if error_class is ErrorClass.EXPIRED:
         return "paid: fetch asks for it once more; only rerun --class expired would pay again"
-    if error_class in _PAID:
+    if is_paid(error_class):
         return f"paid; rerun makes it anew only where {error_class} is named"
-    return "edit the row, or rerun --force" if error_class in _CONTENT else "rerun"
+    return "edit the row, or rerun --force" if is_content(error_class) else "rerun"

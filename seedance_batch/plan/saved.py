@@ -59,7 +59,7 @@ def to_json(
             action.value: {
                 "rows": total.rows,
                 "seconds": total.seconds,
-                "cost_usd": _amount(total.cost) if action.spends else None,
+                "cost_usd": _amount(total.cost) if action.may_cost else None,
             }
             for action, total in plan.totals.items()
         },
@@ -211,11 +211,16 @@ def drift(saved: SavedPlan, fresh: Plan, origin: str, folder: str | None = None)
     found = [
         f"{step.key}: {why}"
         for step in saved.steps
-        if step.action is not Action.REMOVED and (why := _moved_on(step, now.get(step.key), known))
+        if not _is_gone(step) and (why := _moved_on(step, now.get(step.key), known))
     ]
     if not found and saved.rows_digest != fresh.rows_digest:
         found.append("rows were added, removed or edited that the plan does not touch")
     return found
+
+
+def _is_gone(step: SavedStep) -> bool:
+    """A row that had left the manifest already."""
+    return step.action is Action.REMOVED or (step.action is Action.SETTLE and step.content is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +291,8 @@ def approved(saved: SavedPlan, fresh: Plan) -> Plan:
 
 
 def _approved(step: Step, saved: SavedStep | None) -> Step:
+    if step.action is Action.SETTLE and (saved is None or saved.action is not Action.SETTLE):
+        return held_back(step, "not in the saved plan")
     if not step.action.spends or _holds(saved, step):
         return step
     return held_back(step, "not in the saved plan")

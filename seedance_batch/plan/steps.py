@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Final
 
 from seedance_batch.manifest import Job
+from seedance_batch.plan.choice import RerunChoice
 from seedance_batch.plan.spending import Spending
 from seedance_batch.pricing import PriceTable
 from seedance_batch.state import UNDER_WAY_PHASES, Attempt, Kind, Phase
@@ -25,6 +26,8 @@ class Action(StrEnum):
     """Edited since its last attempt: a new attempt."""
     RERUN = "rerun"
     IN_FLIGHT = "in_flight"
+    SETTLE = "settle"
+    """Sent without an answer, and not asked for any more: only a resend tells whether it exists."""
     FETCH = "fetch"
     """Made and paid for; its clip is to be downloaded."""
     DONE = "done"
@@ -45,18 +48,26 @@ class Action(StrEnum):
         """Whether it is new money."""
         return self in _SPENDING
 
+    @property
+    def may_cost(self) -> bool:
+        """Whether it is new money, or may turn out to be: a yes is needed."""
+        return self.spends or self is Action.SETTLE
+
 
 _SIGNS: Final = {
     Action.NEW: "+",
     Action.CHANGED: "~",
     Action.RERUN: "↻",
     Action.IN_FLIGHT: "…",
+    Action.SETTLE: "?",
     Action.FETCH: "⬇",
     Action.DONE: "=",
     Action.MOVED: "→",
     Action.BLOCKED: "!",
     Action.REMOVED: "-",
 }
+UNSETTLED: Final = "left as it is without a yes: run --yes sends it once more to learn"
+"""Why a send that was taken back is not resent."""
 _SPENDING: Final = frozenset({Action.NEW, Action.CHANGED, Action.RERUN})
 
 
@@ -78,7 +89,8 @@ class Step:
     seconds: int
     """What is billed, reference videos included; for what is not new money, what was asked for."""
     cost: Decimal | None = None
-    """New money in US dollars; None for none, and where no price is known."""
+    """New money in US dollars; None for none, and where no price is known. What a resend would
+    cost where it settles a send that never arrived: that was set aside before."""
     spent_before: Decimal = Decimal(0)
     """Estimates of this row's earlier attempts of the kind, save those surely not charged."""
     no_price: str | None = None
@@ -101,7 +113,7 @@ class Total:
 def total(steps: Iterable[Step]) -> Total:
     """The sum of some steps; what is not new money costs nothing."""
     found = list(steps)
-    unknown = any(step.action.spends and step.cost is None for step in found)
+    unknown = any(step.action.may_cost and step.cost is None for step in found)
     cost = sum((step.cost for step in found if step.cost is not None), Decimal(0))
     return Total(len(found), sum(step.seconds for step in found), None if unknown else cost)
 
@@ -119,6 +131,10 @@ class Plan:
     table: PriceTable | None
     left_out: int = 0
     """Rows that a rerun does not touch: never run, or edited after they were done."""
+    rerun: RerunChoice | None = None
+    """What it was asked for, where it is a rerun's."""
+    taken_back: frozenset[int] = frozenset()
+    """Attempts that were sent without an answer and that no row asks for any more."""
 
     @cached_property
     def new(self) -> tuple[Step, ...]:
@@ -152,9 +168,20 @@ class Plan:
         return Spending.of(self.attempts)
 
     @cached_property
+    def settling(self) -> tuple[Step, ...]:
+        """The steps that resend what was taken back, to learn whether it exists."""
+        return tuple(step for step in self.steps if step.action is Action.SETTLE)
+
+    @cached_property
+    def left_alone(self) -> frozenset[int]:
+        """Attempts that were taken back, and are not resent: nothing of this plan says so."""
+        return self.taken_back - {s.attempt.id for s in self.settling if s.attempt is not None}
+
+    @cached_property
     def also_watched(self) -> tuple[Attempt, ...]:
         """Attempts under way that no step carries: of other rows, kinds, or former contents."""
         carried = {step.attempt.id for step in self.steps if step.attempt is not None}
+        carried |= self.left_alone
         return tuple(
             a for a in self.attempts if a.state.phase in UNDER_WAY_PHASES and a.id not in carried
         )
@@ -195,6 +222,20 @@ class Plan:
             held_back(step, why) if step.action.spends and step.key in keys else step
             for step in self.steps
         )
+        return replace(self, steps=tuple(steps))
+
+    def begun_only(self, why: str) -> Plan | None:
+        """What is under way without any new row; None where nothing is."""
+        kept = {a.id for s in self.steps if not s.action.spends and (a := s.attempt) is not None}
+        watched = {a.id for a in self.also_watched}
+        under_way = {a.id for a in self.attempts if a.state.phase in UNDER_WAY_PHASES}
+        if not (kept | watched) & under_way - self.left_alone:
+            return None
+        return self.without({step.key for step in self.new}, why)
+
+    def without_settling(self, why: str) -> Plan:
+        """The same plan, but what was taken back is left as it is."""
+        steps = (held_back(s, why) if s.action is Action.SETTLE else s for s in self.steps)
         return replace(self, steps=tuple(steps))
 
 

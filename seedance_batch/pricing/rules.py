@@ -117,13 +117,14 @@ class PriceTable:
     """Prices by canonical model name.
 
     ``source`` is the address or file they came from, ``dated`` when, in Unix seconds; ``sandbox``
-    marks rates that nobody has to pay.
+    marks rates that nobody has to pay, ``kept`` a list that was had earlier.
     """
 
     models: Mapping[str, ModelPrice]
     source: str
     dated: float
     sandbox: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

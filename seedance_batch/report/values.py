@@ -25,6 +25,7 @@ from seedance_batch.state import (
     Intent,
     Kind,
     Phase,
+    TakeName,
     charged,
     spent,
 )
@@ -82,6 +83,8 @@ class Row:
     """What the cost sorts by, in dollars."""
     clip: str
     """Which clip is shown, empty for none; a choice belongs to the clip that it was made of."""
+    take: str
+    """The take that is shown, ``final 2``; a wish for another one names it. Empty for none."""
     made: float
     """When the shown clip was made, in Unix seconds; 0 where there is none."""
     takes: tuple[Take, ...]
@@ -135,6 +138,7 @@ def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | No
         cost=_cost(outcome.attempts),
         spent=float(spent(outcome.attempts)),
         clip=str(filmed.id) if filmed else "",
+        take=str(TakeName(shown.intent.kind, shown.intent.number)) if shown else "",
         made=(filmed.state.finished_at if filmed else None) or 0.0,
         takes=_takes(outcome, prompt, stills),
     )

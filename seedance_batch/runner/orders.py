@@ -54,6 +54,11 @@ class Terms:
     """The exact bytes of an intent, rebuilt from the journal and checked; raises `BodyLost`."""
     room: Callable[[], bool]
     """Whether clips can still be taken in: lanes, expiry, disk."""
+    left_alone: frozenset[int] = frozenset()
+    """Unanswered sends that no row asks for any more, and that nobody agreed to resend."""
+    only_settled: frozenset[int] = frozenset()
+    """Those that somebody agreed to: resent to learn whether they exist. Once one is refused, it is
+    known that none does, and it is never sent again."""
 
 
 def again(order: Order, attempt: Attempt) -> Order:

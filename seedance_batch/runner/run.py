@@ -80,6 +80,7 @@ class Runner:
         returns = self._returns = Returns(terms.max_failures)
         self._book = book
         self._pace = pace
+        self._left_alone = terms.left_alone
         self._stopper = stopper
         self._said_that_it_waits = False
         self._fetcher = Fetcher(
@@ -138,6 +139,7 @@ class Runner:
         ``settle`` False leaves unanswered sends alone, so that nothing at all is submitted.
         """
         unsettled = self._book.in_phase(Phase.SUBMITTING) if settle else []
+        unsettled = [a for a in unsettled if a.id not in self._left_alone]
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._leave_in_time, scope)

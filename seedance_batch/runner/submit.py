@@ -173,11 +173,17 @@ class Submitter:
         return taken < self._slots.allowed(anyio.current_time()) and self._terms.room()
 
     def _running(self) -> int:
-        return self._book.count(*GENERATING_PHASES)
+        return self._book.count(*GENERATING_PHASES) - self._left_alone()
 
     def _under_way_unrecorded(self) -> int:
         # Orders between the gate and their first record; the others are counted by their phase.
-        return max(0, self._under_way - self._book.count(Phase.SUBMITTING))
+        recorded = self._book.count(Phase.SUBMITTING) - self._left_alone()
+        return max(0, self._under_way - recorded)
+
+    def _left_alone(self) -> int:
+        """Sends of earlier runs that wait for a person: they take no place from others."""
+        ids = self._terms.left_alone
+        return sum(self._book.attempts[id].state.phase is Phase.SUBMITTING for id in ids)
 
     def _still_wanted(self) -> int:
         """What is under way, but for POSTs of which a callback has told what they would answer."""
@@ -307,7 +313,7 @@ class Submitter:
         """Same key, same bytes, until something definite comes back or resending is unsafe."""
         tries = 0
         baffled = int(answer is not None and answer.baffles)
-        while attempt.state.phase in SENDABLE_PHASES:
+        while self._may_be_sent(attempt):
             pause = self._pause(tries, answer) if tries or answer is not None else 0.0
             if not await self._safe_again(attempt, pause):
                 return
@@ -342,6 +348,11 @@ class Submitter:
             self._stopper.stop(Stop.NOT_UNDERSTOOD, f"creates are answered: {answer.error.message}")
         key, message = attempt.intent.key, answer.error.message
         self._stopper.observer(Remark(f"row {key} has no answer that HiAPI would give: {message}"))
+
+    def _may_be_sent(self, attempt: Attempt) -> bool:
+        if attempt.state.phase is Phase.PLANNED and attempt.id in self._terms.only_settled:
+            return False  # refused: it does not exist, and no row asks for it
+        return attempt.state.phase in SENDABLE_PHASES
 
     async def _safe_again(self, attempt: Attempt, pause: float) -> bool:
         """Wait for the attempt's next turn; False if by then it must not or need not be sent."""

@@ -294,6 +294,10 @@ class FaultConfig(BaseModel):
     outputs: Shares[OutputFault] = {}
     callbacks: Shares[CallbackFault] = {}
     statuses: Shares[StatusFault] = {}
+    model_name: str | None = None
+    """How tasks name their model; ``{}`` stands for the name that was asked for."""
+    repeat_input: bool = False
+    """Tasks repeat what they were asked for, as ``input``; no documentation says so."""
     bare_lists: bool = False
     """Final tasks in list pages lack their output and error; the detail has them."""
     moderation: tuple[str, ...] = ()
@@ -366,6 +370,8 @@ class SandboxConfig(BaseModel):
     expire_at: ExpireAt = ExpireAt.FIXED
     key_memory: Seconds = DAY
     """How long an idempotency key is remembered."""
+    clock_ahead: float = Field(default=0.0, allow_inf_nan=False)
+    """Seconds by which the service's clock is ahead of this machine's; negative: behind."""
     create_seconds: Seconds = 0.0
     """How long a create takes; the same key meanwhile gets 409."""
     callback_timeout: Seconds = 10.0

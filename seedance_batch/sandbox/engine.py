@@ -58,12 +58,16 @@ class Engine:
 
     def __init__(self, config: SandboxConfig, store: Store, clock: Callable[[], float]) -> None:
         self.store = store
-        self.clock = clock
+        self._clock = clock
         self.links = Links(store.meta("secret"))
         self._world = store.meta("world")
         self._windows: defaultdict[str, Window] = defaultdict(Window)
         self._processing: dict[tuple[str, str], Held] = {}
         self.configure(config)
+
+    def clock(self) -> float:
+        """Unix seconds by the service's clock."""
+        return self._clock() + self.config.clock_ahead
 
     def configure(self, config: SandboxConfig) -> None:
         """Puts a configuration in force; accepted tasks keep the times they were given."""

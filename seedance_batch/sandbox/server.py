@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
@@ -188,14 +189,19 @@ async def _serve(
     task_status: Any = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_serve_one, _LoopbackOnly(sandbox.api), sockets[0])
-        await tasks.start(_serve_one, _LoopbackOnly(sandbox.files), sockets[1])
+        clock = sandbox.engine.clock
+        await tasks.start(_serve_one, _LoopbackOnly(sandbox.api), sockets[0], clock)
+        await tasks.start(_serve_one, _LoopbackOnly(sandbox.files), sockets[1], clock)
         tasks.start_soon(sandbox.callbacks.serve)
         task_status.started()
 
 
 async def _serve_one(
-    app: AsgiApp, sock: socket.socket, *, task_status: Any = anyio.TASK_STATUS_IGNORED
+    app: AsgiApp,
+    sock: socket.socket,
+    clock: Callable[[], float] = time.time,
+    *,
+    task_status: Any = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     config = Config(app, lifespan="off", ws="none", access_log=False, log_config=None)
     config.load()
@@ -207,7 +213,7 @@ async def _serve_one(
     task_status.started()
     try:
         while True:
-            state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+            state.default_headers = [(b"date", formatdate(clock(), usegmt=True).encode())]
             await anyio.sleep(1)
     finally:
         server.close()

@@ -69,11 +69,13 @@ class View:
         final = status in (Status.SUCCESS, Status.FAIL)
         seen: dict[str, Any] = {
             "taskId": told_id(task.task_id),
-            "model": f"{task.model}@{task.route}" if task.route else task.model,
+            "model": self._model(task),
             "status": self._spelled(task, status),
             "created": int(task.times.created),
             "completed": int(task.times.final) if final else 0,
         }
+        if self.config.faults.repeat_input and task.input:
+            seen["input"] = task.input
         if task.storage:
             seen["storage"] = task.storage
         if task.route:
@@ -91,6 +93,11 @@ class View:
         if form in ("error", "list"):
             return {"error": error if form == "error" else [error]}
         return {"error" if form == "text" else form: words}
+
+    def _model(self, task: StoredTask) -> str:
+        name = self.config.faults.model_name
+        shown = task.model if name is None else name.replace("{}", task.model)
+        return f"{shown}@{task.route}" if task.route else shown
 
     def listed(self, task: StoredTask) -> dict[str, Any]:
         """The task object without its output and error."""

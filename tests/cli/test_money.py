@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -137,15 +139,26 @@ class _FrontServer(ThreadingHTTPServer):
         self.upstream, self.pricing = upstream, pricing
 
 
+@dataclass
+class Priced(Service):
+    """A service with a price list of its own."""
+
+    server: _FrontServer
+
+    def list_away(self) -> None:
+        """The price list is not to be had any more."""
+        self.server.pricing = (500, b"")
+
+
 @contextmanager
-def pricing(service: Service, status: int, content: Any) -> Iterator[Service]:
+def pricing(service: Service, status: int, content: Any) -> Iterator[Priced]:
     """The service with another price list."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     with _FrontServer(service.api_url, (status, body)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield Service(f"http://127.0.0.1:{server.server_port}")
+            yield Priced(f"http://127.0.0.1:{server.server_port}", server)
         finally:
             server.shutdown()
             thread.join()
@@ -336,11 +349,74 @@ def test_a_bad_canary_keeps_the_rest_from_being_sent(shop: Shop) -> None:
     assert shop.statuses() == ["done", "done", "failed", "new"]
 
 
-def test_a_cap_that_is_left_out_the_next_time_is_remembered_aloud(shop: Shop) -> None:
+def test_a_cap_is_the_folders_until_another_one_is_given(shop: Shop) -> None:
+    shop.fill(6)
+    assert shop.run("--max-cost", "0.40").code == Exit.BUDGET
+    for flags in ([], ["-q"], ["--rows", "5"], ["--draft"]):
+        assert shop.run(*flags).code == Exit.BUDGET
+        assert len(shop.tasks()) == 2
+    said = shop.plan()
+    assert said.code == Exit.BUDGET
+    assert "The cap of $0.40 that was given before holds" in said.out
+    assert "given before" not in shop.plan("--max-cost", "5").out
+    assert shop.run("--max-cost", "0.60").code == Exit.BUDGET
+    assert shop.run().code == Exit.BUDGET
+    assert len(shop.tasks()) == 3
+    assert shop.run("--max-cost", "none", "--rows", "4").code == Exit.OK
+    assert shop.run("--rows", "5-6").code == Exit.OK
+    assert len(shop.tasks()) == 6
+
+
+def test_a_cap_that_nothing_was_sent_under_holds_as_well(shop: Shop) -> None:
     shop.fill(2)
-    assert shop.run("--max-cost", "0.2").code == Exit.BUDGET
-    assert "The cap was $0.20 the last time; now there is none." in shop.plan().out
-    assert "The cap was" not in shop.plan("--max-cost", "5").out
+    with pricing(shop.service, 500, b"") as odd:
+        run = ["run", "shots.csv", "--api-url", odd.api_url, *QUICK, "--out", str(shop.run_folder)]
+        assert say(*run, "--yes", "--max-cost", "0.2").code == Exit.BUDGET
+    assert shop.run("--out", str(shop.run_folder)).code == Exit.BUDGET
+    assert len(shop.tasks()) == 1
+
+
+def _age_kept_lists(shop: Shop, days: float) -> None:
+    """As if the kept price list had been had so many days ago."""
+    for path in (shop.folder.parent / "cache").rglob("prices-*.json"):
+        kept = json.loads(path.read_text())
+        path.write_text(json.dumps(kept | {"dated": time.time() - days * 86_400}))
+
+
+def test_under_a_cap_a_list_kept_from_before_is_not_todays(shop: Shop) -> None:
+    shop.fill(6)
+    run = ["run", "shots.csv", "--yes", *QUICK, "--max-cost", "1.20"]
+    with pricing(shop.service, 200, _model(base_usd_value="0.05")) as odd:
+        run += ["--api-url", odd.api_url]
+        assert "$1.20" in say("plan", "shots.csv", "--api-url", odd.api_url).out
+        odd.list_away()
+        _age_kept_lists(shop, days=1)
+        assert "(kept copy)" in say("plan", "shots.csv", "--api-url", odd.api_url).out
+        said = say(*run)
+        assert said.code == Exit.BUDGET
+        assert "no cap is held against a list that may not be today's" in said.err
+        assert "--price-file" in said.err
+        assert shop.tasks() == []
+        _age_kept_lists(shop, days=0)
+        assert say(*run).code == Exit.OK
+    assert len(shop.tasks()) == 6
+
+
+def test_what_is_under_way_is_seen_to_its_end_where_a_cap_lets_nothing_new_through(
+    shop: Shop,
+) -> None:
+    shop.fill(1)
+    with shop.service.having(generation_time="60"):
+        assert shop.run("--wait", "0.5").code == Exit.UNFINISHED
+        shop.fill(2)
+        said = shop.run("--max-cost-per-row", "0.01", "--wait", "0.5")
+        assert said.code == Exit.UNFINISHED
+        assert "No new row is sent" in said.err
+    with shop.service.having(speed=1000.0):
+        said = shop.run("--max-cost-per-row", "0.01")
+    assert said.code == Exit.BUDGET
+    assert shop.statuses() == ["done", "new"]
+    assert len(shop.tasks()) == 1
 
 
 def test_a_row_without_an_id_that_is_bought_again_for_another_setting_is_said(shop: Shop) -> None:

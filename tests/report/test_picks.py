@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from seedance_batch.errors import ManifestError, UsageError
 from seedance_batch.guard import guarded
 from seedance_batch.picks import Mark, Pick, parse_picks, read_picks
+from seedance_batch.state import Kind, TakeName
 
 EXPECTED = [
     Pick("dawn", Mark.KEEP, ""),
@@ -54,6 +55,29 @@ def test_columns_may_stand_in_any_order_with_others_beside_them() -> None:
     expected = [Pick("a", Mark.REJECT, "x"), Pick("b", Mark.KEEP, "")]
     assert (expected, []) == parse_picks(text.encode(), "picks.csv")
     assert [Pick("a", Mark.KEEP, "")] == parse_picks(b"id,mark\na,keep", "picks.csv")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "take"),
+    [
+        ("final 2", TakeName(Kind.FINAL, 2)),
+        (" Draft 11 ", TakeName(Kind.DRAFT, 11)),
+        ("draft1", TakeName(Kind.DRAFT, 1)),
+        ("", None),
+        ("  ", None),
+    ],
+)
+def test_a_line_says_of_which_take_its_mark_was_made(text: str, take: TakeName | None) -> None:
+    assert [Pick("a", Mark.REDO, "", take)] == parse_picks(
+        f"id,mark,note,take\na,redo,,{text}\n".encode(), "picks.csv"
+    )[0]
+
+
+@pytest.mark.parametrize("text", ["2", "final 0", "final -1", "final two", "take 1", "final 1 2"])
+def test_what_is_no_take_is_a_problem_with_its_place(text: str) -> None:
+    assert [f"picks.csv:2:take: {text!r} is no take, such as final 1 or draft 2"] == problems(
+        f"id,mark,take\na,redo,{text}\n"
+    )
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), unique_by=lambda pair: pair[0]))
