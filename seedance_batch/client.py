@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 import anyio
 import httpx
@@ -42,6 +42,9 @@ _CONNECTING: Final = 10.0
 """Seconds for a connection: an address that swallows everything is told from a slow answer only
 where this ends well before the whole deadline."""
 _MAX_ANSWER: Final = 32 * 1024 * 1024
+
+_SAID: Final = 300
+"""Bytes that are shown of an error which is no JSON."""
 
 NO_ERROR: Final = TaskError("", "")
 
@@ -155,7 +158,7 @@ class Client:
             return response
         content = wire.parse_json(response.content)
         verdict, voice = response.meaning(content)
-        task_id = shapes.task_id_of(content) if verdict in _MAY_NAME_A_TASK else None
+        task_id = _named(response, content, verdict)
         if task_id is not None:
             replayed = response.headers.get("idempotent-replay", "").lower() == "true"
             return self._answer(response, Verdict.OK, Created(task_id, replayed))
@@ -310,8 +313,29 @@ async def _read_capped(response: httpx.Response) -> bytes:
     return bytes(content)
 
 
-_MAY_NAME_A_TASK: Final = frozenset({Verdict.OK, Verdict.PROCESSING, Verdict.UNKNOWN})
-"""An id is taken from a create's answer that may come after the order was."""
+_MAY_NAME_A_TASK: Final = frozenset(
+    {
+        Verdict.OK,
+        Verdict.PROCESSING,
+        Verdict.UNKNOWN,
+        Verdict.BUSY,
+        Verdict.RATE,
+        Verdict.BALANCE,
+    }
+)
+"""Whatever an answer says besides: who names a task has made it."""
+
+
+def _named(response: _Raw, content: Any, verdict: Verdict) -> str | None:
+    """The task that a create's answer names: in its content, else in where it points to."""
+    if verdict in _MAY_NAME_A_TASK:
+        surely = verdict is not Verdict.OK
+        if (found := shapes.task_id_of(content, surely=surely)) is not None:
+            return found
+    path = urlsplit(response.headers.get("location", "")).path
+    end = path.rpartition("/v1/tasks/")[2] if "/v1/tasks/" in path else ""
+    made = 200 <= response.status < 300 or response.status in {302, 303}
+    return shapes.task_id_of({"taskId": unquote(end)}) if made else None
 
 
 def _create_verdict(verdict: Verdict) -> Verdict:
@@ -323,6 +347,9 @@ def _error(response: _Raw, content: Any) -> TaskError:
     error = wire.error_of(content, response.status)
     prefix = f"HTTP {response.status}"
     message = error.message if error.message.startswith(prefix) else f"{prefix}: {error.message}"
+    if content is None and not wire.is_page(response.content):
+        said = response.content[:_SAID].decode("utf-8", "replace").strip()
+        message = f"{message}: {said}" if said else message
     target = response.headers.get("location", "")
     if 300 <= response.status < 400 and target:
         message = f"{message}, a redirect to {target} that is not followed"

@@ -33,16 +33,17 @@ def raw_of(body: Any) -> str:
 # ── ids ─────────────────────────────────────────────────────────────────────────────────────────
 
 _TASK_NAMES: Final = ("taskId", "task_id", "taskID", "taskid")
+_OTHER_NAMES: Final = ("id", "jobId", "job_id", "generationId", "generation_id")
 _HOLDERS: Final = ("data", "task", "result", "response", "payload")
 """Where an answer may wrap what it is about."""
 _DEPTH: Final = 4
 
 
-def task_id_of(body: Any) -> str | None:
+def task_id_of(body: Any, *, surely: bool = False) -> str | None:
     """The task id in a create's answer (or in a 409's), where there is one that can be asked for.
 
-    A name that says *task* is believed wherever it stands; a bare ``id`` in an answer without an
-    error only, since errors have ids of their own.
+    A name that says *task* is believed wherever it stands; a bare ``id`` in what says that it went
+    well only, and not where it must be ``surely`` one: errors have ids of their own.
     """
     inmost_first = list(_mappings(body))[::-1]
     wrong = _mapping(_inside(body, "error"))
@@ -50,12 +51,22 @@ def task_id_of(body: Any) -> str | None:
         for holder in [*inmost_first, *([wrong] if wrong else [])]:
             if (found := _named_id(holder, _TASK_NAMES, kind)) is not None:
                 return found
-    if wrong or _inside(body, "error"):
+    if surely or not _went_well(body):
         return None
     for holder in inmost_first:
-        if (found := _named_id(holder, ("id",), str, int)) is not None:
+        if (found := _named_id(holder, _OTHER_NAMES, str, int)) is not None:
             return found
     return _bare_id(body) or _bare_id(_inside(body, "data"))
+
+
+def _went_well(body: Any) -> bool:
+    if not isinstance(body, Mapping):
+        return True
+    code = text_of(body.get("code")).lower()
+    return not body.get("error") and body.get("success") is not False and code in _GOOD_CODES
+
+
+_GOOD_CODES: Final = frozenset({"", "0", "200", "201", "202", "ok", "success"})
 
 
 def _mappings(value: Any, depth: int = _DEPTH) -> Iterator[Mapping[str, Any]]:
@@ -143,7 +154,7 @@ _COMPLETED: Final = (
 
 
 def _id_of_task(value: Mapping[str, Any], asked: str | None) -> str | None:
-    named = [_task_id(value.get(name)) for name in (*_TASK_NAMES, "id")]
+    named = [_task_id(value.get(name)) for name in (*_TASK_NAMES, *_OTHER_NAMES)]
     found = [task_id for task_id in named if task_id is not None]
     if asked is not None and (asked in found or (not found and _is_a_task(value))):
         return asked
@@ -268,6 +279,7 @@ _OUTPUT_NAMES: Final = (
     "output", "outputs", "result", "results", "resultJson", "result_json", "response", "content",
     "video", "videos", "video_url", "videoUrl", "video_urls", "videoUrls", "url", "urls", "files",
     "file", "assets", "media", "artifacts", "last_frame_url", "lastFrameUrl", "last_frame",
+    "data",
 )  # fmt: skip
 _URL_NAMES: Final = (
     "url", "video_url", "videoUrl", "uri", "href", "src", "link", "download_url", "downloadUrl",

@@ -214,7 +214,8 @@ def error_of(body: Any, status: int) -> TaskError:
     if isinstance(inner, Mapping):
         return TaskError(text_of(inner.get("code")), _with_request_id(inner, status))
     code = text_of(body.get("error_code")) or text_of(body.get("code"))
-    return TaskError(code, text_of(body.get("message")) or f"HTTP {status}")
+    words = (text_of(body.get(name)) for name in ("message", "msg", "detail", "error"))
+    return TaskError(code, next(filter(None, words), f"HTTP {status}"))
 
 
 def _with_request_id(error: Mapping[str, Any], status: int) -> str:

@@ -322,6 +322,44 @@ def test_a_create_that_names_no_task_is_unknown_and_shown_as_it_came(service: Se
     assert '"accepted": true' in answer.error.message
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "201 Created\r\nLocation: /v1/tasks/tk-1",
+        "202 Accepted\r\nLocation: https://any.example/v1/tasks/tk-1?x=1",
+        "303 See Other\r\nLocation: /v1/tasks/tk-1",
+    ],
+)
+def test_an_answer_may_name_its_task_by_where_it_lies(head: str) -> None:
+    with answering(f"HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n".encode()) as server:
+        answer = create(server.url, body("located"), "k")
+    assert answer.value is not None
+    assert answer.value.task_id == "tk-1"
+
+
+def test_a_redirect_of_the_request_itself_names_no_task() -> None:
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: /v1/tasks/tk-1\r\nContent-Length: 0\r\n\r\n"
+    with answering(moved) as server:
+        assert create(server.url, body("moved"), "k").value is None
+
+
+def test_a_refusal_that_names_a_task_is_none() -> None:
+    content = b'{"code":503,"message":"busy","data":{"taskId":"tk-1"}}'
+    head = b"HTTP/1.1 503 Busy\r\nContent-Length: %d\r\n\r\n" % len(content)
+    with answering(head + content) as server:
+        answer = create(server.url, body("busy"), "k")
+    assert answer.value is not None
+    assert answer.value.task_id == "tk-1"
+
+
+def test_what_a_gateway_says_is_shown() -> None:
+    content = b"upstream connect error"
+    head = b"HTTP/1.1 503 Busy\r\nContent-Length: %d\r\n\r\n" % len(content)
+    with answering(head + content) as server:
+        answer = create(server.url, body("busy"), "k")
+    assert answer.error.message == "HTTP 503: upstream connect error"
+
+
 class Slow(BaseHTTPRequestHandler):
     """Answers a second after it has read the body."""
 

@@ -12,6 +12,7 @@ import pytest
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
+    Paused,
     Remark,
     RequestEnded,
     RowSkipped,
@@ -87,6 +88,21 @@ def test_what_an_earlier_run_ended_counts_only_once_it_changes_again() -> None:
     assert (found.ended, found.words(1.0)) == (0, "1 in flight")
     taken(found, steps(2, Phase.DOWNLOADING, Phase.DONE))
     assert found.ended == 1
+
+
+def test_a_pause_that_the_service_asked_for_is_in_the_status_line() -> None:
+    clock, stream = Clock(), io.StringIO()
+    lines = Lines(course(), stream, clock)
+    for event in steps(1, *DONE[:2]):
+        lines(event)
+    lines(Paused(3600.0, "https://a.b asks for a pause of 2 h 0 min"))
+    clock.now = 60.0
+    lines(RequestEnded("list", "ok"))
+    assert "asks for a pause of 2 h 0 min" in stream.getvalue()
+    assert "paused for 59 min as the service asked" in stream.getvalue()
+    clock.now = 3700.0
+    lines(RequestEnded("list", "ok"))
+    assert "paused" not in stream.getvalue().splitlines()[-1]
 
 
 def test_a_refused_create_gives_its_money_back() -> None:

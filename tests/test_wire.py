@@ -134,7 +134,8 @@ def test_only_what_surely_made_no_task_counts_as_refused_before_processing() -> 
         ({"error": {"type": "invalid_request_error", "code": "bad"}}, "bad", "bad"),
         ({"error": {}}, "", "HTTP 418"),
         ({"code": 1001, "message": ""}, "1001", "HTTP 418"),
-        ({"error": "a text"}, "", "HTTP 418"),
+        ({"error": "a text"}, "", "a text"),
+        ({"detail": "throttled"}, "", "throttled"),
         ({}, "", "HTTP 418"),
         ([], "", "HTTP 418"),
         (None, "", "HTTP 418"),
@@ -186,6 +187,10 @@ def test_a_text_alone_is_a_task_id_where_it_looks_like_one() -> None:
 
 def test_the_id_of_an_error_is_none_of_a_task() -> None:
     assert shapes.task_id_of({"id": "req-1", "error": {"code": "x", "id": "e-1"}}) is None
+    assert shapes.task_id_of({"id": "req-1", "code": 1001, "message": "no"}) is None
+    assert shapes.task_id_of({"id": "req-1", "success": False}) is None
+    assert shapes.task_id_of({"id": "req-1"}, surely=True) is None
+    assert shapes.task_id_of({"code": 503, "data": {"taskId": "tk-1"}}, surely=True) == "tk-1"
 
 
 @pytest.mark.parametrize(
@@ -269,6 +274,7 @@ MP4 = "https://cdn.example/t/clip.mp4"
         {"video_url": MP4},
         {"videoUrl": MP4, "output": []},
         {"result": {"video_url": MP4}},
+        {"data": {"video_url": MP4}},
         {"result": [{"type": "video", "url": MP4}]},
         {"result": {"videos": [{"url": MP4, "cover_url": "https://c/x.jpg"}]}},
         {"output": [{"url": f"  {MP4}\n", "type": "video"}]},

@@ -42,10 +42,15 @@ _NAP: Final = 1.0
 """Seconds after which a pause asks again whether it is still wanted."""
 _BAFFLED: Final = 4
 """Answers to one request, none of them HiAPI's, after which no more are asked for."""
+_OFTEN: Final = 8
+"""Repeats of a send after which a person is told."""
 _BAFFLED_ALL: Final = 6
 """The same for all sends together, each of which was repeated."""
 _BAFFLED_FOR: Final = 60.0
 """Seconds that it has to last where creates were accepted before: a gateway may be rebuilt."""
+_SEVERAL: Final = 3
+"""Creates in a row that strangers answered, from which on no others are tried, where some were
+accepted before: one row may have trouble of its own."""
 _BAFFLED_ROWS: Final = 2
 """Rows without an accepted one between them, after which no more are sent."""
 _ONE_WAY: Final = 3
@@ -167,7 +172,7 @@ class Submitter:
         return False
 
     def _may_start(self) -> bool:
-        if self._strange and self._still_wanted():
+        if self._strange >= (_SEVERAL if self._accepted else 1) and self._still_wanted():
             return False  # those find out whether anybody is there
         taken = self._running() + self._under_way_unrecorded()
         return taken < self._slots.allowed(anyio.current_time()) and self._terms.room()
@@ -311,7 +316,7 @@ class Submitter:
 
     async def _resend(self, attempt: Attempt, answer: Answer[Created] | None) -> None:
         """Same key, same bytes, until something definite comes back or resending is unsafe."""
-        tries = 0
+        tries, since = 0, anyio.current_time()
         baffled = int(answer is not None and answer.baffles)
         while self._may_be_sent(attempt):
             pause = self._pause(tries, answer) if tries or answer is not None else 0.0
@@ -325,15 +330,19 @@ class Submitter:
             attempt = self._book.attempts[attempt.id]
             tries += 1
             baffled = baffled + 1 if answer.baffles else 0
-            if self._is_hopeless(baffled):
+            since = since if baffled else anyio.current_time()
+            if self._is_hopeless(baffled, since):
                 return self._give_up(attempt, answer)
+            if tries == _OFTEN and attempt.state.phase in SENDABLE_PHASES:
+                words = f"row {attempt.intent.key} is still answered: {answer.error.message}"
+                self._stopper.observer(Remark(f"{words}; it is asked on, nothing is paid twice"))
 
-    def _is_hopeless(self, baffled: int) -> bool:
-        """Whether a send that strangers answered so often in a row, as others, is to be left."""
-        waited = anyio.current_time() - self._strange_since
-        patience = _BAFFLED_FOR if self._accepted else 0.0
-        by_all = baffled > 1 and self._strange >= _BAFFLED_ALL
-        return (baffled >= _BAFFLED or by_all) and waited >= patience
+    def _is_hopeless(self, baffled: int, since: float) -> bool:
+        """Whether a send that strangers answered so often in a row, since then, is to be left."""
+        now, patience = anyio.current_time(), _BAFFLED_FOR if self._accepted else 0.0
+        by_itself = baffled >= _BAFFLED and now - since >= patience
+        all_are = baffled > 1 and self._strange >= _BAFFLED_ALL
+        return by_itself or (all_are and now - self._strange_since >= patience)
 
     def _give_up(self, attempt: Attempt, answer: Answer[Created]) -> None:
         """Leave a send unanswered that nobody but strangers answers: the next run asks again."""
@@ -345,7 +354,8 @@ class Submitter:
         elif answer.verdict is Verdict.ELSEWHERE and answer.status >= 300:
             self._stopper.stop(Stop.ELSEWHERE, self._not_hiapi(answer))
         elif self._baffled_rows >= _BAFFLED_ROWS:
-            self._stopper.stop(Stop.NOT_UNDERSTOOD, f"creates are answered: {answer.error.message}")
+            words = f"creates are answered with what HiAPI does not say ({answer.error.message})"
+            self._stopper.stop(Stop.NOT_UNDERSTOOD, words)
         key, message = attempt.intent.key, answer.error.message
         self._stopper.observer(Remark(f"row {key} has no answer that HiAPI would give: {message}"))
 

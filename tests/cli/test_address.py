@@ -75,6 +75,15 @@ def test_a_refusal_with_http_200_has_the_exit_code_of_its_own_code(
     assert shop.tasks() == []
 
 
+@pytest.mark.parametrize("output", ["relative", "no_scheme", "blanks", "strings"])
+def test_a_clip_is_fetched_from_where_its_odd_address_leads(shop: Shop, output: str) -> None:
+    shop.fill(1)
+    with shop.service.having(faults={"outputs": {output: 1.0}}):
+        said = shop.run()
+        assert said.code == 0, said
+    assert shop.statuses() == ["done"]
+
+
 # ── proxies ─────────────────────────────────────────────────────────────────────────────────────
 
 

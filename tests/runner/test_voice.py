@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from seedance_batch.events import Paused, Remark, Stop
@@ -220,6 +221,27 @@ def test_a_gateway_that_refuses_one_size_of_body_ends_the_run_and_not_the_rows()
     assert played.ending.stop is Stop.NOT_UNDERSTOOD
     assert set(phases(played)) == {Phase.SUBMITTING}
     assert played.seconds < 2 * MINUTE
+
+
+class Narrow(httpx.AsyncBaseTransport):
+    """A gateway that finds one row's body too large."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST" and b"boat 3 " in await request.aread():
+            return httpx.Response(413, html="<html>too large</html>")
+        return await self._inner.handle_async_request(request)
+
+
+def test_a_row_that_a_gateway_does_not_let_through_holds_no_other_up() -> None:
+    alone = play(Case(20, settings=QUICK))
+    played = play(Case(20, settings=QUICK, between=Narrow))
+    assert phases(played) == {Phase.DONE: 19, Phase.SUBMITTING: 1}
+    assert played.ending.stop is None
+    assert played.seconds < alone.seconds + 2 * MINUTE
+    assert any("row00003 has no answer" in message for message in told(played))
 
 
 # ── 429 without a wait ──────────────────────────────────────────────────────────────────────────
