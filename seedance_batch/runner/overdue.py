@@ -62,8 +62,10 @@ class Overdue:
         limits = {size: self._limit(size) for size in {f.size for f in flights.values()}}
         self._unknown = [a for a in in_flight if is_unknown(flights[a.id])]
         late = [a for a in in_flight if is_overdue(flights[a.id], limits[flights[a.id].size])]
-        self._late = [a for a in late if not is_unknown(flights[a.id])]
-        self._lend(list(flights.values()), len(self._unknown) + len(self._late))
+        over = [a for a in in_flight if a.state.no_video_since is not None]
+        self._late = [a for a in late if a not in over and not is_unknown(flights[a.id])]
+        # What has succeeded and names no clip yet takes no place of the service's any more.
+        self._lend(list(flights.values()), len(self._unknown) + len(self._late) + len(over))
 
     def _lend(self, flights: Sequence[Flight], overdue: int) -> None:
         measured = self._sightings.looks.usual() is not None

@@ -53,7 +53,7 @@ _SEVERAL: Final = 3
 accepted before: one row may have trouble of its own."""
 _BAFFLED_ROWS: Final = 2
 """Rows without an accepted one between them, after which no more are sent."""
-_ONE_WAY: Final = 3
+_ONE_WAY: Final = 2
 """Probes of the list alone, before a detail is asked for as well."""
 _PROBE_PAUSE: Final = 8.0
 _NO_TASK: Final = "tk-hiapi-00000000000000000000000000"
@@ -135,7 +135,7 @@ class Submitter:
         self, orders: list[Order], unsettled: list[Attempt], group: TaskGroup
     ) -> None:
         self._waiting.extend(orders)
-        if (orders or unsettled) and await self._hear_the_clock():
+        if (orders or unsettled) and await self._hear_the_clock(unsettled):
             for attempt in unsettled:
                 self._start(group, self._take_up, attempt)
         while not self._stopper.stopped and await self._next_is_due():
@@ -212,13 +212,13 @@ class Submitter:
             return False
         return True
 
-    async def _hear_the_clock(self) -> bool:
+    async def _hear_the_clock(self, unsettled: list[Attempt]) -> bool:
         """One good answer before anything is sent: the 23 h guard wants the server's clock.
 
         A first send that only a wrong wall clock has dated could look younger than it is.
         """
         tries = 0
-        while not self._stopper.stopped:
+        while self._going() and (self._waiting or any(map(self._is_unsettled, unsettled))):
             await self._gate.wait()
             answer = await self._probe(tries)
             if answer.verdict is Verdict.OK:
@@ -227,6 +227,10 @@ class Submitter:
             self._is_this_hiapi(answer, tries)
             await self._stopper.sleep(backoff(tries, self._gate.jitter(), cap=_PROBE_PAUSE))
         return False
+
+    def _is_unsettled(self, attempt: Attempt) -> bool:
+        """Whether no callback has told meanwhile what became of it."""
+        return self._book.attempts[attempt.id].state.phase in SENDABLE_PHASES
 
     async def _probe(self, tries: int) -> Answer[Page]:
         """The list, by turns with a task that there is not: either may be out of order."""

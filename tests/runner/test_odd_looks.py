@@ -60,6 +60,12 @@ def test_where_list_pages_never_come_tasks_are_asked_for_by_id(fault: ApiFault) 
     assert max(lags_of(found)) < 30
 
 
+@pytest.mark.parametrize("name", ["503", "405", "html_after"])
+def test_where_no_list_ever_comes_rows_are_sent_all_the_same(name: str) -> None:
+    found = played(4, lists={name: 1.0})
+    assert_all_done(found)
+
+
 @pytest.mark.slow
 def test_a_list_that_comes_back_is_used_again() -> None:
     script = configured((0.5, {"lists": {ApiFault.BUSY: 1.0}}), (120.0, {"lists": {}}))
