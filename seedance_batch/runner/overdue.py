@@ -63,7 +63,9 @@ class Overdue:
         self._unknown = [a for a in in_flight if is_unknown(flights[a.id])]
         late = [a for a in in_flight if is_overdue(flights[a.id], limits[flights[a.id].size])]
         over = [a for a in in_flight if a.state.no_video_since is not None]
-        self._late = [a for a in late if a not in over and not is_unknown(flights[a.id])]
+        self._late = [
+            a for a in late if a.state.no_video_since is None and not is_unknown(flights[a.id])
+        ]
         # What has succeeded and names no clip yet takes no place of the service's any more.
         self._lend(list(flights.values()), len(self._unknown) + len(self._late) + len(over))
 
