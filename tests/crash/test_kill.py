@@ -37,8 +37,11 @@ def slower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield found
 
 
-def kill_until_done(bench: Bench, chance: random.Random) -> tuple[int, int]:
-    """Kill a batch 1 to 10 times, then let it finish; how many kills hit, and the runs after."""
+def kill_until_done(bench: Bench, chance: random.Random, *, losing: bool) -> tuple[int, int]:
+    """Kill a batch 1 to 10 times, then let it finish; how many kills hit, and the runs after.
+
+    ``losing``: after most kills the journal's file is all that is left of it.
+    """
     hit = 0
     for _ in range(chance.randint(1, MOST_KILLS)):
         pid = bench.fork("-j", "8")
@@ -49,6 +52,9 @@ def kill_until_done(bench: Bench, chance: random.Random) -> tuple[int, int]:
             break
         assert ran.code == -signal.SIGKILL, ran.output
         hit += 1
+        if losing and chance.random() < 0.7:
+            for log in bench.run_folder.glob("journal.db-*"):
+                log.unlink()
     for runs in range(1, MOST_RUNS + 1):
         ran = bench.forked("-j", "8")
         if ran.code == 0:
@@ -57,11 +63,17 @@ def kill_until_done(bench: Bench, chance: random.Random) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    "batches",
-    [3, pytest.param(25, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.long)],
+    ("batches", "losing"),
+    [
+        (3, False),
+        pytest.param(25, False, marks=pytest.mark.slow),
+        pytest.param(12, True, marks=pytest.mark.slow),
+        pytest.param(1000, False, marks=pytest.mark.long),
+    ],
+    ids=["3", "25", "12 that lose the journal's log", "1000"],
 )
 def test_killed_batches_pay_for_every_row_once(
-    batches: int, slower: Service, tmp_path: Path, tell: Tell
+    batches: int, losing: bool, slower: Service, tmp_path: Path, tell: Tell
 ) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
@@ -71,7 +83,7 @@ def test_killed_batches_pay_for_every_row_once(
     def one(number: int, forker: Forker) -> tuple[int, int, list[str]]:
         bench = Bench(tmp_path / str(number), slower, f"sk-kill-{batches}-{number}", forker=forker)
         bench.fill(ROWS)
-        kills, runs = kill_until_done(bench, random.Random(seeds[number]))
+        kills, runs = kill_until_done(bench, random.Random(seeds[number]), losing=losing)
         verdict = bench.verdict(ROWS)
         wrong = [] if verdict.holds and verdict.charged == ROWS else [f"{seeds[number]}: {verdict}"]
         shutil.rmtree(bench.folder)
@@ -88,7 +100,7 @@ def test_killed_batches_pay_for_every_row_once(
     runs = Counter(runs for _, runs, _ in found)
     doubtful = sum(bool(wrong) for _, _, wrong in found)
     tell(
-        f"kill -9, {batches} batches of {ROWS} rows (seed {seed})",
+        f"kill -9{', log lost' * losing}, {batches} batches of {ROWS} rows (seed {seed})",
         f"kills {kills}, charges {ROWS * batches}, batches in doubt {doubtful}",
         f"undisturbed runs until done → batches: {dict(sorted(runs.items()))}",
     )
