@@ -63,13 +63,18 @@ class Downloader:
         limits: Limits = DEFAULT_LIMITS,
         offload: Offload | None = None,
         observe: Callable[[int], None] | None = None,
+        measure: Callable[[Path], Probe] = media.probe,
     ) -> None:
-        """``http`` carries no key (see `file_client`); ``observe`` is told bytes as they arrive."""
+        """``http`` carries no key (see `file_client`); ``observe`` is told bytes as they arrive.
+
+        ``measure`` tells what a file really is, or raises `MediaUnreadable`.
+        """
         if "authorization" in http.headers:
             raise ValueError("a client that carries a key must not meet a file host")
         self._folder = folder
         self._limits = limits
         self._offload = offload or in_threads()
+        self._measure = measure
         self._transfer = Transfer(
             http, allow_private, limits, self._offload, observe or (lambda _: None)
         )
@@ -103,7 +108,7 @@ class Downloader:
             return None
         if path.is_file() and not path.is_symlink():
             with storage(f"read {path}"):
-                probe = _probed(path)
+                probe = self._probed(path)
             if isinstance(probe, Probe) and media.judge(probe, intent) is None:
                 make_durable(path)  # its publication may have ended before the folder's sync
                 return _clip(file, path.stat().st_size, sha256_of(path), probe)
@@ -131,7 +136,7 @@ class Downloader:
             return Failed(page)
         path = partial.write()
         with storage(f"read {path}"):
-            probe = _probed(path)
+            probe = self._probed(path)
         if isinstance(probe, MediaUnreadable) and not arrived.framed:
             return Failed(f"the file was cut short: {probe.reason}")
         reason = probe.reason if isinstance(probe, MediaUnreadable) else media.judge(probe, intent)
@@ -141,6 +146,12 @@ class Downloader:
         partial.publish(file)
         self._forget_wrong(file)
         return _clip(file, partial.size, partial.sha256, probe)
+
+    def _probed(self, path: Path) -> Probe | MediaUnreadable:
+        try:
+            return self._measure(path)
+        except MediaUnreadable as error:
+            return error
 
     def _keep_wrong(
         self, partial: Partial, file: str, probe: Probe | MediaUnreadable, reason: str
@@ -205,13 +216,6 @@ class Downloader:
             partial.restart()
             partial.add(png)
         partial.publish(name)
-
-
-def _probed(path: Path) -> Probe | MediaUnreadable:
-    try:
-        return media.probe(path)
-    except MediaUnreadable as error:
-        return error
 
 
 def _bytes(path: Path) -> bytes:

@@ -18,13 +18,12 @@ from pathlib import Path
 
 import anyio
 
-from seedance_batch.download import Fetched, Result
+from seedance_batch.download import Downloader, Fetched, Result
 from seedance_batch.events import AttemptChanged, RunEvent
 from seedance_batch.runner import Book, Pace
 from seedance_batch.state import Clip, Intent, Phase
 
 from .sockets import LANES, run_rows
-from .world import Unchecked
 
 ROWS = 2_000
 GENERATION = 25.0
@@ -47,7 +46,7 @@ def serve(pipe: Connection) -> None:
         pipe.recv()
 
 
-class Unfetched(Unchecked):
+class Unfetched(Downloader):
     """Clips that count as fetched, where only the tasks in flight are measured."""
 
     async def fetch(
@@ -57,7 +56,7 @@ class Unfetched(Unchecked):
 
 
 async def drive(
-    url: str, key: str, folder: Path, rows: int, kind: type[Unchecked]
+    url: str, key: str, folder: Path, rows: int, kind: type[Downloader]
 ) -> tuple[int, int]:
     """Run the rows; how many were done, and the most that were in flight."""
     most = 0
@@ -74,11 +73,11 @@ async def drive(
 
 def main() -> int:
     """0 where the targets are met; prints what was measured, a line of JSON for each."""
-    missed = sum(not measured(*each) for each in (("in flight", Unfetched), ("all", Unchecked)))
+    missed = sum(not measured(*each) for each in (("in flight", Unfetched), ("all", Downloader)))
     return 1 if missed else 0
 
 
-def measured(name: str, kind: type[Unchecked]) -> bool:
+def measured(name: str, kind: type[Downloader]) -> bool:
     """Whether the targets are met; prints what was measured."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

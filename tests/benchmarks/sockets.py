@@ -17,7 +17,7 @@ from seedance_batch.events import RunEvent
 from seedance_batch.journal import open_journal
 from seedance_batch.runner import Book, Pace, Runner, Stopper, Terms
 
-from .world import Case, orders, room
+from .world import Case, measured_once, orders, room
 
 LANES = 4
 
@@ -46,7 +46,7 @@ async def run_rows(
             runner = Runner(
                 client=client,
                 book=book,
-                downloader=kind(folder, files, allow_private=True),
+                downloader=kind(folder, files, allow_private=True, measure=measured_once),
                 stopper=Stopper(observer),
                 pace=pace,
                 terms=Terms(maker.key_fingerprint, None, None, maker.body_of, room),

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.download import Downloader
 from seedance_batch.events import Remark, Stop, Stopping
 from seedance_batch.runner.fetch import PATIENCE
 from seedance_batch.state import ErrorClass, Phase
@@ -86,7 +85,7 @@ def test_a_url_that_our_own_rules_refuse_is_never_the_clips_end() -> None:
 
 @pytest.mark.parametrize("form", ["fragmented", "rotated", "webm"])
 def test_a_good_clip_in_another_form_is_done_and_named_by_its_content(form: str) -> None:
-    case = Case(1, settings=faulty(outputs={form: 1.0}), downloader=Downloader)
+    case = Case(1, settings=faulty(outputs={form: 1.0}))
     played = play(case)
     (attempt,) = played.world.book.attempts.values()
     assert attempt.state.phase is Phase.DONE, attempt.state.error_message
@@ -98,7 +97,7 @@ def test_a_good_clip_in_another_form_is_done_and_named_by_its_content(form: str)
 
 @pytest.mark.parametrize("way", ["part", "packed"])
 def test_a_file_is_read_however_it_is_handed_over(way: str) -> None:
-    played = play(Case(1, settings=faulty(files={way: 1.0}), downloader=Downloader))
+    played = play(Case(1, settings=faulty(files={way: 1.0})))
     assert phases(played) == {Phase.DONE: 1}
 
 
@@ -134,7 +133,6 @@ def test_clips_that_are_of_no_use_stop_the_buying(odd: str) -> None:
         concurrency=3,
         settings=faulty(outputs={odd: 1.0}),
         max_failures=4,
-        downloader=Downloader,
     )
     played = play(case)
     assert len(played.tasks) <= 4 + 6
