@@ -9,9 +9,9 @@ from pathlib import Path, PureWindowsPath
 from typing import Final
 
 from seedance_batch import journal as journals
-from seedance_batch.errors import FolderMismatch
-from seedance_batch.folder import RunFolder
-from seedance_batch.journal import Journal
+from seedance_batch.errors import FolderMismatch, SeedanceBatchError
+from seedance_batch.folder import JOURNAL, RunFolder
+from seedance_batch.journal import Journal, look_into
 from seedance_batch.manifest import Manifest
 from seedance_batch.plan import draft_job
 from seedance_batch.reader.source import STDIN
@@ -49,6 +49,17 @@ def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin:
             free=_beside(folder),
             manifest=manifest.path,
         )
+
+
+def drop_unless_used(folder: RunFolder) -> None:
+    """Remove a new journal that nobody agreed to a run in: where a former one is lost, none is
+    plainer than an empty one, which sheets would be written from."""
+    with contextlib.suppress(SeedanceBatchError, OSError):
+        with look_into(folder.journal) as journal:
+            unused = _is_free(journal)
+        if unused:
+            for path in folder.path.glob(f"{JOURNAL}*"):
+                path.unlink()
 
 
 def _is_free(journal: Journal) -> bool:

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 
 from seedance_batch.batch.batch import NO_LIMIT, Batch
-from seedance_batch.batch.claiming import check_claim, check_table, claim, manifest_of
+from seedance_batch.batch.claiming import (
+    check_claim,
+    check_table,
+    claim,
+    drop_unless_used,
+    manifest_of,
+)
 from seedance_batch.batch.clip_names import check_names
 from seedance_batch.batch.hearing import check_callbacks
 from seedance_batch.batch.prices import load_prices, too_old
@@ -23,6 +29,7 @@ from seedance_batch.batch.rehearsal import sandbox
 from seedance_batch.errors import ManifestError, SettingsError, UsageError
 from seedance_batch.folder import RunFolder, default_folder, folder_of, held, wal_is_safe
 from seedance_batch.journal import Journal, look_into, open_journal
+from seedance_batch.journal.ruins import has_traces
 from seedance_batch.manifest import Manifest
 from seedance_batch.names import check_pattern
 from seedance_batch.plan import RerunChoice
@@ -102,6 +109,8 @@ def open_batch(
     manifest, folder = _found(source, options, settings)
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(folder))
+        if not folder.exists() and has_traces(folder.path):
+            stack.callback(drop_unless_used, folder)
         journal = stack.enter_context(open_journal(folder.journal, wal=wal_is_safe(folder.path)))
         if settings.out is None:
             check_table(journal, folder, manifest)

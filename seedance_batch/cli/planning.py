@@ -43,17 +43,12 @@ def show(
         if given["as_json"]:
             from seedance_batch.overview import to_json
 
-            click.echo(
-                json.dumps(
-                    to_json(
-                        found,
-                        plan_flags(batch),
-                        origin=batch.access.origin,
-                        folder=batch.folder_mark,
-                    ),
-                    ensure_ascii=False,
-                )
-            )
+            origin, folder = batch.access.origin, batch.folder_mark
+            document = to_json(found, plan_flags(batch), origin=origin, folder=folder)
+            document["doubts"] = [
+                {"sign": doubt.sign.value, "ids": list(doubt.keys)} for doubt in batch.doubts(found)
+            ]
+            click.echo(json.dumps(document, ensure_ascii=False))
             for line in already_bought(batch, found):
                 click.echo(line, err=True)
         else:

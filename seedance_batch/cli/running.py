@@ -151,7 +151,8 @@ def hold_doubts(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
     if not given["again"]:
         problem = refused_doubts(batch, found)
         if problem is not None:
-            raise ConsentNeeded(problem, hint=f"where you want them again: {again(again=True)}")
+            command = again(again=True, yes=given["yes"])
+            raise ConsentNeeded(problem, hint=f"where you want them again: {command}")
 
 
 def _bought(found: Plan, fit: Total, cap: Decimal | None) -> str:
