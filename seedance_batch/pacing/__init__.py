@@ -17,7 +17,7 @@ from seedance_batch.pacing.places import PAGE_SIZE, Places
 from seedance_batch.pacing.retries import Breaker, RetryBudget, backoff, file_pause
 from seedance_batch.pacing.slots import SLOW_START, Slots
 from seedance_batch.pacing.spans import Spans
-from seedance_batch.pacing.trust import ListTrust, Word, is_old, wants_check
+from seedance_batch.pacing.trust import Trust, Word, is_old, wants_check
 
 __all__ = [
     "BURST",
@@ -27,7 +27,6 @@ __all__ = [
     "Breaker",
     "Demand",
     "Flight",
-    "ListTrust",
     "Look",
     "Looks",
     "Places",
@@ -35,6 +34,7 @@ __all__ = [
     "RetryBudget",
     "Slots",
     "Spans",
+    "Trust",
     "Word",
     "backoff",
     "file_pause",

@@ -1,4 +1,4 @@
-"""Whether the task list is to be had and to be believed; by id tasks can be asked for as well.
+"""Whether the task list, or tasks by id, are to be had and to be believed.
 
 The list is a shortcut: one page tells of a hundred tasks. What it says of an ending is a hint.
 """
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 _FAILED_AT: Final = 3
-"""After so many pages in a row that could not be had, tasks are asked for by id."""
+"""After so many answers in a row that could not be had, the other way is gone."""
+_LIMITED: Final = 0.5
+"""What a 429 counts among those: it may well be about all requests."""
 _FIRST_REST: Final = 60.0
 """Seconds after which the list is tried again; each time twice as long, up to `_LONGEST_REST`."""
 _LONGEST_REST: Final = 600.0
@@ -26,33 +28,35 @@ _WORD_SECONDS: Final = 120.0
 
 
 @dataclass(slots=True)
-class ListTrust:
-    """Remembers how list pages came out, and says whether another is worth its request."""
+class Trust:
+    """Remembers how one way of looking came out, and says whether it is worth a request."""
 
     proven: bool = False
     """It has shown an ending, so it is not always old."""
-    _failures: int = 0
+    _failures: float = 0
     _rest: float = _FIRST_REST
     _not_before: float = float("-inf")
 
     def is_good(self, now: float) -> bool:
-        """Whether the list is worth asking."""
+        """Whether it is worth asking."""
         return now >= self._not_before
 
-    def failed(self, now: float) -> None:
-        """A page could not be had, or held nothing."""
-        self._failures += 1
+    def failed(self, now: float, *, limited: bool = False) -> None:
+        """No answer that says anything could be had; ``limited``: for too many requests."""
+        self._failures += _LIMITED if limited else 1
         if self._failures >= _FAILED_AT:
-            self.was_old(now)
+            self.leave(now)
 
-    def answered(self, *, told: bool) -> None:
-        """A page came; ``told``: it showed the ending of a task, so it is no old one."""
+    def answered(self, *, told: bool = True) -> None:
+        """An answer came; ``told``: it showed the ending of a task, so it is no old one."""
+        if told or self._failures >= _FAILED_AT:
+            self._not_before = float("-inf")
         self._failures = 0
         if told:
             self.proven, self._rest = True, _FIRST_REST
 
-    def was_old(self, now: float) -> None:
-        """The list is no use for now: it does not come, or calls running what ended long ago."""
+    def leave(self, now: float) -> None:
+        """It is no use for now: it does not come, or calls running what ended long ago."""
         self.proven = False
         self._not_before = now + self._rest
         self._rest = min(_LONGEST_REST, 2 * self._rest)

@@ -23,9 +23,9 @@ from seedance_batch.pacing import (
     PAGE_SIZE,
     Demand,
     Flight,
-    ListTrust,
     Look,
     Places,
+    Trust,
     Word,
     is_given_up,
     is_old,
@@ -93,7 +93,8 @@ class Watcher:
         self._unlisted: set[str] = set()
         """Tasks that the list does not show where they should be: asked for by id."""
         self._misses: dict[str, int] = {}
-        self._list = ListTrust()
+        self._list = Trust()
+        self._details = Trust()
         self._way: dict[str, Way] = {}
         self._words: dict[int, Word] = {}
         """Endings that the list tells, and the task's own page neither confirms nor denies."""
@@ -126,9 +127,9 @@ class Watcher:
         self._place_new_tasks()
         flights: dict[Place, list[Flight]] = defaultdict(list)
         now = anyio.current_time()
-        listed = self._list.is_good(now)
+        ways = self._ways()
         for attempt in self._watched():
-            flights[self._place_of(attempt, listed)].append(self._sightings.flight(attempt))
+            flights[self._place_of(attempt, ways)].append(self._sightings.flight(attempt))
         return self._sightings.looks.next(
             now,
             flights,
@@ -147,21 +148,28 @@ class Watcher:
         waiting = [a for a in self._book.in_phase(Phase.DOWNLOADING) if a.state.needs_look]
         return self._book.in_phase(Phase.IN_FLIGHT) + waiting
 
-    def _place_of(self, attempt: Attempt, listed: bool) -> Place:
-        """Where it can be seen; ``listed``: the list is worth asking."""
+    def _ways(self) -> frozenset[Way]:
+        """What is worth asking now; where neither seems to be, the trouble is a general one."""
+        now = anyio.current_time()
+        listed, detailed = self._list.is_good(now), self._details.is_good(now)
+        if listed == detailed:
+            return frozenset(Way)
+        return frozenset({Way.LIST if listed else Way.ID})
+
+    def _place_of(self, attempt: Attempt, ways: frozenset[Way]) -> Place:
+        """Where it can be seen."""
         task_id = attempt.state.task_id or ""
-        if not listed or self._way.get(task_id) is Way.ID:
+        if Way.LIST not in ways or (Way.ID in ways and self._way.get(task_id) is Way.ID):
             return task_id
         page = self._places.page_of(task_id)
         if page is not None:
             return page
-        return task_id if task_id in self._unlisted else _WALK
+        return task_id if Way.ID in ways and task_id in self._unlisted else _WALK
 
-    def _at(self, place: Place) -> dict[str, int]:
+    def _at(self, place: Place, ways: frozenset[Way]) -> dict[str, int]:
         """Watched tasks at a place, with their attempts."""
-        listed = self._list.is_good(anyio.current_time())
         watched = self._watched()
-        return {a.state.task_id or "": a.id for a in watched if self._place_of(a, listed) == place}
+        return {a.state.task_id or "": a.id for a in watched if self._place_of(a, ways) == place}
 
     async def _look_safely(self, place: Place) -> None:
         """Clips that are known are fetched also where a look meets an error of our own."""
@@ -176,8 +184,10 @@ class Watcher:
     # ── one look ────────────────────────────────────────────────────────────────────────────
 
     async def _look(self, place: Place) -> None:
-        wanted = self._at(place)
-        by_list = len(wanted) > 1 or any(self._way.get(each) is Way.LIST for each in wanted)
+        ways = self._ways()
+        wanted = self._at(place, ways)
+        only_listed = any(self._way.get(each) is Way.LIST for each in wanted)
+        by_list = len(wanted) > 1 or only_listed or Way.ID not in ways
         if isinstance(place, int) and by_list:
             await (self._walk(wanted) if place == _WALK else self._page(place, wanted))
         else:  # as dear as a page, and surer
@@ -227,8 +237,10 @@ class Watcher:
         answer, at = await self._ask("list", partial(self._client.list, number, PAGE_SIZE))
         page = answer.value
         if page is None or (number == 1 and not page.tasks):
-            if answer.verdict is not Verdict.RATE:
-                self._list.failed(anyio.current_time())
+            limited = answer.verdict is Verdict.RATE
+            self._list.failed(anyio.current_time(), limited=limited)
+            if answer.verdict in wire.ACCOUNT:  # the key may still be good for details
+                self._list.leave(anyio.current_time())
             return page
         self._place_new_tasks()
         watched = {a.state.task_id or "": a.id for a in self._watched()}
@@ -251,7 +263,7 @@ class Watcher:
             self._words.pop(attempt_id, None)
             await self._taken(task, attempt_id, at)
             return
-        seen = await self._by_id(task.task_id, attempt_id)
+        seen = await self._by_id(task.task_id, attempt_id) if Way.ID in self._ways() else None
         if seen is None:
             await self._on_its_word(task, attempt_id, at)
         elif seen.status is TaskStatus.RUNNING:
@@ -275,13 +287,15 @@ class Watcher:
         seen = await self._by_id(self._book.attempts[doubted].state.task_id or "", doubted)
         ended = seen is not None and seen.status is not TaskStatus.RUNNING
         if seen is not None and ended and is_old(ages[doubted], took(seen)):
-            self._list.was_old(anyio.current_time())
+            self._list.leave(anyio.current_time())
             self._checked.clear()  # once it is tried again it is checked at once
 
     def _doubted(self, ages: dict[int, float]) -> int | None:
         """The oldest attempt at whose age the list's word is doubted, if any."""
         looks, proven = self._sightings.looks, self._list.proven
         if looks.relies_on_callbacks and not proven:
+            return None
+        if Way.ID not in self._ways():
             return None
         usual = looks.usual()
         due = [
@@ -296,6 +310,11 @@ class Watcher:
 
     async def _by_id(self, task_id: str, attempt_id: int) -> Task | None:
         answer, at = await self._ask("get", partial(self._client.get, task_id))
+        if answer.value is not None or answer.verdict is Verdict.NOT_FOUND:
+            self._details.answered()
+        elif answer.verdict not in wire.ACCOUNT:
+            limited = answer.verdict is Verdict.RATE
+            self._details.failed(anyio.current_time(), limited=limited)
         if answer.value is not None:
             self._words.pop(attempt_id, None)
             await self._taken(answer.value, attempt_id, at)
@@ -312,7 +331,7 @@ class Watcher:
 
     async def _missed_by_id(self, task_id: str, attempt_id: int, at: float) -> None:
         misses = self._sightings.missed(attempt_id, at).misses
-        if misses in _LIST_ASKED_AT and self._list.is_good(anyio.current_time()):
+        if misses in _LIST_ASKED_AT and Way.LIST in self._ways():
             await self._walk({task_id: attempt_id})
             if self._way.get(task_id) is Way.LIST:
                 return

@@ -102,8 +102,23 @@ def test_where_no_detail_is_found_the_list_is_asked() -> None:
     assert found.ending.stop is None
 
 
-def test_a_single_task_whose_detail_is_never_found_comes_by_the_list() -> None:
-    assert_all_done(played(1, details={"404": 1.0}))
+@pytest.mark.parametrize("fault", ["404", "503", "429", "html_after", "reset"])
+def test_a_single_task_whose_detail_never_comes_is_seen_in_the_list(fault: str) -> None:
+    assert_all_done(played(1, details={fault: 1.0}))
+
+
+def test_lists_that_are_refused_as_too_many_for_good_are_left_for_details() -> None:
+    assert_all_done(played(3, lists={"429": 1.0}))
+
+
+def test_after_an_outage_of_everything_pages_are_looked_at_again() -> None:
+    down = {"lists": {ApiFault.BUSY: 1.0}, "details": {ApiFault.BUSY: 1.0}}
+    script = configured((20.0, down), (320.0, {"lists": {}, "details": {}}))
+    settings = {"generation_time": "400", "rpm": 60, "faults": {"retry_after": "none"}}
+    found = play(Case(30, concurrency=30, settings=settings, script=script))
+    assert_all_done(found)
+    after = [r for r in found.requests if r.time > START + 330]
+    assert len(after) < 60
 
 
 def test_without_details_the_lists_word_for_a_fail_is_taken_after_minutes() -> None:
