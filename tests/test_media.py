@@ -13,8 +13,9 @@ import av
 import pytest
 from PIL import Image
 
-from seedance_batch.media import MediaUnreadable, Probe, judge, poster, probe
-from tests.download.clips import encoded, intent
+from seedance_batch.media import ENDINGS, MediaUnreadable, Probe, ending_of, judge, poster, probe
+from seedance_batch.media_type import HEAD_SIZE
+from tests.download.clips import encoded, intent, turned
 
 RIGHT = Probe(seconds=4 + 1 / 24, width=864, height=496, fps=24.0, has_audio=True, frames=97)
 
@@ -34,9 +35,9 @@ def test_a_clip_is_measured_by_decoding_it(clip: Path) -> None:
     assert judge(found, intent()) is None
 
 
-@pytest.mark.parametrize("faststart", [True, False])
-def test_any_cut_is_seen_wherever_the_index_lies(faststart: bool, tmp_path: Path) -> None:
-    whole = encoded(faststart=faststart)
+@pytest.mark.parametrize("flags", ["faststart", "", "webm"])
+def test_any_cut_is_seen_wherever_the_index_lies(flags: str, tmp_path: Path) -> None:
+    whole = encoded(ending=".webm") if flags == "webm" else encoded(flags=flags)
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
     chance = random.Random(seed)
@@ -105,6 +106,83 @@ def test_a_playlist_is_never_followed(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_the_disks_matter(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         probe(tmp_path / "none.mp4")
+
+
+# ── other containers ────────────────────────────────────────────────────────────────────────────
+
+FRAGMENTED = ("frag_keyframe+empty_moov", "frag_keyframe+empty_moov+default_base_moof", "dash")
+
+
+@pytest.mark.parametrize("flags", FRAGMENTED)
+def test_a_fragmented_mp4_is_as_long_and_as_fast_as_it_plays(flags: str, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(encoded(flags=flags))
+    found = probe(path)
+    assert found.seconds == pytest.approx(4 + 1 / 24, abs=0.03)
+    assert found.fps == pytest.approx(24, abs=1e-3)
+    assert judge(found, intent()) is None
+
+
+@pytest.mark.parametrize("fps", [12, 25, 30])
+def test_another_rate_is_seen_in_any_container(fps: int, tmp_path: Path) -> None:
+    for ending, flags in ((".mp4", "faststart"), (".mp4", FRAGMENTED[0]), (".webm", "")):
+        path = tmp_path / f"clip{ending}"
+        path.write_bytes(encoded(fps=fps, flags=flags, ending=ending))
+        assert probe(path).fps == pytest.approx(fps, abs=0.05), (ending, flags)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm", ".mov", ".mkv"])
+def test_a_good_video_is_judged_by_its_content_and_named_by_it(ending: str, tmp_path: Path) -> None:
+    content = encoded(ending=ending)
+    path = tmp_path / "clip.mp4"  # its name says nothing
+    path.write_bytes(content)
+    assert judge(probe(path), intent()) is None
+    assert ending_of(content[:HEAD_SIZE]) == ending
+    assert Image.open(io.BytesIO(poster(path))).format == "JPEG"
+
+
+@pytest.mark.parametrize(
+    ("head", "ending"),
+    [
+        (b"\x89PNG\r\n\x1a\n", ".png"),
+        (b"\xff\xd8\xff\xe0", ".jpg"),
+        (b"ID3\x04", ".mp3"),
+        (b"whatever it is", ".mp4"),
+        (b"", ".mp4"),
+    ],
+)
+def test_what_is_no_video_is_named_by_its_content_too(head: bytes, ending: str) -> None:
+    assert ending_of(head) == ending
+    assert ending in ENDINGS
+
+
+@pytest.mark.parametrize(("degrees", "upright"), [(90, True), (180, False), (270, True)])
+def test_a_picture_that_is_stored_on_its_side_has_the_sides_that_are_shown(
+    degrees: int, upright: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(turned(encoded(), degrees))
+    found = probe(path)
+    assert (found.width, found.height) == ((496, 864) if upright else (864, 496))
+    ratio = "9:16" if upright else "16:9"
+    assert judge(found, intent(aspect_ratio=ratio)) is None
+
+
+@pytest.mark.parametrize(
+    ("degrees", "bright"), [(90, (240, 800)), (180, (100, 138)), (270, (240, 100))]
+)
+def test_a_poster_is_turned_as_a_player_would(
+    degrees: int, bright: tuple[int, int], tmp_path: Path
+) -> None:
+    """The picture's right side is white: turned clockwise by 90° that is its lower side."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(turned(encoded(bright_edge=True), degrees))
+    with Image.open(io.BytesIO(poster(path))) as image:
+        assert image.width == 480
+        dark = (image.width - 1 - bright[0], image.height - 1 - bright[1])
+        shades = image.convert("L")
+        assert shades.getpixel(bright) > 230
+        assert shades.getpixel(dark) < 230
 
 
 # ── judging ─────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from seedance_batch.names import (
     is_like_a_take,
     mismatch_name,
     twin_key,
+    with_ending,
 )
 from seedance_batch.state import Kind
 
@@ -235,6 +236,9 @@ def test_a_frame_is_named_after_its_clip(clip: str, frame: str) -> None:
 
 def test_a_clip_that_is_not_as_asked_says_so_in_its_name() -> None:
     assert mismatch_name("videos/a.2.mp4") == "videos/a.2.mismatch.mp4"
+    assert mismatch_name("videos/a.2.mp4", ".webm") == "videos/a.2.mismatch.webm"
+    assert with_ending("videos/a.2.mp4", ".webm") == "videos/a.2.webm"
+    assert frame_name("videos/a.2.webm") == "frames/a.2.png"
 
 
 def test_what_stood_in_the_way_is_numbered() -> None:

@@ -197,6 +197,36 @@ async def test_no_message_shows_a_signed_url(
         assert "clip.mp4" not in repr(result)
 
 
+# ── a file in another container ─────────────────────────────────────────────────────────────────
+
+
+async def test_a_good_clip_is_named_by_its_content_and_taken_where_it_lies(
+    server: HostileServer, downloader: Downloader, tmp_path: Path
+) -> None:
+    webm = encoded(ending=".webm")
+    result = await fetch(downloader, server.url(hostile.whole(webm)))
+    assert isinstance(result, Fetched), result
+    assert result.clip.file == "videos/a.webm"
+    assert leftovers(tmp_path) == ["videos/a.webm"]
+    # As after a death between publishing and recording: nothing is asked for.
+    asked = len(server.requests)
+    assert await fetch(downloader, server.url(hostile.status("404 Not Found"))) == result
+    assert len(server.requests) == asked
+
+
+async def test_a_wrong_clip_is_kept_under_its_own_ending_until_the_right_one_comes(
+    server: HostileServer, downloader: Downloader, tmp_path: Path
+) -> None:
+    short = hostile.whole(encoded(seconds=2, ending=".webm"))
+    picture = hostile.whole(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    for answer, ending in ((short, ".webm"), (picture, ".png")):
+        result = await fetch(downloader, server.url(answer))
+        assert isinstance(result, Wrong), result
+        assert leftovers(tmp_path) == [f"videos/a.mismatch{ending}"]
+    assert isinstance(await fetch(downloader, server.url(hostile.whole(CLIP))), Fetched)
+    assert leftovers(tmp_path) == [FILE]
+
+
 # ── a whole file that is not what was asked for ─────────────────────────────────────────────────
 
 

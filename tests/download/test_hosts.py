@@ -53,6 +53,33 @@ async def test_a_relative_redirect_is_followed(
     assert isinstance(await fetch(downloader, server.url(hostile.redirect(target))), Fetched)
 
 
+ODD = (
+    "/out/a%2Fb%20c+d(1)'x'/~v,1;p=2:3@4%3A%25/clip.mp4?X-Amz-Credential=AKIA%2F20261126%2Fus%2Faws4"
+    "&sig=a%2Bb%2F%3D%3D&n='q'(r)*[s]|t&e=%E2%82%AC&u=a/b?c&plus=1+2&%7Etilde=%7E&empty=&t=%2f"
+)
+"""A signed path with whatever a signature may cover: another spelling of it is another file."""
+
+
+@pytest.mark.parametrize("location", [None, f"https://cdn.example.com{ODD}", ODD])
+async def test_a_signed_address_is_asked_for_byte_for_byte(
+    location: str | None, tmp_path: Path
+) -> None:
+    asked: list[bytes] = []
+
+    def public(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path)
+        if location is not None and len(asked) == 1:
+            return httpx.Response(302, headers={"Location": location})
+        return httpx.Response(200, stream=httpx.ByteStream(CLIP))
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(public)) as http:
+        downloader = Downloader(tmp_path, http, allow_private=False, limits=PATIENT)
+        start = "/start" if location else ODD
+        result = await fetch(downloader, f"https://files.example.com{start}")
+    assert isinstance(result, Fetched), result
+    assert asked[-1] == ODD.encode()
+
+
 async def test_a_redirect_to_nowhere_is_a_failure(
     server: HostileServer, downloader: Downloader
 ) -> None:

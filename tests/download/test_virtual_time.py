@@ -65,6 +65,16 @@ def test_a_slow_but_steady_host_may_take_its_time(tmp_path: Path) -> None:
     assert took == pytest.approx(4.0 * len(pieces(10_000)))
 
 
+def test_20_kB_a_second_are_fast_enough_however_long_the_clip_takes(tmp_path: Path) -> None:
+    result, took = run(tmp_path, answering(Body(pieces(2_000), 0.1)))
+    assert isinstance(result, Fetched)
+    assert took == pytest.approx(len(CLIP) / 20_000, abs=1)
+    (tmp_path / "videos/a.mp4").unlink()
+    result, took = run(tmp_path, answering(Body(pieces(200), 0.09)))
+    assert isinstance(result, Fetched)
+    assert took > Limits().stall
+
+
 def test_silence_ends_after_the_stall_time(tmp_path: Path) -> None:
     result, took = run(tmp_path, answering(Body(pieces(100_000), 90.0)))
     assert result == Failed("files.example.com sent nothing for 60 s")
