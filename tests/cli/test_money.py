@@ -347,6 +347,7 @@ def test_a_bad_canary_keeps_the_rest_from_being_sent(shop: Shop) -> None:
     assert said.code == Exit.SOME_FAILED
     assert len(shop.tasks()) == 3
     assert shop.statuses() == ["done", "done", "failed", "new"]
+    assert "1 other row was held back: 2 of 3 canary rows came back well." in said.err
 
 
 def test_a_cap_is_the_folders_until_another_one_is_given(shop: Shop) -> None:

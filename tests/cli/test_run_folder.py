@@ -142,6 +142,27 @@ def test_a_clip_that_does_not_come_stays_downloading_and_says_what_to_do(shop: S
     assert len(shop.tasks()) == 1
 
 
+def test_a_paid_clip_that_our_rules_refuse_may_be_saved_by_hand(shop: Shop) -> None:
+    shop.fill(2)
+    assert shop.run("--limit", "1").code == Exit.OK
+    with shop.service.having(faults={"outputs": {"forbidden_url": 1.0}}):
+        said = shop.run()
+        assert said.code == Exit.UNFINISHED
+        assert "by hand: save what the results sheet has as video_url" in said.err
+        row = shop.results()[1]
+        assert row["status"] == "downloading"
+        assert row["next_step"].endswith(
+            "save video_url as videos/shot2.mp4 in the run folder, then run"
+        )
+        clips = shop.run_folder / "videos"
+        shutil.copy(
+            clips / "shot1.mp4", clips / "shot2.mp4"
+        )  # one plain clip is as good as another
+        assert shop.run().code == Exit.OK
+    assert shop.statuses() == ["done"] * 2
+    assert len(shop.tasks()) == 2
+
+
 def test_fetch_brings_whatever_is_not_what_the_journal_says_and_loses_no_file(shop: Shop) -> None:
     shop.fill(5)
     assert shop.run().code == Exit.OK

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -444,8 +445,49 @@ def test_too_many_failures_in_a_row_stop_the_run(shop: Shop) -> None:
     shop.write(*[shot(n, prompt=f"forbidden {n}") for n in range(1, 7)])
     said = shop.run("--max-failures", "2", "-j", "1")
     assert said.code == Exit.SOME_FAILED
-    assert "2 rows failed in a row" in said.err
+    assert "2 rows failed in a row (TASK_FAILED" in said.err
     assert 2 <= len(shop.tasks()) <= 3
+    unsent = 6 - len(shop.tasks())
+    assert f"{unsent} rows were not sent, for 2 rows failed in a row (TASK_FAILED" in said.out
+    assert "rerun" in said.out.splitlines()[-1]  # the same command could do nothing for them
+
+
+def test_the_doctor_sees_a_resolver_in_fake_ip_mode(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+    made_up = {"api.example.com": "127.0.0.1", "files.example.com": "198.18.0.5"}
+
+    def resolve(host: Any, *rest: Any, **named: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return real(made_up.get(name, name), *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    said = say("doctor", "--api-url", "https://api.example.com:1")
+    assert "in fake-IP mode" in said.out
+    assert "files.example.com is 198.18.0.5" in said.out
+    assert "resolver not asked" in say("doctor", "--api-url", shop.service.api_url).out
+
+
+@pytest.mark.parametrize(
+    ("odd", "command", "word"),
+    [
+        ({"outputs": {"other_length": 1.0}}, "verify", "not what was asked for (lasts"),
+        ({"outputs": {"forbidden_url": 1.0}}, "fetch", "could not be fetched (169.254.169.254"),
+    ],
+)
+def test_useless_clips_stop_the_run_and_the_hint_can_do_something(
+    odd: dict[str, Any], command: str, word: str, shop: Shop
+) -> None:
+    shop.fill(12)
+    with shop.service.having(faults=odd):
+        said = shop.run("--max-failures", "2", "-j", "1")
+        assert said.code in {Exit.SOME_FAILED, Exit.UNFINISHED}
+        assert word in said.out
+        assert "rows were not sent" in said.out
+        assert said.hint[0] == command
+        assert say(*said.hint).code == said.code
+    assert len(shop.tasks()) <= 5
 
 
 def test_a_wait_that_ends_fails_no_row_and_says_which_command_continues(shop: Shop) -> None:
