@@ -11,7 +11,7 @@ from seedance_batch.callbacks import Hear
 from seedance_batch.client import Client
 from seedance_batch.download import Downloader
 from seedance_batch.events import Observer, Remark, Stop
-from seedance_batch.pacing import Looks, RequestBudget, Slots
+from seedance_batch.pacing import Demand, Looks, RequestBudget, Slots
 from seedance_batch.runner.book import Book
 from seedance_batch.runner.desk import Desk
 from seedance_batch.runner.fetch import Fetcher
@@ -123,7 +123,7 @@ class Runner:
             gate=gate,
             sightings=sightings,
             stopper=stopper,
-            demand=lambda: self._submitter.demand,
+            demand=self._demand,
             key_fingerprint=terms.key_fingerprint,
             wall=wall,
         )
@@ -163,6 +163,12 @@ class Runner:
     def _has_room(self) -> bool:
         """Whether clips arrive as they are bought."""
         return self._fetcher.keeps_up() and not self._returns.waits(self._fetcher.coming())
+
+    def _demand(self) -> Demand:
+        """What rows that wait to be sent are short of; of nothing, where they wait for clips."""
+        if self._returns.waits(self._fetcher.coming()):
+            return Demand.NOTHING
+        return self._submitter.demand
 
     def _weigh_returns(self) -> None:
         """Buy nothing more, or nothing for now, where what is bought gives no clips."""
