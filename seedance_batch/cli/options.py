@@ -130,7 +130,7 @@ MONEY = together(
            help="Most that the folder may cost, ever; kept until another is given."),
     option("--max-cost-per-row", type=usd, metavar="USD", help="Most that one row may cost."),
     option("--max-failures", type=click.IntRange(min=0), metavar="N", default=10,
-           show_default=True, help="Stop after N rows in a row without a good clip; 0: never."),
+           show_default=True, help="Stop after N rows with no clip; 0: never."),
     option("--canary", type=click.IntRange(min=1), metavar="N", help="First the N cheapest."),
     option("--draft", is_flag=True, help="480p, 4 s, silent: look first, pay later."),
     option("--remake", is_flag=True, help="Make rows anew that were made with other flags."),
