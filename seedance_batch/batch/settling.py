@@ -155,14 +155,24 @@ async def adopt(site: Site, name: str, task_id: str) -> str | None:
     ):
         raise UsageError(f"Task {task_id} is another row's already; nothing was changed.")
     async with Client(site.access.base_url, site.access.api_key) as client:
-        answer = await client.get(task_id)
-    if answer.verdict is not Verdict.OK or answer.value is None:
-        raise UsageError(
-            f"Task {task_id} cannot be looked up ({answer.error.message}); nothing was changed."
-        )
-    note = await _checked(site, answer.value, attempt, [a for a in attempts if _undecided(a)])
+        task = await _looked_up(client, task_id)
+    note = await _checked(site, task, attempt, [a for a in attempts if _undecided(a)])
     _decide(site, attempt, Adopted(task_id, time.time()))
     return note
+
+
+async def _looked_up(client: Client, task_id: str) -> Task:
+    """The task by its id, or from the list where details are out of order."""
+    answer = await client.get(task_id)
+    if answer.value is not None:
+        return answer.value
+    page = (await client.list()).value
+    for task in page.tasks if page is not None else ():
+        if task.task_id == task_id:
+            return task
+    raise UsageError(
+        f"Task {task_id} cannot be looked up ({answer.error.message}); nothing was changed."
+    )
 
 
 async def _checked(

@@ -373,7 +373,10 @@ def test_a_task_that_another_row_or_a_neighbouring_journal_holds_is_no_candidate
     assert "another row's" in said.err
 
 
-def test_a_task_is_adopted_for_a_row_that_was_said_to_have_failed(shop: Shop) -> None:
+@pytest.mark.parametrize("details", [{}, {"404": 1.0}], ids=["whole", "no details"])
+def test_a_task_is_adopted_for_a_row_that_was_said_to_have_failed(
+    details: dict[str, float], shop: Shop
+) -> None:
     shop.fill(1)
     assert shop.run().code == Exit.OK
     (task,) = shop.tasks()
@@ -382,7 +385,8 @@ def test_a_task_is_adopted_for_a_row_that_was_said_to_have_failed(shop: Shop) ->
             "UPDATE attempts SET phase = 'failed', error_class = 'refused', clip = NULL"
         )
     journal.close()
-    said = shop.online("reconcile", "--adopt", f"shot1={task['task_id']}")
+    with shop.service.having(faults={"details": details}):
+        said = shop.online("reconcile", "--adopt", f"shot1={task['task_id']}")
     assert said.code == Exit.OK, said.err
     assert shop.run().code == Exit.OK
     assert shop.statuses() == ["done"]
