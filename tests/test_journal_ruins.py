@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seedance_batch import journal as journals
-from seedance_batch.errors import JournalUnreadable
+from seedance_batch.errors import FolderUnusable, JournalUnreadable
 from seedance_batch.journal import Journal, look_into, open_journal
 from seedance_batch.state import Sent, State, step
 from tests.state_samples import intent
@@ -187,3 +188,14 @@ def test_an_empty_file_where_nothing_was_ever_run_becomes_a_journal(path: Path) 
     path.touch()
     with open_journal(path) as journal:
         assert journal.meta("folder_id")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_journal_that_may_only_be_read_is_refused_before_anything_is_sent(path: Path) -> None:
+    with open_journal(path) as journal:
+        add(journal, 1)
+    path.chmod(0o400)
+    with pytest.raises(FolderUnusable, match="Nothing was sent"):
+        open_journal(path)
+    with look_into(path) as journal:
+        assert len(journal.attempts()) == 1

@@ -166,6 +166,9 @@ def _prepare(
             # Without a log, so that a copy of the file alone always knows whose it is.
             connection.execute("PRAGMA journal_mode = DELETE")
             _create_schema(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE meta SET value = value")  # fails where it may only be read
+        connection.execute("ROLLBACK")
         lost_since = _taken_stock(connection, logged=logged)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
     except sqlite3.DatabaseError as error:
