@@ -13,8 +13,9 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Unpack
+from typing import TYPE_CHECKING, Final, TypeVar, Unpack
 
 import anyio
 import anyio.to_thread
@@ -28,13 +29,16 @@ from seedance_batch.batch import (
     work_in,
 )
 from seedance_batch.batch.opening import Source
+from seedance_batch.batch.running import fetch_clips
 from seedance_batch.batch.sheets import given_inputs
 from seedance_batch.batch.summing import refused_doubts
+from seedance_batch.batch.unfinished import open_unfinished
 from seedance_batch.errors import (
     AccountStopped,
     BudgetExceeded,
     ConsentNeeded,
     Exit,
+    ManifestError,
     RowsFailed,
     SeedanceBatchError,
     UsageError,
@@ -56,6 +60,10 @@ if TYPE_CHECKING:
     import pandas
 
     from seedance_batch.batch import Batch
+    from seedance_batch.reader import ReadOptions
+    from seedance_batch.settings import RunSettings
+
+T = TypeVar("T")
 
 __all__ = [
     "Finished",
@@ -258,12 +266,15 @@ async def _arun(
 ) -> Finished:
     reading, settings, selection = choices(options)
     _checked(source)
-    async with _opened(lambda: open_batch(source, reading, settings, os.environ)) as batch:
+    watch = None if on_event is None else holder.guarding(on_event)
+    async with (
+        _paid_rows_first(source, reading, settings, holder, watch),
+        _opened(lambda: open_batch(source, reading, settings, os.environ)) as batch,
+    ):
         found = await anyio.to_thread.run_sync(lambda: batch.plan(selected=batch.chosen(selection)))
         batch.remember_cap()
         agreed = _agreed(batch, found, yes=yes)
         found, over_budget = agreed, bool(found.new and not agreed.new)
-        watch = None if on_event is None else holder.guarding(on_event)
         with _watched(found, watch, progress=progress) as observer:
             report = await run_batch(batch, found, observer, signals=False, reins=holder.take)
         if over_budget:
@@ -273,14 +284,32 @@ async def _arun(
 
 
 @contextlib.asynccontextmanager
-async def _opened(
-    enter: Callable[[], contextlib.AbstractContextManager[Batch]],
-) -> AsyncIterator[Batch]:
+async def _paid_rows_first(
+    source: Source,
+    reading: ReadOptions,
+    settings: RunSettings,
+    holder: Holder,
+    watch: Observer | None,
+) -> AsyncIterator[None]:
+    """Where a manifest has problems, paid rows under way are seen to their end before it raises."""
+    try:
+        yield
+    except ManifestError:
+        unfinished = partial(open_unfinished, source, reading, settings, os.environ)
+        async with _opened(unfinished) as found:
+            if found is not None:
+                observer = watch or (lambda event: None)
+                await fetch_clips(found[0], observer, (), signals=False, reins=holder.take)
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _opened(enter: Callable[[], contextlib.AbstractContextManager[T]]) -> AsyncIterator[T]:
     """A blocking context manager, entered and left in a worker thread."""
     manager = enter()
-    batch = await anyio.to_thread.run_sync(manager.__enter__)
+    opened = await anyio.to_thread.run_sync(manager.__enter__)
     try:
-        yield batch
+        yield opened
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(manager.__exit__, None, None, None)

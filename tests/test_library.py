@@ -39,6 +39,7 @@ from seedance_batch.model import INPUT_FIELDS
 from seedance_batch.reader import ReadOptions
 from seedance_batch.select import Selection
 from seedance_batch.settings import RunSettings
+from seedance_batch.state import Phase
 from tests.batch import Service, serving, write_rows
 from tests.cli.shop import shot, shots
 
@@ -109,6 +110,19 @@ def test_problems_are_values_and_only_a_plan_raises_them(home: Path) -> None:
             use("bad.csv", sandbox=True)
         assert len(refused.value.problems) == 2
         assert refused.value.exit_code == Exit.USAGE
+
+
+def test_paid_rows_under_way_are_seen_to_their_end_before_problems_are_raised(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    source = manifest(home)
+    with service.having(generation_time="1"):
+        assert sb.run(source, yes=True, wait=0.3, **options).exit_code == Exit.UNFINISHED
+    write_rows(Path(source), [*shots(2), shot(3, duration=99)])
+    with pytest.raises(ManifestError):
+        sb.run(source, yes=True, **options)
+    with look_into(home / "runs/shots/journal.db") as journal:
+        assert [a.state.phase for a in journal.attempts()] == [Phase.DONE] * 2
 
 
 def test_an_empty_reading_is_an_empty_frame_with_all_its_columns(home: Path) -> None:

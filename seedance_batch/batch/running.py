@@ -152,7 +152,12 @@ def _open_in(journal: Journal) -> Iterator[None]:
 
 
 async def fetch_clips(
-    site: Site, observer: Observer, lacking: Collection[int], *, signals: bool
+    site: Site,
+    observer: Observer,
+    lacking: Collection[int],
+    *,
+    signals: bool,
+    reins: Reins | None = None,
 ) -> Report:
     """Bring the clips that attempts lack (`checking.lacking`); submits nothing, not even a resend.
 
@@ -162,6 +167,8 @@ async def fetch_clips(
     refetched = _refetched(site, site.journal.attempts(), lacking, observer)
     _sweep(site)
     run = _Run(site, observer)
+    if reins is not None:
+        reins(run.stopper)
     ending = await run.carry_out(refetched, (), signals=signals, settle=False)
     return await _reported(run, ending, _code_of_fetch)
 
