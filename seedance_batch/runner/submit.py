@@ -217,10 +217,10 @@ class Submitter:
 
         A first send that only a wrong wall clock has dated could look younger than it is.
         """
-        tries = 0
+        tries, answer = 0, None
         while self._going() and (self._waiting or any(map(self._is_unsettled, unsettled))):
             await self._gate.wait()
-            answer = await self._probe(tries)
+            answer = await self._probe(tries, answer)
             if answer.verdict is Verdict.OK:
                 return True
             tries += 1
@@ -232,17 +232,20 @@ class Submitter:
         """Whether no callback has told meanwhile what became of it."""
         return self._book.attempts[attempt.id].state.phase in SENDABLE_PHASES
 
-    async def _probe(self, tries: int) -> Answer[Page]:
+    async def _probe(self, tries: int, before: Answer[Page] | None) -> Answer[Page]:
         """The list, by turns with a task that there is not: either may be out of order."""
-        if tries < _ONE_WAY or tries % 2:
+        if before is None or tries < _ONE_WAY or (tries - _ONE_WAY) % 2:
             answer = await self._client.probe()
             self._gate.heard("list", answer)
             return answer
         detail = await self._client.get(_NO_TASK)
         self._gate.heard("get", detail)
-        knows_none = detail.verdict is Verdict.NOT_FOUND and detail.voice is not Voice.OTHER
+        unknown = detail.verdict is Verdict.NOT_FOUND
+        # A server that knows no path at all has the same answer for the list.
+        sure = detail.voice is Voice.HIAPI or before.verdict is not Verdict.ELSEWHERE
+        verdict = Verdict.OK if unknown and sure else detail.verdict
         return Answer(
-            Verdict.OK if knows_none else detail.verdict,
+            Verdict.ELSEWHERE if unknown and not sure else verdict,
             error=detail.error,
             voice=detail.voice,
             status=detail.status,

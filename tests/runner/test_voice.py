@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from tests.benchmarks.world import Case, Played, World, play
 
 QUICK = {"generation_time": "lognormal:40:0.25"}
 MINUTE = 60.0
+Answered = Callable[[], httpx.Response]
 
 
 def case(
@@ -242,6 +244,58 @@ def test_a_row_that_a_gateway_does_not_let_through_holds_no_other_up() -> None:
     assert played.ending.stop is None
     assert played.seconds < alone.seconds + 2 * MINUTE
     assert any("row00003 has no answer" in message for message in told(played))
+
+
+class Mute(httpx.AsyncBaseTransport):
+    """Answers looks of one kind with the same thing, whatever is asked."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, details: bool, answer: Answered) -> None:
+        self._inner, self._details, self._answer = inner, details, answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        is_detail = request.url.path.startswith("/v1/tasks/")
+        if request.method == "GET" and is_detail is self._details:
+            return self._answer()
+        return await self._inner.handle_async_request(request)
+
+
+USELESS: dict[str, Answered] = {
+    "odd JSON": lambda: httpx.Response(200, json={"code": 200, "data": "odd"}),
+    "a page": lambda: httpx.Response(200, html="<html>"),
+    "a gateway's 503": lambda: httpx.Response(503, text="upstream connect error"),
+    "a gateway's 429": lambda: httpx.Response(429, text="slow down"),
+    "a code in 200": lambda: httpx.Response(200, json={"code": 503, "message": "busy"}),
+}
+
+
+@pytest.mark.parametrize("answer", USELESS)
+def test_a_detail_that_is_never_to_be_had_leaves_the_list(answer: str) -> None:
+    def mute(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        return Mute(inner, True, USELESS[answer])
+
+    played = play(Case(1, settings=QUICK, between=mute))
+    assert_done_once(played)
+    assert played.seconds < 10 * MINUTE
+
+
+@pytest.mark.parametrize("answer", USELESS)
+def test_a_list_that_is_never_to_be_had_leaves_the_details(answer: str) -> None:
+    def mute(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        return Mute(inner, False, USELESS[answer])
+
+    played = play(Case(3, settings=QUICK, between=mute))
+    assert_done_once(played)
+    assert played.seconds < 15 * MINUTE
+
+
+def test_a_server_that_knows_no_path_is_no_service_without_a_list() -> None:
+    def nothing(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        body = {"error": {"code": "not_found", "message": "nothing here"}}
+        return httpx.MockTransport(lambda request: httpx.Response(404, json=body))
+
+    played = play(Case(3, settings=QUICK, between=nothing))
+    assert played.ending.stop is Stop.ELSEWHERE
+    assert phases(played) == {}
 
 
 # ── 429 without a wait ──────────────────────────────────────────────────────────────────────────
