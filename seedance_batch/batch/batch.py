@@ -146,25 +146,25 @@ class Batch:
             text = NO_LIMIT if self.cap_given == NO_CAP else str(self.cap_given)
             self.journal.write(journals.set_meta({"max_cost": text}))
 
-    def bought_beside(self, plan: Plan) -> Neighbour | None:
-        """Another run folder that has bought rows that this plan would buy for the first time.
-
-        For a table that has no file, wherever on this machine that folder is.
+    def bought_beside(self, plan: Plan, *, anywhere: bool = True) -> Neighbour | None:
+        """Another run folder that has bought rows that this plan would buy for the first time:
+        beside this one, or ``anywhere`` on this machine.
         """
         first = (s for s in plan.new if s.action is not Action.RERUN)
         wanted = Counter(step.job.content for step in first if step.job is not None)
         if not wanted:
             return None
         origin = self.access.origin
-        placeless = self.manifest.path == STDIN or self.manifest.told
-        elsewhere = register.folders(origin) if placeless else ()
+        elsewhere = register.folders(origin) if anywhere else ()
         return bought_beside(self.folder, origin, wanted, elsewhere)
 
     def doubts(self, plan: Plan) -> list[Doubt]:
         """The new rows of a plan that look bought already; see `plan.doubts`."""
         if not plan.new:
             return []
-        beside = self.bought_beside(plan)
+        # A manifest in a file has its run folder beside it, and may be copied on purpose.
+        placeless = self.manifest.path == STDIN or bool(self.manifest.told)
+        beside = self.bought_beside(plan, anywhere=placeless)
         sheets = self._told_by_sheets
         made_at = traces.made_at(self.journal)
         found = Traces(

@@ -209,6 +209,20 @@ def test_a_manifest_that_was_bought_from_its_file_is_not_bought_from_a_pipe(
     refused(shop, shop.run(of=Path("-")), charged=2, why="2 new rows look bought already")
 
 
+def test_a_manifest_that_was_copied_elsewhere_is_told_where_its_rows_were_bought(
+    shop: Shop,
+) -> None:
+    shop.fill(2)
+    assert shop.run().code == Exit.OK
+    (shop.folder / "elsewhere").mkdir()
+    copied = Path(shutil.copy(shop.manifest, shop.folder / "elsewhere"))
+    assert "runs/shots has bought 2 of these rows" in shop.plan(of=copied).out
+    said = shop.run(of=copied)  # it has a place of its own, so a second set may be wanted
+    assert said.code == Exit.OK
+    assert "runs/shots has bought 2 of these rows" in said.err
+    assert len(shop.tasks()) == 4
+
+
 def test_what_the_disk_refuses_to_remember_stops_no_run(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
