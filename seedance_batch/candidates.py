@@ -37,13 +37,18 @@ class Candidate:
         return not self.doubts
 
 
+def sent_at(attempt: Attempt) -> float:
+    """When the row was sent first, in Unix seconds; when it was planned where that is not known."""
+    return attempt.state.submitted_at or attempt.intent.planned_at
+
+
 def window(attempt: Attempt, ahead: float = 0.0) -> tuple[float, float]:
     """Unix seconds of the service between which the row's task was made, if it was.
 
     ``ahead`` is how far the service's clock is before ours: by which of them the attempt was dated
     is not known.
     """
-    begun = attempt.state.submitted_at or attempt.intent.planned_at
+    begun = sent_at(attempt)
     ended = attempt.state.finished_at or begun
     return begun + min(0.0, ahead) - SLACK, ended + max(0.0, ahead) + SLACK
 

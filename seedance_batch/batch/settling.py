@@ -14,7 +14,14 @@ from typing import Final
 from seedance_batch import journal as journals
 from seedance_batch.batch.batch import Site
 from seedance_batch.batch.neighbours import ids_in_neighbours
-from seedance_batch.candidates import Candidate, candidates, earliest, misfit_told, tells_order
+from seedance_batch.candidates import (
+    Candidate,
+    candidates,
+    earliest,
+    misfit_told,
+    sent_at,
+    tells_order,
+)
 from seedance_batch.client import Client
 from seedance_batch.download import look_at
 from seedance_batch.errors import AccountStopped, ApiUnreachable, UsageError
@@ -35,6 +42,8 @@ from seedance_batch.wire import ACCOUNT, Verdict
 
 FORGOTTEN_AFTER: Final = 240.0
 """Seconds after its send from which a task that is not found is no new one any more."""
+FRESH: Final = 600.0
+"""Seconds after its send within which a task that the list does not show may still come."""
 _DETAILS: Final = 20
 """Tasks that are asked for one by one, to learn what they were asked for."""
 
@@ -49,6 +58,8 @@ class Question:
     """Whether the task list is that of the API key which it was sent under."""
     forgotten: bool = False
     """Whether it has a task that the service no longer knows."""
+    is_fresh: bool = False
+    """Whether it was sent so lately that a list may not show its task yet."""
     name: str = ""
     """What ``--adopt`` and ``--release`` call it: the row, with the kind where that is in doubt."""
 
@@ -89,6 +100,7 @@ async def questions(site: Site) -> list[Question]:
                 a,
                 tuple(candidates(a, tasks, held, ahead)),
                 a.intent.key_fingerprint == ours,
+                is_fresh=abs(time.time() - sent_at(a)) < FRESH,
                 name=_name(a, waiting),
             )
             for a in waiting
@@ -283,9 +295,10 @@ async def _tasks_since(client: Client, waiting: Sequence[Attempt]) -> tuple[list
         shown = answer.value
         now = time.time()
         ahead = (client.server_time() or now) - now
-        found.update({task.task_id: task for task in shown.tasks})
+        news = {t.task_id: t for t in shown.tasks if t.task_id not in found}
+        found |= news
         dated = [task.created for task in shown.tasks if task.created]
-        done = not shown.tasks or page * max(1, shown.size) >= shown.total
-        if done or (dated and max(dated) < earliest(waiting, ahead)):
+        # Neither its total nor its size is believed: a page that is left out hides a task.
+        if not news or (dated and max(dated) < earliest(waiting, ahead)):
             return list(found.values()), ahead
         page += 1

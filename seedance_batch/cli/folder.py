@@ -197,13 +197,14 @@ def _as_object(question: Question) -> dict[str, Any]:
 
 def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
     """What is known of a row in doubt, and how to decide."""
+    from seedance_batch.candidates import sent_at
     from seedance_batch.redact import shown
 
     name, intent, state = question.name, question.attempt.intent, question.attempt.state
     why = "its task is gone" if question.forgotten else "its create had no answer"
     yield f"{shown(name)}: {shown(state.error_message or why)}"
-    sent = state.submitted_at or intent.planned_at
-    asked = f"{intent.duration} s of {shown(intent.resolution)}, sent {_moment(sent)}"
+    sent = _moment(sent_at(question.attempt))
+    asked = f"{intent.duration} s of {shown(intent.resolution)}, sent {sent}"
     yield f"  a {intent.kind} of {asked}"
     yield from _candidate_lines(question)
     if question.forgotten:
@@ -212,6 +213,8 @@ def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
         yield f"hint: {shown(again(adopt=None, release=[name]))}"
     elif not question.same_key:
         yield "  it was sent under another API key: only that one shows whether it exists"
+    elif not question.candidates and question.is_fresh:
+        yield "  no task of the account is free yet; it was sent minutes ago, so look again later"
     elif not question.candidates:
         yield "  no task of the account is free, and made since"
         yield f"hint: {shown(again(adopt=None, release=[name]))}"

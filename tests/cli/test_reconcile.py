@@ -102,6 +102,25 @@ def test_however_the_service_names_the_model_the_task_is_shown(
     assert len(shop.tasks()) == 1
 
 
+def test_no_page_of_the_list_is_left_out_because_of_its_size_or_total(shop: Shop) -> None:
+    shop.fill(3)
+    _lose(shop)
+    _doubt(shop)
+    with shop.service.having(faults={"list_size": 1}):
+        asked = shop.online("reconcile", "--json").lines
+    assert [len(each["candidates"]) for each in asked] == [3, 3, 3]
+
+
+def test_no_release_is_proposed_for_what_was_sent_minutes_ago(shop: Shop) -> None:
+    shop.fill(1)
+    with shop.service.having(faults={"create": {"reset": 1.0}}):
+        assert shop.run("--wait", "1").code == Exit.UNFINISHED
+    _doubt(shop)
+    said = shop.online("reconcile")
+    assert "look again later" in said.out
+    assert "hint:" not in said.out
+
+
 # ── a draft and its final ───────────────────────────────────────────────────────────────────────
 
 

@@ -420,6 +420,7 @@ def test_a_released_row_is_made_anew_only_by_rerun(shop: Shop) -> None:
         assert shop.run("--wait", "1").code == Exit.UNFINISHED
     with sqlite3.connect(shop.run_folder / "journal.db") as journal:
         journal.execute("UPDATE attempts SET first_sent_at = first_sent_at - 90000")
+        journal.execute("UPDATE attempts SET submitted_at = submitted_at - 90000")
     journal.close()
     assert shop.run().code == Exit.UNFINISHED
     said = shop.online("reconcile")
