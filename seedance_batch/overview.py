@@ -66,6 +66,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.left_out:
         count, have = some(plan.left_out, "row"), "has" if plan.left_out == 1 else "have"
         yield f"Left out: {count} that {have} not failed; run takes those."
+    yield from _answered(plan)
     yield from _unanswered(plan)
     yield from _spent(plan)
     if plan.new:
@@ -74,6 +75,18 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield from _bounded(plan)
         if plan.table is not None:
             yield price_note(plan.table)
+
+
+def _answered(plan: Plan) -> Iterator[str]:
+    """Wishes for another take that have had theirs: a list of picks is easily given twice."""
+    redo = plan.rerun.redo if plan.rerun else {}
+    done = [s for s in plan.steps if s.action is Action.DONE and s.key in redo]
+    if done:
+        have = "has its" if len(done) == 1 else "have their"
+        yield (
+            f"{some(len(done), 'row')} marked redo {have} new take already. To ask for another one,"
+            " mark the new take on the review page and export the list again."
+        )
 
 
 def _unanswered(plan: Plan) -> Iterator[str]:

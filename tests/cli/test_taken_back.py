@@ -128,3 +128,18 @@ def test_drafts_that_were_taken_back_are_not_bought_by_a_run_of_finals(shop: Sho
     assert shop.prompts() == [edited(1)["prompt"]]
     assert [task["input"]["duration"] for task in shop.tasks()] == [4]
     assert "? unanswered      2 rows" in shop.plan("--draft").out
+
+
+def test_what_was_turned_away_is_dropped_with_its_row_and_new_money_with_an_edit(
+    shop: Shop,
+) -> None:
+    shop.fill(3)
+    with shop.service.having(balance=str(_spent(shop))):
+        assert shop.run().code == Exit.ACCOUNT
+    assert {a.state.phase for a in shop.attempts()} <= {Phase.PLANNED}
+    shop.write(shot(1), edited(2))
+    assert "new money       2 rows" in shop.plan().out
+    assert unasked(shop).code == Exit.USAGE
+    assert shop.tasks() == []
+    assert shop.run("--rows", "2").code == Exit.OK
+    assert shop.prompts() == [edited(2)["prompt"]]
