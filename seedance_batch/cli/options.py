@@ -126,8 +126,7 @@ PACE = together(
 )  # fmt: skip
 
 MONEY = together(
-    option("--max-cost", type=cap, metavar="USD|none",
-           help="Most that the folder may cost, ever; kept until another is given."),
+    option("--max-cost", type=cap, metavar="USD|none", help="Most that the folder may cost, ever."),
     option("--max-cost-per-row", type=usd, metavar="USD", help="Most that one row may cost."),
     option("--max-failures", type=click.IntRange(min=0), metavar="N", default=10,
            show_default=True, help="Stop after N rows with no clip; 0: never."),
