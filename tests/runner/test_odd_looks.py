@@ -14,6 +14,7 @@ from seedance_batch.state import Phase
 from tests.benchmarks.cases import configured
 from tests.benchmarks.figures import figures, lags_of, most_in_a_window
 from tests.benchmarks.world import START, Case, Played, Script, World, play
+from tests.rig import some
 
 QUICK = {"generation_time": "lognormal:40:0.25"}
 
@@ -46,9 +47,11 @@ def assert_all_done(found: Played) -> None:
     assert most_in_a_window([r.time for r in found.requests], 60.0) <= found.case.rpm
 
 
-NO_PAGES = [
-    ApiFault(name) for name in ("503", "500", "404", "405", "html_after", "empty_after", "reset")
-]
+NO_PAGES = some(
+    ApiFault.BUSY,
+    ApiFault.HTML_AFTER,
+    slow=map(ApiFault, ("500", "404", "405", "empty_after", "reset")),
+)
 
 
 @pytest.mark.parametrize("fault", NO_PAGES)
@@ -60,7 +63,7 @@ def test_where_list_pages_never_come_tasks_are_asked_for_by_id(fault: ApiFault) 
     assert max(lags_of(found)) < 30
 
 
-@pytest.mark.parametrize("name", ["503", "405", "html_after"])
+@pytest.mark.parametrize("name", some("405", slow=("503", "html_after")))
 def test_where_no_list_ever_comes_rows_are_sent_all_the_same(name: str) -> None:
     found = played(4, lists={name: 1.0})
     assert_all_done(found)
@@ -75,7 +78,7 @@ def test_a_list_that_comes_back_is_used_again() -> None:
     assert len(good) > 5
 
 
-@pytest.mark.parametrize("odd", ["stale", "says_fail", "says_fail_once", "missing"])
+@pytest.mark.parametrize("odd", some("stale", "says_fail_once", slow=("says_fail", "missing")))
 def test_a_list_that_is_wrong_about_tasks_ends_none_of_them(odd: str) -> None:
     found = played(20, listed={odd: 1.0})
     assert_all_done(found)
@@ -102,7 +105,7 @@ def test_where_no_detail_is_found_the_list_is_asked() -> None:
     assert found.ending.stop is None
 
 
-@pytest.mark.parametrize("fault", ["404", "503", "429", "html_after", "reset"])
+@pytest.mark.parametrize("fault", some("404", "503", slow=("429", "html_after", "reset")))
 def test_a_single_task_whose_detail_never_comes_is_seen_in_the_list(fault: str) -> None:
     assert_all_done(played(1, details={fault: 1.0}))
 
@@ -111,6 +114,7 @@ def test_lists_that_are_refused_as_too_many_for_good_are_left_for_details() -> N
     assert_all_done(played(3, lists={"429": 1.0}))
 
 
+@pytest.mark.slow
 def test_after_an_outage_of_everything_pages_are_looked_at_again() -> None:
     down = {"lists": {ApiFault.BUSY: 1.0}, "details": {ApiFault.BUSY: 1.0}}
     script = configured((20.0, down), (320.0, {"lists": {}, "details": {}}))
@@ -134,7 +138,7 @@ def test_pages_that_hold_less_than_they_say_are_turned() -> None:
     assert any("page=2" in r.path for r in lists(found))
 
 
-@pytest.mark.parametrize("seconds", [5.0, 60.0, 200.0])
+@pytest.mark.parametrize("seconds", some(60.0, slow=(5.0, 200.0)))
 def test_a_task_that_is_unknown_at_first_comes_through(seconds: float) -> None:
     found = played(6, unknown_seconds=seconds)
     assert_all_done(found)
