@@ -87,6 +87,15 @@ def refusal(url: str, *, allow_private: bool) -> str | None:
     return _host_refusal(parsed.raw_host.decode("ascii"), allow_private)
 
 
+def secured(url: str) -> str | None:
+    """The https address in place of a plain one at its usual port; None for any other.
+
+    As browsers do it: who serves files to pages serves them so as well.
+    """
+    plain = re.match(r"(?i)http://([^/?#:@\[\]]+)(?=[/?#]|$)", url)
+    return f"https://{url[len('http://') :]}" if plain else None
+
+
 def _host_refusal(host: str, allow_private: bool) -> str | None:
     name = host.strip("[]").rstrip(".").lower()
     if not name:

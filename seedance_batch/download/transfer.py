@@ -54,11 +54,12 @@ class Transfer:
 
         `Known` tells how sure its end is.
         """
-        attempt = _Pull(self, url, partial, max_bytes)
+        https = None if self.allow_private else addresses.secured(url)
+        attempt = _Pull(self, https or url, partial, max_bytes)
         try:
             return await attempt.run()
         except Ended as end:
-            return end.result
+            return end.result if https is None else _plain_only(end.result)
 
     @asynccontextmanager
     async def answer(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
@@ -91,6 +92,12 @@ class Transfer:
         except (httpx.TransportError, OSError) as error:
             raise Cut(f"{host} broke off: {words(error)}") from error
         raise Cut(f"{host} gave no answer in {self.limits.answer:g} s", slow=True)
+
+
+def _plain_only(result: Gone | Failed) -> Failed:
+    """A file that is not to be had by https: what plain http would bring is not taken."""
+    message = f"the address is http, where https is needed; by https {result.message}"
+    return Failed(message, ours=True)
 
 
 class _Pull:

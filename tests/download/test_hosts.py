@@ -80,6 +80,28 @@ async def test_a_signed_address_is_asked_for_byte_for_byte(
     assert asked[-1] == ODD.encode()
 
 
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_plain_address_is_asked_for_by_https_alone(status: int, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def public(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(status, stream=httpx.ByteStream(CLIP))
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(public)) as http:
+        downloader = Downloader(tmp_path, http, allow_private=False, limits=PATIENT)
+        result = await fetch(downloader, "http://files.example.com/a.mp4?sig=%2f")
+        assert asked == ["https://files.example.com/a.mp4?sig=%2f"]
+        other = await fetch(downloader, "http://files.example.com:8080/b.mp4", file="videos/b.mp4")
+    assert asked == ["https://files.example.com/a.mp4?sig=%2f"]
+    assert other == Failed("the address is http, where https is needed", ours=True)
+    words = "the address is http, where https is needed; by https files.example.com answered 404"
+    if status == 200:
+        assert isinstance(result, Fetched)
+    else:
+        assert result == Failed(words, ours=True)
+
+
 async def test_a_redirect_to_nowhere_is_a_failure(
     server: HostileServer, downloader: Downloader
 ) -> None:
