@@ -103,16 +103,17 @@ class Batch:
         self, *, rerun: RerunChoice | None = None, selected: Collection[str] | None = None
     ) -> Plan:
         """What a run would do now, for all rows or the ``selected`` keys."""
+        attempts = list(resumed(self.journal.attempts(), time.time()))
         return make_plan(
             self.jobs,
-            list(resumed(self.journal.attempts(), time.time())),
+            attempts,
             table=self.prices,
             kind=self.kind,
             rerun=rerun,
             selected=selected,
             rows_known=self._rows_elsewhere,
             flags=Flags(self.flags, self._made_with(), self.settings.remake),
-            contents_elsewhere=self._contents_elsewhere,
+            contents_elsewhere=self._contents_elsewhere(attempts),
         )
 
     def afterwards(self, plan: Plan) -> tuple[Step, ...]:
@@ -227,12 +228,19 @@ class Batch:
                 into[key] = max(into.get(key, 0), attempt.intent.number)
         return others | kept
 
-    @cached_property
-    def _contents_elsewhere(self) -> Mapping[str, str]:
-        """What each row asks for in the kind that this is not."""
-        if self.kind is Kind.DRAFT:
-            return {job.key: job.content for job in self.manifest.jobs}
-        return {job.key: draft_job(job).content for job in self.manifest.jobs}
+    def _contents_elsewhere(self, attempts: Sequence[Attempt]) -> dict[str, str]:
+        """What rows ask for in the kind that this is not: those of which a send had no answer.
+
+        Of no others: to make drafts of all rows takes longer than the rest of a plan.
+        """
+        keys = {
+            a.intent.key
+            for a in attempts
+            if a.state.phase is Phase.SUBMITTING and a.intent.kind is not self.kind
+        }
+        jobs = [job for job in self.manifest.jobs if job.key in keys] if keys else []
+        made = jobs if self.kind is Kind.DRAFT else map(draft_job, jobs)
+        return {job.key: job.content for job in made}
 
     @cached_property
     def _rows_elsewhere(self) -> frozenset[str]:
