@@ -50,7 +50,8 @@ class Sightings:
             self._remark_raw(task)
         flight = self.flight(self._book.attempts[attempt_id])
         self._found(task, attempt_id, at)
-        if task.status is TaskStatus.RUNNING:  # changes nothing, a hundred times a page
+        if task.status is TaskStatus.RUNNING and not task.raw:
+            # It changes nothing, a hundred times a page.
             return self._book.attempts[attempt_id]
         before = self._book.attempts[attempt_id].state.phase
         attempt = await self._book.apply(attempt_id, Seen(task, self._wall()))

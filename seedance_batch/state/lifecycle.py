@@ -155,6 +155,8 @@ def _seen(state: State, task: Task, at: float) -> State:
         return _failed(state, classify(error.code), error, at)
     if task.status is TaskStatus.SUCCESS:
         return _succeeded(state, task, at)
+    if task.raw and state.error_message is None:  # an address in it is of use to a person
+        return replace(state, error_message=f"this is not understood: {task.raw}")
     return state
 
 
@@ -163,7 +165,7 @@ def _succeeded(state: State, task: Task, at: float) -> State:
     if video is None:
         since = at if state.no_video_since is None else state.no_video_since
         message = "the task succeeded, but its answer names no video"
-        message += f": {task.raw}" if task.raw else ""  # an address in it is of use to a person
+        message += f": {task.raw}" if task.raw else ""
         if at - since >= MISSING_VIDEO_PATIENCE:
             return _expired(state, message, at)
         return replace(state, no_video_since=since, error_message=message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -165,6 +166,33 @@ def test_a_success_without_a_clip_is_shown_once_and_kept_with_its_row() -> None:
     for attempt in played.world.book.attempts.values():
         assert "thumbnail.jpg" in (attempt.state.error_message or "")
     assert len([message for message in told(played) if "names no clip" in message]) == 1
+
+
+class Vague(httpx.AsyncBaseTransport):
+    """Shows a clip at once, in a status of its own, and never says that the task is over."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._inner.handle_async_request(request)
+        if not request.url.path.startswith("/v1/tasks/"):
+            return answer
+        task = json.loads(await answer.aread())["data"]
+        odd = {"status": 7, "completed": 0, "output": [{"url": "https://c.example/a.mp4?s=1"}]}
+        return httpx.Response(200, json={"data": {**task, **odd}})
+
+
+def test_an_address_in_a_task_that_is_not_understood_is_kept_with_its_row() -> None:
+    async def leave(world: World) -> None:
+        await anyio.sleep(120.0)
+        world.stopper.stop(Stop.SIGNAL, "enough")
+
+    played = play(Case(1, settings={"generation_time": "9999"}, between=Vague, script=leave))
+    (attempt,) = played.world.book.attempts.values()
+    assert attempt.state.phase is Phase.IN_FLIGHT
+    assert "https://c.example/a.mp4?s=1" in (attempt.state.error_message or "")
+    assert len([message for message in told(played) if "a.mp4" in message]) == 1
 
 
 # ── who answers is not HiAPI ────────────────────────────────────────────────────────────────────
