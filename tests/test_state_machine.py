@@ -93,7 +93,8 @@ class Life(RuleBasedStateMachine):
         before = self.state
         self._step(event)
         if before.phase in FINAL_PHASES:
-            late = isinstance(event, Accepted) and before.error_class is ErrorClass.RELEASED
+            released = before.error_class is ErrorClass.RELEASED
+            late = released and isinstance(event, Accepted | Seen)
             assert late or self.state == before
 
     @rule(event=st.one_of(*PERSONS.values()))
