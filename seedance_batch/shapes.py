@@ -32,7 +32,7 @@ def raw_of(body: Any) -> str:
 
 # ── ids ─────────────────────────────────────────────────────────────────────────────────────────
 
-_TASK_NAMES: Final = ("taskId", "task_id", "taskID", "taskid")
+_TASK_NAMES: Final = ("taskId", "task_id", "taskID", "taskid", "taskIds", "task_ids")
 _OTHER_NAMES: Final = ("id", "jobId", "job_id", "generationId", "generation_id")
 _HOLDERS: Final = ("data", "task", "result", "response", "payload")
 """Where an answer may wrap what it is about."""
@@ -82,6 +82,8 @@ def _mappings(value: Any, depth: int = _DEPTH) -> Iterator[Mapping[str, Any]]:
 def _named_id(holder: Mapping[str, Any], names: tuple[str, ...], *kinds: type) -> str | None:
     for name in names:
         value = holder.get(name)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
         if isinstance(value, kinds) and (found := _task_id(value)) is not None:
             return found
     return None
@@ -156,9 +158,16 @@ _COMPLETED: Final = (
 def _id_of_task(value: Mapping[str, Any], asked: str | None) -> str | None:
     named = [_task_id(value.get(name)) for name in (*_TASK_NAMES, *_OTHER_NAMES)]
     found = [task_id for task_id in named if task_id is not None]
-    if asked is not None and (asked in found or (not found and _is_a_task(value))):
+    if asked is not None and not found and _is_a_task(value):
+        return asked
+    if asked is not None and any(_is_spelling(task_id, asked) for task_id in found):
         return asked
     return found[0] if found else None
+
+
+def _is_spelling(task_id: str, asked: str) -> bool:
+    """Whether an id is the one that was asked for, in other capitals or with a prefix."""
+    return re.split(r"[:@]", task_id.casefold())[-1] == re.split(r"[:@]", asked.casefold())[-1]
 
 
 def _is_a_task(value: Mapping[str, Any]) -> bool:

@@ -90,6 +90,7 @@ _VERDICTS: Final = {
     422: Verdict.MISMATCH,
     425: Verdict.UNKNOWN,
     429: Verdict.RATE,
+    501: Verdict.ELSEWHERE,
     503: Verdict.BUSY,
 }
 """By HiAPI's table of errors (read in November 2026), which says of 402, 429 and 503 alone that

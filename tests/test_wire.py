@@ -34,12 +34,12 @@ def test_a_documented_status_means_what_the_documentation_says(
     assert wire.verdict_of(status) is verdict
 
 
-@pytest.mark.parametrize("status", [100, 204, 206, 408, 425, 500, 501, 502, 504, 520, 599])
+@pytest.mark.parametrize("status", [100, 204, 206, 408, 425, 500, 502, 504, 520, 599])
 def test_any_other_status_leaves_open_whether_a_task_was_made(status: int) -> None:
     assert wire.verdict_of(status) is Verdict.UNKNOWN
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 405, 407])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 405, 407, 501])
 def test_a_redirect_and_a_path_that_takes_no_such_request_are_somebody_elses(status: int) -> None:
     assert wire.verdict_of(status) is Verdict.ELSEWHERE
 
@@ -165,6 +165,7 @@ def test_every_envelope_gives_its_code_and_words(body: Any, code: str, message: 
         {"result": {"task": {"task_id": "tk-1"}}},
         {"data": [{"taskId": "tk-1"}]},
         [{"id": "tk-1"}],
+        {"code": 200, "data": {"taskIds": ["tk-1"]}},
     ],
 )
 def test_a_task_id_is_found_wherever_hiapi_may_put_it(body: Any) -> None:
@@ -177,6 +178,15 @@ def test_a_task_id_is_found_wherever_hiapi_may_put_it(body: Any) -> None:
 )
 def test_a_number_is_a_task_id_as_well(body: Any) -> None:
     assert shapes.task_id_of(body) == "4711"
+
+
+@pytest.mark.parametrize("spelling", ["TK-1A", "task:tk-1a", "seedance-2-0@tk-1a"])
+def test_a_detail_is_about_the_task_that_was_asked_for_however_it_spells_its_id(
+    spelling: str,
+) -> None:
+    task = shapes.detail_of({"data": {"taskId": spelling, "status": "queued"}}, asked="tk-1a")
+    assert task is not None
+    assert task.task_id == "tk-1a"
 
 
 def test_a_text_alone_is_a_task_id_where_it_looks_like_one() -> None:
