@@ -13,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from seedance_batch.download import Downloader, Failed, Fetched, Gone, Wrong
+from seedance_batch.download import Downloader, Failed, Fetched, Gone, NoFrame, Wrong
 from seedance_batch.download.frames import NoImage, as_png
 from seedance_batch.media import MediaUnreadable, poster, probe
 from tests.download.clips import encoded
@@ -92,7 +92,7 @@ async def test_no_answer_whatever_crashes_a_fetch(
     for _ in range(200):
         url = server.url(nonsense(chance), nonsense(chance))
         result = await fetch(downloader, url, last_frame_url=url)
-        assert isinstance(result, Fetched | Failed | Gone | Wrong)
+        assert isinstance(result, Fetched | NoFrame | Failed | Gone | Wrong)
         for name in set(leftovers(tmp_path)) - {"videos/a.mismatch.mp4"}:
             assert name == FILE
             assert (tmp_path / name).read_bytes() == CLIP
