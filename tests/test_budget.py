@@ -164,7 +164,7 @@ def test_rows_that_leave_at_once_do_not_pass_the_cap_together(service: Service) 
         play(service, Schedule([4] * 12, ROW_COST * 5, [every_create_is_slow]))
 
 
-@pytest.mark.parametrize("killed_after", [0.25, 0.5])
+@pytest.mark.parametrize("killed_after", [0.25, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_a_kill_among_lost_answers_leaves_the_cap_whole(
     service: Service, killed_after: float
 ) -> None:

@@ -147,6 +147,7 @@ def test_kills_amid_downloads_leave_every_clip_whole_and_fetch_none_twice(
     assert amid >= kills // 4
 
 
+@pytest.mark.slow
 def test_a_killed_rehearsal_goes_on_with_the_sandbox_that_died_with_it(
     forker: Forker, tmp_path: Path
 ) -> None:

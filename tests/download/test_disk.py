@@ -22,6 +22,7 @@ from tests.download import hostile
 from tests.download.clips import encoded
 from tests.download.fetching import fetch, leftovers
 from tests.download.hostile import HostileServer
+from tests.rig import some
 
 pytestmark = pytest.mark.anyio
 
@@ -94,7 +95,7 @@ class FailsAt:
         return called
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE])
+@pytest.mark.parametrize("error", some(errno.ENOSPC, slow=[errno.EIO, errno.EROFS, errno.EMFILE]))
 async def test_a_fault_at_every_disk_call_in_turn_leaves_all_or_nothing(
     error: int, server: HostileServer, downloader: Downloader, tmp_path: Path
 ) -> None:

@@ -40,15 +40,16 @@ async def test_a_good_clip_is_published_with_what_was_measured(
     assert leftovers(tmp_path) == [FILE]
 
 
-async def test_only_the_whole_file_ever_has_the_name_through_300_broken_downloads(
-    server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
+@pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.slow)])
+async def test_only_the_whole_file_ever_has_the_name_through_broken_downloads(
+    count: int, server: HostileServer, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     downloader = Downloader(tmp_path, http, allow_private=True, limits=replace(PATIENT, tries=2))
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
     chance = random.Random(seed)
     places = [*range(0, len(BIG), CUT_EVERY), len(BIG) - 1]
-    anywhere = [chance.randrange(len(BIG)) for _ in range(200)]
+    anywhere = [chance.randrange(len(BIG)) for _ in range(count)]
     ways = (hostile.cut, hostile.cut_unannounced, hostile.cut_chunked, hostile.reset)
     broken = [(way, place) for way in ways for place in places]
     broken += [(chance.choice(ways), place) for place in anywhere]
@@ -57,7 +58,7 @@ async def test_only_the_whole_file_ever_has_the_name_through_300_broken_download
         assert isinstance(result, Failed), (way.__name__, place)
         assert leftovers(tmp_path) == [], (way.__name__, place)
     print(f"{len(broken)} broken downloads, {len(server.requests)} answers")  # noqa: T201
-    assert len(broken) >= 300
+    assert len(broken) >= count + 100
 
 
 PACKED = [gzip.compress(CLIP)[at : at + 9_000] for at in range(0, len(gzip.compress(CLIP)), 9_000)]

@@ -19,7 +19,6 @@ from tests.download.fetching import FILE, PATIENT, QUICK, fetch, leftovers
 
 pytestmark = pytest.mark.anyio
 
-PLACES = 300
 ALWAYS: dict[FileFault, type[Fetched | Failed | Gone | Wrong]] = {
     FileFault.DENIED_403: Gone,
     FileFault.MISSING_404: Gone,
@@ -129,7 +128,9 @@ async def test_a_fault_that_passes_costs_no_clip(
     assert leftovers(tmp_path) == [FILE]
 
 
-async def test_300_cuts_each_in_another_place_are_survived(
+@pytest.mark.parametrize("places", [60, pytest.param(300, marks=pytest.mark.slow)])
+async def test_cuts_each_in_another_place_are_survived(
+    places: int,
     configure: Configure,
     new_clip: Callable[[], str],
     downloader: Downloader,
@@ -141,7 +142,7 @@ async def test_300_cuts_each_in_another_place_are_survived(
     url = new_clip()
     whole = await fetch(downloader, url)
     assert isinstance(whole, Fetched)
-    for number in range(PLACES):
+    for number in range(places):
         (tmp_path / FILE).unlink(missing_ok=True)
         fault = ("cut", "short", "stall")[number % 3 if number < 30 else number % 2]
         at = chance.randrange(whole.clip.bytes)

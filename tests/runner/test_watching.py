@@ -22,6 +22,7 @@ from seedance_batch.wire import Verdict
 from tests.benchmarks.cases import always, configured
 from tests.benchmarks.figures import figures, lags_of
 from tests.benchmarks.world import KEY, Case, Played, World, play
+from tests.rig import some
 
 QUICK = {"generation_time": "lognormal:40:0.25"}
 
@@ -139,7 +140,7 @@ def test_rows_are_sent_in_their_order_however_often_they_are_refused() -> None:
 
 
 @pytest.mark.parametrize("rpm", [None, 60], ids=["no headers", "headers"])
-@pytest.mark.parametrize("retry_after", ["seconds", "date", "none"])
+@pytest.mark.parametrize("retry_after", some("seconds", "none", slow=["date"]))
 def test_a_cap_on_tasks_is_found_with_and_without_headers(
     rpm: int | None, retry_after: str
 ) -> None:
