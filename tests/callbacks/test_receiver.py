@@ -242,6 +242,7 @@ def test_behind_a_proxy_each_attempt_has_its_place_below_the_public_address() ->
 # ── a whole run ─────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_with_the_sandbox_callbacks_work_out_of_the_box(tmp_path: Path) -> None:
     import sqlite3
 

@@ -35,6 +35,7 @@ def test_a_clip_whose_name_the_locale_cannot_hold_is_not_bought(shop: Shop) -> N
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.slow
 def test_without_a_place_for_temporary_files_everything_is_delivered(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -504,7 +504,9 @@ def test_a_wait_that_ends_fails_no_row_and_says_which_command_continues(shop: Sh
     assert len(shop.tasks()) == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), some((signal.SIGINT, 130), slow=[(signal.SIGTERM, 143)])
+)
 def test_a_signal_ends_a_run_gently_and_the_same_command_continues(
     shop: Shop, number: int, code: int
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_list_that_shows_nothing_leaves_every_task_to_be_asked_for_by_id() -> 
     assert_all_is_well(played)
 
 
+@pytest.mark.slow
 def test_others_tasks_on_the_same_account_push_ours_down_and_ours_are_found() -> None:
     async def stranger(world: World) -> None:
         async with httpx.AsyncClient(
@@ -159,6 +160,7 @@ def test_a_servers_lower_limit_is_kept_to_once_it_is_told() -> None:
     assert figures(played).refused <= 1
 
 
+@pytest.mark.slow
 def test_an_account_that_others_use_as_well_is_shared_with_few_refusals() -> None:
     async def stranger(world: World) -> None:
         async with httpx.AsyncClient(
