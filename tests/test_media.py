@@ -261,6 +261,7 @@ def test_a_clip_whose_times_lead_nowhere_has_a_poster_all_the_same(tmp_path: Pat
         assert image.width == 480
 
 
+@pytest.mark.slow
 def test_decoding_leaves_the_event_loop_free(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(encoded(noise=60))

@@ -275,7 +275,7 @@ class FaultConfig(BaseModel):
     content it strikes and how often that content was tried, never on the order of requests.
     Its seconds are real ones, whatever the speed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     create: Shares[ApiFault] = {}
     look: Shares[ApiFault] = {}
@@ -349,7 +349,7 @@ class FaultConfig(BaseModel):
 class SandboxConfig(BaseModel):
     """The whole configuration; durations are HiAPI's own, `speed` divides them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     seed: int = 0
     speed: float = Field(default=1.0, gt=0, allow_inf_nan=False)

@@ -8,10 +8,8 @@ from . import cases
 from .cases import Bench
 
 QUICK = [
-    cases.many_slots(rows=300, per_row=1.5),
     cases.ten_slots(rows=60),
     cases.ten_slots_called_back(rows=60),
-    cases.steady_cap(10, 50),
     cases.untold(1.0, rows=40),
     cases.outage(rows=30),
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.benchmarks.page import sample
 
 from .conftest import Review, ids
@@ -13,6 +15,7 @@ COUNT = 2_000
 LOADED = "document.querySelectorAll('img[src], video[src]').length"
 
 
+@pytest.mark.slow
 def test_of_two_thousand_rows_only_what_is_in_sight_is_loaded(
     review: Review, tab: Any, tmp_path: Path
 ) -> None:

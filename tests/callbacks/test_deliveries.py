@@ -58,6 +58,7 @@ def test_every_row_ends_once_whatever_happens_to_its_callbacks(faults: dict[str,
 
 
 @pytest.mark.parametrize("secret", [{"webhook_secret": SECRET}, {}], ids=["signed", "unsigned"])
+@pytest.mark.slow
 def test_a_hundred_callbacks_at_once_are_all_taken(secret: dict[str, str]) -> None:
     settings = {"generation_time": "60", **secret}
     played = play(Case(100, rpm=6000, concurrency=100, settings=settings, callbacks=True))
@@ -133,6 +134,7 @@ def test_a_signed_callback_of_an_unknown_task_is_held_until_the_task_is_known() 
     assert sent(played, "GET") == 1  # the first request of a run; no look was needed
 
 
+@pytest.mark.slow
 def test_callbacks_of_unknown_tasks_are_kept_within_bounds() -> None:
     async def script(world: World) -> None:
         await anyio.sleep(5.0)

@@ -131,6 +131,7 @@ def test_a_journal_of_last_week_does_not_buy_what_newer_sheets_have(shop: Shop) 
     refused(shop, shop.run(), charged=3, why="2 new rows look bought already")
 
 
+@pytest.mark.slow
 def test_a_journal_that_lost_its_log_long_ago_is_not_believed_about_new_rows(shop: Shop) -> None:
     shop.fill(1)
     assert shop.run("--limit", "1").code == Exit.OK
@@ -273,6 +274,7 @@ def test_a_saved_plan_is_carried_out_in_one_run_folder(shop: Shop) -> None:
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.slow
 def test_the_sandbox_says_it_and_never_refuses(shop: Shop) -> None:
     shop.fill(1)
     (shop.folder / "quick.yaml").write_text("{generation_time: 0.05, clips: plain}")

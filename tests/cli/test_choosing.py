@@ -218,6 +218,7 @@ def test_flags_speak_for_the_rows_that_they_buy_and_no_run_without_them_buys_aga
     assert shop.tasks()[-1]["input"]["resolution"] == "480p"
 
 
+@pytest.mark.slow
 def test_a_promoted_row_stays_promoted(shop: Shop) -> None:
     shop.fill(3)
     assert shop.run("--rows", "3").code == Exit.OK

@@ -54,6 +54,7 @@ def test_clips_that_were_deleted_or_cut_are_fetched_by_run_and_never_bought(shop
     assert b"a cut of our own" in [path.read_bytes() for path in videos.iterdir()]
 
 
+@pytest.mark.slow
 def test_a_deleted_clip_that_the_service_has_no_more_is_no_success(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK

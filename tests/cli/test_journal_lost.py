@@ -77,6 +77,7 @@ def test_a_body_that_cannot_come_out_the_same_is_refused_by_the_service_and_not_
     assert {a.state.phase for a in shop.attempts()} == {Phase.AMBIGUOUS}
 
 
+@pytest.mark.slow
 def test_a_copy_from_before_the_last_rows_leads_to_the_same_tasks(shop: Shop) -> None:
     shop.fill(3)
     journal, copy = shop.run_folder / "journal.db", shop.folder / "copy.db"
@@ -116,6 +117,7 @@ def test_sheets_of_a_run_that_died_before_its_summary_are_its_own(
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_taken_while_a_run_goes_on_is_enough(shop: Shop) -> None:
     shop.fill(3)
     killed(shop, until=in_flight(shop, 3))

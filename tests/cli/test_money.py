@@ -316,6 +316,7 @@ def test_an_api_that_nobody_answers_at_is_exit_9_before_anything_is_sent(
 # ── drafts and canaries ─────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_drafts_are_small_silent_and_stand_beside_the_finals(shop: Shop) -> None:
     shop.write(shot(1, resolution="720p", duration=10))
     said = shop.plan("--draft")
@@ -433,6 +434,7 @@ def test_after_a_canary_nothing_is_bought_that_the_plan_did_not_show(shop: Shop)
     assert shop.statuses() == ["done", "done", "new", "new"]
 
 
+@pytest.mark.slow
 def test_a_canary_is_taken_from_what_fits_under_the_cap(shop: Shop) -> None:
     shop.write(shot(1, duration=10), shot(2), shot(3))
     assert shop.run("--max-cost", "0.6", "--canary", "1").code == Exit.BUDGET

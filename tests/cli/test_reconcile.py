@@ -148,6 +148,7 @@ def test_a_draft_and_its_final_in_doubt_are_told_apart_by_what_the_service_says(
         assert [f"shot1@final={final}" in hint for hint in hints] == [False, True]
 
 
+@pytest.mark.slow
 def test_adopt_looks_at_the_clip_and_refuses_the_finals_task_for_the_draft(shop: Shop) -> None:
     draft, final = _both_in_doubt(shop)
     said = shop.online("reconcile")

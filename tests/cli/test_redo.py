@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from seedance_batch import journal as journals
 from seedance_batch.errors import Exit
 from seedance_batch.journal import open_journal
@@ -140,6 +142,7 @@ def test_a_take_that_is_still_being_made_is_waited_for_and_never_bought_beside(s
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.slow
 def test_drafts_and_finals_of_one_list_are_each_made_by_their_own_command(shop: Shop) -> None:
     bought(shop, 2)
     assert shop.run("--draft").code == Exit.OK

@@ -163,6 +163,7 @@ def test_a_paid_clip_that_our_rules_refuse_may_be_saved_by_hand(shop: Shop) -> N
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.slow
 def test_fetch_brings_whatever_is_not_what_the_journal_says_and_loses_no_file(shop: Shop) -> None:
     shop.fill(5)
     assert shop.run().code == Exit.OK
@@ -209,6 +210,7 @@ def test_what_damaged_downloads_took_from_a_paid_clip_fetch_brings_back_for_noth
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.slow
 def test_a_whole_clip_that_is_not_what_was_asked_for_is_not_fetched_for_ever(shop: Shop) -> None:
     shop.fill(1)
     with shop.service.having(faults={"outputs": {"other_length": 1.0}}):

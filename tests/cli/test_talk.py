@@ -126,6 +126,7 @@ def test_only_where_there_is_no_manifest_at_all_the_hint_is_to_begin_one(shop: S
     assert say(*said.hint).code == Exit.OK
 
 
+@pytest.mark.slow
 def test_a_folder_of_run_folders_names_those_that_it_holds(shop: Shop) -> None:
     shop.fill(1)
     assert shop.run().code == Exit.OK
@@ -391,6 +392,7 @@ def test_two_manifests_of_one_name_do_not_share_a_folder(shop: Shop) -> None:
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.slow
 def test_tables_from_a_pipe_share_a_folder_only_where_it_is_the_same_table(shop: Shop) -> None:
     shop.fill(2)
     quick = f"--api-url {shop.service.api_url} {' '.join(QUICK)} --yes -q"

@@ -23,7 +23,7 @@ from tests.rig import PLAIN, Bench, Service, Verdict
 LANES = 4
 """Runs at once; each waits for the sandbox half of the time."""
 EVERY = dict.fromkeys(SEAMS, 1)
-USUAL = {**EVERY, "sent": 3, "fsync": 3, "replace": 3, "unlink": 4}
+USUAL = {**EVERY, "sent": 4, "fsync": 5, "replace": 5, "unlink": 5}
 """What follows a send has hooks of its own; the others are nearly all about sheets, which are
 rebuilt from the journal."""
 MOST_RUNS = 4

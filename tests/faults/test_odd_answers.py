@@ -26,6 +26,7 @@ def test_a_task_that_two_rows_are_told_belongs_to_the_first(make_bench: MakeBenc
     assert len(bench.tasks()) == 3  # and the two are there to be adopted
 
 
+@pytest.mark.slow
 def test_a_key_of_another_account_stops_and_the_right_one_finishes(make_bench: MakeBench) -> None:
     bench = make_bench(2)
     bench.service.configure(generation_time="1")

@@ -117,6 +117,7 @@ def test_where_no_file_ever_comes_buying_waits_and_then_stops(limit: int) -> Non
     assert played.ending.unsent == 60 - len(played.tasks)
 
 
+@pytest.mark.slow
 def test_buying_goes_on_once_the_first_clip_arrives() -> None:
     faults = faulty(files={"not_yet": 1.0}, not_yet_seconds=200)
     played = play(Case(30, rpm=300, concurrency=5, settings=faults, max_failures=5))

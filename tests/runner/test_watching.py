@@ -132,6 +132,7 @@ def test_an_ending_without_its_clip_is_looked_at_again_until_it_has_one() -> Non
     assert_all_is_well(play(Case(5, settings={**QUICK, "faults": faults})))
 
 
+@pytest.mark.slow
 def test_rows_are_sent_in_their_order_however_often_they_are_refused() -> None:
     settings = {**QUICK, "rpm": 60, "max_at_once": 3}
     played = play(Case(30, concurrency=None, settings=settings))
@@ -188,6 +189,7 @@ def test_a_wish_to_be_left_alone_is_obeyed() -> None:
     assert [r for r in played.requests if busy[-1] < r.time < busy[-1] + 29.9] == []
 
 
+@pytest.mark.slow
 def test_one_request_in_five_going_wrong_still_ends_every_row_once() -> None:
     broken = {"500": 0.04, "503": 0.04, "reset_after": 0.04, "cut": 0.04, "html": 0.04}
     faults = {"create": broken, "look": broken}

@@ -137,7 +137,7 @@ def _agree(fields: dict[str, Any]) -> None:
 
 
 @given(_inputs())
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @example({})
 @example({"prompt": "abc", "duration": 5.0})
 def test_model_and_sandbox_agree_on_every_input(fields: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 import trio
 
 from .conftest import Served, Virtual, serving, virtually
@@ -113,6 +114,7 @@ def test_urls_can_be_fresh_at_each_look() -> None:
     virtually(test, url_ttl=60, expire_at="fresh")
 
 
+@pytest.mark.slow
 def test_twelve_downloads_at_once_render_a_clip_once() -> None:
     with serving(clips="full") as served:
         url = served.video_url()

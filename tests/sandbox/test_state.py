@@ -118,6 +118,7 @@ def _wait_for(told: dict[str, str], count: int) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_what_was_answered_is_remembered_after_kill_9(tmp_path: Path) -> None:
     """Every create that was answered is in the ledger; at most the one in the air is besides."""
     state, told = tmp_path / "state.db", {}
