@@ -128,6 +128,8 @@ async def _look(
             answer = await _first_bytes(url, http, allow_private)
     except _Refused as refused:
         return Look(url, (f"{name}: {refused}",), late)
+    except ValueError:  # IPv6 or IDNA that is none, by the words of three libraries
+        return Look(url, (f"{name} is, or leads to, an address that cannot be read",), late)
     except TimeoutError:
         return Look(url, warnings=(*late, f"{name} does not answer within {PATIENCE:.0f} s"))
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -172,7 +174,7 @@ async def _first_bytes(url: str, http: httpx.AsyncClient, allow_private: bool) -
             except AddressRefused as refused:
                 raise _Refused(refused.reason) from None
             stack.push_async_callback(response.aclose)
-            if response.is_redirect:
+            if response.has_redirect_location:
                 url = urljoin(url, response.headers["location"])
                 continue
             return _Answer(response.status_code, await _head(response), _whole_size(response))

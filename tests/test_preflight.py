@@ -77,6 +77,12 @@ class _Site(BaseHTTPRequestHandler):
                 return 302, b"", {"Location": "http://169.254.169.254/latest/meta-data"}
             case "/round.png":
                 return 302, b"", {"Location": "/round.png"}
+            case "/nowhere.png":
+                return 302, b"", {}
+            case "/half-an-address.png":
+                return 302, b"", {"Location": "http://["}
+            case "/odd-name.png":
+                return 302, b"", {"Location": "http://xn--/"}
             case "/endless.png":
                 return 200, picture() + b"\0" * 10_000_000, {}
             case _:
@@ -128,6 +134,9 @@ def test_a_good_image_has_nothing_to_say(site: str) -> None:
         ("text", "is something else, and no image"),
         ("inwards", "169.254.169.254 is not an address that files come from"),
         ("round", "leads on more than 4 times"),
+        ("nowhere", "answers 302: it cannot be fetched"),
+        ("half-an-address", "is, or leads to, an address that cannot be read"),
+        ("odd-name", "is, or leads to, an address that cannot be read"),
     ],
 )
 def test_what_cannot_be_an_image_is_a_problem(site: str, page: str, words: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seedance_batch.batch.batch import Site
 from seedance_batch.batch.rehearsal import sandbox
-from seedance_batch.errors import FolderMismatch
+from seedance_batch.errors import FolderMismatch, FolderMissing
 from seedance_batch.folder import RunFolder, folder_of, held, wal_is_safe
 from seedance_batch.journal import Journal, open_journal
 from seedance_batch.settings import SANDBOX_ORIGIN, Access, RunSettings, access_from
@@ -25,8 +25,13 @@ class Opened:
 
     @contextlib.contextmanager
     def site(self, environ: Mapping[str, str]) -> Iterator[Site]:
-        """With the API that it belongs to. Raises `FolderMismatch` where another one is named."""
-        origin = self.journal.meta("origin") or ""
+        """With the API that it belongs to.
+
+        Raises `FolderMismatch` where another one is named, `FolderMissing` where it is nobody's.
+        """
+        origin = self.journal.meta("origin")
+        if origin is None:
+            raise FolderMissing(f"Nothing was run in the run folder {self.folder.path} yet.")
         with _access(origin, self, environ) as access:
             settings = replace(self.settings, sandbox=access.sandbox)
             yield Site(self.folder, self.journal, access, settings)

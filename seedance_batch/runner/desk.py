@@ -108,7 +108,9 @@ class Desk:
             await self._holding.wait()
             await self._book.changed()
             for task_id in self._held.keys() & self._book.by_task.keys():
-                await self._proven(self._book.by_task[task_id], self._held.pop(task_id))
+                task = self._held.pop(task_id, None)  # later ones may have pushed it out by now
+                if task is not None:
+                    await self._proven(self._book.by_task[task_id], task)
             if not self._held:
                 self._holding = anyio.Event()
 

@@ -76,6 +76,8 @@ class World:
     events: list[tuple[float, RunEvent]] = field(default_factory=list)
     runner: Runner | None = None
     """Set once there is one; scripts start later."""
+    watch: Callable[[RunEvent], None] | None = None
+    """Told of each event at once."""
     shift: float = 0.0
     """Seconds by which the run's own wall clock is ahead of the service's."""
 
@@ -194,6 +196,8 @@ async def _play(case: Case, folder: Path) -> Played:
 
     def observe(event: RunEvent) -> None:
         events.append((wall(), event))
+        if world.watch is not None:
+            world.watch(event)
 
     with open_journal(folder / "journal.db", threaded=False) as journal:
         stopper = Stopper(observe)

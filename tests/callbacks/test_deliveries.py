@@ -10,8 +10,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from seedance_batch.events import AttemptChanged
-from seedance_batch.state import Phase
+from seedance_batch.callbacks import Reception, Told
+from seedance_batch.events import AttemptChanged, RunEvent
+from seedance_batch.model import Task, TaskStatus
+from seedance_batch.state import Accepted, Phase
 from tests.benchmarks.figures import lags_of
 from tests.benchmarks.world import SECRET, START, Case, Played, World, play
 from tests.callbacks.sending import encoded, path_of, send, signed
@@ -146,6 +148,33 @@ def test_callbacks_of_unknown_tasks_are_kept_within_bounds() -> None:
 
     played = play(Case(1, settings=SIGNED, callbacks=True, script=script))
     assert_every_row_ended_once(played)
+
+
+def test_a_held_callback_that_newer_ones_push_out_is_looked_for_instead() -> None:
+    async def script(world: World) -> None:
+        await anyio.sleep(10.0)  # both are made and over, and their creates are not answered yet
+        tasks = list(world.sandbox.engine.store.tasks())
+        for task in tasks:
+            body = encoded(world.sandbox.engine.view().task(task))
+            await send(world, "/token/lost", body, signed(body, world.wall()))
+
+        def push_out(event: RunEvent) -> None:
+            if isinstance(event, AttemptChanged) and event.before is Phase.IN_FLIGHT:
+                for number in range(1_000):
+                    told = Task(f"tk-hiapi-{number}", TaskStatus.RUNNING)
+                    assert world.desk.hear(Told(None, told, signed=True)) is Reception.HELD
+                world.watch = None
+
+        world.watch = push_out
+        attempts = world.book.in_phase(Phase.SUBMITTING)
+        for attempt, task in zip(attempts, tasks, strict=True):
+            await world.book.apply(attempt.id, Accepted(task.task_id, world.wall()))
+
+    faults = {"create": {"late": 1.0}, "late_seconds": 20.0, "callbacks": {"drop": 1.0}}
+    settings = {"generation_time": "5", "webhook_secret": SECRET, "faults": faults}
+    played = play(Case(2, settings=settings, callbacks=True, script=script))
+    assert_every_row_ended_once(played)
+    assert played.world.watch is None
 
 
 def test_a_callback_that_comes_again_long_after_changes_nothing() -> None:

@@ -12,6 +12,8 @@ import pytest
 from seedance_batch.batch.settling import ambiguous
 from seedance_batch.cli import folder as folder_commands
 from seedance_batch.errors import Exit
+from seedance_batch.folder import JOURNAL
+from seedance_batch.journal import open_journal
 from seedance_batch.state import Phase
 from tests.batch import read_rows
 from tests.cli.shop import QUICK, Shop, say, shot, shots
@@ -46,6 +48,18 @@ def test_status_of_a_folder_in_which_nothing_was_sent(shop: Shop) -> None:
     assert say("run", str(shop.manifest), "--api-url", shop.service.api_url).code == Exit.USAGE
     assert shop.at("status").code == Exit.OK
     assert shop.at("status", "--by", "client").code == Exit.USAGE
+
+
+@pytest.mark.parametrize("command", ["fetch", "reconcile"])
+def test_a_folder_whose_first_run_died_before_it_was_anybodys_asks_no_service(
+    shop: Shop, command: str
+) -> None:
+    shop.run_folder.mkdir(parents=True)
+    with open_journal(shop.run_folder / JOURNAL):
+        pass
+    said = shop.online(command)
+    assert said.code == Exit.USAGE
+    assert said.err == f"error: Nothing was run in the run folder {shop.run_folder} yet.\n"
 
 
 def test_status_watches_until_the_run_is_over(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
