@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import os
+import reprlib
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias, TypedDict
+from types import UnionType
+from typing import (
+    Any,
+    Final,
+    NamedTuple,
+    TypeAlias,
+    TypedDict,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from seedance_batch.errors import SettingsError
 from seedance_batch.model import Allow
@@ -26,11 +40,11 @@ class ReadKeywords(TypedDict, total=False):
     delimiter: str | None
     column_map: Mapping[str, str]
     model: str | None
-    overrides: Mapping[str, str]
+    overrides: Mapping[str, object]
     allow: Allow | None
     allow_outside: bool
     max_body: int
-    folder: Path | None
+    folder: Path | str | None
 
 
 class RunKeywords(ReadKeywords, total=False):
@@ -80,7 +94,8 @@ class Choices(NamedTuple):
 def choices(options: Mapping[str, Any], *, running: bool = True) -> Choices:
     """Sort a call's options. ``running`` False takes those of `ReadKeywords` alone.
 
-    Raises `SettingsError` for an option that there is not, and for an amount that is none.
+    Raises `SettingsError` for an option that there is not, and for a value of another type than
+    the option takes.
     """
     rooms: list[set[str]] = [
         {field.name for field in fields(room)} for room in (ReadOptions, RunSettings, Selection)
@@ -109,15 +124,18 @@ _LISTS: Final = frozenset({"ids", "from_ids"})
 
 
 def _as_field(name: str, value: Any) -> Any:
+    if name in _AMOUNTS:
+        return None if value is None else _amount(name, value)
+    check_type(name, value, _hints()[name])
     if value is None:
         return None
-    if name in _AMOUNTS:
-        return _amount(name, value)
     if name in _PATHS:
         return Path(value)
     if name in _LISTS and isinstance(value, str):  # as the flag has it
         return [part.strip() for part in value.split(",") if part.strip()]
-    return value
+    if name == "overrides":  # 5 and "5" are the same order
+        return {key: "" if each is None else str(each) for key, each in value.items()}
+    return int(value) if _is(value, int) else value  # NumPy's are whole numbers too
 
 
 def _amount(name: str, value: Any) -> Decimal:
@@ -130,3 +148,50 @@ def _amount(name: str, value: Any) -> Decimal:
     if not amount.is_finite():
         raise SettingsError(f"{name}={value!r} is no amount of US dollars.")
     return amount
+
+
+# ── types ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_type(name: str, value: Any, hint: Any) -> None:
+    """Raise `SettingsError` where a keyword's value is not what its type hint says."""
+    kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    if not any(_is(value, kind) for kind in kinds):
+        *others, last = (_TAKES[kind] for kind in kinds)
+        takes = f"{', '.join(others)} or {last}" if others else last
+        raise SettingsError(f"{name} takes {takes}, not {reprlib.repr(value)}.")
+
+
+@lru_cache(maxsize=1)
+def _hints() -> dict[str, Any]:
+    return get_type_hints(RunKeywords)
+
+
+_TAKES: Final[Mapping[Any, str]] = {
+    str: "text",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    Path: "a path",
+    Allow: "an Allow",
+    Collection[str]: "a list of texts",
+    Mapping[str, str]: "a dict of texts",
+    Mapping[str, object]: "a dict",
+    type(None): "None",
+}
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if isinstance(value, bool) and kind in (int, float):
+        return False
+    if get_origin(kind) is Collection:
+        return isinstance(value, Collection) and all(isinstance(each, str) for each in value)
+    if get_origin(kind) is Mapping:
+        return isinstance(value, Mapping) and all(
+            isinstance(key, str) and isinstance(each, get_args(kind)[1])
+            for key, each in value.items()
+        )
+    return isinstance(value, _ALSO.get(kind, kind))
+
+
+_ALSO: Final[Mapping[type, Any]] = {int: Integral, float: Real, Path: os.PathLike}

@@ -41,11 +41,12 @@ from seedance_batch.errors import (
     ManifestError,
     RowsFailed,
     SeedanceBatchError,
+    SettingsError,
     UsageError,
     WorkUnfinished,
 )
 from seedance_batch.events import Observer, RunEvent
-from seedance_batch.keywords import ReadKeywords, RunKeywords, choices
+from seedance_batch.keywords import ReadKeywords, RunKeywords, check_type, choices
 from seedance_batch.manifest import Finding, Manifest
 from seedance_batch.model import INPUT_FIELDS
 from seedance_batch.outcome import Outcome
@@ -265,6 +266,10 @@ async def _arun(
     progress: bool,
 ) -> Finished:
     reading, settings, selection = choices(options)
+    check_type("yes", yes, bool)
+    check_type("progress", progress, bool)
+    if not (on_event is None or callable(on_event)):
+        raise SettingsError(f"on_event takes a function of one event, not {on_event!r}.")
     _checked(source)
     watch = None if on_event is None else holder.guarding(on_event)
     async with (

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -452,6 +453,48 @@ def test_an_option_that_there_is_not_or_that_makes_no_sense_is_refused(
 def test_a_misspelt_option_is_answered_with_the_nearest(home: Path) -> None:
     with pytest.raises(SettingsError, match=r"'max_csot'; did you mean 'max_cost'\?"):
         sb.plan(manifest(home), sandbox=True, max_csot=4)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"concurrency": "4"}, "concurrency takes a whole number or None, not '4'"),
+        ({"limit": True}, "limit takes a whole number or None, not True"),
+        ({"rpm": "60"}, "rpm takes a number or None, not '60'"),
+        ({"poll_interval": None}, "poll_interval takes a number, not None"),
+        ({"name": 5}, "name takes text, not 5"),
+        ({"draft": "no"}, "draft takes True or False, not 'no'"),
+        ({"out": 5}, "out takes a path, text or None, not 5"),
+        ({"ids": [1]}, "ids takes a list of texts, text or None, not [1]"),
+        ({"column_map": {"prompt": 7}}, "column_map takes a dict of texts, not {'prompt': 7}"),
+        ({"overrides": "duration=5"}, "overrides takes a dict, not 'duration=5'"),
+        ({"yes": "no"}, "yes takes True or False, not 'no'"),
+        ({"on_event": "print"}, "on_event takes a function of one event, not 'print'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_what_its_keyword_takes(
+    home: Path, service: Service, options: dict[str, Any], odd: dict[str, Any], words: str
+) -> None:
+    before = service.posts()
+    with pytest.raises(SettingsError) as refused:
+        sb.run(manifest(home), **{"yes": True, **options, **odd})
+    assert str(refused.value) == f"{words}."
+    assert service.posts() == before
+
+
+@pytest.mark.parametrize("name", [*RunKeywords.__annotations__, "yes", "progress", "on_event"])
+def test_no_keyword_takes_just_anything(home: Path, options: dict[str, Any], name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}"):
+        sb.run(manifest(home), **{"yes": True, **options, name: object()})
+
+
+def test_numbers_may_be_numpys_and_overrides_of_any_type(home: Path, service: Service) -> None:
+    numbers: dict[str, Any] = {"limit": np.int64(1), "rpm": np.float32(600)}
+    (step,) = sb.plan(
+        manifest(home), api_url=service.api_url, overrides={"duration": 7}, **numbers
+    ).plan.steps
+    assert step.job is not None
+    assert step.job.input.duration == 7
 
 
 def test_type_checkers_know_every_option() -> None:
