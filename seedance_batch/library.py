@@ -50,11 +50,10 @@ from seedance_batch.keywords import ReadKeywords, RunKeywords, check_type, choic
 from seedance_batch.manifest import Finding, Manifest
 from seedance_batch.model import INPUT_FIELDS
 from seedance_batch.outcome import Outcome
+from seedance_batch.overview import purchase
 from seedance_batch.plan import UNSETTLED, Plan, running_problem
-from seedance_batch.pricing import money
 from seedance_batch.reins import Holder, beside_any_loop
 from seedance_batch.tally import tally
-from seedance_batch.words import some
 from seedance_batch.writer.table import table
 
 if TYPE_CHECKING:
@@ -328,11 +327,10 @@ def _agreed(batch: Batch, found: Plan, *, yes: bool) -> Plan:
         if begun is None:
             raise BudgetExceeded(f"Over the budget: {problem}. Nothing was sent.")
         found = begun
-    if found.new and not yes and not batch.access.sandbox:
+    rows = None if yes or batch.access.sandbox else purchase(found, settings.max_cost)
+    if rows is not None:
         raise ConsentNeeded(
-            f"The plan has {some(found.new_rows, 'new row')} for {money(found.new_cost)}; "
-            "nothing was sent.",
-            hint="pass yes=True to agree",
+            f"The plan would send {rows}. Nothing was sent.", hint="pass yes=True to agree"
         )
     doubtful = None if settings.again else refused_doubts(batch, found)
     if doubtful is not None:

@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Final
 
 from seedance_batch.model import LONGEST_REFERENCE
-from seedance_batch.plan import Action, Plan, Step, Total, to_json
+from seedance_batch.plan import Action, Plan, Step, Total, fitting, to_json, total
 from seedance_batch.pricing import PriceTable, money
 from seedance_batch.redact import shown
 from seedance_batch.state import Attempt, Phase
 from seedance_batch.words import some
 
-__all__ = ["label", "no_prices", "overview", "price_note", "to_json"]
+__all__ = ["label", "no_prices", "overview", "price_note", "purchase", "to_json"]
 
 _LABELS: Final = {
     Action.IN_FLIGHT: "in flight",
@@ -36,8 +36,8 @@ def _table(plan: Plan) -> Iterator[str]:
     if not plan.steps:
         yield "Nothing to do."
         return
-    for action, total in plan.totals.items():
-        yield _line(action.sign, label(action), total, spends=action.may_cost)
+    for action, sums in plan.totals.items():
+        yield _line(action.sign, label(action), sums, spends=action.may_cost)
     if plan.new:
         yield _line(" ", "new money", plan.new_total, spends=True)
 
@@ -166,6 +166,22 @@ def _bounded(plan: Plan) -> Iterator[str]:
             f"Reference videos of {some(rows, 'row')} could not be measured"
             f" and count with {LONGEST_REFERENCE} s, the most they may have."
         )
+
+
+def purchase(plan: Plan, cap: Decimal | None) -> str | None:
+    """What a yes to a plan buys: ``2 of 3 rows for $0.38, as many as fit under the cap of $0.50``.
+
+    None where it buys nothing. ``cap`` is in US dollars, None for none.
+    """
+    fit = total(fitting(plan, cap))
+    if not fit.rows:
+        return None
+    whole, cost = some(plan.new_rows, "row"), money(fit.cost)
+    if fit.rows == plan.new_rows:
+        return f"{whole} for {cost}"
+    before = plan.spending.committed
+    used = f", {money(before)} of which is used" if before else ""
+    return f"{fit.rows:,} of {whole} for {cost}, as many as fit under the cap of {money(cap)}{used}"
 
 
 def no_prices(address: str) -> str:

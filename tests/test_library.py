@@ -383,10 +383,20 @@ def test_a_cancelled_arun_frees_the_folder_and_can_be_continued(
 
 def test_new_money_needs_a_yes(home: Path, service: Service, options: dict[str, Any]) -> None:
     before = service.posts()
-    with pytest.raises(ConsentNeeded, match="2 new rows") as refused:
+    with pytest.raises(ConsentNeeded, match=r"send 2 rows for \$0.38") as refused:
         sb.run(manifest(home), **options)
     assert refused.value.exit_code == Exit.USAGE
     assert "yes=True" in (refused.value.hint or "")
+    assert service.posts() == before
+
+
+def test_a_yes_is_asked_for_no_more_rows_than_the_cap_lets_through(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    before = service.posts()
+    with pytest.raises(ConsentNeeded, match=r"send 2 of 3 rows for \$0.38, as many as fit"):
+        sb.run(manifest(home, 3), max_cost="0.4", **options)
+    assert sb.run(manifest(home, 3), max_cost="0.1", **options).exit_code == Exit.BUDGET
     assert service.posts() == before
 
 

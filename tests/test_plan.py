@@ -597,6 +597,13 @@ def test_the_cheapest_rows_are_those_to_try_first() -> None:
     assert [step.key for step in cheapest(unpriced.new, 3)] == ["b", "c", "d"]
 
 
+def test_a_row_without_a_price_is_tried_after_all_that_have_one() -> None:
+    table = prices({"rule": {"resolution": {"match": "480p"}}, "pricing_type": "fixed"})
+    rows = [job("a", 1, resolution="480p", duration=4), job("b", 2, duration=9), job("c", 3)]
+    found = make_plan(rows, [], table=table)
+    assert [step.key for step in cheapest(found.new, 2)] == ["c", "b"]
+
+
 # ── whatever happens ────────────────────────────────────────────────────────────────────────────
 
 CONTENTS = [{"prompt": name} for name in ("one", "two", "three")]

@@ -19,10 +19,8 @@ from seedance_batch.errors import ConsentNeeded, Exit, ManifestError
 from seedance_batch.words import some
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from seedance_batch.batch import Batch, Report
-    from seedance_batch.plan import Plan, RerunChoice, Total
+    from seedance_batch.plan import Plan, RerunChoice
     from seedance_batch.reader import ReadOptions
     from seedance_batch.settings import RunSettings
 
@@ -109,23 +107,23 @@ def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> Plan:
 
     Returns what was agreed to: without a yes, sends that were taken back are left as they are.
     """
-    from seedance_batch.plan import UNSETTLED, fitting, total
+    from seedance_batch.overview import purchase
+    from seedance_batch.plan import UNSETTLED
 
-    fit = total(fitting(found, batch.settings.max_cost))
-    if given["yes"] or batch.access.sandbox or not (fit.rows or found.settling):
+    rows = purchase(found, batch.settings.max_cost)
+    if given["yes"] or batch.access.sandbox or not (rows or found.settling):
         return found
-    rows = _bought(found, fit, batch.settings.max_cost)
     if not _at_a_terminal():
-        if not fit.rows:
+        if rows is None:
             return found.without_settling(UNSETTLED)
         raise ConsentNeeded(
             f"The plan would send {rows}, and there is no terminal to ask at. Nothing was sent.",
             hint=again(yes=True, save=given["save"]),
         )
-    if click.confirm(_question(batch, found, rows if fit.rows else None), err=True):
-        given["again"] = given["again"] or bool(fit.rows)  # the question has said it
+    if click.confirm(_question(batch, found, rows), err=True):
+        given["again"] = given["again"] or rows is not None  # the question has said it
         return found
-    if not fit.rows:
+    if rows is None:
         return found.without_settling(UNSETTLED)
     raise ConsentNeeded("Nothing was sent.", hint=again(dry_run=True, verbose=1))
 
@@ -153,19 +151,6 @@ def hold_doubts(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
         if problem is not None:
             command = again(again=True, yes=given["yes"])
             raise ConsentNeeded(problem, hint=f"where you want them again: {command}")
-
-
-def _bought(found: Plan, fit: Total, cap: Decimal | None) -> str:
-    """What a yes buys: ``2 of 3 rows for $0.38, as many as fit under the cap of $0.50``."""
-    from seedance_batch.pricing import money
-
-    whole = some(found.new_rows, "row")
-    cost = money(fit.cost)
-    if fit.rows == found.new_rows:
-        return f"{whole} for {cost}"
-    before = found.spending.committed
-    used = f", {money(before)} of which is used" if before else ""
-    return f"{fit.rows:,} of {whole} for {cost}, as many as fit under the cap of {money(cap)}{used}"
 
 
 def begin(batch: Batch, found: Plan, given: dict[str, Any]) -> None:

@@ -240,8 +240,10 @@ class Plan:
 
 
 def cheapest(steps: Iterable[Step], rows: int) -> tuple[Step, ...]:
-    """The cheapest new steps, by seconds where no price is known; for a first try."""
-    by_price = sorted(steps, key=lambda step: (step.cost or Decimal(0), step.seconds))
+    """The cheapest new steps, for a first try; those without a known price last, by seconds."""
+    by_price = sorted(
+        steps, key=lambda step: (step.cost is None, step.cost or Decimal(0), step.seconds)
+    )
     return tuple(by_price[:rows])
 
 
