@@ -32,7 +32,7 @@ _LOOK_EVERY: Final = 2.0
 @flags.option("--watch", is_flag=True, help="Look again while a run goes on.")
 @flags.JSON
 @flags.OUT
-@flags.option("--sandbox", is_flag=True, help="Of a manifest: its sandbox folder.")
+@flags.REHEARSED
 def status(**given: Any) -> int:
     """Show how run FOLDER stands: rows by status, and money. Sends nothing."""
     from seedance_batch.batch.checking import note_of_missing
@@ -262,6 +262,7 @@ def _moment(at: float) -> str:
 @click.command(epilog="Example: seedance-batch results runs/shots")
 @flags.FOLDER
 @flags.OUT
+@flags.REHEARSED
 def results(**given: Any) -> int:
     """Write the sheets of run FOLDER anew, from its journal alone."""
     from seedance_batch.batch.folders import open_folder
@@ -281,6 +282,7 @@ def results(**given: Any) -> int:
 @click.command(epilog="Example: seedance-batch report runs/shots")
 @flags.FOLDER
 @flags.OUT
+@flags.REHEARSED
 @flags.option("--watch", is_flag=True, help="Refresh it while a run goes on.")
 def report(**given: Any) -> int:
     """Write the review page of run FOLDER: one file, to look at clips and choose."""
@@ -288,7 +290,7 @@ def report(**given: Any) -> int:
     from seedance_batch.folder import folder_of
     from seedance_batch.journal import look_into
 
-    folder = folder_of(given["folder"], out=given["out"], sandbox=False)
+    folder = folder_of(given["folder"], out=given["out"], sandbox=given["sandbox"])
     if given["watch"]:
         for path in watched_page(folder):
             click.echo(path)
@@ -301,6 +303,7 @@ def report(**given: Any) -> int:
 @click.command(epilog="Example: seedance-batch verify runs/shots --claims claims.csv")
 @flags.FOLDER
 @flags.OUT
+@flags.REHEARSED
 @flags.option("--claims", type=click.Path(path_type=Path), help="Write what to claim back.")
 @flags.JSON
 def verify(**given: Any) -> int:
@@ -313,7 +316,7 @@ def verify(**given: Any) -> int:
 
     if given["claims"] is not None:
         flags.check_place(given["claims"])
-    folder = folder_of(given["folder"], out=given["out"], sandbox=False)
+    folder = folder_of(given["folder"], out=given["out"], sandbox=given["sandbox"])
     with look_into(folder.journal) as journal:
         found = check_clips(folder, journal.attempts())
     bad = [finding for finding in found if finding.fault is not None]
@@ -328,6 +331,6 @@ def verify(**given: Any) -> int:
         count = write_claims(given["claims"], found)
         click.echo(f"{some(count, 'claim')} in {given['claims']}", err=True)
     if any(finding.can_be_fetched for finding in bad):
-        command = again("fetch", only={"out"})
+        command = again("fetch", only={"out", "sandbox"})
         click.echo(f"hint: {shown(command)}", err=True)
     return Exit.SOME_FAILED if bad else Exit.OK

@@ -108,6 +108,7 @@ API = together(
 )
 
 JSON = option("--json", "as_json", is_flag=True, help="For machines, on stdout.")
+REHEARSED = option("--sandbox", is_flag=True, help="Of a manifest: its sandbox folder.")
 OUT = option("--out", type=_PATH, metavar="DIR", help="The run folder; default: runs/<name>.")
 
 WAITING = together(

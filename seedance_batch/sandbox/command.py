@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,30 +13,38 @@ if TYPE_CHECKING:
     from seedance_batch.sandbox.config import SandboxConfig
     from seedance_batch.sandbox.server import SandboxAddress
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """A click option with a variable of its own: `SEEDANCE_BATCH_RPM` is no limit of a service."""
+    flag = names[0].removeprefix("--").replace("-", "_").upper()
+    return click.option(*names, envvar=f"SEEDANCE_BATCH_SANDBOX_{flag}", **attributes)
+
 
 @click.command(epilog="Example: seedance-batch sandbox --port 8080 --state sandbox.db")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="API port; 0: a free one.")
-@click.option("--files-port", type=click.IntRange(0, 65535), default=0, help="Port of the files.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to bind.")
-@click.option(
+@_option("--port", type=click.IntRange(0, 65535), default=0, help="API port; 0: a free one.")
+@_option("--files-port", type=click.IntRange(0, 65535), default=0, help="Port of the files.")
+@_option("--host", default="127.0.0.1", show_default=True, help="Loopback address to bind.")
+@_option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
     help="SQLite file that keeps tasks, keys and ledger; default: memory.",
 )
-@click.option(
+@_option(
     "--config",
     "config_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="YAML file with every setting, faults included; options win over it.",
 )
-@click.option("--rpm", type=click.IntRange(1), help="API requests a minute; default: no limit.")
-@click.option("--max-at-once", type=click.IntRange(0), help="Unfinished tasks; default: no limit.")
-@click.option("--generation-time", help="Seconds, or lognormal:MEDIAN:SIGMA.  [default: 2.0]")
-@click.option("--speed", type=float, help="Divides every duration of the service.  [default: 1]")
-@click.option("--clips", type=click.Choice(["full", "plain"]), help="plain: fast, without text.")
-@click.option("--api-key", help="The one good key; default: any that starts with sk-.")
-@click.option("--seed", type=int, help="Seeds faults and generation times.  [default: 0]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line with the URLs, no more.")
+@_option("--rpm", type=click.IntRange(1), help="API requests a minute; default: no limit.")
+@_option("--max-at-once", type=click.IntRange(0), help="Unfinished tasks; default: no limit.")
+@_option("--generation-time", help="Seconds, or lognormal:MEDIAN:SIGMA.  [default: 2.0]")
+@_option("--speed", type=float, help="Divides every duration of the service.  [default: 1]")
+@_option("--clips", type=click.Choice(["full", "plain"]), help="plain: fast, without text.")
+@_option("--api-key", help="The one good key; default: any that starts with sk-.")
+@_option("--seed", type=int, help="Seeds faults and generation times.  [default: 0]")
+@_option("--json", "as_json", is_flag=True, help="One JSON line with the URLs, no more.")
 def sandbox(
     port: int,
     files_port: int,

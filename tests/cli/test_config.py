@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -102,6 +103,30 @@ def test_no_decision_about_money_comes_from_the_environment() -> None:
     options = [p for c in commands if c is not None for p in c.params if set(p.opts) & CONSENT]
     assert {flag for option in options for flag in option.opts} >= CONSENT
     assert [option.opts for option in options if option.envvar is not None] == []
+
+
+def test_every_other_flag_has_a_variable_and_the_sandbox_commands_have_their_own() -> None:
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        own = "SANDBOX_" if name == "sandbox" else ""
+        for option in options:
+            flag = next(each for each in option.opts if each.startswith("--"))
+            variable = f"SEEDANCE_BATCH_{own}{flag[2:].replace('-', '_').upper()}"
+            assert option.envvar == (None if flag in CONSENT else variable)
+
+
+def test_the_sandbox_commands_variables_mean_nothing_to_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEEDANCE_BATCH_SANDBOX_RPM", "7")
+    check_variables(cli, "run", os.environ)
+    assert _understood("sandbox")["rpm"] == 7
+    assert _understood("run", "x.csv")["rpm"] is None
+    monkeypatch.setenv("SEEDANCE_BATCH_RPM", "8")
+    assert _understood("sandbox")["rpm"] == 7
 
 
 def test_a_flag_on_the_command_line_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

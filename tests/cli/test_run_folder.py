@@ -50,6 +50,22 @@ def test_status_of_a_folder_in_which_nothing_was_sent(shop: Shop) -> None:
     assert shop.at("status", "--by", "client").code == Exit.USAGE
 
 
+def test_of_a_manifest_with_two_run_folders_the_flag_means_the_sandboxs(shop: Shop) -> None:
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    rehearsed = shop.run_folder.with_name("shots-sandbox")
+    shutil.copytree(shop.run_folder, rehearsed)
+    (rehearsed / "videos" / "shot1.mp4").write_bytes(b"")
+    for command in ("results", "report"):
+        said = say(command, str(shop.manifest), "--sandbox")
+        assert said.code == Exit.OK
+        assert said.out.startswith(str(rehearsed))
+    assert say("verify", str(shop.manifest)).code == Exit.OK
+    said = say("verify", str(shop.manifest), "--sandbox")
+    assert said.code == Exit.SOME_FAILED
+    assert said.hint == ["fetch", str(shop.manifest), "--sandbox"]
+
+
 @pytest.mark.parametrize("command", ["fetch", "reconcile"])
 def test_a_folder_whose_first_run_died_before_it_was_anybodys_asks_no_service(
     shop: Shop, command: str
