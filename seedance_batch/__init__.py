@@ -39,15 +39,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # PEP 562: `import seedance_batch` costs nothing until something is asked for.
-    if name == "__version__":
-        return import_module("importlib.metadata").version("seedance-batch")
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    library = import_module(f"{__name__}.library")
-    globals().update({each: getattr(library, each) for each in __all__})
-    return globals()[name]
+if not TYPE_CHECKING:  # or every misspelt name would pass a type checker
+
+    def __getattr__(name: str) -> Any:
+        # PEP 562: `import seedance_batch` costs nothing until something is asked for.
+        if name == "__version__":
+            return import_module("importlib.metadata").version("seedance-batch")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        library = import_module(f"{__name__}.library")
+        globals().update({each: getattr(library, each) for each in __all__})
+        return globals()[name]
 
 
 def __dir__() -> list[str]:

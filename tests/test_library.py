@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mypy import api
 
 import seedance_batch as sb
 from seedance_batch.errors import (
@@ -514,6 +515,15 @@ def test_type_checkers_know_every_option() -> None:
     assert RunKeywords.__annotations__.keys() == reading | running
     for use in (sb.plan, sb.run, sb.arun):
         assert use.__annotations__["options"] == "Unpack[RunKeywords]"
+
+
+@pytest.mark.slow  # seconds: mypy reads the whole library
+def test_a_misspelt_name_is_told_by_a_type_checker(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import seedance_batch as sb\n\nsb.plan('a.csv')\nsb.pln('a.csv')\n")
+    told, _, code = api.run(["--no-error-summary", "--cache-dir", str(tmp_path), str(script)])
+    assert code == 1
+    assert [line.rpartition("script.py:")[2][:2] for line in told.splitlines()] == ["4:"]
 
 
 def test_ids_may_be_one_text_as_the_flag_has_it(home: Path, service: Service) -> None:
