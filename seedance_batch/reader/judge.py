@@ -5,28 +5,51 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from seedance_batch.identity import content_hash
-from seedance_batch.manifest import LocalMedia
+from seedance_batch.manifest import LocalMedia, Place
 from seedance_batch.model import LONGEST_REFERENCE, Allow, MediaKind, TaskInput
 from seedance_batch.reader.advice import advice
+from seedance_batch.reader.layout import Column, Layout
 from seedance_batch.reader.media_files import (
     LENGTH_SLACK,
     Found,
     encoded_size,
 )
 from seedance_batch.reader.noted import Noted
+from seedance_batch.reader.table import Table
 from seedance_batch.reader.wording import PLACEHOLDERS, refusals
-
-if TYPE_CHECKING:
-    from seedance_batch.reader.rows import Reading
 
 _BODY_OVERHEAD: Final = 2_000
 """Bytes of a request besides its texts: names, quotes, a callback's address."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """A row while it is read: what its cells say, by input field."""
+
+    table: Table
+    index: int
+    layout: Layout
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Typed values; addresses as texts, local files as tokens."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Field → why its cell cannot be read."""
+    found: dict[str, list[Found]] = field(default_factory=dict)
+    """Media field → what it names."""
+
+    def place(self, name: str) -> Place:
+        """The cell of that field; the row where no column feeds it."""
+        column = self.layout.column_of(name)
+        return self.table.place(self.index) if column is None else self.cell(column)
+
+    def cell(self, column: Column) -> Place:
+        """The cell in that column."""
+        return self.table.place(self.index, column.position, column.heading)
 
 
 @dataclass(frozen=True, slots=True)

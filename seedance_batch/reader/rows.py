@@ -6,14 +6,14 @@ A row that has a problem is still read to its end, so that every row has its num
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from seedance_batch.manifest import LocalMedia, Place, Row, Told
 from seedance_batch.model import DEFAULT_MODEL, LIST_FIELDS, MEDIA_FIELDS, TaskInput
 from seedance_batch.reader.cells import Cell, parser, quoted
-from seedance_batch.reader.judge import Judge
+from seedance_batch.reader.judge import Judge, Reading
 from seedance_batch.reader.layout import Column, Layout
 from seedance_batch.reader.media_files import Found, MediaFiles
 from seedance_batch.reader.noted import Noted
@@ -22,30 +22,6 @@ from seedance_batch.reader.table import Table, Value, is_blank, text_of
 _MOST_REMEMBERED: Final = 4_096
 _REMOVED: Final = "removed"
 """Status of a paid row that had left the manifest when our sheet was written."""
-
-
-@dataclass(slots=True)
-class Reading:
-    """A row while it is read: what its cells say, by input field."""
-
-    table: Table
-    index: int
-    layout: Layout
-    fields: dict[str, Any] = field(default_factory=dict)
-    """Typed values; addresses as texts, local files as tokens."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Field → why its cell cannot be read."""
-    found: dict[str, list[Found]] = field(default_factory=dict)
-    """Media field → what it names."""
-
-    def place(self, name: str) -> Place:
-        """The cell of that field; the row where no column feeds it."""
-        column = self.layout.column_of(name)
-        return self.table.place(self.index) if column is None else self.cell(column)
-
-    def cell(self, column: Column) -> Place:
-        """The cell in that column."""
-        return self.table.place(self.index, column.position, column.heading)
 
 
 @dataclass(frozen=True, slots=True)
