@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = (".ci", ".git")
 """What a source distribution does without, by the beginning of its path."""
+PAGES = "seedance_batch/docs/"
+"""Where the wheel has the repository's ``docs/``."""
 
 
 def wanted() -> set[str]:
@@ -27,7 +29,11 @@ def packed(path: Path) -> set[str]:
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as wheel:
             names = {name for name in wheel.namelist() if not name.endswith("/")}
-        return {name for name in names if ".dist-info/" not in name}
+        return {
+            f"docs/{name.removeprefix(PAGES)}" if name.startswith(PAGES) else name
+            for name in names
+            if ".dist-info/" not in name
+        }
     with tarfile.open(path) as source:
         names = {member.name for member in source if member.isfile()}
     bare = {PurePosixPath(*PurePosixPath(name).parts[1:]).as_posix() for name in names}
@@ -37,7 +43,7 @@ def packed(path: Path) -> set[str]:
 def expected(path: Path) -> set[str]:
     """What should be in it."""
     if path.suffix == ".whl":
-        return {name for name in wanted() if name.startswith("seedance_batch/")}
+        return {name for name in wanted() if name.startswith(("seedance_batch/", "docs/"))}
     return {name for name in wanted() if not name.startswith(LEFT_OUT)}
 
 

@@ -33,7 +33,7 @@ from seedance_batch.outlet import let_go, present_output, unminded_output
 def cli(context: click.Context) -> None:
     """Turn a spreadsheet of prompts into Seedance 2.0 videos, paying for every row once."""
     command = context.invoked_subcommand
-    if command is not None:
+    if command is not None and command != "help":  # whoever mends a setting may read its page
         try:
             check_variables(cli, command, os.environ)
             context.default_map = {command: defaults(cli, command)}

@@ -28,6 +28,7 @@ _WHERE: Final[Mapping[str, tuple[str, str]]] = {
     "doctor": ("service", "Look whether anything is off; free."),
     "schema": ("manifest", "Print the JSON Schema of YAML manifests."),
     "sandbox": ("service", "Serve the sandbox by itself."),
+    "help": ("help", "Show the documentation, page by page."),
 }
 
 
