@@ -11,9 +11,9 @@ import click
 from seedance_batch.cli import cli
 
 PAGE = Path(__file__).parent.parent / "docs" / "commands.md"
-HEAD = """# Commands
+HEAD = """# Commands: every one with every flag
 
-Every command with every flag, also those that `--help` leaves out to fit one screen (marked ·).
+Also the flags that `--help` leaves out to fit one screen; they are marked ·.
 """
 
 

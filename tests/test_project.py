@@ -15,11 +15,15 @@ import pytest
 
 import seedance_batch
 from seedance_batch.cli import cli
+from seedance_batch.sandbox import config
 from tests import commands_page
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "seedance_batch"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+LONGEST_README = 170
+"""Lines: what a newcomer needs. The rest is in ``docs/``, by reader."""
 
 CORE = {
     "candidates",
@@ -200,6 +204,53 @@ def test_every_command_is_in_the_readme_and_has_an_example() -> None:
 def test_the_page_of_commands_has_every_command_and_flag_as_they_are() -> None:
     page = commands_page.PAGE.read_text(encoding="utf-8")
     assert page == commands_page.page(), "run python -m tests.commands_page"
+
+
+def test_the_readme_is_what_a_newcomer_needs_and_leads_to_every_page() -> None:
+    assert len(README.splitlines()) <= LONGEST_README
+    assert [page.name for page in DOCS if f"(docs/{page.name})" not in README] == []
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *DOCS], ids=lambda page: page.name)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    files = [link for link in links if "://" not in link]
+    assert [link for link in files if not (page.parent / link).is_file()] == []
+
+
+def _given(text: str) -> Iterator[list[str]]:
+    """Command lines that a page shows, in its sessions or in a sentence, without the program."""
+    bare = re.sub(r"^```.*$", "", text, flags=re.M)
+    sessions = re.findall(r"^\$ (.+)$", bare, flags=re.M)
+    for code in [*sessions, *re.findall(r"`([^`\n]+)`", bare)]:
+        for line in code.split(" && "):
+            words = line.removeprefix("seedance-batch ").split()
+            if line.startswith("seedance-batch ") or (words and words[0] in _commands()):
+                yield words
+
+
+def _flags(command: click.Command) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts} | {"--help", "-h"}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name)
+def test_every_command_and_flag_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    commands = _commands()
+    known = {"--version"}.union(*map(_flags, commands.values()))
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) <= known
+    for name, *words in _given(text):
+        assert name in commands or name in known, name
+        given = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert given <= _flags(commands[name]) if name in commands else not given, (name, given)
+
+
+def test_the_page_of_the_sandbox_names_faults_and_settings_that_there_are() -> None:
+    page = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| (`[^|]+) \|", page, flags=re.M)
+    named = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
+    assert len(named) > 10
+    assert named <= config.FaultConfig.model_fields.keys()
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["run", "--help"]])

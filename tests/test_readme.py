@@ -1,4 +1,4 @@
-"""The README's console sessions and its Python example work as they are printed."""
+"""The sessions and the Python examples of the README and of `docs/` work as they are printed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ from seedance_batch.model import AspectRatio, Resolution
 from tests.batch import serving
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+"""In the order in which they are followed; the README prepares what the others use."""
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 FIRST = "seedance-batch run manifests/storyboard.csv --sandbox"
 PLAIN = {"SEEDANCE_BATCH_SANDBOX_CONFIG": "plain.yaml"}
 """For sessions whose clips nobody looks at."""
 
 
 def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.M | re.S)
 
 
 def _commands() -> list[str]:
@@ -52,7 +54,7 @@ class Said:
 
 
 def _studio(folder: Path) -> None:
-    """What somebody has at hand who follows the README from its top to its end."""
+    """What somebody has at hand who follows the README to its end, and then each page."""
     shutil.copytree(ROOT / "manifests", folder / "manifests", ignore=shutil.ignore_patterns("runs"))
     (folder / "shots.csv").write_text(_blocks("csv")[0], encoding="utf-8")
     (folder / "frames").mkdir()
@@ -63,9 +65,15 @@ def _studio(folder: Path) -> None:
     (folder / "picks.csv").write_text(f"id,mark\n{rows[0]['id']},keep\n{rows[1]['id']},redo\n")
 
 
+def _words(command: str) -> list[str]:
+    """Without a file that the output goes to."""
+    words = shlex.split(command)
+    return words[: words.index(">")] if ">" in words else words
+
+
 def _run(command: str, folder: Path, environment: Mapping[str, str]) -> Said:
     """A command at a terminal whose owner answers yes."""
-    words = [sys.executable, "-m", "seedance_batch", *shlex.split(command)[1:]]
+    words = [sys.executable, "-m", "seedance_batch", *_words(command)[1:]]
     ours, theirs = pty.openpty()
     os.write(ours, b"y\n")
     try:
@@ -162,6 +170,7 @@ def test_every_clip_is_what_its_row_asked_for(studio: Path, sessions: list[Said]
         assert probe.has_audio == (row["generate_audio"] == "true")
 
 
-def test_the_python_example_runs(studio: Path, sessions: list[Said]) -> None:
-    for example in _blocks("python"):
-        subprocess.run([sys.executable, "-c", example], cwd=studio, check=True)
+def test_the_python_examples_run(studio: Path, sessions: list[Said]) -> None:
+    examples = "\n".join(_blocks("python"))
+    assert examples.count("import seedance_batch") >= 3
+    subprocess.run([sys.executable, "-c", examples], cwd=studio, check=True)

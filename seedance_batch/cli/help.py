@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -56,12 +57,12 @@ def _title(page: Path) -> str:
 
 def _help_of(context: click.Context, name: str, topics: list[str]) -> str:
     """What ``--help`` of a command says. Raises `UsageError` where there is no such command."""
-    group = context.find_root()
-    assert isinstance(group.command, click.Group)
-    command = group.command.get_command(group, name)
+    root = context.find_root()
+    group = cast(click.Group, root.command)
+    command = group.get_command(root, name)
     if command is None:
-        raise _unknown(name, [*topics, *group.command.list_commands(group)])
-    return command.get_help(click.Context(command, parent=group, info_name=name))
+        raise _unknown(name, [*topics, *group.list_commands(root)])
+    return command.get_help(click.Context(command, parent=root, info_name=name))
 
 
 def _unknown(name: str, known: list[str]) -> UsageError:
