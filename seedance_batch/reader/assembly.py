@@ -76,7 +76,8 @@ def tables_of(source: Source, loading: Loading) -> list[Table]:
     file_format = format_of(source.data, source.file)
     if file_format is None:
         loading.noted.problem(
-            source.place, "is no manifest: CSV, XLSX, XLS, ODS, YAML, JSONL and Parquet are read"
+            source.place,
+            "is no manifest: CSV, XLSX, XLS, ODS, YAML, JSON, JSONL and Parquet are read",
         )
         return []
     loading.about["format"] = file_format.value
