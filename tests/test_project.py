@@ -245,12 +245,17 @@ def test_every_command_and_flag_that_a_page_names_exists(page: Path) -> None:
         assert given <= _flags(commands[name]) if name in commands else not given, (name, given)
 
 
-def test_the_page_of_the_sandbox_names_faults_and_settings_that_there_are() -> None:
+def test_the_page_of_the_sandbox_names_faults_that_there_are() -> None:
     page = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
-    table = re.findall(r"^\| (`[^|]+) \|", page, flags=re.M)
-    named = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
-    assert len(named) > 10
-    assert named <= config.FaultConfig.model_fields.keys()
+    rows = re.findall(r"^\| (`.+`) \| .+ \| (.+) \|$", page, flags=re.M)
+    assert len(rows) > 10
+    kinds = [config.ApiFault, config.ListedFault, config.OutputFault, config.FileFault]
+    faults = {
+        str(fault) for kind in [*kinds, config.CallbackFault, config.StatusFault] for fault in kind
+    }
+    for places, names in rows:
+        assert set(re.findall(r"\w+", places)) <= config.FaultConfig.model_fields.keys()
+        assert places == "`tasks`" or set(re.findall(r"`(\w+)`", names)) <= faults
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["run", "--help"]])

@@ -35,6 +35,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "seedance_batch"
 DESIGN = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PRODUCERS = (ROOT / "docs" / "producers.md").read_text(encoding="utf-8")
 CORPUS = ROOT / "tests" / "data" / "manifests"
 SENT = set(Phase) - {Phase.PLANNED}
 
@@ -60,7 +61,7 @@ def kind_of(name: str) -> type:
 def test_an_input_field_is_read_described_and_offered_to_people(name: str) -> None:
     assert name == "prompt" or cells.parser(name), "cells._PARSERS"
     assert name in schema.NOTES
-    assert f"`{name}`" in README
+    assert f"`{name}`" in PRODUCERS
 
 
 @pytest.mark.parametrize("name", sorted(set(INPUT_FIELDS) - LIST_FIELDS))
@@ -100,7 +101,8 @@ def test_a_format_is_named_to_people_and_has_files_in_the_corpus() -> None:
     assembly.tables_of(Source(b"%PDF", "x.pdf", ROOT), Loading(ReadOptions(), noted))
     words = re.findall(r"\w+", " ".join(finding.message for finding in noted))
     assert [form for form in Format if form not in words] == []
-    assert [form for form in Format if not re.search(rf"\b{form}\b", README)] == []
+    for page in README, PRODUCERS:
+        assert [form for form in Format if not re.search(rf"\b{form}\b", page)] == []
     files = [path for path in CORPUS.iterdir() if path.is_file()]
     found = {format_of(path.read_bytes(), path.name) for path in files}
     assert set(Format) <= found
