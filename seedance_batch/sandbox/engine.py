@@ -122,7 +122,7 @@ class Engine:
             asked = parse_json(body)
         except Unreadable as error:
             raise invalid(f"the body is no JSON: {error}") from error
-        problems = self._checker.problems("Create", asked) or _mixed_count(asked["input"])
+        problems = self._checker.problems(asked) or _mixed_count(asked["input"])
         if problems:
             raise invalid("; ".join(problems[:10]))
         model, route = self._model(asked)

@@ -1,4 +1,4 @@
-"""Checks a body against ``openapi.yaml``: the part of JSON Schema that file uses, strictly.
+"""Checks a body against ``openapi.yaml``, and says what is wrong as HiAPI would.
 
 Stricter than JSON Schema in one way, as HiAPI is: ``5.0`` is no integer.
 """
@@ -7,24 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from copy import deepcopy
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Final
 
 import yaml
-
-Schema = Mapping[str, Any]
-
-_TYPES: Final[Mapping[str, Callable[[object], bool]]] = {
-    "object": lambda value: isinstance(value, dict),
-    "array": lambda value: isinstance(value, list),
-    "string": lambda value: isinstance(value, str),
-    "boolean": lambda value: isinstance(value, bool),
-    "integer": lambda value: type(value) is int,
-}
-
+from jsonschema_rs import Draft202012Validator, ValidationError
+from jsonschema_rs import ValidationErrorKind as Kind
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -57,107 +48,82 @@ def specification() -> dict[str, Any]:
     return loaded
 
 
-@dataclass(frozen=True, slots=True)
 class Checker:
-    """Checks values against the named schemas; two rules can be relaxed."""
+    """Checks creates against the schema; two of its rules can be relaxed."""
 
-    allow_4k: bool = False
-    allow_mixed: bool = False
+    def __init__(self, allow_4k: bool = False, allow_mixed: bool = False) -> None:
+        schema = deepcopy(specification())
+        fields = schema["components"]["schemas"]["Input"]
+        if allow_4k:
+            fields["properties"]["resolution"]["enum"].append("4k")
+        if allow_mixed:
+            del fields["dependentSchemas"]
+        self._whole = {n for n, f in fields["properties"].items() if f.get("type") == "integer"}
+        self._validator = Draft202012Validator({"$ref": "#/components/schemas/Create", **schema})
 
-    def problems(self, name: str, value: object) -> list[str]:
-        """What is wrong with the value, each with its place; empty when it is fine."""
-        return list(self._check({"$ref": f"#/components/schemas/{name}"}, value, ""))
+    def problems(self, body: Any) -> list[str]:
+        """What is wrong with a body, each with its place; empty when it is fine."""
+        try:
+            found = [_words(error) for error in self._validator.iter_errors(body)]
+        except ValueError:  # how the validator says it
+            return ["the body is nested too deeply"]
+        return found or list(self._fractions(body["input"]))
 
-    def _check(self, schema: Schema | bool, value: object, place: str) -> Iterator[str]:
-        if isinstance(schema, bool):
-            if not schema:
-                yield f"{place} does not go together with the other fields"
-            return
-        schema = _resolved(schema)
-        wanted = schema.get("type")
-        if wanted and not _TYPES[wanted](value):
-            yield f"{place or 'the body'} must be {_article(wanted)}, not {_name(value)}"
-        elif isinstance(value, dict):
-            yield from self._check_object(schema, value, place)
-        elif isinstance(value, list):
-            yield from self._check_list(schema, value, place)
-        else:
-            yield from self._check_scalar(schema, value, place)
-
-    def _check_object(self, schema: Schema, value: dict[str, Any], place: str) -> Iterator[str]:
-        fields = schema.get("properties", {})
-        for name in schema.get("required", ()):
-            if name not in value:
-                yield f"{_join(place, name)} is missing"
-        for name, content in value.items():
-            if name in fields:
-                yield from self._check(fields[name], content, _join(place, name))
-            elif schema.get("additionalProperties") is False:
-                yield f"{_join(place, name)} is no known field"
-        yield from self._check_company(schema, value, place)
-
-    def _check_company(self, schema: Schema, value: dict[str, Any], place: str) -> Iterator[str]:
-        for name, others in schema.get("dependentRequired", {}).items():
-            if name in value:
-                yield from (
-                    f"{_join(place, name)} needs {other}" for other in others if other not in value
-                )
-        if not self.allow_mixed:
-            for name, rule in schema.get("dependentSchemas", {}).items():
-                if name in value:
-                    yield from self._check(rule, value, place)
-
-    def _check_list(self, schema: Schema, value: list[Any], place: str) -> Iterator[str]:
-        if len(value) < schema.get("minItems", 0):
-            yield f"{place} is empty"
-        if len(value) > schema.get("maxItems", len(value)):
-            yield f"{place} has more than {schema['maxItems']} entries"
-        for number, item in enumerate(value):
-            yield from self._check(schema.get("items", True), item, f"{place}[{number}]")
-
-    def _check_scalar(self, schema: Schema, value: object, place: str) -> Iterator[str]:
-        allowed = schema.get("enum")
-        if allowed is not None and value not in self._relaxed(allowed, place):
-            yield f"{place} must be one of {', '.join(map(str, allowed))}"
-        if isinstance(value, str):
-            yield from _check_text(schema, value, place)
-        elif type(value) is int:
-            yield from _check_number(schema, value, place)
-
-    def _relaxed(self, allowed: list[str], place: str) -> list[str]:
-        return [*allowed, "4k"] if self.allow_4k and place == "input.resolution" else allowed
+    def _fractions(self, fields: dict[str, Any]) -> Iterator[str]:
+        for name, value in fields.items():
+            if name in self._whole and type(value) is float:
+                yield f"input.{name} must be an integer, not {_name(value)}"
 
 
-def _resolved(schema: Schema) -> Schema:
-    while "$ref" in schema:
-        found: Any = specification()
-        for part in schema["$ref"].removeprefix("#/").split("/"):
-            found = found[part]
-        schema = found
-    return schema
+def _words(error: ValidationError) -> str:
+    """A problem in HiAPI's manner: the place, then what it must be. Lengths are code points."""
+    place = _place(error.instance_path)
+    match error.kind:
+        case Kind.Type(types=types):
+            return (
+                f"{place or 'the body'} must be {_article(types[0])}, not {_name(error.instance)}"
+            )
+        case Kind.Required(property=name):
+            needed = (
+                ", and another field needs it" if "dependentRequired" in error.schema_path else ""
+            )
+            return f"{_join(place, name)} is missing{needed}"
+        case Kind.AdditionalProperties(unexpected=names):
+            return "; ".join(f"{_join(place, name)} is no known field" for name in names)
+        case Kind.FalseSchema():
+            return f"{place} does not go together with the other fields"
+        case Kind.Enum(options=options):
+            return f"{place} must be one of {', '.join(map(str, options))}"
+        case Kind.Pattern(pattern=pattern):
+            return f"{place} is no {_meanings().get(pattern, 'value of the right form')}"
+        case Kind.MinLength(limit=limit):
+            return f"{place} is shorter than {limit} characters"
+        case Kind.MaxLength(limit=limit):
+            return f"{place} is longer than {limit} characters"
+        case Kind.MinItems():
+            return f"{place} is empty"
+        case Kind.MaxItems(limit=limit):
+            return f"{place} has more than {limit} entries"
+        case Kind.Minimum(limit=limit):
+            return f"{place} is below {limit}"
+        case Kind.Maximum(limit=limit):
+            return f"{place} is above {limit}"
+    return f"{place or 'the body'} is not valid"
 
 
-def _check_text(schema: Schema, value: str, place: str) -> Iterator[str]:
-    """Lengths count code points, as Python's do."""
-    if len(value) < schema.get("minLength", 0):
-        yield f"{place} is shorter than {schema['minLength']} characters"
-    if len(value) > schema.get("maxLength", len(value)):
-        yield f"{place} is longer than {schema['maxLength']} characters"
-    if "pattern" in schema and not _pattern(schema["pattern"]).search(value):
-        yield f"{place} is no {schema.get('description', 'value of the right form')}"
+@lru_cache(maxsize=1)
+def _meanings() -> dict[str, str]:
+    """Pattern → what matches it, in words."""
+    schemas = specification()["components"]["schemas"]
+    described = [*schemas.values(), *schemas["Callback"]["properties"].values()]
+    return {s["pattern"]: s["description"] for s in described if {"pattern", "description"} <= {*s}}
 
 
-@lru_cache(maxsize=32)
-def _pattern(text: str) -> re.Pattern[str]:
-    """A final ``$`` means the very end, as in ECMAScript, not before a line break."""
-    return re.compile(text.removesuffix("$") + r"\Z" if text.endswith("$") else text)
-
-
-def _check_number(schema: Schema, value: int, place: str) -> Iterator[str]:
-    if value < schema.get("minimum", value):
-        yield f"{place} is below {schema['minimum']}"
-    if value > schema.get("maximum", value):
-        yield f"{place} is above {schema['maximum']}"
+def _place(path: list[str | int]) -> str:
+    place = ""
+    for step in path:
+        place = f"{place}[{step}]" if isinstance(step, int) else _join(place, step)
+    return place
 
 
 def _join(place: str, name: str) -> str:
