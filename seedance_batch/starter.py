@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import shlex
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,42 +23,6 @@ from seedance_batch.schema import NOTES
 
 if TYPE_CHECKING:
     from xlsxwriter.worksheet import Worksheet
-
-COLUMNS: Final = (
-    *("id", "prompt", "aspect_ratio", "duration", "resolution"),
-    *("first_frame_url", "last_frame_url", "reference_image_urls", "generate_audio", "note"),
-)
-"""The starter's columns; the last one is the person's own."""
-
-ROWS: Final[tuple[dict[str, str | int | bool], ...]] = (
-    {
-        "id": "harbour-dawn",
-        "prompt": "Dawn over a small harbour, boats rocking gently. Slow push-in, soft haze.",
-        "aspect_ratio": "16:9",
-        "duration": 4,
-        "resolution": "480p",
-        "generate_audio": True,
-        "note": "columns with other names are yours",
-    },
-    {
-        "id": "market-story",
-        "prompt": 'Handheld through a night market: lanterns, a cook laughs and says "One more?"',
-        "aspect_ratio": "9:16",
-        "duration": 5,
-        "resolution": "480p",
-        "generate_audio": True,
-        "note": "for stories",
-    },
-    {
-        "id": "logo-loop",
-        "prompt": "Paper cut-outs of waves fold and unfold in a calm loop, pastel colours.",
-        "aspect_ratio": "1:1",
-        "duration": 4,
-        "resolution": "480p",
-        "generate_audio": False,
-        "note": "",
-    },
-)
 
 
 def write_starter(path: Path) -> None:
@@ -80,45 +44,17 @@ def write_starter(path: Path) -> None:
 
 
 def _write_csv(path: Path, _: str) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows({key: _plain(value) for key, value in row.items()} for row in ROWS)
-    # With a mark, so that Excel reads it as UTF-8 too.
-    path.write_bytes(text.getvalue().encode("utf-8-sig"))
-
-
-def _plain(value: str | int | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-_YAML_HEAD: Final = """\
-# A manifest for seedance-batch. Try it without money:
-#   seedance-batch run {name} --sandbox
-# Every field: seedance-batch schema
-defaults:
-  resolution: 480p
-  duration: 4
-  aspect_ratio: 16:9
-
-rows:
-"""
+    # As Excel wants it: with a mark, or it would not read it as UTF-8.
+    path.write_text(_template("starter.csv"), encoding="utf-8-sig", newline="\r\n")
 
 
 def _write_yaml(path: Path, name: str) -> None:
-    lines = [_YAML_HEAD.format(name=shlex.quote(name))]
-    for row in ROWS:
-        shared = {"resolution": "480p", "duration": 4, "aspect_ratio": "16:9"}
-        own = {k: v for k, v in row.items() if v != "" and shared.get(k) != v}
-        for number, (key, value) in enumerate(own.items()):
-            start = "  - " if number == 0 else "    "
-            lines.append(f"{start}{key}: {_yaml_text(key, value)}\n")
-        lines.append("\n")
-    path.write_text("".join(lines).rstrip("\n") + "\n", encoding="utf-8")
+    text = _template("starter.yaml").replace("NAME", shlex.quote(name), 1)
+    path.write_text(text, encoding="utf-8")
 
 
-def _yaml_text(key: str, value: str | int | bool) -> str:
-    return f"|-\n      {value}" if key == "prompt" else _plain(value)
+def _template(name: str) -> str:
+    return resources.files("seedance_batch").joinpath("templates", name).read_text("utf-8")
 
 
 # ── the workbook ────────────────────────────────────────────────────────────────────────────────
@@ -138,25 +74,21 @@ def _write_xlsx(path: Path, _: str) -> None:
         text = book.add_format({"num_format": "@", "valign": "top"})
         wrapped = book.add_format({"num_format": "@", "valign": "top", "text_wrap": True})
         number = book.add_format({"num_format": "0", "valign": "top", "align": "left"})
-        for position, name in enumerate(COLUMNS):
+        columns, *rows = csv.reader(_template("starter.csv").splitlines())
+        for position, name in enumerate(columns):
             kind = {"prompt": wrapped, "duration": number}.get(name, text)
             sheet.set_column(position, position, _WIDTHS.get(name, 22), kind)
             sheet.write_string(0, position, name, head)
             if note := NOTES.get(name):
                 sheet.write_comment(0, position, note, {"x_scale": 2, "author": ""})
             _limit(sheet, position, name)
-        for line, row in enumerate(ROWS, 1):
-            _write_row(sheet, line, row)
+        for line, row in enumerate(rows, 1):
+            for position, (name, value) in enumerate(zip(columns, row, strict=True)):
+                if name == "duration":
+                    sheet.write_number(line, position, int(value))
+                elif value:
+                    sheet.write_string(line, position, value)
         sheet.freeze_panes(1, 1)
-
-
-def _write_row(sheet: Worksheet, line: int, row: dict[str, str | int | bool]) -> None:
-    for position, name in enumerate(COLUMNS):
-        value = row.get(name, "")
-        if name == "duration":
-            sheet.write_number(line, position, int(value))
-        elif value != "":
-            sheet.write_string(line, position, _plain(value))
 
 
 def _limit(sheet: Worksheet, position: int, name: str) -> None:

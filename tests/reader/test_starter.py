@@ -10,7 +10,7 @@ import pytest
 
 from seedance_batch.errors import UsageError
 from seedance_batch.reader import read
-from seedance_batch.starter import COLUMNS, write_starter
+from seedance_batch.starter import write_starter
 
 
 @pytest.mark.parametrize("name", ["shots.csv", "shots.yaml", "shots.yml", "Shots.XLSX"])
@@ -35,21 +35,21 @@ def test_the_starters_of_all_formats_order_the_same(tmp_path: Path) -> None:
 def test_the_workbook_guides_the_hand(tmp_path: Path) -> None:
     write_starter(tmp_path / "shots.xlsx")
     sheet = openpyxl.load_workbook(tmp_path / "shots.xlsx")["Shots"]
+    heads = {cell.value: cell for cell in sheet[1]}
     rules = {str(rule.sqref): rule for rule in sheet.data_validations.dataValidation}
-    kinds = {
-        letter_of(name): rules[f"{letter_of(name)}2:{letter_of(name)}1001"].type
-        for name in ("aspect_ratio", "resolution", "generate_audio", "duration", "prompt")
+    of = {name: rules.get(f"{h.column_letter}2:{h.column_letter}1001") for name, h in heads.items()}
+
+    assert {name: rule.type for name, rule in of.items() if rule} == {
+        "prompt": "textLength",
+        "aspect_ratio": "list",
+        "duration": "whole",
+        "resolution": "list",
+        "generate_audio": "list",
     }
-
-    assert set(kinds.values()) == {"list", "whole", "textLength"}
-    assert "21:9" in rules[f"{letter_of('aspect_ratio')}2:{letter_of('aspect_ratio')}1001"].formula1
-    assert sheet[f"{letter_of('aspect_ratio')}2"].number_format == "@"
-    assert all(sheet[f"{letter_of(name)}1"].comment for name in COLUMNS if name != "note")
+    assert "21:9" in of["aspect_ratio"].formula1
+    assert sheet[f"{heads['aspect_ratio'].column_letter}2"].number_format == "@"
+    assert [name for name, head in heads.items() if not head.comment] == ["note"]
     assert sheet.freeze_panes == "B2"
-
-
-def letter_of(name: str) -> str:
-    return "ABCDEFGHIJ"[COLUMNS.index(name)]
 
 
 def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
