@@ -17,13 +17,14 @@ class Outlet:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._gone = False
+        self.fault: OSError | ValueError | None = None
+        """Why nothing is written any more."""
 
     def write(self, text: str) -> int:
         """Write; what the stream's encoding lacks is escaped."""
         if not isinstance(text, str):
             raise TypeError("a text stream takes str")  # as others do, which is how they are told
-        if not self._gone:
+        if self.fault is None:
             with self._unminded():
                 self._write(text)
         return len(text)
@@ -37,16 +38,21 @@ class Outlet:
 
     def flush(self) -> None:
         """Flush, if that can be done."""
-        if not self._gone:
+        if self.fault is None:
             with self._unminded():
                 self._stream.flush()
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is no use in writing more."""
+        return self.fault is not None or self._stream.closed
 
     @contextlib.contextmanager
     def _unminded(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError):  # ValueError: it was closed
-            self._gone = True
+        except (OSError, ValueError) as fault:  # ValueError: it was closed
+            self.fault = fault
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -58,38 +64,31 @@ def unminded(stream: TextIO) -> TextIO:
 
 
 @contextlib.contextmanager
-def unminded_output() -> Iterator[None]:
-    """stdout and stderr as streams that never fail, for the length of a block."""
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(unminded, streams)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = streams
+def unminded_output() -> Iterator[Outlet]:
+    """stdout and stderr as streams that never fail, for the length of a program; stdout is given.
 
-
-@contextlib.contextmanager
-def present_output() -> Iterator[None]:
-    """Streams that were closed before the start lead nowhere, for the length of a block.
-
-    They also take the file numbers, so that no journal gets one and what a library writes there.
+    A stream that was closed before the start leads nowhere. It also takes its file number: a
+    journal that got it would take what a library writes there.
     """
+    streams = sys.stdout, sys.stderr
     with contextlib.ExitStack() as stack:
-        for name in ("stdout", "stderr"):
-            if getattr(sys, name) is None:
-                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123
-                setattr(sys, name, nowhere)
-                stack.callback(setattr, sys, name, None)
-        yield
-
-
-def let_go() -> None:
-    """At a program's end: what could not be written is dropped, so that nothing complains of it."""
-    for stream in (sys.__stdout__, sys.__stderr__):
-        if stream is None:
-            continue
+        present = [
+            stream or stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123
+            for stream in streams
+        ]
+        out, err = map(Outlet, present)
+        sys.stdout, sys.stderr = cast("TextIO", out), cast("TextIO", err)
         try:
-            stream.flush()
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            yield out
+        finally:
+            sys.stdout, sys.stderr = streams
+            for outlet in (out, err):
+                _let_go(outlet)
+
+
+def _let_go(outlet: Outlet) -> None:
+    """Drop what could not be written, or Python would complain of it at the program's end."""
+    outlet.flush()
+    if outlet.fault is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), outlet.fileno())

@@ -20,7 +20,7 @@ from seedance_batch.errors import (
     UsageError,
     first_of,
 )
-from seedance_batch.outlet import let_go, present_output, unminded_output
+from seedance_batch.outlet import unminded_output
 
 
 @click.group(
@@ -40,8 +40,6 @@ def cli(context: click.Context) -> None:
         except SettingsError:
             if not asks_for_help(context, command):
                 raise
-    if command in _SEEN_THROUGH:
-        context.with_resource(unminded_output())
 
 
 _SEEN_THROUGH: Final = frozenset({"run", "rerun", "promote", "fetch"})
@@ -51,17 +49,24 @@ _SEEN_THROUGH: Final = frozenset({"run", "rerun", "promote", "fetch"})
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (``sys.argv`` by default) and return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
-    with present_output():
+    with unminded_output() as out:
         try:
             result = cli.main(
                 args=None if argv is None else words,  # click reads Windows' wildcards out of argv
                 prog_name="seedance-batch",
                 standalone_mode=False,
             )
+            out.flush()
+            if isinstance(out.fault, OSError) and _is_all(out.fault, words):
+                raise out.fault
             return int(result) if isinstance(result, int) else Exit.OK
         except BaseException as error:
-            with unminded_output():
-                return _ended(error, words)
+            return _ended(error, words)
+
+
+def _is_all(fault: OSError, words: Sequence[str]) -> bool:
+    """Whether output that got lost was all that a command was for, and somebody wanted it."""
+    return _SEEN_THROUGH.isdisjoint(words[:1]) and not isinstance(fault, BrokenPipeError)
 
 
 def _ended(error: BaseException, words: Sequence[str]) -> int:
@@ -102,9 +107,7 @@ _JSON: Final = "SEEDANCE_BATCH_JSON"
 
 def entry() -> None:
     """The console script."""
-    code = main()
-    let_go()
-    sys.exit(code)
+    sys.exit(main())
 
 
 def _usage(error: click.ClickException) -> UsageError:

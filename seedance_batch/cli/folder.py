@@ -61,7 +61,7 @@ def status(**given: Any) -> int:
                 click.clear()
             for line in lines(found, by=given["by"]):
                 click.echo(line)
-        if not at_work:
+        if not at_work or sys.stdout.closed:
             missing = note_of_missing(folder, found)
             if missing is not None:
                 click.echo(missing, err=True)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
 import click
-
-from seedance_batch.errors import Exit
 
 _WHERE: Final[Mapping[str, tuple[str, str]]] = {
     "init": ("manifest", "Write a starter manifest to fill in."),
@@ -32,28 +29,13 @@ _WHERE: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """A reader that went away has seen enough; click itself would call that a failure."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise click.exceptions.Exit(Exit.OK) from None
-
-
 class Commands(click.Group):
     """A group that knows its commands' names and help without importing them."""
-
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """As click does; ``--help`` writes here."""
-        with _quietly():
-            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """As click does; ``ctx.obj`` holds the words of the command that follows."""
         ctx.obj = tuple(ctx.args)
-        with _quietly():
-            return super().invoke(ctx)
+        return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which a batch meets them."""
