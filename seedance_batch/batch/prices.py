@@ -109,7 +109,7 @@ def _cache(access: Access) -> Path:
     from platformdirs import user_cache_path
 
     name = sha256(access.base_url.encode()).hexdigest()[:16]
-    return user_cache_path("seedance-batch") / f"prices-{name}.json"
+    return user_cache_path("seedance-batch", appauthor=False) / f"prices-{name}.json"
 
 
 def _keep(access: Access, document: Any, dated: float) -> None:

@@ -82,4 +82,4 @@ def _shorten(path: Path) -> None:
 def _path() -> Path:
     from platformdirs import user_state_path
 
-    return user_state_path("seedance-batch") / "run-folders.jsonl"
+    return user_state_path("seedance-batch", appauthor=False) / "run-folders.jsonl"
