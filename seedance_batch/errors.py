@@ -21,13 +21,15 @@
     ├── PlanDrifted               8  manifest, prices or journal moved since the plan was saved
     └── ApiUnreachable            9  before anything was sent
 
-A row that fails is an outcome, not an exception (exit 3 or 5, see ``seedance_batch.outcome``).
+A row that fails is an outcome, not an exception (exit 3 or 5, see ``core.outcome``).
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from enum import IntEnum
+from os import strerror
 from typing import ClassVar
 
 
@@ -163,3 +165,28 @@ def first_of(group: BaseExceptionGroup[BaseException]) -> SeedanceBatchError | N
         if isinstance(error, BaseExceptionGroup) and (found := first_of(error)) is not None:
             return found
     return None
+
+
+# ── What is behind a network library's exception; knows none of the libraries ─────────────────────
+
+
+def root_reason(error: BaseException) -> str:
+    """What is behind a foreign exception, in the system's words where the system refused.
+
+    Libraries wrap what happened: *all connection attempts failed* says less than *too many open
+    files*.
+    """
+    reason = str(error) or type(error).__name__
+    at: BaseException | None = error
+    while at is not None:
+        # The numbers of TLS are OpenSSL's. By name: to import ssl takes longer than all this.
+        if isinstance(at, OSError) and at.errno in errno.errorcode and type(at).__module__ != "ssl":
+            reason = strerror(at.errno or 0)
+        at = _wrapped(at)
+    return reason
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        return error.exceptions[0]
+    return error.__cause__ or error.__context__

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from seedance_batch.state import Attempt, Phase
+from seedance_batch.core.attempt import Attempt, Phase
 
 
 class Stop(StrEnum):

@@ -7,32 +7,51 @@ notebook): the work then goes on in a thread of its own.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
+import reprlib
 import shlex
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache, partial
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar, Unpack
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    NamedTuple,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import anyio
 import anyio.to_thread
 
-from seedance_batch.batch import (
-    Report,
+from seedance_batch.batch.open import (
+    ManifestSource,
     open_batch,
     open_plan,
+    open_unfinished,
     read_source,
-    run_batch,
-    work_in,
 )
-from seedance_batch.batch.opening import Source
-from seedance_batch.batch.running import fetch_clips
+from seedance_batch.batch.running import Report, fetch_clips, run_batch
 from seedance_batch.batch.sheets import given_inputs
-from seedance_batch.batch.summing import refused_doubts
-from seedance_batch.batch.unfinished import open_unfinished
+from seedance_batch.batch.summary import refused_doubts, work_in
+from seedance_batch.core.manifest import Finding, Manifest
+from seedance_batch.core.model import INPUT_FIELDS, Allow
+from seedance_batch.core.outcome import Outcome, tally
+from seedance_batch.core.overview import purchase
+from seedance_batch.core.plan.steps import UNSETTLED, Plan, running_problem
+from seedance_batch.core.select import Selection
 from seedance_batch.errors import (
     AccountStopped,
     BudgetExceeded,
@@ -46,22 +65,15 @@ from seedance_batch.errors import (
     WorkUnfinished,
 )
 from seedance_batch.events import Observer, RunEvent
-from seedance_batch.keywords import ReadKeywords, RunKeywords, check_type, choices
-from seedance_batch.manifest import Finding, Manifest
-from seedance_batch.model import INPUT_FIELDS
-from seedance_batch.outcome import Outcome
-from seedance_batch.overview import purchase
-from seedance_batch.plan import UNSETTLED, Plan, running_problem
-from seedance_batch.reins import Holder, beside_any_loop
-from seedance_batch.tally import tally
-from seedance_batch.writer.table import table
+from seedance_batch.reader.source import ReadOptions
+from seedance_batch.runner.runner import Holder, beside_any_loop
+from seedance_batch.settings import NO_CAP, RunSettings
+from seedance_batch.writer.lines import table
 
 if TYPE_CHECKING:
     import pandas
 
-    from seedance_batch.batch import Batch
-    from seedance_batch.reader import ReadOptions
-    from seedance_batch.settings import RunSettings
+    from seedance_batch.batch.batch import Batch
 
 T = TypeVar("T")
 
@@ -184,7 +196,7 @@ _RAISED: Final[Mapping[Exit, type[SeedanceBatchError]]] = {
 }
 
 
-def read(source: Source, **options: Unpack[ReadKeywords]) -> Reading:
+def read(source: ManifestSource, **options: Unpack[ReadKeywords]) -> Reading:
     """Read a manifest: a file of any format, or a DataFrame.
 
     ``options`` are those of `ReadOptions`: ``sheet``, ``encoding``, ``delimiter``,
@@ -195,7 +207,7 @@ def read(source: Source, **options: Unpack[ReadKeywords]) -> Reading:
     return Reading(read_source(_checked(source), found.reading))
 
 
-def plan(source: Source, **options: Unpack[RunKeywords]) -> Planned:
+def plan(source: ManifestSource, **options: Unpack[RunKeywords]) -> Planned:
     """What `run` would do with the same options, and what it would cost. Sends nothing.
 
     Raises `ManifestError` carrying every problem, and what else is wrong before a run.
@@ -211,7 +223,7 @@ def plan(source: Source, **options: Unpack[RunKeywords]) -> Planned:
 
 
 def run(
-    source: Source,
+    source: ManifestSource,
     *,
     yes: bool = False,
     on_event: Observer | None = None,
@@ -241,7 +253,7 @@ def run(
 
 
 async def arun(
-    source: Source,
+    source: ManifestSource,
     *,
     yes: bool = False,
     on_event: Observer | None = None,
@@ -256,7 +268,7 @@ async def arun(
 
 
 async def _arun(
-    source: Source,
+    source: ManifestSource,
     holder: Holder,
     options: RunKeywords,
     *,
@@ -289,7 +301,7 @@ async def _arun(
 
 @contextlib.asynccontextmanager
 async def _paid_rows_first(
-    source: Source,
+    source: ManifestSource,
     reading: ReadOptions,
     settings: RunSettings,
     holder: Holder,
@@ -359,7 +371,7 @@ def _watched(found: Plan, on_event: Observer | None, *, progress: bool) -> Itera
             bars.close()
 
 
-def _checked(source: Source) -> Source:
+def _checked(source: ManifestSource) -> ManifestSource:
     """Raises `UsageError` for what is neither a path nor a table."""
     if isinstance(source, str | Path) or hasattr(source, "itertuples"):
         return source
@@ -367,3 +379,174 @@ def _checked(source: Source) -> Source:
         f"A manifest is a path or a pandas DataFrame, not a {type(source).__name__}.",
         hint="pandas.DataFrame(rows) makes one of a list of dicts",
     )
+
+
+# ── The keyword options of a library call: their types for checkers, and the choices they make ────
+
+
+Usd: TypeAlias = Decimal | float | int | str
+
+
+class ReadKeywords(TypedDict, total=False):
+    """How a manifest is read; see `seedance_batch.reader.source.ReadOptions`."""
+
+    sheet: str | None
+    encoding: str | None
+    delimiter: str | None
+    column_map: Mapping[str, str]
+    model: str | None
+    overrides: Mapping[str, object]
+    allow: Allow | None
+    allow_outside: bool
+    max_body: int
+    folder: Path | str | None
+
+
+class RunKeywords(ReadKeywords, total=False):
+    """Also which rows, and how they are run.
+
+    See `seedance_batch.core.select.Selection` and `seedance_batch.settings.RunSettings`.
+    """
+
+    rows: str | None
+    ids: Collection[str] | str | None
+    where: str | None
+    from_ids: Collection[str] | str | None
+    sample: int | None
+    sample_seed: int
+    limit: int | None
+
+    out: Path | str | None
+    sandbox: bool
+    sandbox_config: Path | str | None
+    api_url: str | None
+    price_file: Path | str | None
+    concurrency: int | None
+    rpm: float | None
+    poll_interval: float
+    downloads: int
+    wait: float | None
+    max_cost: Usd | None
+    max_cost_per_row: Usd | None
+    max_failures: int | None
+    storage: str | None
+    callback_url: str | None
+    callback_bind: str | None
+    name: str
+    draft: bool
+    remake: bool
+    again: bool
+
+
+class Choices(NamedTuple):
+    """What the options of a call come to."""
+
+    reading: ReadOptions
+    settings: RunSettings
+    selection: Selection
+
+
+def choices(options: Mapping[str, Any], *, running: bool = True) -> Choices:
+    """Sort a call's options. ``running`` False takes those of `ReadKeywords` alone.
+
+    Raises `SettingsError` for an option that there is not, and for a value of another type than
+    the option takes.
+    """
+    rooms: list[set[str]] = [
+        {field.name for field in fields(room)} for room in (ReadOptions, RunSettings, Selection)
+    ]
+    _refuse_unknown(options, set().union(*rooms) if running else rooms[0])
+    reading, settings, selection = (
+        {name: _as_field(name, value) for name, value in options.items() if name in room}
+        for room in rooms
+    )
+    return Choices(ReadOptions(**reading), RunSettings(**settings), Selection(**selection))
+
+
+def _refuse_unknown(options: Mapping[str, Any], known: set[str]) -> None:
+    odd = sorted(options.keys() - known)
+    if not odd:
+        return
+    close = (difflib.get_close_matches(name, sorted(known), n=1) for name in odd)
+    meant = ", ".join(repr(found[0]) for found in close if found)
+    advice = f"; did you mean {meant}?" if meant else "."
+    raise SettingsError(f"There is no option {', '.join(map(repr, odd))}{advice}")
+
+
+_AMOUNTS: Final = frozenset({"max_cost", "max_cost_per_row"})
+_PATHS: Final = frozenset({"out", "sandbox_config", "price_file", "folder"})
+_LISTS: Final = frozenset({"ids", "from_ids"})
+
+
+def _as_field(name: str, value: Any) -> Any:
+    if name in _AMOUNTS:
+        return None if value is None else _amount(name, value)
+    check_type(name, value, _hints()[name])
+    if value is None:
+        return None
+    if name in _PATHS:
+        return Path(value)
+    if name in _LISTS and isinstance(value, str):  # as the flag has it
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if name == "overrides":  # 5 and "5" are the same order
+        return {key: "" if each is None else str(each) for key, each in value.items()}
+    return int(value) if _is(value, int) else value  # NumPy's are whole numbers too
+
+
+def _amount(name: str, value: Any) -> Decimal:
+    if name == "max_cost" and value == "none":
+        return NO_CAP
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise SettingsError(f"{name}={value!r} is no amount of US dollars.")
+    return amount
+
+
+# ── types ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_type(name: str, value: Any, hint: Any) -> None:
+    """Raise `SettingsError` where a keyword's value is not what its type hint says."""
+    kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    if not any(_is(value, kind) for kind in kinds):
+        *others, last = (_TAKES[kind] for kind in kinds)
+        takes = f"{', '.join(others)} or {last}" if others else last
+        raise SettingsError(f"{name} takes {takes}, not {reprlib.repr(value)}.")
+
+
+@lru_cache(maxsize=1)
+def _hints() -> dict[str, Any]:
+    return get_type_hints(RunKeywords)
+
+
+_TAKES: Final[Mapping[Any, str]] = {
+    str: "text",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    Path: "a path",
+    Allow: "an Allow",
+    Collection[str]: "a list of texts",
+    Mapping[str, str]: "a dict of texts",
+    Mapping[str, object]: "a dict",
+    type(None): "None",
+}
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if isinstance(value, bool) and kind in (int, float):
+        return False
+    if get_origin(kind) is Collection:
+        return isinstance(value, Collection) and all(isinstance(each, str) for each in value)
+    if get_origin(kind) is Mapping:
+        return isinstance(value, Mapping) and all(
+            isinstance(key, str) and isinstance(each, get_args(kind)[1])
+            for key, each in value.items()
+        )
+    return isinstance(value, _ALSO.get(kind, kind))
+
+
+_ALSO: Final[Mapping[type, Any]] = {int: Integral, float: Real, Path: os.PathLike}

@@ -8,10 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from seedance_batch.callbacks import SECRET, secrets_from
-from seedance_batch.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
+from seedance_batch.api.callbacks import SECRET, secrets_from
+from seedance_batch.api.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
+from seedance_batch.core.text import HIDDEN
 from seedance_batch.errors import SettingsError
-from seedance_batch.redact import HIDDEN
 
 KEY: Final = "HIAPI_API_KEY"
 KEY_FILE: Final = "HIAPI_API_KEY_FILE"
@@ -117,7 +117,7 @@ class RunSettings:
     draft: bool = False
     remake: bool = False
     again: bool = False
-    """A yes to rows that look bought already: see `plan.doubts`."""
+    """A yes to rows that look bought already: see `core.plan.make.doubts`."""
 
     @property
     def requests_per_minute(self) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from seedance_batch.cli import cli
+from seedance_batch.cli.main import cli
 
 PAGE = Path(__file__).parent.parent / "docs" / "commands.md"
 HEAD = """# Commands: every one with every flag

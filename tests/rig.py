@@ -19,12 +19,12 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from seedance_batch.state import Attempt, Phase
-from tests import batch
-from tests.batch import AT_ONCE, SMALL, Batch
+from seedance_batch.core.attempt import Attempt, Phase
+from tests import service
 from tests.crash.forker import Forker
+from tests.service import AT_ONCE, SMALL, Batch
 
-PROGRAM = [sys.executable, "-c", "from seedance_batch.cli import entry; entry()"]
+PROGRAM = [sys.executable, "-c", "from seedance_batch.cli.main import entry; entry()"]
 PLAIN = "tests.crash.hooks:plain"
 """What a forked child calls to run a command line as it is."""
 QUICK = ["--rpm", "60000", "--poll-interval", "0.1", "--yes", "--no-progress", "--quiet"]
@@ -43,7 +43,7 @@ def environment(cache: Path, key: str = "sk-test", **more: str) -> dict[str, str
 
 
 @dataclass
-class Service(batch.Service):
+class Service(service.Service):
     """A sandbox that lives in its own process and keeps its state in a file."""
 
     folder: Path

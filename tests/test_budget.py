@@ -21,10 +21,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from seedance_batch.cli import main
+from seedance_batch.cli.main import main
 from seedance_batch.errors import Exit
-from tests.batch import Service
 from tests.cli.shop import QUICK, ROW_COST, Shop, shot
+from tests.service import Service
 
 FAULTS = ["429", "503", "500", "reset", "500_after", "reset_after", "cut", "html_after"]
 """Ways in which a create goes wrong, half of them after the task was made."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seedance_batch.cli import main
+from seedance_batch.cli.main import main
 from seedance_batch.errors import Exit
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"

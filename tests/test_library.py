@@ -19,6 +19,9 @@ import pytest
 from mypy import api
 
 import seedance_batch as sb
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.model import INPUT_FIELDS
+from seedance_batch.core.select import Selection
 from seedance_batch.errors import (
     AccountStopped,
     BudgetExceeded,
@@ -34,16 +37,13 @@ from seedance_batch.errors import (
     WorkUnfinished,
 )
 from seedance_batch.events import AttemptChanged, RunEvent
-from seedance_batch.folder import RunFolder, held
-from seedance_batch.journal import look_into
-from seedance_batch.keywords import ReadKeywords, RunKeywords
-from seedance_batch.model import INPUT_FIELDS
-from seedance_batch.reader import ReadOptions
-from seedance_batch.select import Selection
+from seedance_batch.journal.opening import look_into
+from seedance_batch.library import ReadKeywords, RunKeywords
+from seedance_batch.reader.source import ReadOptions
+from seedance_batch.run_folder import RunFolder, held
 from seedance_batch.settings import RunSettings
-from seedance_batch.state import Phase
-from tests.batch import Service, serving, write_rows
 from tests.cli.shop import shot, shots
+from tests.service import Service, serving, write_rows
 
 
 @pytest.fixture(scope="module")

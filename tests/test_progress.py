@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 
+from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
@@ -21,8 +22,7 @@ from seedance_batch.events import (
     Stopping,
 )
 from seedance_batch.progress import Bars, Course, JsonLines, Lines, Silent, bars_for, observer_for
-from seedance_batch.state import Attempt, Phase
-from tests.plan_builders import attempt, job
+from tests.core.plan_builders import attempt, job
 
 TOLD: list[RunEvent] = [
     Stopping(Stop.BUDGET, "row \x1b[31mb would pass the budget"),

@@ -19,9 +19,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from seedance_batch import media
-from seedance_batch.model import AspectRatio, Resolution
-from tests.batch import serving
+from seedance_batch.clips import media
+from seedance_batch.core.model import AspectRatio, Resolution
+from tests.service import serving
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,12 +9,7 @@ from typing import Any
 import pytest
 
 from seedance_batch.errors import SettingsError
-from seedance_batch.settings import (
-    RunSettings,
-    access_from,
-    check_settings,
-    public_access,
-)
+from seedance_batch.settings import RunSettings, access_from, check_settings, public_access
 
 KEY = {"HIAPI_API_KEY": "sk-test"}
 

@@ -12,36 +12,26 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
-from seedance_batch import journal as journals
-from seedance_batch.batch import register, traces
-from seedance_batch.batch.claiming import continues, whereabouts
-from seedance_batch.batch.late_clips import resumed
-from seedance_batch.batch.neighbours import Neighbour, bought_beside
-from seedance_batch.folder import RunFolder
-from seedance_batch.identity import folder_mark
-from seedance_batch.journal import Journal
-from seedance_batch.manifest import Job, Manifest, Told
-from seedance_batch.outcome import RowRecord, outcomes
-from seedance_batch.overview import price_note
-from seedance_batch.plan import (
-    Action,
-    BodyFlags,
-    Doubt,
-    Flags,
-    Plan,
-    RerunChoice,
-    Step,
-    Traces,
-    doubts,
-    draft_job,
-    make_plan,
-)
-from seedance_batch.pricing import PriceTable
+from seedance_batch.batch import ownership, traces
+from seedance_batch.batch.orders import resumed
+from seedance_batch.batch.ownership import continues, whereabouts
+from seedance_batch.batch.traces import Neighbour, bought_beside
+from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
+from seedance_batch.core.identity import folder_mark
+from seedance_batch.core.manifest import Job, Manifest, Told
+from seedance_batch.core.outcome import RowRecord, outcomes
+from seedance_batch.core.overview import price_note
+from seedance_batch.core.plan.make import Doubt, Traces, doubts, draft_job, make_plan
+from seedance_batch.core.plan.rules import BodyFlags, Flags
+from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step
+from seedance_batch.core.pricing import PriceTable
+from seedance_batch.core.select import Selection, select
+from seedance_batch.journal import operations
+from seedance_batch.journal.journal import Journal
 from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.source import STDIN
-from seedance_batch.select import Selection, select
+from seedance_batch.run_folder import RunFolder
 from seedance_batch.settings import NO_CAP, Access, RunSettings
-from seedance_batch.state import Attempt, Kind, Phase, TakeName
 
 NO_LIMIT: Final = "none"
 """What the journal keeps of a cap that was lifted."""
@@ -145,7 +135,7 @@ class Batch:
         """Keep a cap that was given: it is the folder's until another one is."""
         if self.cap_given is not None:
             text = NO_LIMIT if self.cap_given == NO_CAP else str(self.cap_given)
-            self.journal.write(journals.set_meta({"max_cost": text}))
+            self.journal.write(operations.set_meta({"max_cost": text}))
 
     def bought_beside(self, plan: Plan, *, anywhere: bool = True) -> Neighbour | None:
         """Another run folder that has bought rows that this plan would buy for the first time:
@@ -156,11 +146,11 @@ class Batch:
         if not wanted:
             return None
         origin = self.access.origin
-        elsewhere = register.folders(origin) if anywhere else ()
+        elsewhere = ownership.folders(origin) if anywhere else ()
         return bought_beside(self.folder, origin, wanted, elsewhere)
 
     def doubts(self, plan: Plan) -> list[Doubt]:
-        """The new rows of a plan that look bought already; see `plan.doubts`."""
+        """The new rows of a plan that look bought already; see `core.plan.make.doubts`."""
         if not plan.new:
             return []
         # A manifest in a file has its run folder beside it, and may be copied on purpose.
@@ -204,7 +194,7 @@ class Batch:
         asked = {key: t.number for key, t in choice.redo.items() if t.kind is self.kind}
         if asked:
             noted = json.dumps(self._takes_redone() | asked)
-            self.journal.write(journals.set_meta({f"redone.{self.kind}": noted}))
+            self.journal.write(operations.set_meta({f"redone.{self.kind}": noted}))
 
     def _takes_redone(self) -> dict[str, int]:
         """The take of each row that was asked for anew last."""
@@ -297,9 +287,9 @@ class Batch:
             facts |= whereabouts(self.manifest, self.folder)
         digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()
         if self.journal.meta("rows_digest") != digest:
-            self.journal.write(journals.set_rows(rows, columns))
+            self.journal.write(operations.set_rows(rows, columns))
             facts["rows_digest"] = digest
-        self.journal.write(journals.set_meta(facts))
+        self.journal.write(operations.set_meta(facts))
 
     def _asked_for(self, plan: Plan) -> list[RowRecord]:
         """The manifest's rows, each with what it asks for: flags speak for rows that they buy."""

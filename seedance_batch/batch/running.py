@@ -1,4 +1,4 @@
-"""Runs a batch: orders from the plan, the runner, sheets while it works and after."""
+"""Runs a batch: orders from the plan, the runner, callbacks, sheets while it works and after."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import random
 import shlex
 import shutil
 import signal
+import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,19 +19,25 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from seedance_batch import journal as journals
-from seedance_batch.addresses import unpinned_note
-from seedance_batch.batch import register
-from seedance_batch.batch.aligning import settled_intents
+from seedance_batch.api import callbacks
+from seedance_batch.api.addresses import unpinned_note
+from seedance_batch.api.callbacks import Hear, Receiver
+from seedance_batch.api.client import Client
+from seedance_batch.batch import ownership
 from seedance_batch.batch.batch import Batch, Site
-from seedance_batch.batch.checking import gone_from_disk, note_of_missing, set_aside
-from seedance_batch.batch.clip_names import ClipNames
-from seedance_batch.batch.hearing import Hearing, hearing
-from seedance_batch.batch.intents import IntentMaker
+from seedance_batch.batch.orders import ClipNames, IntentMaker, settled_intents
 from seedance_batch.batch.sheets import current, rebuild, standing, write_page
-from seedance_batch.client import Client
-from seedance_batch.download import Downloader, file_client, sweep
-from seedance_batch.errors import Exit, FolderUnusable, StorageFailed
+from seedance_batch.batch.verify import gone_from_disk, note_of_missing, set_aside
+from seedance_batch.clips.download import Downloader
+from seedance_batch.clips.file_client import file_client
+from seedance_batch.clips.partial import sweep
+from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Phase
+from seedance_batch.core.forecast import clip_bytes
+from seedance_batch.core.lifecycle import Doubted, Refetch, step
+from seedance_batch.core.manifest import Job
+from seedance_batch.core.outcome import FAILED, Outcome, unfinished
+from seedance_batch.core.plan.steps import Action, Plan, Step, exit_of, left_over
+from seedance_batch.errors import Exit, FolderUnusable, SettingsError, StorageFailed
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
@@ -40,35 +47,18 @@ from seedance_batch.events import (
     RunEvent,
     Stop,
 )
-from seedance_batch.folder import sweep_leftovers
-from seedance_batch.forecast import clip_bytes
-from seedance_batch.journal import Journal
-from seedance_batch.manifest import Job
-from seedance_batch.outcome import FAILED, Outcome, unfinished
-from seedance_batch.plan import Action, Plan, Step, exit_of, left_over
-from seedance_batch.report import PAGE
-from seedance_batch.runner import (
-    BodyLost,
-    Book,
-    Ending,
-    MediaChanged,
-    Order,
-    Pace,
-    Reins,
-    Runner,
-    Stopper,
-    Terms,
-)
-from seedance_batch.state import (
-    COMING_PHASES,
-    UNDER_WAY_PHASES,
-    Attempt,
-    Doubted,
-    Phase,
-    Refetch,
-    step,
-)
-from seedance_batch.writer import Written
+from seedance_batch.journal import operations
+from seedance_batch.journal.journal import Journal
+from seedance_batch.page.page import PAGE
+from seedance_batch.run_folder import sweep_leftovers
+from seedance_batch.runner.attempts import BodyLost, Book, MediaChanged, Order, Terms
+from seedance_batch.runner.gate import Reins, Stopper
+from seedance_batch.runner.runner import RunEnding, Runner, RunPace
+from seedance_batch.settings import Access, RunSettings
+from seedance_batch.writer.files import Written
+
+# ── Runs a batch: orders from the plan, the runner, sheets while it works and after ───────────────
+
 
 _SHEETS_EVERY = 8.0
 """Seconds between sheets while rows end; the promise is ten."""
@@ -88,7 +78,7 @@ class Report:
     """How a run ended."""
 
     exit_code: Exit
-    ending: Ending
+    ending: RunEnding
     outcomes: list[Outcome]
     written: Written
     page: Path
@@ -110,9 +100,9 @@ async def run_batch(
     if plan.new:
         journal = batch.journal
         if batch.settings.again and journal.lost_since is not None:
-            journal.write(journals.lost(None))
+            journal.write(operations.lost(None))
         if not batch.access.sandbox:
-            register.note(batch.folder, batch.access.origin)
+            ownership.note(batch.folder, batch.access.origin)
     _sweep(batch.site)
     run = _Run(batch.site, observer)
     if reins is not None:
@@ -128,7 +118,7 @@ async def run_batch(
             ending = await run.carry_out(attempts, plan.new, signals=signals)
         now = batch.afterwards(plan)
     else:
-        ending, now = Ending(None, "", unsent=0), plan.steps
+        ending, now = RunEnding(None, "", unsent=0), plan.steps
     return await _reported(run, ending, partial(_code_of_plan, plan), now)
 
 
@@ -143,12 +133,12 @@ async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[
 def _open_in(journal: Journal) -> Iterator[None]:
     """Note that a run is at work, in the journal's own file: it tells a copy without its log."""
     journal.settle()
-    journal.write(journals.run_opened(time.time()))
+    journal.write(operations.run_opened(time.time()))
     try:
         yield
     finally:
         with contextlib.suppress(StorageFailed):
-            journal.write(journals.run_closed())
+            journal.write(operations.run_closed())
 
 
 async def fetch_clips(
@@ -159,7 +149,7 @@ async def fetch_clips(
     signals: bool,
     reins: Reins | None = None,
 ) -> Report:
-    """Bring the clips that attempts lack (`checking.lacking`); submits nothing, not even a resend.
+    """Bring the clips that attempts lack (`batch.verify.lacking`); submits nothing, not even a resend.
 
     A file that stands where a lacking clip belongs is moved aside, never overwritten; a damaged
     download makes room for a better one.
@@ -184,7 +174,7 @@ def _refetched(
                 observer(Remark(note))
             state = step(attempt.state, Refetch())
             attempt = Attempt(attempt.id, attempt.intent, state)
-            site.journal.write(journals.save(attempt, at=time.time(), event="Refetch"))
+            site.journal.write(operations.save(attempt, at=time.time(), event="Refetch"))
         found.append(attempt)
     return found
 
@@ -206,8 +196,8 @@ def _written(site: Site, code: int) -> tuple[Written, Path]:
 
 async def _reported(
     run: _Run,
-    ending: Ending,
-    code_of: Callable[[_Run, Ending, list[Outcome], Sequence[Step]], Exit],
+    ending: RunEnding,
+    code_of: Callable[[_Run, RunEnding, list[Outcome], Sequence[Step]], Exit],
     now: Sequence[Step] = (),
 ) -> Report:
     site = run.site
@@ -286,14 +276,14 @@ class _Run:
         *,
         signals: bool,
         settle: bool = True,
-    ) -> Ending:
+    ) -> RunEnding:
         """Go on with these attempts, and buy these steps."""
         with hearing(self.site.settings, self.site.access) as self._hearing:
             return await self._carry_out(attempts, steps, signals=signals, settle=settle)
 
     async def _carry_out(
         self, attempts: Sequence[Attempt], steps: Sequence[Step], *, signals: bool, settle: bool
-    ) -> Ending:
+    ) -> RunEnding:
         site = self.site
         book = Book(site.journal, attempts, wall=time.time, observer=self._observe)
         allow_private = site.access.private_files
@@ -329,7 +319,7 @@ class _Run:
             book=book,
             downloader=downloader,
             stopper=self.stopper,
-            pace=Pace(
+            pace=RunPace(
                 rpm=settings.requests_per_minute,
                 concurrency=settings.concurrency,
                 poll_interval=settings.poll_interval,
@@ -420,7 +410,7 @@ def _elsewhere(found: list[Outcome]) -> Exit:
 
 
 def _code_of_plan(
-    plan: Plan, run: _Run, ending: Ending, found: list[Outcome], now: Sequence[Step]
+    plan: Plan, run: _Run, ending: RunEnding, found: list[Outcome], now: Sequence[Step]
 ) -> Exit:
     """0 only where every row of the plan is done as asked, and its clip is on disk."""
     if run.signal is not None:
@@ -444,7 +434,7 @@ def _code_of_plan(
     return max(codes)
 
 
-def _code_of_fetch(run: _Run, ending: Ending, found: list[Outcome], now: Sequence[Step]) -> Exit:
+def _code_of_fetch(run: _Run, ending: RunEnding, found: list[Outcome], now: Sequence[Step]) -> Exit:
     """0 where every paid clip is here; rows that were never sent are not its task."""
     if run.signal is not None:
         return _signalled(run.signal)
@@ -463,3 +453,60 @@ _STOPPED: Final[Mapping[Stop | None, Exit]] = {
     Stop.WAIT: Exit.UNFINISHED,
     Stop.NOT_UNDERSTOOD: Exit.UNFINISHED,
 }
+
+
+# ── The callback side of a run: where the service is told to call, and who listens there ──────────
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Addresses for creates, and a receiver where this run listens itself."""
+
+    access: Access
+    url: str | None = None
+    socket: socket.socket | None = None
+
+    def url_for_attempt(self, token: str) -> str | None:
+        """The callback address of a new attempt; the person's own service gets no token."""
+        if self.url is None or self.socket is None:
+            return self.url
+        return callbacks.attempt_url(self.url, token)
+
+    @contextlib.asynccontextmanager
+    async def listening(self, hear: Hear) -> AsyncIterator[None]:
+        """Pass callbacks to ``hear`` for the length of a block."""
+        if self.socket is None:
+            yield
+            return
+        receiver = Receiver(
+            hear,
+            keys=self.access.webhook_keys,
+            wall=time.time,
+            allow_private=self.access.private_files,
+        )
+        async with callbacks.served(receiver, self.socket):
+            yield
+
+
+def check_callbacks(settings: RunSettings, access: Access) -> None:
+    """Raise `SettingsError` for callback flags that cannot work with this API."""
+    private = access.private_files
+    if settings.callback_url is not None:
+        callbacks.check_url(settings.callback_url, allow_private=private)
+    elif settings.callback_bind is not None and not private:
+        raise SettingsError(
+            "--callback-bind needs --callback-url: the service has to be told an address of this "
+            "machine that it can reach.",
+            hint="--callback-url https://your.host/hiapi --callback-bind 127.0.0.1:8787",
+        )
+
+
+@contextlib.contextmanager
+def hearing(settings: RunSettings, access: Access) -> Iterator[Hearing]:
+    """The callback side that the flags ask for; its socket listens for the length of the block."""
+    check_callbacks(settings, access)
+    if settings.callback_bind is None:
+        yield Hearing(access, settings.callback_url)
+        return
+    with callbacks.listen(settings.callback_bind) as sock:
+        yield Hearing(access, settings.callback_url or callbacks.local_url(sock), sock)

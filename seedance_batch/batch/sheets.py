@@ -10,14 +10,15 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from seedance_batch import journal as journals
+from seedance_batch.core.identity import folder_mark
+from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed
-from seedance_batch.folder import RunFolder, held, wal_is_safe
-from seedance_batch.identity import folder_mark
-from seedance_batch.journal import Journal, look_into, open_journal
-from seedance_batch.outcome import Outcome, outcomes
-from seedance_batch.report import PAGE, write_report
-from seedance_batch.writer import SHEETS, SheetSource, Written, write_sheets
+from seedance_batch.journal import operations
+from seedance_batch.journal.journal import Journal
+from seedance_batch.journal.opening import look_into, open_journal
+from seedance_batch.page.page import PAGE, write_report
+from seedance_batch.run_folder import RunFolder, held, wal_is_safe
+from seedance_batch.writer.files import SHEETS, SheetSource, Written, write_sheets
 
 
 def standing(journal: Journal) -> list[Outcome]:
@@ -49,12 +50,12 @@ def rebuild(
         given_inputs=given_inputs(journal),
         exit_code=exit_code,
         journal_mark=folder_mark(journal.meta("folder_id") or ""),
-        announce=lambda hashes: journal.write(journals.set_sheet_hashes(hashes)),
+        announce=lambda hashes: journal.write(operations.set_sheet_hashes(hashes)),
     )
     written = write_sheets(source, only=only)
-    journal.write(journals.set_sheet_hashes(written.hashes))
+    journal.write(operations.set_sheet_hashes(written.hashes))
     if only is None:
-        journal.write(journals.set_meta({_WRITTEN: stamp}))
+        journal.write(operations.set_meta({_WRITTEN: stamp}))
     return written
 
 
@@ -77,14 +78,14 @@ def _stamp(journal: Journal, exit_code: int | None) -> str:
 def write_page(folder: RunFolder, journal: Journal, *, refresh: float | None = None) -> Path:
     """Write the review page as the journal has it, also while another process holds the folder.
 
-    See `report.write_report`.
+    See `page.page.write_report`.
     """
     with contextlib.suppress(FileNotFoundError):  # a run that began just now swept it half written
         return _write_page(folder, journal, refresh)
     return _write_page(folder, journal, refresh)
 
 
-def page_of(folder: RunFolder, journal: Journal) -> Path:
+def review_page(folder: RunFolder, journal: Journal) -> Path:
     """The review page, written anew where the folder may be written; else the one that lies there.
 
     Raises ``OSError`` where there is none either.

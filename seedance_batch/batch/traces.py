@@ -1,25 +1,35 @@
-"""Finds what lies beside a journal and tells of rows that it does not know. Looks only."""
+"""Finds what tells of rows that a journal does not know: sheets, clips, other folders."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from seedance_batch import names
-from seedance_batch.batch.clip_names import first_name
+from seedance_batch.batch.orders import first_name
+from seedance_batch.core import names
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.manifest import Told
+from seedance_batch.core.plan.steps import Action, Plan, Step
 from seedance_batch.errors import SeedanceBatchError
-from seedance_batch.folder import RunFolder
-from seedance_batch.journal import Journal
-from seedance_batch.manifest import Told
-from seedance_batch.plan import Action, Plan, Step
-from seedance_batch.reader import ReadOptions, read
+from seedance_batch.journal.journal import Journal
+from seedance_batch.journal.opening import connect_to_look
+from seedance_batch.reader.read import read_manifest
+from seedance_batch.reader.source import ReadOptions
+from seedance_batch.run_folder import JOURNAL, RunFolder
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
+
+# ── Finds what lies beside a journal and tells of rows that it does not know. Looks only ──────────
+
 
 _TELLING: Final = ("results.jsonl", "results.csv")
 _SUMMARY: Final = "summary.json"
@@ -35,7 +45,7 @@ def told_by_sheets(folder: RunFolder, journal: Journal) -> Mapping[str, Told]:
             if digest in written.get(name, "").split():
                 return {}
             with contextlib.suppress(SeedanceBatchError):
-                return read(path, ReadOptions()).told
+                return read_manifest(path, ReadOptions()).told
     return {}
 
 
@@ -107,3 +117,74 @@ def made_at(journal: Journal) -> float | None:
         return float(journal.meta("made_at") or "")
     except ValueError:
         return None
+
+
+# ── Run folders beside this one or elsewhere, and what was bought in them. Looks only, and minds ──
+#    no
+#
+# damage.
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A run folder in which some of the same orders were sent."""
+
+    path: Path
+    orders: int
+    manifest: str
+    """Whose it is: a path, or ``-``."""
+    contents: frozenset[str] = frozenset()
+    """What these orders ask for."""
+
+
+def ids_in_neighbours(folder: RunFolder) -> set[str]:
+    """Task ids that journals beside this one hold: they are other rows' clips."""
+    query = "SELECT task_id FROM attempts WHERE task_id IS NOT NULL"
+    return {str(row[0]) for _, look in _looks(folder) for row in look(query)}
+
+
+def bought_beside(
+    folder: RunFolder, origin: str, wanted: Counter[str], elsewhere: Iterable[Path] = ()
+) -> Neighbour | None:
+    """The run folder of the same API that has sent most of these orders; None where none has any.
+
+    It lies beside ``folder``, or is one of those ``elsewhere``. A manifest that was renamed has
+    another run folder, where each of its rows is new. An order that failed, or never was sent, is
+    not worth going there.
+    """
+    sent = "SELECT content, COUNT(*) FROM attempts WHERE phase NOT IN (?, ?) GROUP BY content"
+    found = list[Neighbour]()
+    for path, look in _looks(folder, elsewhere):
+        meta: dict[str, str] = dict(
+            look("SELECT name, value FROM meta WHERE name IN ('origin', 'manifest')")
+        )
+        if meta.get("origin") == origin:
+            bought: Counter[str] = Counter(dict(look(sent, Phase.PLANNED, Phase.FAILED)))
+            orders = bought & wanted
+            owner = meta.get("manifest", "-")
+            found.append(Neighbour(path, orders.total(), owner, frozenset(orders)))
+    best = max(found, key=lambda each: each.orders, default=None)
+    return best if best is not None and best.orders else None
+
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+
+def _looks(folder: RunFolder, elsewhere: Iterable[Path] = ()) -> Iterator[tuple[Path, Query]]:
+    """Each neighbour's path, with what answers a query; nothing where it cannot be read."""
+    seen = {folder.path.resolve()}
+    beside = sorted(folder.path.parent.glob(f"*/{JOURNAL}"))
+    for path in (*beside, *(other / JOURNAL for other in elsewhere)):
+        if path.parent.is_symlink() or path.parent.resolve() in seen:
+            continue
+        seen.add(path.parent.resolve())
+        with contextlib.suppress(sqlite3.Error, OSError):
+            with contextlib.closing(connect_to_look(path)) as journal:
+                yield path.parent, partial(_answer, journal)
+
+
+def _answer(journal: sqlite3.Connection, query: str, *values: str) -> list[tuple[Any, ...]]:
+    try:
+        return journal.execute(query, values).fetchall()
+    except sqlite3.Error:  # damaged, or no journal of ours
+        return []

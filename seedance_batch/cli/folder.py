@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from seedance_batch.cli import options as flags
-from seedance_batch.cli.again import again
+from seedance_batch.cli import flags
+from seedance_batch.cli.hints import command_again
+from seedance_batch.core.text import some
 from seedance_batch.errors import Exit, UsageError
-from seedance_batch.words import some
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Site
-    from seedance_batch.batch.settling import Question
+    from seedance_batch.batch.reconcile import Question
 
 _SHOWN_CANDIDATES: Final = 10
 _LOOK_EVERY: Final = 2.0
@@ -35,12 +35,11 @@ _LOOK_EVERY: Final = 2.0
 @flags.REHEARSED
 def status(**given: Any) -> int:
     """Show how run FOLDER stands: rows by status, and money. Sends nothing."""
-    from seedance_batch.batch.checking import note_of_missing
     from seedance_batch.batch.sheets import catch_up, is_at_work, standing
-    from seedance_batch.folder import folder_of
-    from seedance_batch.journal import look_into
-    from seedance_batch.outcome import exit_code
-    from seedance_batch.standing import as_object, lines
+    from seedance_batch.batch.verify import note_of_missing
+    from seedance_batch.core.outcome import exit_code, standing_lines, standing_object
+    from seedance_batch.journal.opening import look_into
+    from seedance_batch.run_folder import folder_of
 
     folder = folder_of(given["folder"], out=given["out"], sandbox=given["sandbox"])
     catch_up(folder)
@@ -52,14 +51,14 @@ def status(**given: Any) -> int:
         if given["by"] is not None and given["by"] not in columns:
             raise UsageError(
                 f"There is no column {given['by']!r}.",
-                hint=again(by=columns[0] if columns else None),
+                hint=command_again(by=columns[0] if columns else None),
             )
         if given["as_json"]:
-            click.echo(json.dumps(as_object(found, by=given["by"]), ensure_ascii=False))
+            click.echo(json.dumps(standing_object(found, by=given["by"]), ensure_ascii=False))
         else:
             if given["watch"]:
                 click.clear()
-            for line in lines(found, by=given["by"]):
+            for line in standing_lines(found, by=given["by"]):
                 click.echo(line)
         if not at_work or sys.stdout.closed:
             missing = note_of_missing(folder, found)
@@ -79,8 +78,8 @@ def status(**given: Any) -> int:
 @flags.QUIET
 def fetch(**given: Any) -> int:
     """Download every paid clip of run FOLDER that is missing or damaged. Never submits anything."""
-    from seedance_batch.batch.checking import lacking
-    from seedance_batch.batch.folders import open_folder
+    from seedance_batch.batch.open import open_folder
+    from seedance_batch.batch.verify import lacking
 
     with (
         open_folder(given["folder"], flags.run_settings(given)) as opened,
@@ -94,9 +93,9 @@ def fetched(site: Site, lost: Collection[int], given: dict[str, Any]) -> int:
     import anyio
 
     from seedance_batch.batch.running import fetch_clips
-    from seedance_batch.batch.summing import closing_object, opening_object, outcome_lines
+    from seedance_batch.batch.summary import closing_object, opening_object, outcome_lines
+    from seedance_batch.core.attempt import COMING_PHASES
     from seedance_batch.progress import observer_for
-    from seedance_batch.state import COMING_PHASES
 
     attempts = site.journal.attempts()
     observer = observer_for(
@@ -142,11 +141,11 @@ def reconcile(**given: Any) -> int:
     """
     import anyio
 
-    from seedance_batch.batch.folders import open_folder
-    from seedance_batch.batch.settling import adopt, questions, release
+    from seedance_batch.batch.open import open_folder
+    from seedance_batch.batch.reconcile import adopt, questions, release
     from seedance_batch.batch.sheets import rebuild
-    from seedance_batch.pricing import money
-    from seedance_batch.redact import shown
+    from seedance_batch.core.pricing import money
+    from seedance_batch.core.text import shown
 
     with (
         open_folder(given["folder"], flags.run_settings(given)) as opened,
@@ -197,8 +196,8 @@ def _as_object(question: Question) -> dict[str, Any]:
 
 def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
     """What is known of a row in doubt, and how to decide."""
-    from seedance_batch.candidates import sent_at
-    from seedance_batch.redact import shown
+    from seedance_batch.batch.reconcile import sent_at
+    from seedance_batch.core.text import shown
 
     name, intent, state = question.name, question.attempt.intent, question.attempt.state
     why = "its task is gone" if question.forgotten else "its create had no answer"
@@ -210,17 +209,17 @@ def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
     if question.forgotten:
         yield f"  the service no longer knows its task {shown(state.task_id or '')}"
         yield "  it may come back, and run asks for it; to release it may pay twice"
-        yield f"hint: {shown(again(adopt=None, release=[name]))}"
+        yield f"hint: {shown(command_again(adopt=None, release=[name]))}"
     elif not question.same_key:
         yield "  it was sent under another API key: only that one shows whether it exists"
     elif not question.candidates and question.is_fresh:
         yield "  no task of the account is free yet; it was sent minutes ago, so look again later"
     elif not question.candidates:
         yield "  no task of the account is free, and made since"
-        yield f"hint: {shown(again(adopt=None, release=[name]))}"
+        yield f"hint: {shown(command_again(adopt=None, release=[name]))}"
     elif _is_clear(question, left):
         choice = [f"{name}={question.likely[0].task.task_id}"]
-        yield f"hint: {shown(again(adopt=choice, release=None))}"
+        yield f"hint: {shown(command_again(adopt=choice, release=None))}"
     else:
         yield (
             f"  look at them, then: --adopt {shown(name)}=TASK; or --release {shown(name)} where"
@@ -229,8 +228,8 @@ def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
 
 
 def _candidate_lines(question: Question) -> Iterator[str]:
-    from seedance_batch.candidates import tells_order
-    from seedance_batch.redact import shown
+    from seedance_batch.batch.reconcile import tells_order
+    from seedance_batch.core.text import shown
 
     for candidate in question.candidates[:_SHOWN_CANDIDATES]:
         task = candidate.task
@@ -265,7 +264,7 @@ def _moment(at: float) -> str:
 @flags.REHEARSED
 def results(**given: Any) -> int:
     """Write the sheets of run FOLDER anew, from its journal alone."""
-    from seedance_batch.batch.folders import open_folder
+    from seedance_batch.batch.open import open_folder
     from seedance_batch.batch.sheets import rebuild
 
     with open_folder(given["folder"], flags.run_settings(given)) as opened:
@@ -286,9 +285,9 @@ def results(**given: Any) -> int:
 @flags.option("--watch", is_flag=True, help="Refresh it while a run goes on.")
 def report(**given: Any) -> int:
     """Write the review page of run FOLDER: one file, to look at clips and choose."""
-    from seedance_batch.batch.sheets import page_of, watched_page
-    from seedance_batch.folder import folder_of
-    from seedance_batch.journal import look_into
+    from seedance_batch.batch.sheets import review_page, watched_page
+    from seedance_batch.journal.opening import look_into
+    from seedance_batch.run_folder import folder_of
 
     folder = folder_of(given["folder"], out=given["out"], sandbox=given["sandbox"])
     if given["watch"]:
@@ -296,7 +295,7 @@ def report(**given: Any) -> int:
             click.echo(path)
         return Exit.OK
     with look_into(folder.journal) as journal:
-        click.echo(page_of(folder, journal))
+        click.echo(review_page(folder, journal))
     return Exit.OK
 
 
@@ -308,11 +307,10 @@ def report(**given: Any) -> int:
 @flags.JSON
 def verify(**given: Any) -> int:
     """Check every clip of run FOLDER again: its bytes, and what they decode to."""
-    from seedance_batch.batch.checking import verify as check_clips
-    from seedance_batch.batch.checking import write_claims
-    from seedance_batch.folder import folder_of
-    from seedance_batch.journal import look_into
-    from seedance_batch.redact import shown
+    from seedance_batch.batch.verify import check_clips, write_claims
+    from seedance_batch.core.text import shown
+    from seedance_batch.journal.opening import look_into
+    from seedance_batch.run_folder import folder_of
 
     if given["claims"] is not None:
         flags.check_place(given["claims"])
@@ -331,6 +329,6 @@ def verify(**given: Any) -> int:
         count = write_claims(given["claims"], found)
         click.echo(f"{some(count, 'claim')} in {given['claims']}", err=True)
     if any(finding.can_be_fetched for finding in bad):
-        command = again("fetch", only={"out", "sandbox"})
+        command = command_again("fetch", only={"out", "sandbox"})
         click.echo(f"hint: {shown(command)}", err=True)
     return Exit.SOME_FAILED if bad else Exit.OK

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seedance_batch.cli import options as flags
-from seedance_batch.cli.again import CHOICE, again, as_planned, or_elsewhere, was_typed
+from seedance_batch.cli import flags
+from seedance_batch.cli.hints import CHOICE, as_planned, command_again, or_elsewhere, was_typed
 from seedance_batch.errors import BudgetExceeded, Exit, PlanDrifted, SettingsError, UsageError
 
 if TYPE_CHECKING:
-    from seedance_batch.batch import Batch
-    from seedance_batch.forecast import Pace
-    from seedance_batch.plan import Plan, RerunChoice, SavedPlan
-    from seedance_batch.pricing import PriceTable
-    from seedance_batch.reader import ReadOptions
+    from seedance_batch.batch.batch import Batch
+    from seedance_batch.core.attempt import TakeName
+    from seedance_batch.core.forecast import Pace
+    from seedance_batch.core.plan.saved import SavedPlan
+    from seedance_batch.core.plan.steps import Plan, RerunChoice
+    from seedance_batch.core.pricing import PriceTable
+    from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
-    from seedance_batch.state import TakeName
 
 
 def show(
@@ -35,13 +36,13 @@ def show(
     choice: RerunChoice | None = None,
 ) -> int:
     """``plan``: the plan on stdout, and exit 4 where it does not fit."""
-    from seedance_batch.batch import open_plan
+    from seedance_batch.batch.open import open_plan
 
     saved = saved_plan(given)
     with or_elsewhere(), open_plan(given["manifest"], *chosen(given, saved), environ) as batch:
         found, choice = wanted(batch, given, saved, marks=marks, choice=choice)
         if given["as_json"]:
-            from seedance_batch.overview import to_json
+            from seedance_batch.core.plan.saved import to_json
 
             origin, folder = batch.access.origin, batch.folder_mark
             document = to_json(found, plan_flags(batch), origin=origin, folder=folder)
@@ -54,7 +55,7 @@ def show(
         else:
             say(batch, found, verbose=given["verbose"], err=False)
         if given["save"] is not None:
-            save(batch, found, given["save"])
+            save_plan(batch, found, given["save"])
         hold_against_caps(found, batch.settings.max_cost, batch.settings.max_cost_per_row)
     return Exit.OK
 
@@ -64,8 +65,8 @@ def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions,
 
     What a file or variable says of those is overruled; what was typed raises `SettingsError`.
     """
-    from seedance_batch.batch.opening import overrides_in
-    from seedance_batch.state import Kind
+    from seedance_batch.batch.open import overrides_in
+    from seedance_batch.core.attempt import Kind
 
     options, settings = flags.read_options(given), flags.run_settings(given)
     if saved is None:
@@ -74,7 +75,7 @@ def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions,
     if any(map(was_typed, ours)):
         raise SettingsError(
             "--plan brings its own rows, --draft, --set and --model: leave them out.",
-            hint=again(without=ours),
+            hint=command_again(without=ours),
         )
     overrides = overrides_in(saved.flags)
     options = replace(options, overrides=overrides, model=saved.flags.get("model"))
@@ -83,7 +84,7 @@ def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions,
 
 def saved_plan(given: dict[str, Any]) -> SavedPlan | None:
     """The plan that ``--plan`` names. Raises `UsageError` for a file that is none."""
-    from seedance_batch.plan import from_json
+    from seedance_batch.core.plan.saved import from_json
 
     path: Path | None = given["plan_file"]
     if path is None:
@@ -106,11 +107,15 @@ def wanted(
 
     Raises `PlanDrifted` where a saved plan moved on.
     """
-    from seedance_batch.plan import approved, drift
+    from seedance_batch.core.plan.saved import approved, drift
 
     selected: Collection[str] | None = None
     if saved is None or given["picks"] is not None:
-        page = again("report", source=batch.folder.path, only=()) if batch.folder.exists() else None
+        page = (
+            command_again("report", source=batch.folder.path, only=())
+            if batch.folder.exists()
+            else None
+        )
         selected = batch.chosen(flags.selection(given, marks=marks, page=page))
     if choice is not None and given["picks"] is not None:
         choice = replace(choice, redo=_wishes(batch, given["picks"], selected or ()))
@@ -123,7 +128,7 @@ def wanted(
         shown = "\n".join(f"  {reason}" for reason in reasons[:10])
         raise PlanDrifted(
             f"The saved plan no longer holds; nothing was sent:\n{shown}",
-            hint=again(
+            hint=command_again(
                 "plan" if choice is None else None,
                 without={"plan_file"},
                 dry_run=choice is not None,
@@ -136,7 +141,7 @@ def wanted(
 
 def _used_elsewhere(batch: Batch, saved: SavedPlan) -> list[str]:
     """A plan is one yes: it was given where it was carried out first."""
-    from seedance_batch.batch.register import used_in
+    from seedance_batch.batch.ownership import used_in
 
     here = batch.folder.path.resolve()
     others = [path for path in used_in(saved.digest) if path.resolve() != here]
@@ -148,8 +153,8 @@ def _wishes(batch: Batch, picks: Path, selected: Collection[str]) -> dict[str, T
 
     Raises `UsageError` where none of them is of the kind that this command makes.
     """
-    from seedance_batch.picks import Mark, read_picks
-    from seedance_batch.state import Kind
+    from seedance_batch.core.attempt import Kind
+    from seedance_batch.page.picks import Mark, read_picks
 
     wishes = {
         pick.id: pick.take
@@ -161,7 +166,7 @@ def _wishes(batch: Batch, picks: Path, selected: Collection[str]) -> dict[str, T
         kind = "drafts only" if batch.kind is Kind.FINAL else "final clips, and --draft is not"
         raise UsageError(
             f"The rows marked redo have {kind}; nothing was sent.",
-            hint=again(draft=batch.kind is Kind.FINAL),
+            hint=command_again(draft=batch.kind is Kind.FINAL),
         )
     return batch.redo(wishes)
 
@@ -170,7 +175,7 @@ def rest_of(
     batch: Batch, found: Plan, choice: RerunChoice | None, tried: frozenset[str]
 ) -> tuple[Plan, RerunChoice | None]:
     """What is left of a plan after its canary: nothing that it did not hold, and no row twice."""
-    from seedance_batch.plan import agreed, approved
+    from seedance_batch.core.plan.saved import agreed, approved
 
     yes = agreed(found)
     if choice is not None:
@@ -179,18 +184,18 @@ def rest_of(
     return approved(yes, fresh).without(tried, "tried as a canary just now"), choice
 
 
-def rerun_choice(given: dict[str, Any]) -> RerunChoice:
+def rerun_choice_of(given: dict[str, Any]) -> RerunChoice:
     """Which failed rows to make again."""
-    from seedance_batch.batch import rerun_choice
+    from seedance_batch.batch.open import rerun_choice
 
     return rerun_choice(given["classes"], force=given["force"])
 
 
 def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     """The plan, its price, and what to expect of it."""
-    from seedance_batch.forecast import forecast, forecast_lines
-    from seedance_batch.overview import overview
-    from seedance_batch.pricing import money
+    from seedance_batch.core.forecast import forecast, forecast_lines
+    from seedance_batch.core.overview import overview
+    from seedance_batch.core.pricing import money
 
     pace = _pace(batch)
     lines = overview(found, verbose=bool(verbose))
@@ -213,7 +218,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
 
 def without_prices(batch: Batch) -> list[str]:
     """Why there is no cost, and the ways on."""
-    from seedance_batch.overview import no_prices
+    from seedance_batch.core.overview import no_prices
 
     rehearse = "" if batch.access.sandbox else ", or add --sandbox for sample prices"
     old = [] if batch.old_prices is None else [_old_list(batch.old_prices)]
@@ -233,29 +238,29 @@ def _old_list(table: PriceTable) -> str:
 
 
 def _pace(batch: Batch) -> Pace:
-    from seedance_batch.forecast import Pace
+    from seedance_batch.core.forecast import Pace
 
     return Pace(batch.settings.concurrency or 50, batch.settings.requests_per_minute)
 
 
 def foretold(batch: Batch, found: Plan) -> float | None:
     """Seconds that the plan is likely to take; the sandbox keeps its own time."""
-    from seedance_batch.forecast import forecast
+    from seedance_batch.core.forecast import forecast
 
     return None if batch.access.sandbox else forecast(found, _pace(batch), time.time()).seconds
 
 
 def already_bought(batch: Batch, found: Plan) -> list[str]:
     """What speaks for it that new rows were bought, whether or not the journal knows."""
-    from seedance_batch.batch.summing import doubt_lines
+    from seedance_batch.batch.summary import doubt_lines
 
-    return [*doubt_lines(batch, batch.doubts(found)), *bought_beside(batch, found)]
+    return [*doubt_lines(batch, batch.doubts(found)), *neighbour_lines(batch, found)]
 
 
-def bought_beside(batch: Batch, found: Plan) -> list[str]:
+def neighbour_lines(batch: Batch, found: Plan) -> list[str]:
     """What another run folder has: a renamed manifest would buy it again."""
-    from seedance_batch.batch.claiming import is_there
-    from seedance_batch.batch.summing import relative
+    from seedance_batch.batch.ownership import is_there
+    from seedance_batch.batch.summary import relative
 
     beside = batch.bought_beside(found)
     if beside is None:
@@ -266,14 +271,14 @@ def bought_beside(batch: Batch, found: Plan) -> list[str]:
         other = relative(Path(beside.manifest))
         out = shlex.join(["--out", folder])
         return [f"{bought}; {out} would go on there, in place of {other}."]
-    there = again(source=Path(batch.manifest.path), out=folder)
+    there = command_again(source=Path(batch.manifest.path), out=folder)
     return [f"{bought}; to go on there: {there}"]
 
 
 def both_prices(batch: Batch, found: Plan) -> list[str]:
     """What these rows cost as drafts, and what they would cost as final clips."""
-    from seedance_batch.plan import side_by_side
-    from seedance_batch.pricing import money
+    from seedance_batch.core.plan.make import side_by_side
+    from seedance_batch.core.pricing import money
 
     keys = {step.key for step in found.new}
     if not keys:
@@ -284,8 +289,8 @@ def both_prices(batch: Batch, found: Plan) -> list[str]:
 
 def _repeated(found: Plan) -> list[str]:
     """What would be paid for rows that order the same clip as another row does."""
-    from seedance_batch.plan import total
-    from seedance_batch.pricing import money
+    from seedance_batch.core.plan.steps import total
+    from seedance_batch.core.pricing import money
 
     seen: set[str] = set()
     again = []
@@ -307,11 +312,11 @@ def plan_flags(batch: Batch) -> dict[str, str]:
     return dict(batch.flags)
 
 
-def save(batch: Batch, found: Plan, path: Path) -> None:
+def save_plan(batch: Batch, found: Plan, path: Path) -> None:
     """Keep the plan in a file."""
-    from seedance_batch.overview import to_json
+    from seedance_batch.core.plan.saved import to_json
+    from seedance_batch.core.text import shown
     from seedance_batch.publish import replacing
-    from seedance_batch.redact import shown
 
     origin, folder = batch.access.origin, batch.folder_mark
     document = to_json(found, plan_flags(batch), origin=origin, folder=folder)
@@ -322,7 +327,7 @@ def save(batch: Batch, found: Plan, path: Path) -> None:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error}. Nothing was sent.") from error
-    command = again(
+    command = command_again(
         "run" if click.get_current_context().info_name == "plan" else None,
         without={"overrides", "model", "draft", *CHOICE - {"picks"}},
         plan_file=path,
@@ -334,7 +339,7 @@ def hold_against_caps(
     found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None
 ) -> None:
     """Raise `BudgetExceeded` where a plan does not fit; nothing was sent then."""
-    from seedance_batch.plan import budget_problem
+    from seedance_batch.core.plan.steps import budget_problem
 
     _hold(budget_problem(found, max_cost, max_cost_per_row), found, max_cost, max_cost_per_row)
 
@@ -344,7 +349,7 @@ def hold_before_running(batch: Batch, found: Plan) -> Plan:
 
     Where paid work is under way it is seen to its end, without the new rows: no cap concerns it.
     """
-    from seedance_batch.plan import running_problem
+    from seedance_batch.core.plan.steps import running_problem
 
     max_cost, max_cost_per_row = batch.settings.max_cost, batch.settings.max_cost_per_row
     problem = running_problem(found, max_cost, max_cost_per_row)
@@ -369,7 +374,7 @@ def _hold(
 
 def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None) -> str:
     """The command whose caps the plan fits under, or that brings the prices it lacks."""
-    from seedance_batch.batch.summing import lifetime_cost
+    from seedance_batch.batch.summary import lifetime_cost
     from seedance_batch.settings import NO_CAP
 
     needed = lifetime_cost(found)
@@ -379,11 +384,11 @@ def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal
             "seedance-batch prices --help"
         )
     if needed is None:  # what earlier attempts have cost is not known, and will not be
-        return again(max_cost=NO_CAP, max_cost_per_row=None)
+        return command_again(max_cost=NO_CAP, max_cost_per_row=None)
     caps: dict[str, Any] = {}
     if max_cost is not None and needed > max_cost:
         caps["max_cost"] = needed
     dearest = max(step.cost or Decimal(0) for step in found.new)
     if max_cost_per_row is not None and dearest > max_cost_per_row:
         caps["max_cost_per_row"] = dearest
-    return again(**caps)
+    return command_again(**caps)

@@ -1,13 +1,32 @@
-"""``plan``, ``run``, ``rerun`` and ``promote``: from a manifest to clips, the price first."""
+"""``plan``, ``run``, ``rerun``, ``promote``: plan, ask once, run, a canary first, sum up."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-from typing import Any
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seedance_batch.cli import options as flags
+from seedance_batch.cli import flags, planning
+from seedance_batch.cli.hints import command_again, next_command, or_elsewhere
+from seedance_batch.core.text import some
+from seedance_batch.errors import ConsentNeeded, Exit, ManifestError
+
+if TYPE_CHECKING:
+    from seedance_batch.batch.batch import Batch
+    from seedance_batch.batch.running import Report
+    from seedance_batch.core.plan.steps import Plan, RerunChoice
+    from seedance_batch.reader.source import ReadOptions
+    from seedance_batch.settings import RunSettings
+
+# ── ``plan``, ``run``, ``rerun`` and ``promote``: from a manifest to clips, the price first ───────
+
 
 _SHARED = flags.together(
     flags.MANIFEST,
@@ -47,7 +66,6 @@ def run(**given: Any) -> int:
     sheets in runs/<name> beside the manifest. Nothing is ever paid for twice.
     """
     from seedance_batch.cli.planning import show
-    from seedance_batch.cli.running import carry_out
 
     return show(given, os.environ) if given["dry_run"] else carry_out(given, os.environ)
 
@@ -63,10 +81,9 @@ def rerun(**given: Any) -> int:
     Takes transient failures; refused content needs an edit or --force; expired and media_mismatch
     rows were paid for, and need --class. With --from, makes new takes of the rows marked redo.
     """
-    from seedance_batch.cli.planning import rerun_choice, show
-    from seedance_batch.cli.running import carry_out
+    from seedance_batch.cli.planning import rerun_choice_of, show
 
-    choice = rerun_choice(given)
+    choice = rerun_choice_of(given)
     if given["dry_run"]:
         return show(given, os.environ, marks={"redo"}, choice=choice)
     return carry_out(given, os.environ, marks={"redo"}, choice=choice)
@@ -81,15 +98,14 @@ def promote(**given: Any) -> int:
     A final clip is a new generation and may differ from its draft, also where the row gives a
     seed, which is sent again.
     """
-    from seedance_batch.cli.again import again, was_typed
+    from seedance_batch.cli.hints import command_again, was_typed
     from seedance_batch.cli.planning import show
-    from seedance_batch.cli.running import carry_out
     from seedance_batch.errors import UsageError
 
     if given["picks"] is None:
         raise UsageError(
             "promote needs a list of picks.",
-            hint=again(picks="picks.csv"),
+            hint=command_again(picks="picks.csv"),
         )
     if given["draft"] and was_typed("draft"):
         raise UsageError("promote makes final clips; --draft is for run.")
@@ -98,3 +114,223 @@ def promote(**given: Any) -> int:
     if given["dry_run"]:
         return show(given, os.environ, marks={"keep"})
     return carry_out(given, os.environ, marks={"keep"})
+
+
+# ── Carries a plan out: ask once, run, perhaps a canary first, and sum up ─────────────────────────
+
+
+def carry_out(
+    given: dict[str, Any],
+    environ: Mapping[str, str],
+    *,
+    marks: Collection[str] | None = None,
+    choice: RerunChoice | None = None,
+) -> int:
+    """``run`` and its kin: plan, ask, work, sum up; returns the exit code."""
+    from seedance_batch.batch import ownership
+    from seedance_batch.batch.open import open_batch
+    from seedance_batch.core.plan.steps import cheapest, fitting
+
+    saved = planning.saved_plan(given)
+    options, settings = planning.chosen(given, saved)
+    with (
+        or_elsewhere(),
+        _paid_rows_first(given, options, settings, environ),
+        open_batch(given["manifest"], options, settings, environ) as batch,
+    ):
+        found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
+        if given["quiet"]:
+            for line in planning.already_bought(batch, found):
+                click.echo(line, err=True)
+        else:
+            planning.say(batch, found, verbose=given["verbose"], err=True)
+        if given["save"] is not None:
+            planning.save_plan(batch, found, given["save"])
+        batch.remember_cap()
+        begun = planning.hold_before_running(batch, found)
+        found, over_budget = begun, begun is not found
+        if saved is None:
+            found = consent(batch, found, given)
+        hold_doubts(batch, found, given)
+        if choice is not None:
+            batch.remember_redo(choice)
+        if saved is not None and not batch.access.sandbox:
+            ownership.note(batch.folder, batch.access.origin, saved.digest)
+        begin(batch, found, given)
+        if given["canary"] is not None and found.new_rows > given["canary"]:
+            first = replace(
+                found, steps=cheapest(fitting(found, batch.settings.max_cost), given["canary"])
+            )
+            code = canary(batch, found, first, given, choice)
+            if code is not None:
+                return code
+            tried = frozenset(step.key for step in first.steps)
+            found, choice = planning.rest_of(batch, found, choice, tried)
+        report = work(batch, found, given)
+        if over_budget:
+            report = replace(report, exit_code=max(report.exit_code, Exit.BUDGET))
+        sum_up(batch, found, report, given, choice)
+        return report.exit_code
+
+
+@contextlib.contextmanager
+def _paid_rows_first(
+    given: dict[str, Any], options: ReadOptions, settings: RunSettings, environ: Mapping[str, str]
+) -> Iterator[None]:
+    """Where a manifest has problems, paid rows under way are seen to their end before it ends."""
+    try:
+        yield
+    except ManifestError:
+        from seedance_batch.batch.open import open_unfinished
+        from seedance_batch.cli.folder import fetched
+
+        with open_unfinished(given["manifest"], options, settings, environ) as found:
+            if found is not None:
+                site, coming = found
+                rows = some(coming, "paid row")
+                click.echo(
+                    f"The manifest has problems, so nothing new is sent. {rows} under way: seen to "
+                    "the end first.",
+                    err=True,
+                )
+                fetched(site, (), given)
+        raise
+
+
+def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> Plan:
+    """Ask before money is spent: once, with rows and cost; the sandbox never asks.
+
+    Returns what was agreed to: without a yes, sends that were taken back are left as they are.
+    """
+    from seedance_batch.core.overview import purchase
+    from seedance_batch.core.plan.steps import UNSETTLED
+
+    rows = purchase(found, batch.settings.max_cost)
+    if given["yes"] or batch.access.sandbox or not (rows or found.settling):
+        return found
+    if not _at_a_terminal():
+        if rows is None:
+            return found.without_settling(UNSETTLED)
+        raise ConsentNeeded(
+            f"The plan would send {rows}, and there is no terminal to ask at. Nothing was sent.",
+            hint=command_again(yes=True, save=given["save"]),
+        )
+    if click.confirm(_question(batch, found, rows), err=True):
+        given["again"] = given["again"] or rows is not None  # the question has said it
+        return found
+    if rows is None:
+        return found.without_settling(UNSETTLED)
+    raise ConsentNeeded("Nothing was sent.", hint=command_again(dry_run=True, verbose=1))
+
+
+def _question(batch: Batch, found: Plan, rows: str | None) -> str:
+    """What a yes is asked for: new rows, sends that were taken back, or both."""
+    from seedance_batch.core.plan.steps import total
+    from seedance_batch.core.pricing import money
+
+    count = sum(len(doubt.keys) for doubt in batch.doubts(found)) if rows else 0
+    parts = [] if rows is None else [f"{rows} all the same" if count else rows]
+    if found.settling:
+        sums = total(found.settling)
+        parts.append(f"again {some(sums.rows, 'unanswered row')} for up to {money(sums.cost)}")
+    bought = f"{some(count, 'row')} {'looks' if count == 1 else 'look'} bought already. "
+    return f"{bought if count else ''}Send {', and '.join(parts)}?"
+
+
+def hold_doubts(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
+    """A yes that nobody saw the plan for is none to rows that look bought already."""
+    from seedance_batch.batch.summary import refused_doubts
+
+    if not given["again"]:
+        problem = refused_doubts(batch, found)
+        if problem is not None:
+            command = command_again(again=True, yes=given["yes"])
+            raise ConsentNeeded(problem, hint=f"where you want them again: {command}")
+
+
+def begin(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
+    """Tell machines what is about to be done."""
+    from seedance_batch.batch.summary import opening_object
+
+    if given["as_json"]:
+        click.echo(json.dumps(opening_object(batch.site, found), ensure_ascii=False))
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def canary(
+    batch: Batch, found: Plan, first: Plan, given: dict[str, Any], choice: RerunChoice | None
+) -> int | None:
+    """Run the rows of ``first``; the exit code where the rest is not to follow."""
+    from seedance_batch.core.outcome import Status
+
+    click.echo(f"Canary: {some(first.new_rows, 'row')} first.", err=True)
+    report = work(batch, first, given)
+    keys = {step.key for step in first.new}
+    well = sum(o.key in keys and o.status is Status.DONE for o in report.outcomes)
+    if report.exit_code == Exit.OK and well == len(keys):
+        return None
+    others = found.new_rows - len(keys)
+    held = f"{some(others, 'other row')} {'was' if others == 1 else 'were'} held back"
+    click.echo(f"{held}: {well:,} of {some(len(keys), 'canary row')} came back well.", err=True)
+    sum_up(batch, found, report, given, choice)
+    if report.exit_code in {Exit.OK, Exit.SOME_FAILED} and _at_a_terminal():
+        question = f"{well} of {len(keys)} came back well. Go on with the rest?"
+        return None if click.confirm(question, err=True) else report.exit_code
+    return report.exit_code
+
+
+def work(batch: Batch, found: Plan, given: dict[str, Any]) -> Report:
+    """Run a plan under the observer that fits where the output goes."""
+    import anyio
+
+    from seedance_batch.batch.running import run_batch
+    from seedance_batch.batch.summary import work_in
+    from seedance_batch.progress import observer_for
+
+    observer = observer_for(
+        work_in(found),
+        found.attempts,
+        as_json=given["as_json"],
+        progress=not (given["no_progress"] or given["quiet"]),
+        stream=sys.stderr,
+        foretold=planning.foretold(batch, found),
+    )
+    try:
+        return anyio.run(lambda: run_batch(batch, found, observer, signals=True))
+    finally:
+        observer.close()
+
+
+def sum_up(
+    batch: Batch, found: Plan, report: Report, given: dict[str, Any], choice: RerunChoice | None
+) -> None:
+    """What came of it: counts, money, paths, and the next command."""
+    from seedance_batch.batch.summary import closing_lines, closing_object
+    from seedance_batch.core.text import shown
+
+    lines = list(closing_lines(batch.site, found, report))
+    command = next_command(batch, found, report, choice)
+    if command is not None:
+        lines.append(f"hint: {shown(command)}")
+    if given["as_json"]:
+        click.echo(json.dumps(closing_object(batch.site, report), ensure_ascii=False))
+    else:
+        for line in lines:
+            click.echo(line)
+    _for_github(lines)
+
+
+def _for_github(lines: list[str]) -> None:
+    """In GitHub Actions the summary also goes where the job shows it."""
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not target:
+        return
+    indented = (f"    {line}".rstrip() for line in lines)  # a code block that no text can end
+    try:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write("\n".join(["### seedance-batch", "", *indented, "", ""]))
+    except OSError as error:
+        click.echo(f"GITHUB_STEP_SUMMARY cannot be written: {error}", err=True)

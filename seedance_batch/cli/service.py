@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seedance_batch.cli import options as flags
+from seedance_batch.cli import flags
 from seedance_batch.errors import ApiUnreachable, Exit
-from seedance_batch.sandbox.command import sandbox
+
+if TYPE_CHECKING:
+    from seedance_batch.sandbox.config import SandboxConfig
+    from seedance_batch.sandbox.server import SandboxAddress
 
 __all__ = ["doctor", "prices", "sandbox"]
 
@@ -26,9 +31,9 @@ def prices(**given: Any) -> int:
     \b
         per_second: {480p: 0.05, 720p: 0.11, 1080p: 0.24}
     """
-    from seedance_batch.batch.prices import price_list
-    from seedance_batch.overview import no_prices, price_note
-    from seedance_batch.pricing.listing import listing, listing_object
+    from seedance_batch.batch.access import price_list
+    from seedance_batch.core.overview import no_prices, price_note
+    from seedance_batch.core.pricing import listing, listing_object
     from seedance_batch.settings import public_access
 
     table = price_list(flags.run_settings(given), os.environ)
@@ -51,13 +56,102 @@ def prices(**given: Any) -> int:
 @flags.JSON
 def doctor(**given: Any) -> int:
     """Look whether anything is off: key, prices, disk, fonts, SQLite. Free, changes nothing."""
-    from seedance_batch.batch.doctor import examine, lines
+    from seedance_batch.batch.preflight import diagnosis_lines, examine
 
     found = examine(flags.run_settings(given), os.environ)
     if given["as_json"]:
         for f in found:
             click.echo(json.dumps({"what": f.what, "ok": f.ok, "says": f.says}))
     else:
-        for line in lines(found):
+        for line in diagnosis_lines(found):
             click.echo(line)
     return Exit.OK if all(f.ok for f in found) else Exit.USAGE
+
+
+# ── ``seedance-batch sandbox``: serves the sandbox alone and tells how to reach it ────────────────
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """A click option with a variable of its own: `SEEDANCE_BATCH_RPM` is no limit of a service."""
+    flag = names[0].removeprefix("--").replace("-", "_").upper()
+    return click.option(*names, envvar=f"SEEDANCE_BATCH_SANDBOX_{flag}", **attributes)
+
+
+@click.command(epilog="Example: seedance-batch sandbox --port 8080 --state sandbox.db")
+@_option("--port", type=click.IntRange(0, 65535), default=0, help="API port; 0: a free one.")
+@_option("--files-port", type=click.IntRange(0, 65535), default=0, help="Port of the files.")
+@_option("--host", default="127.0.0.1", show_default=True, help="Loopback address to bind.")
+@_option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="SQLite file that keeps tasks, keys and ledger; default: memory.",
+)
+@_option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML file with every setting, faults included; options win over it.",
+)
+@_option("--rpm", type=click.IntRange(1), help="API requests a minute; default: no limit.")
+@_option("--max-at-once", type=click.IntRange(0), help="Unfinished tasks; default: no limit.")
+@_option("--generation-time", help="Seconds, or lognormal:MEDIAN:SIGMA.  [default: 2.0]")
+@_option("--speed", type=float, help="Divides every duration of the service.  [default: 1]")
+@_option("--clips", type=click.Choice(["full", "plain"]), help="plain: fast, without text.")
+@_option("--api-key", help="The one good key; default: any that starts with sk-.")
+@_option("--seed", type=int, help="Seeds faults and generation times.  [default: 0]")
+@_option("--json", "as_json", is_flag=True, help="One JSON line with the URLs, no more.")
+def sandbox(
+    port: int,
+    files_port: int,
+    host: str,
+    state: Path | None,
+    config_file: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Serve a local stand-in for HiAPI: no key, no money, real MP4s. Ctrl-C ends it."""
+    from seedance_batch.sandbox.config import SandboxConfigError
+    from seedance_batch.sandbox.given_media import is_this_machine
+    from seedance_batch.sandbox.server import serve_forever
+    from seedance_batch.sandbox.store import StateError
+
+    if not is_this_machine(host):
+        raise click.UsageError(f"{host} is no loopback address; the sandbox serves only those")
+    try:
+        serve_forever(
+            _config(config_file, settings),
+            state=state,
+            host="127.0.0.1" if host == "localhost" else host,
+            port=port,
+            files_port=files_port,
+            announce=_tell_json if as_json else _tell,
+        )
+    except (SandboxConfigError, StateError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _config(file: Path | None, settings: dict[str, Any]) -> SandboxConfig:
+    from seedance_batch.sandbox.config import SandboxConfig, checked, load_config
+
+    base = load_config(file) if file else SandboxConfig()
+    given = {name: value for name, value in settings.items() if value is not None}
+    return checked({**base.model_dump(exclude_unset=True), **given}, "options")
+
+
+def _tell(address: SandboxAddress) -> None:
+    click.echo(f"sandbox API    {address.api_url}")
+    click.echo(f"sandbox files  {address.files_url}")
+    click.echo(f"ledger         {address.api_url}/sandbox/ledger")
+    click.echo(f"export HIAPI_BASE_URL={address.api_url} HIAPI_API_KEY={address.api_key}")
+
+
+def _tell_json(address: SandboxAddress) -> None:
+    told = {
+        "api_url": address.api_url,
+        "files_url": address.files_url,
+        "api_key": address.api_key,
+    }
+    click.echo(json.dumps(told))

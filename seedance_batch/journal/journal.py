@@ -1,26 +1,32 @@
-"""The open journal: what is read from it, and operations that are durable when they return."""
+"""The durable record of attempts: SQLite in the run folder, one writer, commits in groups.
+
+Intent is written before the deed and fact after it; what this file holds is what happened. It
+decides nothing: states come from `core.lifecycle`, and every sheet can be rebuilt from here."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import anyio
 
-from seedance_batch import records
+from seedance_batch.core.attempt import Attempt
+from seedance_batch.core.outcome import RowRecord
 from seedance_batch.errors import StorageFailed
+from seedance_batch.journal import records
 from seedance_batch.journal.operations import Operation
-from seedance_batch.journal.writer import Writer
-from seedance_batch.outcome import RowRecord
-from seedance_batch.state import Attempt
+
+# ── The open journal: what is read from it, and operations that are durable when they return ──────
+
 
 T = TypeVar("T")
 _SETTLE_EVERY: Final = 1.0
@@ -225,3 +231,47 @@ def _is_the_disk(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError | OSError) or (
         type(error) is sqlite3.DatabaseError  # a malformed page; its subclasses are our bugs
     )
+
+
+# ── One thread that commits whatever is queued; knows nothing of what it commits ──────────────────
+
+
+class Writer:
+    """One thread that commits whatever is queued, as one transaction."""
+
+    def __init__(self, commit: Callable[[list[tuple[Operation[Any], Future[Any]]]], None]) -> None:
+        self._commit = commit
+        self._queue: queue.SimpleQueue[tuple[Operation[Any], Future[Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Operation[T]) -> Future[T]:
+        """Queue an operation; its result, or what it raises, once its transaction has ended."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # what is handed over can no longer be taken back
+        self._queue.put((operation, future))
+        return future
+
+    def stop(self) -> None:
+        """Commit what is queued, and end the thread; nothing may be submitted after that."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, stop = self._drain(first)
+            self._commit(batch)
+            if stop:
+                return
+
+    def _drain(
+        self, first: tuple[Operation[Any], Future[Any]]
+    ) -> tuple[list[tuple[Operation[Any], Future[Any]]], bool]:
+        batch = [first]
+        with contextlib.suppress(queue.Empty):
+            while (item := self._queue.get_nowait()) is not None:
+                batch.append(item)
+            return batch, True
+        return batch, False

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
-from seedance_batch import records
-from seedance_batch.outcome import RowRecord
-from seedance_batch.state import Attempt, Intent, State
+from seedance_batch.core.attempt import Attempt, Intent, State
+from seedance_batch.core.outcome import RowRecord
+from seedance_batch.journal import records
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]

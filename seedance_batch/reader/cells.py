@@ -12,9 +12,9 @@ from collections.abc import Callable
 from datetime import date, time, timedelta
 from typing import Any, Final, NamedTuple
 
-from seedance_batch.model import LIST_FIELDS, MEDIA_FIELDS, AspectRatio, Resolution
+from seedance_batch.core.model import LIST_FIELDS, MEDIA_FIELDS, AspectRatio, Resolution
+from seedance_batch.core.text import shown
 from seedance_batch.reader.table import Value, text_of
-from seedance_batch.redact import shown
 
 
 class Cell(NamedTuple):

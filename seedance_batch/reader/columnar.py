@@ -17,7 +17,7 @@ _MOST_CELLS: Final = 20_000_000
 _HEADING_LINES: Final = 1
 
 
-def load(source: Source, loading: Loading) -> list[Table]:
+def parquet_tables(source: Source, loading: Loading) -> list[Table]:
     """The table in a Parquet file; none, with a problem noted, where it cannot be read."""
     try:
         import pyarrow as arrow

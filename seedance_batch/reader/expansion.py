@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
-from seedance_batch.manifest import Place
+from seedance_batch.core.manifest import Place
 from seedance_batch.reader.cells import quoted
 from seedance_batch.reader.headings import field_of, plain
-from seedance_batch.reader.noted import Noted
+from seedance_batch.reader.source import Noted
 from seedance_batch.reader.table import Origin, Table, Value, is_blank, text_of
 
 MOST_ROWS: Final = 100_000

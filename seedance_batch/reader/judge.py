@@ -1,35 +1,50 @@
-"""Whether a row may be sent: every rule of the contract, with and without the overrides."""
+"""Whether a row may be sent: every rule of the contract, told in a spreadsheet's words; advice."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from seedance_batch.identity import content_hash
-from seedance_batch.manifest import LocalMedia, Place
-from seedance_batch.model import LONGEST_REFERENCE, Allow, MediaKind, TaskInput
-from seedance_batch.reader.advice import advice
-from seedance_batch.reader.layout import Column, Layout
-from seedance_batch.reader.media_files import (
-    LENGTH_SLACK,
-    Found,
-    encoded_size,
+from seedance_batch.core.identity import content_hash
+from seedance_batch.core.manifest import LocalMedia, Place
+from seedance_batch.core.model import (
+    HIGHEST_SEED,
+    INPUT_FIELDS,
+    LIST_FIELDS,
+    LONGEST_CLIP,
+    LONGEST_PROMPT,
+    LONGEST_REFERENCE,
+    MODEL_SPELLINGS,
+    SHORTEST_CLIP,
+    SHORTEST_PROMPT,
+    Allow,
+    MediaKind,
+    TaskInput,
 )
-from seedance_batch.reader.noted import Noted
+from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.headings import Layout, ManifestColumn
+from seedance_batch.reader.media_files import LENGTH_SLACK, Found, encoded_size
+from seedance_batch.reader.source import Noted
 from seedance_batch.reader.table import Table
-from seedance_batch.reader.wording import PLACEHOLDERS, refusals
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+# ── Whether a row may be sent: every rule of the contract, with and without the overrides ─────────
+
 
 _BODY_OVERHEAD: Final = 2_000
 """Bytes of a request besides its texts: names, quotes, a callback's address."""
 
 
 @dataclass(slots=True)
-class Reading:
+class RowReading:
     """A row while it is read: what its cells say, by input field."""
 
     table: Table
@@ -47,7 +62,7 @@ class Reading:
         column = self.layout.column_of(name)
         return self.table.place(self.index) if column is None else self.cell(column)
 
-    def cell(self, column: Column) -> Place:
+    def cell(self, column: ManifestColumn) -> Place:
         """The cell in that column."""
         return self.table.place(self.index, column.position, column.heading)
 
@@ -91,7 +106,7 @@ class Judge:
         self._max_body = max_body
         self._overrides = overrides
 
-    def judge(self, reading: Reading, model: str) -> Judgement:
+    def judge(self, reading: RowReading, model: str) -> Judgement:
         """The judgement of a row whose cells have been read."""
         written = reading.fields
         base = None
@@ -113,7 +128,7 @@ class Judge:
         except ValidationError:
             return _raw_hash(fields, model)
 
-    def _overridden(self, reading: Reading) -> dict[str, Any]:
+    def _overridden(self, reading: RowReading) -> dict[str, Any]:
         fields = {**reading.fields, **self._overrides.fields}
         for name in self._overrides.fields:
             reading.refused.pop(name, None)
@@ -121,7 +136,7 @@ class Judge:
         reading.found.update(self._overrides.found)
         return {name: value for name, value in fields.items() if value is not None}
 
-    def _validated(self, reading: Reading) -> TaskInput | None:
+    def _validated(self, reading: RowReading) -> TaskInput | None:
         if reading.found:
             self._refuse_media(reading)
         if not reading.refused:
@@ -134,7 +149,7 @@ class Judge:
             self._noted.problem(reading.place(name), why)
         return None
 
-    def _look_on(self, reading: Reading) -> None:
+    def _look_on(self, reading: RowReading) -> None:
         """Check the rest of a row with stand-ins for what was refused, so as to say all at once."""
         for _ in range(2):
             sound = {k: v for k, v in reading.fields.items() if k not in reading.refused}
@@ -146,11 +161,11 @@ class Judge:
             else:
                 return
 
-    def _refuse(self, reading: Reading, error: ValidationError) -> None:
+    def _refuse(self, reading: RowReading, error: ValidationError) -> None:
         for name, why in refusals(error):
             reading.refused.setdefault(name, why)
 
-    def _refuse_media(self, reading: Reading) -> None:
+    def _refuse_media(self, reading: RowReading) -> None:
         for name, found in reading.found.items():
             self._refuse_files(reading, name, found)
         size = _body_size(reading)
@@ -162,7 +177,7 @@ class Judge:
                 "(--max-body raises that)",
             )
 
-    def _refuse_files(self, reading: Reading, name: str, several: list[Found]) -> None:
+    def _refuse_files(self, reading: RowReading, name: str, several: list[Found]) -> None:
         for found in several:
             if found.problem:
                 reading.refused.setdefault(name, found.problem)
@@ -186,7 +201,7 @@ def _media(found: Mapping[str, list[Found]]) -> tuple[LocalMedia, ...]:
     return tuple(files.values())
 
 
-def _body_size(reading: Reading) -> int:
+def _body_size(reading: RowReading) -> int:
     prompt = str(reading.fields.get("prompt", ""))
     media = sum(_wire_size(found) for several in reading.found.values() for found in several)
     return _BODY_OVERHEAD + 2 * len(prompt.encode(errors="replace")) + media
@@ -199,3 +214,157 @@ def _wire_size(found: Found) -> int:
 def _raw_hash(fields: Mapping[str, Any], model: str) -> str:
     text = json.dumps([model, fields], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+# ── What `TaskInput` refuses, in the words of somebody who fills in a spreadsheet ─────────────────
+
+
+def refusals(error: ValidationError) -> list[tuple[str, str]]:
+    """(field, what is wrong) for everything that a validation refused, each once."""
+    found = [_refusal(detail) for detail in error.errors(include_url=False, include_context=True)]
+    return list(dict.fromkeys(found))
+
+
+def _refusal(detail: ErrorDetails) -> tuple[str, str]:
+    location = detail["loc"]
+    if not location:
+        return _field_in(detail["msg"]), detail["msg"]
+    field = str(location[0])
+    words = _WORDS.get((field, detail["type"])) or _WORDS.get((None, detail["type"]))
+    if detail["type"] == "media_address":
+        return field, f"{_shown(detail['input'])} {detail['msg']}"
+    if words is None:
+        return field, f"{_shown(detail['input'])}: {detail['msg']}"
+    return field, words(detail["input"], detail.get("ctx", {}))
+
+
+def _field_in(message: str) -> str:
+    """The field that a rule about several fields names first; references where it names none."""
+    named = [field for field in INPUT_FIELDS if field in message]
+    return min(named, key=message.find) if named else "reference_image_urls"
+
+
+def _shown(value: object) -> str:
+    return quoted(str(value))
+
+
+_Words = Callable[[Any, Mapping[str, Any]], str]
+
+
+def _whole_seconds(value: Any, _: Mapping[str, Any]) -> str:
+    return f"{_shown(value)} is not {SHORTEST_CLIP} to {LONGEST_CLIP} (whole seconds)"
+
+
+def _seed(value: Any, _: Mapping[str, Any]) -> str:
+    return f"{_shown(value)} is not 0 to {HIGHEST_SEED}"
+
+
+def _too_many(_: Any, context: Mapping[str, Any]) -> str:
+    return f"has {context['actual_length']} items, where {context['max_length']} are the most"
+
+
+_WORDS: Final[dict[tuple[str | None, str], _Words]] = {
+    ("prompt", "missing"): lambda _value, _context: "is empty: fill it, or delete the row",
+    ("prompt", "string_too_short"): lambda value, _: (
+        f"{_shown(value)} is too short; a prompt has {SHORTEST_PROMPT} characters at least"
+    ),
+    ("prompt", "string_too_long"): lambda value, _: (
+        f"has {len(value):,} characters; a prompt has {LONGEST_PROMPT:,} at most"
+    ),
+    ("duration", "greater_than_equal"): _whole_seconds,
+    ("duration", "less_than_equal"): _whole_seconds,
+    ("seed", "greater_than_equal"): _seed,
+    ("seed", "less_than_equal"): _seed,
+    (None, "string_unicode"): lambda _value, _context: "holds half a character (a lone surrogate)",
+    (None, "too_long"): _too_many,
+}
+
+
+PLACEHOLDERS: Final[dict[str, object]] = {
+    "prompt": "---",
+    "first_frame_url": "asset://-",
+    "last_frame_url": "asset://-",
+    **{field: ["asset://-"] for field in LIST_FIELDS},
+}
+"""Stands for a refused value, so that the rules about the row's other fields are still checked."""
+
+
+# ── What a careful colleague would say about a row that is allowed: warnings, never problems ──────
+
+
+MANY_WORDS: Final = 1_000
+"""Models truncate prompts beyond about so many words."""
+FRAME_RATIO_TOLERANCE: Final = 0.1
+"""How far a frame's shape may lie from the clip's before cropping or bars show."""
+
+_LETTERS_ENOUGH: Final = MANY_WORDS
+_HAN: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_NAMED: Final = re.compile(
+    r"(?:(?P<mark>@|<<<|\[)\s*)?\b(?P<kind>image|video|audio)[ _-]?(?P<number>[1-9][0-9]?)\b"
+    r"|(?P<han>图片|图像|视频|音频|图)\s?(?P<han_number>[1-9][0-9]?)",
+    re.IGNORECASE,
+)
+_HAN_KINDS: Final = {
+    "图片": "image",
+    "图像": "image",
+    "图": "image",
+    "视频": "video",
+    "音频": "audio",
+}
+
+Advice = Iterator[tuple[str, str]]
+"""(field, words) pairs."""
+
+
+def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) -> Advice:
+    """Everything worth a look before this row is paid for."""
+    if model not in MODEL_SPELLINGS:
+        yield "model", f"{quoted(model)} is not a model that this program knows"
+    if len(task_input.prompt) >= _LETTERS_ENOUGH:
+        yield from _long_prompt(task_input.prompt)
+    if found:
+        yield from _lonely_audio(task_input)
+        yield from _fighting_frames(task_input, found)
+        yield from _missing_references(task_input)
+
+
+def _long_prompt(prompt: str) -> Advice:
+    han = len(_HAN.findall(prompt))
+    words = han + len(_HAN.sub(" ", prompt).split()) if han else len(prompt.split())
+    if words > MANY_WORDS:
+        yield "prompt", f"has {words:,} words; models leave out what follows about 1,000"
+
+
+def _lonely_audio(task_input: TaskInput) -> Advice:
+    pictures = task_input.reference_image_urls or task_input.reference_video_urls
+    if task_input.reference_audio_urls and not pictures and not task_input.frames:
+        yield "reference_audio_urls", "audio without an image or a video may be refused"
+
+
+def _fighting_frames(task_input: TaskInput, found: Mapping[str, list[Found]]) -> Advice:
+    wanted = task_input.aspect_ratio.quotient
+    for name in ("first_frame_url", "last_frame_url"):
+        for frame in found.get(name, []):
+            if wanted is None or frame.sides is None:
+                continue
+            width, height = frame.sides
+            if abs(width / height / wanted - 1) > FRAME_RATIO_TOLERANCE:
+                ratio = task_input.aspect_ratio.value
+                yield name, f"the frame has {width}×{height} pixels, which fights {ratio}"
+
+
+def _missing_references(task_input: TaskInput) -> Advice:
+    counts = {
+        "image": len(task_input.reference_image_urls or task_input.frames),
+        "video": len(task_input.reference_video_urls or ()),
+        "audio": len(task_input.reference_audio_urls or ()),
+    }
+    told = set()
+    for match in _NAMED.finditer(task_input.prompt):
+        kind = match["kind"].casefold() if match["kind"] else _HAN_KINDS[match["han"]]
+        number = int(match["number"] or match["han_number"])
+        # "Image 3" without any image may be plain words; "@image3" never is.
+        meant = counts[kind] or match["mark"] is not None
+        if number > counts[kind] and meant and (kind, number) not in told:
+            told.add((kind, number))
+            yield "prompt", f"names {kind} {number}, and there are {counts[kind]}"

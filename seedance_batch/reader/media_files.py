@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from seedance_batch.manifest import LocalMedia
-from seedance_batch.media_type import HEAD_SIZE, content_of
-from seedance_batch.model import LONGEST_REFERENCE, SHORTEST_REFERENCE, MediaKind
+from seedance_batch.core.manifest import LocalMedia
+from seedance_batch.core.media_type import HEAD_SIZE, content_of
+from seedance_batch.core.model import LONGEST_REFERENCE, SHORTEST_REFERENCE, MediaKind
 from seedance_batch.reader.cells import quoted
 
 LENGTH_SLACK: Final = 0.1
@@ -43,7 +43,7 @@ class Found:
     warning: str | None = None
 
 
-def is_address(text: str) -> bool:
+def is_url(text: str) -> bool:
     """Whether this is sent as it stands, being no path."""
     return "://" in text or text.startswith("data:")
 
@@ -72,7 +72,7 @@ class MediaFiles:
     def _find(self, text: str, kind: MediaKind) -> Found:
         if text[:7].casefold() == "file://":
             return Found(problem=f"{quoted(text)}: write a path relative to the manifest instead")
-        if is_address(text):
+        if is_url(text):
             return Found(text)
         try:
             found = self._file(text)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from seedance_batch.manifest import LocalMedia, Place, Row, Told
-from seedance_batch.model import DEFAULT_MODEL, LIST_FIELDS, MEDIA_FIELDS, TaskInput
+from seedance_batch.core.manifest import LocalMedia, Place, Row, Told
+from seedance_batch.core.model import DEFAULT_MODEL, LIST_FIELDS, MEDIA_FIELDS, TaskInput
 from seedance_batch.reader.cells import Cell, parser, quoted
-from seedance_batch.reader.judge import Judge, Reading
-from seedance_batch.reader.layout import Column, Layout
+from seedance_batch.reader.headings import Layout, ManifestColumn
+from seedance_batch.reader.judge import Judge, RowReading
 from seedance_batch.reader.media_files import Found, MediaFiles
-from seedance_batch.reader.noted import Noted
+from seedance_batch.reader.source import Noted
 from seedance_batch.reader.table import Table, Value, is_blank, text_of
 
 _MOST_REMEMBERED: Final = 4_096
@@ -68,13 +68,13 @@ class RowReader:
             if len(values) < len(table.headings):
                 values = [*values, *[None] * (len(table.headings) - len(values))]
             self._number += 1
-            yield self._row(Reading(table, index, layout), values, readers)
+            yield self._row(RowReading(table, index, layout), values, readers)
 
     def _row(
         self,
-        reading: Reading,
+        reading: RowReading,
         values: Sequence[Value],
-        readers: Sequence[tuple[Column, Callable[[Value], Cell]]],
+        readers: Sequence[tuple[ManifestColumn, Callable[[Value], Cell]]],
     ) -> ReadRow:
         texts = {
             column.heading: value
@@ -110,7 +110,7 @@ class RowReader:
             _told(values, reading.layout.told),
         )
 
-    def _id(self, reading: Reading) -> str | None:
+    def _id(self, reading: RowReading) -> str | None:
         row_id: str | None = reading.fields.pop("id", None)
         if row_id:
             here = reading.place("id")
@@ -120,7 +120,7 @@ class RowReader:
                 self._noted.problem(here, words)
         return row_id or None
 
-    def _take(self, reading: Reading, column: Column, cell: Cell) -> None:
+    def _take(self, reading: RowReading, column: ManifestColumn, cell: Cell) -> None:
         name = str(column.field)
         if cell.problem is not None:
             reading.refused[name] = cell.problem
@@ -129,7 +129,7 @@ class RowReader:
         if cell.receipt is not None:
             self._noted.receipt(reading.place(name), cell.receipt)
 
-    def _take_flaws(self, reading: Reading) -> None:
+    def _take_flaws(self, reading: RowReading) -> None:
         for column in dict.fromkeys((*reading.layout.inputs, *reading.layout.own)):
             words = reading.table.flaws.get((reading.index, column.position))
             if words and column.field:
@@ -137,7 +137,7 @@ class RowReader:
             elif words:
                 self._noted.warning(reading.cell(column), words)
 
-    def _find_media(self, reading: Reading) -> None:
+    def _find_media(self, reading: RowReading) -> None:
         for name, kind in MEDIA_FIELDS.items():
             texts = reading.fields.get(name)
             if texts is None:
@@ -145,7 +145,7 @@ class RowReader:
             reading.found[name] = [self._files.find(text, kind) for text in texts]
             reading.fields[name] = addressed(name, reading.found[name])
 
-    def _check_texts(self, reading: Reading, texts: Mapping[str, str]) -> bool:
+    def _check_texts(self, reading: RowReading, texts: Mapping[str, str]) -> bool:
         """Whether every cell of the person's is text that any file can hold."""
         joined = "".join(texts.values())
         if "\0" not in joined and _is_unicode(joined):
@@ -237,7 +237,7 @@ def read_cell(name: str, value: Value) -> Cell:
     return Cell() if is_blank(value) else parser(name)(value)
 
 
-def _remembering(column: Column) -> Callable[[Value], Cell]:
+def _remembering(column: ManifestColumn) -> Callable[[Value], Cell]:
     """The field's parser; texts that repeat down a column are parsed once."""
     if column.field == "prompt":
         return _prompt

@@ -1,20 +1,85 @@
-"""A manifest's bytes, what format they are in, and what loading them gathers on the way."""
+"""What reading starts from: a file's bytes and format, a person's options, a place for findings."""
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
+import shlex
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from seedance_batch.core.manifest import Finding, Place, Severity
+from seedance_batch.core.media_type import HEAD_SIZE, content_of
 from seedance_batch.errors import UsageError
-from seedance_batch.manifest import Place
-from seedance_batch.media_type import HEAD_SIZE, content_of
-from seedance_batch.nearby import absent
-from seedance_batch.reader.noted import Noted
-from seedance_batch.reader.options import ReadOptions
+
+if TYPE_CHECKING:
+    from seedance_batch.core.model import Allow
+
+# ── What a person may say about how a manifest is to be read. Values only, and light to import ────
+
+
+MAX_BODY: Final = 10 * 1024 * 1024
+"""Bytes of a request that an old page of HiAPI's allows; newer tools assume more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Flags of `read`; the defaults read any manifest that needs no explanation."""
+
+    sheet: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    column_map: Mapping[str, str] = field(default_factory=dict)
+    """Input field → heading, for headings that are not recognised by themselves."""
+    model: str | None = None
+    """Sent for every row, whatever the row says."""
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """Input field → text, set in every row; an empty text takes the field away.
+
+    They change what is sent (`Job.content`), not who a row is (`Job.key`).
+    """
+    allow: Allow | None = None
+    """None allows what the documentation allows."""
+    allow_outside: bool = False
+    """Let rows name files outside the manifest's folder."""
+    max_body: int = MAX_BODY
+    """Bytes that one request may have, local media included."""
+    folder: Path | None = None
+    """Where relative paths begin; None means the manifest's own folder."""
+
+
+# ── Where reading puts what it notices ────────────────────────────────────────────────────────────
+
+
+class Noted:
+    """Everything noticed so far, in order."""
+
+    def __init__(self) -> None:
+        self._findings: list[Finding] = []
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._findings)
+
+    def problem(self, place: Place, message: str) -> None:
+        """Nothing may be sent while this stands."""
+        self._findings.append(Finding(Severity.PROBLEM, place, message))
+
+    def warning(self, place: Place, message: str) -> None:
+        """It will be sent as it is; somebody should look first."""
+        self._findings.append(Finding(Severity.WARNING, place, message))
+
+    def receipt(self, place: Place, message: str) -> None:
+        """What was repaired or assumed."""
+        self._findings.append(Finding(Severity.RECEIPT, place, message))
+
+
+# ── A manifest's bytes, what format they are in, and what loading them gathers on the way ─────────
+
 
 STDIN: Final = "-"
 
@@ -131,3 +196,55 @@ def _text_format(data: bytes) -> Format:
     if start.lstrip()[:1] == b"[":
         return Format.JSON
     return Format.YAML if _YAML_START.match(start) else Format.CSV
+
+
+# ── What lies near a name that leads nowhere: the manifest that may have been meant ───────────────
+
+
+_MANIFESTS: Final = frozenset(
+    ".csv .tsv .yaml .yml .jsonl .ndjson .json .xlsx .xls .ods .parquet".split()
+)
+"""Endings; a manifest may have another one, which is then not looked for."""
+_STARTERS: Final = frozenset({".csv", ".yaml", ".yml", ".xlsx"})
+"""Endings that ``init`` writes."""
+_NAMED: Final = 5
+"""File names that a message holds, at most."""
+
+
+def manifests_in(folder: Path) -> list[str]:
+    """Names of files that may be manifests, sorted; empty where the folder cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if os.path.splitext(entry.name)[1].casefold() in _MANIFESTS  # noqa: PTH122
+                and not entry.name.startswith(".")
+                and entry.is_file()
+            )
+    except OSError:
+        return []
+
+
+def absent(given: Path) -> tuple[str, str | None]:
+    """What to say where there is no file ``given``: a sentence, and a command that leads on."""
+    folder = given.parent
+    if not folder.is_dir():
+        return f"There is no {given}: the folder {folder} does not exist.", None
+    there = manifests_in(folder)
+    close = difflib.get_close_matches(given.name, there, n=1)
+    sentence = f"There is no {given.name} in {folder.resolve()}"
+    if close:
+        return f"{sentence}; did you mean {close[0]}?", _check(folder / close[0])
+    if there:
+        more = f" and {len(there) - _NAMED:,} more" if len(there) > _NAMED else ""
+        return f"{sentence}, but {', '.join(there[:_NAMED])}{more}.", _check(folder / there[0])
+    return f"{sentence}.", f"seedance-batch init {shlex.quote(str(_starter(given)))}"
+
+
+def _check(path: Path) -> str:
+    return f"seedance-batch check {shlex.quote(str(path))}"
+
+
+def _starter(given: Path) -> Path:
+    return given if given.suffix.casefold() in _STARTERS else given.with_name("shots.csv")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Final
 
-from seedance_batch.manifest import Place
+from seedance_batch.core.manifest import Place
 
 Scalar = str | int | float | bool | date | time | timedelta | None
 """A cell as its format gave it; ``datetime`` is a ``date``."""

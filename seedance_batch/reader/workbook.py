@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
+from seedance_batch.reader import workbook_process
 from seedance_batch.reader.cells import quoted
 from seedance_batch.reader.headings import heading_index, names_prompt
 from seedance_batch.reader.source import Format, Loading, Source, format_of
-from seedance_batch.reader.table import HEADINGS_BELOW, Table, column_letter, is_blank, text_of
-from seedance_batch.reader.workbook_archive import WorkbookFault, opened_archive
-from seedance_batch.reader.workbook_facts import SheetFacts, ods_facts, xlsx_facts
-from seedance_batch.reader.workbook_values import Book, SheetValues, opened_book
+from seedance_batch.reader.table import (
+    HEADINGS_BELOW,
+    Table,
+    Value,
+    column_letter,
+    is_blank,
+    text_of,
+)
+from seedance_batch.reader.workbook_xml import (
+    SheetFacts,
+    WorkbookFault,
+    ods_facts,
+    opened_archive,
+    xlsx_facts,
+)
 
 _MOST_SHEETS_TRIED: Final = 8
 
 
-def load(source: Source, loading: Loading) -> list[Table]:
+def workbook_tables(source: Source, loading: Loading) -> list[Table]:
     """One sheet as a table: the one asked for, else the first visible one that has a prompt."""
     try:
         table = _load(source, loading)
@@ -51,7 +71,7 @@ class _Reader:
         self,
         source: Source,
         loading: Loading,
-        book: Book,
+        book: Workbook,
         archive: zipfile.ZipFile | None,
         known: Mapping[str, SheetFacts],
     ) -> None:
@@ -215,3 +235,95 @@ def _named(wanted: str, names: Sequence[str]) -> str | None:
     if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted[:6]) <= len(names):
         return names[int(wanted[:6]) - 1]
     return None
+
+
+# ── A workbook's sheets and their values, read by calamine in another process: see there for why ──
+
+
+READ_PATIENCE: Final = 120.0
+"""Seconds for a whole workbook; a sheet of 100,000 rows takes two."""
+
+
+@dataclass(frozen=True, slots=True)
+class SheetValues:
+    """The rectangle of a sheet that holds values; rows and columns count from 0."""
+
+    top: int
+    left: int
+    rows: list[list[Value]]
+    merged: list[tuple[tuple[int, int], tuple[int, int]]]
+    """First and last (row, column) of each merged range."""
+
+
+class Workbook:
+    """An open workbook; ask it inside the ``with`` of `opened_book`."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        answer = self._answer()
+        self.names: list[str] = answer["names"]
+        self.visible: list[str] = answer["visible"]
+        """The worksheets that a person sees, in order."""
+
+    def values(self, name: str) -> SheetValues | None:
+        """A sheet's values; None where it has none. Raises `WorkbookFault`."""
+        self._send(json.dumps(name).encode() + b"\n")
+        answer = self._answer()
+        if answer["start"] is None:
+            return None
+        top, left = answer["start"]
+        merged = [((a, b), (c, d)) for (a, b), (c, d) in answer["merged"]]
+        return SheetValues(top, left, answer["rows"], merged)
+
+    def _send(self, data: bytes) -> None:
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # the missing answer tells as much
+                self._process.stdin.write(data)
+                self._process.stdin.flush()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process.stdout else b""
+        if not line:
+            raise WorkbookFault(workbook_process.DAMAGED)
+        answer: dict[str, Any] = json.loads(line, object_hook=workbook_process.told)
+        if "fault" in answer:
+            raise WorkbookFault(answer["fault"])
+        return answer
+
+
+@contextmanager
+def opened_book(data: bytes) -> Iterator[Workbook]:
+    """A workbook to ask for its values. Raises `WorkbookFault` where it cannot be read."""
+    with _started() as process:
+        guard = threading.Timer(READ_PATIENCE, process.kill)
+        guard.daemon = True
+        guard.start()
+        try:
+            _hand_over(process, data)
+            yield Workbook(process)
+        finally:
+            guard.cancel()
+            process.kill()
+
+
+def _started() -> subprocess.Popen[bytes]:
+    script = Path(workbook_process.__file__)
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own script, under the Python that runs this
+            # -P: the script's neighbours are no modules that it should find.
+            [sys.executable, "-P", str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "RUST_BACKTRACE": "0", "PYTHONIOENCODING": "utf-8"},
+        )
+    except OSError as error:
+        raise WorkbookFault(f"cannot be read: no process to read it in ({error})") from None
+
+
+def _hand_over(process: subprocess.Popen[bytes], data: bytes) -> None:
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.write(b"%d\n" % len(data))
+            process.stdin.write(data)
+            process.stdin.flush()

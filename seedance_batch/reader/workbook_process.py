@@ -20,7 +20,7 @@ MOST_MEMORY: Final = 3 << 30
 """Bytes that a workbook may take while it is read, where the system can hold it to that."""
 
 
-def main() -> None:
+def serve_values() -> None:
     """Answer until standard input ends."""
     _limit_memory()
     size = int(sys.stdin.buffer.readline())
@@ -99,4 +99,4 @@ def _limit_memory() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_values()

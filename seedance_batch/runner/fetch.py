@@ -8,15 +8,17 @@ from typing import Final
 
 import anyio
 
-from seedance_batch.download import Downloader, Failed, Fetched, Gone, NoFrame, Result, Wrong
+from seedance_batch.clips.download import Downloader
+from seedance_batch.clips.transfer import Failed, Fetched, Gone, NoFrame, Result, Wrong
+from seedance_batch.core.attempt import Attempt, Phase
+from seedance_batch.core.lifecycle import Doubted, FileWrong, Named, Published, UrlGone
+from seedance_batch.core.pace import file_pause
+from seedance_batch.core.text import shown
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Remark
-from seedance_batch.pacing import file_pause
-from seedance_batch.redact import shown
-from seedance_batch.runner.book import Book
-from seedance_batch.runner.returns import Returns, Useless
-from seedance_batch.runner.stopper import Stopper
-from seedance_batch.state import Attempt, Doubted, FileWrong, Named, Phase, Published, UrlGone
+from seedance_batch.runner.attempts import Book
+from seedance_batch.runner.gate import Stopper
+from seedance_batch.runner.waiting import Returns, Useless
 
 PATIENCE: Final = 600.0
 """Seconds for which one run asks for a clip that does not come, from its first failure on. After

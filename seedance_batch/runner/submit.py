@@ -11,31 +11,34 @@ from typing import Final, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from seedance_batch import wire
-from seedance_batch.client import Answer, Client, Created
-from seedance_batch.errors import SeedanceBatchError
-from seedance_batch.events import Remark, RowSkipped, Stop
-from seedance_batch.outcome import message as message_of
-from seedance_batch.pacing import Demand, RetryBudget, Slots, backoff
-from seedance_batch.pricing import money
-from seedance_batch.runner.book import Book
-from seedance_batch.runner.gate import Gate
-from seedance_batch.runner.orders import BodyLost, MediaChanged, Order, Terms, again, event_of
-from seedance_batch.runner.returns import Returns, Useless
-from seedance_batch.runner.stopper import Stopper
-from seedance_batch.state import (
+from seedance_batch.api.client import Answer, Client, Created
+from seedance_batch.core import hiapi
+from seedance_batch.core.attempt import (
     GENERATING_PHASES,
     SENDABLE_PHASES,
-    Accepted,
     Attempt,
-    Event,
-    KeyMismatch,
     Phase,
-    Sent,
-    WindowPassed,
     may_resend,
 )
-from seedance_batch.wire import Page, Verdict, Voice
+from seedance_batch.core.hiapi import Page, Verdict, Voice
+from seedance_batch.core.lifecycle import Accepted, Event, KeyMismatch, Sent, WindowPassed
+from seedance_batch.core.outcome import message as message_of
+from seedance_batch.core.pace import RetryBudget, Slots, backoff
+from seedance_batch.core.polling import Demand
+from seedance_batch.core.pricing import money
+from seedance_batch.errors import SeedanceBatchError
+from seedance_batch.events import Remark, RowSkipped, Stop
+from seedance_batch.runner.attempts import (
+    BodyLost,
+    Book,
+    MediaChanged,
+    Order,
+    Terms,
+    event_of,
+    order_again,
+)
+from seedance_batch.runner.gate import Gate, Stopper
+from seedance_batch.runner.waiting import Returns, Useless
 
 _CENT: Final = Decimal("0.01")
 _NAP: Final = 1.0
@@ -254,7 +257,7 @@ class Submitter:
     def _is_this_hiapi(self, answer: Answer[Page], tries: int) -> None:
         """Stop where the account is refused, and where who answers will never be HiAPI's API."""
         surely = answer.voice is not Voice.OTHER or tries >= _BAFFLED
-        if answer.verdict in wire.ACCOUNT and surely:
+        if answer.verdict in hiapi.ACCOUNT and surely:
             self._stopper.stop(Stop.ACCOUNT, answer.error.message)
         elif answer.baffles and tries >= _BAFFLED:
             self._stopper.stop(Stop.ELSEWHERE, self._not_hiapi(answer))
@@ -299,7 +302,7 @@ class Submitter:
             await self._stopper.sleep(self._retries.wait(anyio.current_time()))
         attempt = self._book.attempts[attempt.id]
         if attempt.state.phase is Phase.PLANNED:
-            self._waiting.appendleft(again(order, attempt))
+            self._waiting.appendleft(order_again(order, attempt))
         elif attempt.state.phase is Phase.SUBMITTING:
             await self._resend(attempt, answer)
 
@@ -356,7 +359,7 @@ class Submitter:
         if attempt.state.phase is not Phase.SUBMITTING:
             return
         self._baffled_rows += 1
-        if answer.verdict in wire.ACCOUNT:
+        if answer.verdict in hiapi.ACCOUNT:
             self._stopper.stop(Stop.ACCOUNT, answer.error.message)
         elif answer.verdict is Verdict.ELSEWHERE and answer.status >= 300:
             self._stopper.stop(Stop.ELSEWHERE, self._not_hiapi(answer))
@@ -452,7 +455,7 @@ class Submitter:
             self._slots.accepted(self._book.count(Phase.IN_FLIGHT))
         elif crowded:
             self._too_many(answer)
-        elif answer.verdict in wire.ACCOUNT and not answer.baffles:
+        elif answer.verdict in hiapi.ACCOUNT and not answer.baffles:
             self._stopper.stop(Stop.ACCOUNT, answer.error.message)
         if attempt.state.phase is Phase.FAILED:
             self.task_ended(attempt)

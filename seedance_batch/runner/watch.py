@@ -1,12 +1,10 @@
-"""Looks at tasks in flight: by list pages, by id for what the pages did not show.
-
-Either may be of no use for good: pages that do not come, or are old; details that are not found.
-"""
+"""Looks at tasks in flight, by list pages and by id, and takes what the answers say."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from itertools import islice
@@ -14,29 +12,20 @@ from typing import Final, TypeVar
 
 import anyio
 
-from seedance_batch import wire
-from seedance_batch.client import Answer, Client
+from seedance_batch.api.client import Answer, Client
+from seedance_batch.core import hiapi, polling, shapes
+from seedance_batch.core.attempt import Attempt, Phase, State
+from seedance_batch.core.hiapi import Page, Verdict
+from seedance_batch.core.lifecycle import Forgotten, Seen
+from seedance_batch.core.model import OutputType, Task, TaskStatus
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Remark, Stop
-from seedance_batch.model import Task, TaskStatus
-from seedance_batch.pacing import (
-    PAGE_SIZE,
-    Demand,
-    Flight,
-    Look,
-    Places,
-    Trust,
-    Word,
-    is_given_up,
-    is_old,
-    wants_check,
-)
-from seedance_batch.runner.book import Book
-from seedance_batch.runner.gate import Gate
-from seedance_batch.runner.sightings import Sightings, is_hint, took
-from seedance_batch.runner.stopper import Stopper
-from seedance_batch.state import Attempt, Forgotten, Phase
-from seedance_batch.wire import Page, Verdict
+from seedance_batch.runner.attempts import Book
+from seedance_batch.runner.gate import Gate, Stopper
+
+# ── Looks at tasks in flight: by list pages, by id for what the pages did not show ────────────────
+# Either may be of no use for good: pages that do not come, or are old; details that are not found.
+
 
 _REFUSED_LOOKS: Final = 3
 """After so many looks in a row that the account refuses, looking is given up."""
@@ -59,7 +48,7 @@ class Way(Enum):
     LIST = auto()
 
 
-Place = int | str
+Target = int | str
 """What one request shows: a list page by its number, a task by its id."""
 T = TypeVar("T")
 
@@ -75,7 +64,7 @@ class Watcher:
         gate: Gate,
         sightings: Sightings,
         stopper: Stopper,
-        demand: Callable[[], Demand],
+        demand: Callable[[], polling.Demand],
         key_fingerprint: str,
         wall: Callable[[], float],
     ) -> None:
@@ -87,16 +76,16 @@ class Watcher:
         self._demand = demand
         self._key_fingerprint = key_fingerprint
         self._wall = wall
-        self._places = Places()
+        self._places = polling.Places()
         self._placed = len(book.by_task)
-        self._looked: dict[Place, float] = {}
+        self._looked: dict[Target, float] = {}
         self._unlisted: set[str] = set()
         """Tasks that the list does not show where they should be: asked for by id."""
         self._misses: dict[str, int] = {}
-        self._list = Trust()
-        self._details = Trust()
+        self._list = polling.Trust()
+        self._details = polling.Trust()
         self._way: dict[str, Way] = {}
-        self._words: dict[int, Word] = {}
+        self._words: dict[int, polling.Word] = {}
         """Endings that the list tells, and the task's own page neither confirms nor denies."""
         self._checked: dict[int | None, float] = {}
         """Ages at which tasks that the list calls running were asked for by id; None: any."""
@@ -123,9 +112,9 @@ class Watcher:
 
     # ── where and when ──────────────────────────────────────────────────────────────────────
 
-    def _next(self) -> Look[Place] | None:
+    def _next(self) -> polling.Look[Target] | None:
         self._place_new_tasks()
-        flights: dict[Place, list[Flight]] = defaultdict(list)
+        flights: dict[Target, list[polling.Flight]] = defaultdict(list)
         now = anyio.current_time()
         ways = self._ways()
         for attempt in self._watched():
@@ -156,7 +145,7 @@ class Watcher:
             return frozenset(Way)
         return frozenset({Way.LIST if listed else Way.ID})
 
-    def _place_of(self, attempt: Attempt, ways: frozenset[Way]) -> Place:
+    def _place_of(self, attempt: Attempt, ways: frozenset[Way]) -> Target:
         """Where it can be seen."""
         task_id = attempt.state.task_id or ""
         if Way.LIST not in ways or (Way.ID in ways and self._way.get(task_id) is Way.ID):
@@ -166,12 +155,12 @@ class Watcher:
             return page
         return task_id if Way.ID in ways and task_id in self._unlisted else _WALK
 
-    def _at(self, place: Place, ways: frozenset[Way]) -> dict[str, int]:
+    def _at(self, place: Target, ways: frozenset[Way]) -> dict[str, int]:
         """Watched tasks at a place, with their attempts."""
         watched = self._watched()
         return {a.state.task_id or "": a.id for a in watched if self._place_of(a, ways) == place}
 
-    async def _look_safely(self, place: Place) -> None:
+    async def _look_safely(self, place: Target) -> None:
         """Clips that are known are fetched also where a look meets an error of our own."""
         try:
             await self._look(place)
@@ -183,7 +172,7 @@ class Watcher:
 
     # ── one look ────────────────────────────────────────────────────────────────────────────
 
-    async def _look(self, place: Place) -> None:
+    async def _look(self, place: Target) -> None:
         ways = self._ways()
         wanted = self._at(place, ways)
         only_listed = any(self._way.get(each) is Way.LIST for each in wanted)
@@ -234,12 +223,12 @@ class Watcher:
 
     async def _listed(self, number: int) -> Page | None:
         """A list page, with what it says about our tasks taken in."""
-        answer, at = await self._ask("list", partial(self._client.list, number, PAGE_SIZE))
+        answer, at = await self._ask("list", partial(self._client.list, number, polling.PAGE_SIZE))
         page = answer.value
         if page is None or (number == 1 and not page.tasks):
             limited = answer.verdict is Verdict.RATE
             self._list.failed(anyio.current_time(), limited=limited)
-            if answer.verdict in wire.ACCOUNT:  # the key may still be good for details
+            if answer.verdict in hiapi.ACCOUNT:  # the key may still be good for details
                 self._list.leave(anyio.current_time())
             return page
         self._place_new_tasks()
@@ -272,7 +261,7 @@ class Watcher:
     async def _on_its_word(self, task: Task, attempt_id: int, at: float) -> None:
         """No detail is to be had: what the list says again and again for minutes is taken."""
         before = self._words.get(attempt_id)
-        word = self._words[attempt_id] = before.again() if before else Word(at)
+        word = self._words[attempt_id] = before.again() if before else polling.Word(at)
         if word.stands(at):
             await self._taken(task, attempt_id, at)
 
@@ -286,7 +275,7 @@ class Watcher:
         self._checked[None] = self._checked[doubted] = ages[doubted]
         seen = await self._by_id(self._book.attempts[doubted].state.task_id or "", doubted)
         ended = seen is not None and seen.status is not TaskStatus.RUNNING
-        if seen is not None and ended and is_old(ages[doubted], took(seen)):
+        if seen is not None and ended and polling.is_old(ages[doubted], took(seen)):
             self._list.leave(anyio.current_time())
             self._checked.clear()  # once it is tried again it is checked at once
 
@@ -301,7 +290,7 @@ class Watcher:
         due = [
             attempt_id
             for attempt_id, age in ages.items()
-            if wants_check(age, usual, self._last_check(attempt_id), proven=proven)
+            if polling.wants_check(age, usual, self._last_check(attempt_id), proven=proven)
         ]
         return max(due, key=lambda attempt_id: ages[attempt_id], default=None)
 
@@ -312,7 +301,7 @@ class Watcher:
         answer, at = await self._ask("get", partial(self._client.get, task_id))
         if answer.value is not None or answer.verdict is Verdict.NOT_FOUND:
             self._details.answered()
-        elif answer.verdict not in wire.ACCOUNT:
+        elif answer.verdict not in hiapi.ACCOUNT:
             limited = answer.verdict is Verdict.RATE
             self._details.failed(anyio.current_time(), limited=limited)
         if answer.value is not None:
@@ -364,7 +353,7 @@ class Watcher:
     def given_up(self) -> list[Attempt]:
         """Those in flight that the service has not known for minutes: they are not waited for."""
         in_flight = self._book.in_phase(Phase.IN_FLIGHT)
-        return [a for a in in_flight if is_given_up(self._sightings.flight(a))]
+        return [a for a in in_flight if polling.is_given_up(self._sightings.flight(a))]
 
     async def _ask(
         self, what: str, request: Callable[[], Awaitable[Answer[T]]]
@@ -374,7 +363,7 @@ class Watcher:
         at = anyio.current_time()
         answer = await request()
         self._gate.heard(what, answer)
-        if answer.verdict in wire.ACCOUNT:
+        if answer.verdict in hiapi.ACCOUNT:
             self._refused(answer.error.message, surely=not answer.baffles)
         else:
             self._refusals = 0
@@ -397,3 +386,157 @@ def _is_older(tasks: Iterable[Task], oldest: float) -> bool:
     # An hour of slack: the list's times are the server's, ours may be off.
     created = [task.created for task in tasks if task.created]
     return bool(created) and max(created) < oldest - 3600.0
+
+
+# ── What is known about tasks in flight: whatever tells of a task's state ends up here ────────────
+
+
+class Sightings:
+    """Brings sightings of tasks into the book, and learns from them when to look again."""
+
+    def __init__(
+        self,
+        *,
+        book: Book,
+        looks: polling.Looks,
+        stopper: Stopper,
+        ended: Callable[[Attempt], None],
+        wall: Callable[[], float],
+        server: Callable[[], float | None],
+    ) -> None:
+        self.looks = looks
+        self._book = book
+        self._stopper = stopper
+        self._ended = ended
+        self._wall = wall
+        self._server = server
+        self._started = anyio.current_time()
+        self._earlier = {a.id for a in book.attempts.values() if a.state.phase is not Phase.PLANNED}
+        """Attempts that an earlier process sent: how old they are only clocks can tell."""
+        self._unknown: set[str] = set()
+        self._flights: dict[int, polling.Flight] = {}
+        self._hinted: set[int] = set()
+
+    async def take(self, task: Task, attempt_id: int, at: float, *, told: bool = False) -> Attempt:
+        """A task as it was at ``at``; ``told``: a callback brought it."""
+        if task.raw_status and not shapes.knows_status(task.raw_status):
+            self._remark_unknown(task)
+        elif task.raw:
+            self._remark_raw(task)
+        flight = self.flight(self._book.attempts[attempt_id])
+        self._found(task, attempt_id, at)
+        if task.status is TaskStatus.RUNNING and not task.raw:
+            # It changes nothing, a hundred times a page.
+            return self._book.attempts[attempt_id]
+        before = self._book.attempts[attempt_id].state.phase
+        attempt = await self._book.apply(attempt_id, Seen(task, self._wall()))
+        if before is Phase.IN_FLIGHT and attempt.state.phase is not Phase.IN_FLIGHT:
+            seconds = took(task) or anyio.current_time() - flight.accepted_at
+            told = told or attempt_id in self._hinted
+            made = attempt.state.phase is Phase.DOWNLOADING
+            self.looks.learned(flight.size, seconds, told=told, made=made)
+            self._ended(attempt)
+        if attempt.state.phase is not Phase.IN_FLIGHT and not attempt.state.needs_look:
+            self._flights.pop(attempt_id, None)
+        return attempt
+
+    def _found(self, task: Task, attempt_id: int, at: float) -> None:
+        """Whatever there was to be known at ``at`` about this attempt's task is known."""
+        known = self.flight(self._book.attempts[attempt_id])
+        accepted = known.accepted_at
+        if attempt_id in self._earlier:
+            self._earlier.discard(attempt_id)
+            accepted = self._made_at(task, at) or accepted
+        self._flights[attempt_id] = polling.Flight(accepted, known.size, max(at, accepted))
+
+    def missed(self, attempt_id: int, at: float) -> polling.Flight:
+        """A look by id did not find the task."""
+        known = self.flight(self._book.attempts[attempt_id])
+        since = at if known.missing_since is None else known.missing_since
+        self._flights[attempt_id] = missed = replace(
+            known, seen_at=at, hinted=False, misses=known.misses + 1, missing_since=since
+        )
+        return missed
+
+    def forget(self, attempt_id: int) -> None:
+        """No look is wanted any more; the next one begins anew."""
+        self._flights.pop(attempt_id, None)
+
+    def hint(self, attempt_id: int) -> None:
+        """Somebody unproven says that the task is over: worth a look, and no more than that."""
+        known = self.flight(self._book.attempts[attempt_id])
+        self._flights[attempt_id] = replace(known, hinted=True)
+        self._hinted.add(attempt_id)
+
+    def flight(self, attempt: Attempt) -> polling.Flight:
+        """An attempt as far as the timing of looks is concerned."""
+        known = self._flights.get(attempt.id)
+        if known is None:
+            known = self._flights[attempt.id] = self._first(attempt)
+        return known
+
+    def _first(self, attempt: Attempt) -> polling.Flight:
+        now = anyio.current_time()
+        accepted = now - self._age(attempt, now)
+        size = attempt.intent.resolution, attempt.intent.duration
+        # What an earlier process left may be over since long. A clip whose URL is gone waits for a
+        # look; more than one is no use at once.
+        hinted = attempt.id in self._earlier or attempt.state.needs_look
+        return polling.Flight(accepted, size, accepted, hinted=hinted)
+
+    def _age(self, attempt: Attempt, now: float) -> float:
+        """Seconds since the send, by the clock that dated it: the earlier one of ours and theirs.
+
+        Whatever the clocks say, what this run has sent is no older than the run.
+        """
+        clock = min(self._wall(), self._server() or self._wall())
+        age = max(0.0, clock - (attempt.state.submitted_at or clock))
+        return age if attempt.id in self._earlier else min(age, now - self._started)
+
+    def _made_at(self, task: Task, at: float) -> float | None:
+        """When the service made a task, by its own clock alone, as a time of this run's."""
+        server = self._server()
+        if server is None or not task.created:
+            return None
+        # The answer came after `at`, and the clock has gone on since.
+        return at - max(0.0, server - (anyio.current_time() - at) - task.created)
+
+    def _remark_unknown(self, task: Task) -> None:
+        if task.raw_status not in self._unknown:
+            self._unknown.add(task.raw_status)
+            taken = "still running" if task.status is TaskStatus.RUNNING else task.status.value
+            words = f"unknown task status {task.raw_status!r}: taken as {taken}"
+            if task.raw:
+                words += f"; the task as it came: {task.raw}"
+            self._stopper.observer(Remark(words))
+
+    def _remark_raw(self, task: Task) -> None:
+        """What was not understood is shown once; all of it is kept with its row."""
+        if "" not in self._unknown:
+            self._unknown.add("")
+            lacks = "no clip" if task.status is TaskStatus.SUCCESS else "nothing that is understood"
+            self._stopper.observer(Remark(f"task {task.task_id} names {lacks}: {task.raw}"))
+
+
+def took(task: Task) -> float | None:
+    """Seconds of a generation by the service's own clock."""
+    return task.completed - task.created if task.completed > task.created > 0 else None
+
+
+def lacks_its_ending(task: Task) -> bool:
+    """Whether it is said to be over, without the output or error that belongs to that."""
+    if task.status is TaskStatus.SUCCESS:
+        return task.first(OutputType.VIDEO) is None
+    return task.status is TaskStatus.FAIL and task.error is None
+
+
+def is_hint(task: Task, state: State) -> bool:
+    """Whether a list entry tells of an ending that the task's own page has to confirm.
+
+    A fail ends a paid row, so a list alone never decides it. A clip may be fetched on the list's
+    word, since the file decides, but not from a URL that has failed already.
+    """
+    if lacks_its_ending(task) or task.status is TaskStatus.FAIL:
+        return True
+    video = task.first(OutputType.VIDEO)
+    return state.needs_look and video is not None and video.url == state.video_url

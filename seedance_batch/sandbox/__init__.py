@@ -2,5 +2,5 @@
 
 It is an independent second reading of the public contract and imports nothing from the rest of
 the package; its truth is ``openapi.yaml`` beside this file. Importing this package loads nothing
-heavy: `server.running` serves it on loopback sockets, `app.build` makes it for in-process tests.
+heavy: `server.running` serves it on loopback sockets, `server.build` makes it for in-process tests.
 """

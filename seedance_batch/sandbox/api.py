@@ -1,40 +1,39 @@
-"""The API origin: routes, order of checks, and where faults strike."""
+"""The API origin: routes, order of checks, where faults strike, and the ledger of what happened."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, Literal
 
 import anyio
 
-from seedance_batch.sandbox import shapes
+from seedance_batch.sandbox import asgi, views
 from seedance_batch.sandbox.config import ApiFault, SandboxConfig, SandboxConfigError, checked
-from seedance_batch.sandbox.engine import Engine, Order
-from seedance_batch.sandbox.faults import broken, draw, strange_answer, strikes_before, unit
-from seedance_batch.sandbox.ledger import ledger
-from seedance_batch.sandbox.prices import price_list
-from seedance_batch.sandbox.refusals import Refusal, invalid, redirect_answer, refusal_answer
-from seedance_batch.sandbox.schema import Unreadable, parse_json
-from seedance_batch.sandbox.store import StoredRequest
-from seedance_batch.sandbox.views import told_id
-from seedance_batch.sandbox.wire import (
-    Answer,
-    Disconnected,
-    Receive,
-    Request,
-    Scope,
-    Send,
-    TooLarge,
-    json_answer,
-    read_request,
-    send_answer,
+from seedance_batch.sandbox.engine import CreateOrder, Engine, invented_prices
+from seedance_batch.sandbox.faults import (
+    Refusal,
+    broken,
+    draw,
+    invalid,
+    redirect_answer,
+    refusal_answer,
+    strange_answer,
+    strikes_before,
+    unit,
 )
+from seedance_batch.sandbox.store import StoredRequest, StoredTask
+from seedance_batch.sandbox.validation import Unreadable, strict_json
+from seedance_batch.sandbox.views import View, told_id
 
-Handler = Callable[[Request], Awaitable[Answer]]
-KeyedHandler = Callable[[str, Request], Awaitable[Answer]]
+# ── The API origin: routes, order of checks, and where faults strike ──────────────────────────────
+
+
+Handler = Callable[[asgi.Request], Awaitable[asgi.Reply]]
+KeyedHandler = Callable[[str, asgi.Request], Awaitable[asgi.Reply]]
 ReferenceSeconds = Callable[[Mapping[str, Any]], Awaitable[Decimal]]
 
 _TASKS: Final = "/v1/tasks"
@@ -63,25 +62,25 @@ class Api:
             "/sandbox/config": {"GET": self._read_config, "POST": self._change_config},
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answers one request, written down before its answer leaves."""
         if scope["type"] != "http":
             return
         arrived = self._engine.clock()
         try:
-            request = await read_request(scope, receive, self._engine.config.max_body)
-        except Disconnected:
+            request = await asgi.read_request(scope, receive, self._engine.config.max_body)
+        except asgi.Disconnected:
             return
-        except TooLarge:
-            request = Request(scope["method"], scope["path"], {}, {}, target=scope["path"])
+        except asgi.TooLarge:
+            request = asgi.Request(scope["method"], scope["path"], {}, {}, target=scope["path"])
             answer = self._refused(request, Refusal(413, "input_too_large", "the body is too big"))
         else:
             answer = await self._answer(request)
         if not request.path.startswith("/sandbox/"):
             self._write_down(arrived, request, answer)
-        await send_answer(answer, scope, send, head=request.method == "HEAD")
+        await asgi.send_answer(answer, scope, send, head=request.method == "HEAD")
 
-    def _write_down(self, arrived: float, request: Request, answer: Answer) -> None:
+    def _write_down(self, arrived: float, request: asgi.Request, answer: asgi.Reply) -> None:
         self._engine.store.add_request(
             StoredRequest(
                 arrived,
@@ -95,7 +94,7 @@ class Api:
             )
         )
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: asgi.Request) -> asgi.Reply:
         faults = self._config.faults
         if faults.stranger is not None and not request.path.startswith("/sandbox/"):
             if self._engine.store.count_all() >= faults.stranger_after:
@@ -105,7 +104,7 @@ class Api:
         except Refusal as refusal:
             return self._refused(request, refusal)
 
-    def _handler(self, request: Request) -> Handler:
+    def _handler(self, request: asgi.Request) -> Handler:
         path = request.path
         if path.startswith(_TASKS + "/") and len(path) > len(_TASKS) + 1:
             methods: dict[str, Handler] = {"GET": partial(self._keyed, act=self._detail)}
@@ -120,12 +119,12 @@ class Api:
             raise Refusal(405, "method_not_allowed", "no such method here", headers=allowed)
         return methods[request.method]
 
-    def _refused(self, request: Request, refusal: Refusal) -> Answer:
+    def _refused(self, request: asgi.Request, refusal: Refusal) -> asgi.Reply:
         self._served += 1
         number, in_200 = f"req-{self._served:08d}", self._config.faults.codes_in_200
         return refusal_answer(refusal, self._envelope(request), number, in_200=in_200)
 
-    def _envelope(self, request: Request) -> Any:
+    def _envelope(self, request: asgi.Request) -> Any:
         config = self._engine.config
         choices = config.faults.envelopes
         if len(choices) == 1:
@@ -135,7 +134,7 @@ class Api:
         where = unit(config.seed, "envelope", request.target, content, nth)
         return choices[int(where * len(choices))]
 
-    async def _keyed(self, request: Request, act: KeyedHandler) -> Answer:
+    async def _keyed(self, request: asgi.Request, act: KeyedHandler) -> asgi.Reply:
         """What needs a key and counts against the minute; every answer tells what is left."""
         account = self._engine.account(request.headers.get("authorization", ""))
         headers: dict[str, str] = {}
@@ -151,7 +150,7 @@ class Api:
 
     # -- creating ------------------------------------------------------------------------------
 
-    async def _create(self, account: str, request: Request) -> Answer:
+    async def _create(self, account: str, request: asgi.Request) -> asgi.Reply:
         _want_json(request)
         key = request.headers.get("idempotency-key")
         order = self._engine.read_order(account, request.body, key)
@@ -168,7 +167,7 @@ class Api:
         if self._config.create_seconds:
             await anyio.sleep(self._config.compressed(self._config.create_seconds))
 
-    def _struck(self, order: Order, act: Callable[[], Answer]) -> Answer:
+    def _struck(self, order: CreateOrder, act: Callable[[], asgi.Reply]) -> asgi.Reply:
         """What the create is answered, done or not, by the fault that strikes it, if any."""
         faults, now = self._config.faults, self._engine.clock()
         fault = self._draw("create", faults.create, order.content)
@@ -181,43 +180,45 @@ class Api:
             self._engine.hold_key(order, faults.processing_seconds, answer.task_id)
         return broken(answer, fault, faults, now)
 
-    def _accepted(self, order: Order, cost: Decimal) -> Answer:
+    def _accepted(self, order: CreateOrder, cost: Decimal) -> asgi.Reply:
         task_id = self._engine.accept(order, cost)
         if order.callback_url:
             self._wake_callbacks()
         return self._created(task_id, replay=False)
 
-    def _created(self, task_id: str, *, replay: bool) -> Answer:
+    def _created(self, task_id: str, *, replay: bool) -> asgi.Reply:
         faults = self._config.faults
-        body = shapes.created(faults.created_as, told_id(task_id))
+        body = views.created(faults.created_as, told_id(task_id))
         verdict = "replayed" if replay else "accepted"
-        answer = json_answer(faults.created_status, body, verdict)
+        answer = asgi.json_answer(faults.created_status, body, verdict)
         headers = {"idempotent-replay": "true"} if replay else {}
         return answer.having(task_id=task_id).adding(headers)
 
     # -- looking -------------------------------------------------------------------------------
 
-    async def _list(self, account: str, request: Request) -> Answer:
-        def page() -> Answer:
+    async def _list(self, account: str, request: asgi.Request) -> asgi.Reply:
+        def page() -> asgi.Reply:
             query = request.query
             data = self._engine.page(account, query.get("page"), query.get("size"))
-            return json_answer(200, shapes.listed(self._config.faults.listed_as, data), "listed")
+            return asgi.json_answer(
+                200, views.listed(self._config.faults.listed_as, data), "listed"
+            )
 
         return self._look(f"list {request.target}", "lists", page)
 
-    async def _detail(self, account: str, request: Request) -> Answer:
+    async def _detail(self, account: str, request: asgi.Request) -> asgi.Reply:
         task = self._engine.task_of(account, request.path.removeprefix(_TASKS + "/"))
 
-        def detail() -> Answer:
+        def detail() -> asgi.Reply:
             seen = self._engine.view().task(task)
-            body = shapes.shown(self._config.faults.shown_as, seen)
-            return json_answer(200, body, "shown").having(task_id=task.task_id)
+            body = views.detailed(self._config.faults.shown_as, seen)
+            return asgi.json_answer(200, body, "shown").having(task_id=task.task_id)
 
         return self._look(f"{task.content}:{task.nth}", "details", detail)
 
     def _look(
-        self, content: str, kind: Literal["details", "lists"], show: Callable[[], Answer]
-    ) -> Answer:
+        self, content: str, kind: Literal["details", "lists"], show: Callable[[], asgi.Reply]
+    ) -> asgi.Reply:
         faults = self._config.faults
         own = faults.details if kind == "details" else faults.lists
         fault = self._draw("look", faults.look, content) or self._draw(kind, own, content)
@@ -238,29 +239,29 @@ class Api:
     def _config(self) -> SandboxConfig:
         return self._engine.config
 
-    async def _prices(self, request: Request) -> Answer:
-        return json_answer(200, price_list(), "priced")
+    async def _prices(self, request: asgi.Request) -> asgi.Reply:
+        return asgi.json_answer(200, invented_prices(), "priced")
 
-    async def _to_files(self, request: Request) -> Answer:
+    async def _to_files(self, request: asgi.Request) -> asgi.Reply:
         return redirect_answer(f"{self._engine.links.base}{request.target}", "to the files")
 
-    async def _ledger(self, request: Request) -> Answer:
+    async def _ledger(self, request: asgi.Request) -> asgi.Reply:
         wanted = {name: request.query.get(name, "1") for name in ("tasks", "requests")}
         if not set(wanted.values()) <= {"0", "1"}:
             raise invalid("tasks and requests are 0 or 1")
         content = ledger(
             self._engine, tasks=wanted["tasks"] == "1", requests=wanted["requests"] == "1"
         )
-        return json_answer(200, content, "ledger")
+        return asgi.json_answer(200, content, "ledger")
 
-    async def _read_config(self, request: Request) -> Answer:
+    async def _read_config(self, request: asgi.Request) -> asgi.Reply:
         secret = {"webhook_secret", "api_key"}
-        return json_answer(200, self._config.model_dump(mode="json", exclude=secret), "config")
+        return asgi.json_answer(200, self._config.model_dump(mode="json", exclude=secret), "config")
 
-    async def _change_config(self, request: Request) -> Answer:
+    async def _change_config(self, request: asgi.Request) -> asgi.Reply:
         _want_json(request)
         try:
-            changes = parse_json(request.body)
+            changes = strict_json(request.body)
             if not isinstance(changes, dict):
                 raise invalid("settings are wanted, as a JSON object")
             current = self._config.model_dump(exclude_unset=True)
@@ -270,7 +271,103 @@ class Api:
         return await self._read_config(request)
 
 
-def _want_json(request: Request) -> None:
+def _want_json(request: asgi.Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, "unsupported_media_type", "Content-Type must be application/json")
+
+
+# ── The ledger: what was charged and what every request was answered. The oracle of every test ────
+
+
+def ledger(engine: Engine, *, tasks: bool, requests: bool) -> dict[str, Any]:
+    """The ledger as JSON values; the two lists can be left out."""
+    view, store = engine.view(), engine.store
+    return {
+        "counters": _counters(engine),
+        "tasks": [_task(task, view) for task in store.tasks()] if tasks else [],
+        "requests": [_request(request) for request in store.requests()] if requests else [],
+    }
+
+
+def _task(task: StoredTask, view: View) -> dict[str, Any]:
+    status = view.status(task)
+    return {
+        "task_id": task.task_id,
+        "account": task.account,
+        "idempotency_key": task.idempotency_key,
+        "body_sha256": task.body_sha256,
+        "content": task.content,
+        "model": task.model,
+        "prompt": task.input["prompt"],
+        "input": _short(task.input),
+        "price": str(task.price),
+        "created": task.times.created,
+        "final": task.times.final,
+        "status": status.value,
+        "error_code": task.error_code,
+        "callback_url": task.callback_url,
+    }
+
+
+def _short(fields: dict[str, Any]) -> dict[str, Any]:
+    """Data URIs shortened: the ledger is read by people and by tests, not by players."""
+    return {name: _shorter(value) for name, value in fields.items()}
+
+
+def _shorter(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_shorter(item) for item in value]
+    if isinstance(value, str) and value.startswith("data:"):
+        return f"{value[:40]}… ({len(value)} characters)"
+    return value
+
+
+def _request(request: StoredRequest) -> dict[str, Any]:
+    return {
+        "time": request.time,
+        "origin": request.origin,
+        "method": request.method,
+        "path": request.path,
+        "status": request.status,
+        "verdict": request.verdict,
+        "task_id": request.task_id,
+        "authorization": bool(request.authorization),
+    }
+
+
+def _counters(engine: Engine) -> dict[str, Any]:
+    """Sums over the lists, never kept beside them."""
+    store = engine.store
+    counts: Counter[str] = Counter()
+    for origin, method, status, verdict, n, keyed in store.tally():
+        counts[f"requests_{origin}"] += n
+        counts[f"refused_{status}"] += n * (status >= 400)
+        counts["replays"] += n * (verdict == "replayed")
+        counts["faults"] += n * verdict.startswith("fault ")
+        counts["create_requests"] += n * (origin == "api" and method == "POST")
+        counts["callbacks_delivered"] += n * (origin == "callback" and 200 <= status < 300)
+        counts["authorization_on_files"] += keyed * (origin == "files")
+    return {
+        **_always(counts),
+        "creates_accepted": store.count_all(),
+        "charged_total": str(store.charged()),
+        "peak_at_once": _peak(store.spans()),
+    }
+
+
+def _always(counts: Counter[str]) -> dict[str, int]:
+    names = ("replays", "faults", "create_requests", "callbacks_delivered",
+             "authorization_on_files", "requests_api", "requests_files", "requests_callback",
+             "refused_429")  # fmt: skip
+    return {**dict.fromkeys(names, 0), **{name: n for name, n in counts.items() if n}}
+
+
+def _peak(spans: Iterable[tuple[float, float]]) -> int:
+    """The most tasks of all accounts that were unfinished at one moment."""
+    changes = [change for start, end in spans for change in ((start, 1), (end, -1))]
+    running = peak = 0
+    for _, change in sorted(changes):
+        running += change
+        peak = max(peak, running)
+    return peak

@@ -5,24 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from seedance_batch.sandbox.config import ListedFault, SandboxConfig
-from seedance_batch.sandbox.faults import draw, retry_after
-from seedance_batch.sandbox.limits import Window
-from seedance_batch.sandbox.links import Links
-from seedance_batch.sandbox.prices import MODELS, price
-from seedance_batch.sandbox.refusals import Refusal, invalid
-from seedance_batch.sandbox.schema import Checker, Unreadable, parse_json
+from seedance_batch.sandbox.config import GenerationTime, ListedFault, SandboxConfig, Times, phases
+from seedance_batch.sandbox.faults import Refusal, draw, invalid, retry_after_header
 from seedance_batch.sandbox.store import Store, StoredKey, StoredTask
-from seedance_batch.sandbox.timing import GenerationTime, Times, phases
-from seedance_batch.sandbox.views import View
+from seedance_batch.sandbox.validation import Checker, Unreadable, strict_json
+from seedance_batch.sandbox.views import Links, View
 
 _KEY_LIMIT: Final = 255
 _MINUTE: Final = 60.0
@@ -30,7 +25,7 @@ _IDS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CreateOrder:
     """A valid create: what is wanted, and the identity of the request."""
 
     account: str
@@ -102,7 +97,7 @@ class Engine:
             self._refuse_rate(f"more than {self.config.rpm} requests a minute", wait)
 
     def _refuse_rate(self, message: str, wait: float) -> None:
-        headers = retry_after(self.config.faults, self.clock(), max(wait, 1.0))
+        headers = retry_after_header(self.config.faults, self.clock(), max(wait, 1.0))
         raise Refusal(429, "rate_limit_exceeded", message, headers=headers)
 
     def limit_headers(self, account: str) -> dict[str, str]:
@@ -114,12 +109,12 @@ class Engine:
 
     # -- creating ------------------------------------------------------------------------------
 
-    def read_order(self, account: str, body: bytes, key: str | None) -> Order:
+    def read_order(self, account: str, body: bytes, key: str | None) -> CreateOrder:
         """The create that a body asks for; 400 and 404."""
         if key is not None and len(key.encode("latin-1", "replace")) > _KEY_LIMIT:
             raise invalid(f"Idempotency-Key is longer than {_KEY_LIMIT} bytes")
         try:
-            asked = parse_json(body)
+            asked = strict_json(body)
         except Unreadable as error:
             raise invalid(f"the body is no JSON: {error}") from error
         problems = self._checker.problems(asked) or _mixed_count(asked["input"])
@@ -128,7 +123,7 @@ class Engine:
         model, route = self._model(asked)
         fields = asked["input"]
         text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-        return Order(
+        return CreateOrder(
             account,
             model,
             route,
@@ -151,7 +146,7 @@ class Engine:
             raise invalid(f"no route is called {route[:80]!r}; there are: {', '.join(known)}")
         return model, None if route == "default" else route
 
-    def replayed(self, order: Order) -> str | None:
+    def replayed(self, order: CreateOrder) -> str | None:
         """The task id that the order's key already stands for; 409 and 422."""
         if order.key is None:
             return None
@@ -179,12 +174,12 @@ class Engine:
             409,
             "IDEMPOTENCY_KEY_PROCESSING",
             "the first request with this Idempotency-Key is still running",
-            headers=retry_after(self.config.faults, self.clock(), min(max(wait, 1.0), 5.0)),
+            headers=retry_after_header(self.config.faults, self.clock(), min(max(wait, 1.0), 5.0)),
             data={"taskId": held.task_id} if named and held.task_id else None,
         )
 
     @contextmanager
-    def holding(self, order: Order) -> Iterator[None]:
+    def holding(self, order: CreateOrder) -> Iterator[None]:
         """While the block runs, another create with the order's key is answered 409."""
         mine = self.hold_key(order, math.inf)
         try:
@@ -193,18 +188,18 @@ class Engine:
             if order.key is not None and self._processing.get((order.account, order.key)) is mine:
                 del self._processing[order.account, order.key]
 
-    def hold_key(self, order: Order, seconds: float, task_id: str | None = None) -> Held:
+    def hold_key(self, order: CreateOrder, seconds: float, task_id: str | None = None) -> Held:
         """Answers 409 to the order's key for a while."""
         held = Held(self.clock() + seconds, task_id)
         if order.key is not None:
             self._processing[order.account, order.key] = held
         return held
 
-    def price(self, order: Order, reference_seconds: Decimal = Decimal(0)) -> Decimal:
+    def price(self, order: CreateOrder, reference_seconds: Decimal = Decimal(0)) -> Decimal:
         """What the order will cost, in USD."""
         return price(order.input, reference_seconds)
 
-    def check_means(self, order: Order, cost: Decimal) -> None:
+    def check_means(self, order: CreateOrder, cost: Decimal) -> None:
         """402 when the balance is too low, 429 when too many tasks run."""
         balance = self.config.balance
         if balance is not None and self.store.charged() + cost > balance:
@@ -214,7 +209,7 @@ class Engine:
             end = self.store.next_end(order.account, now)
             self._refuse_rate(f"more than {limit} tasks at once", (end or now) - now)
 
-    def accept(self, order: Order, cost: Decimal) -> str:
+    def accept(self, order: CreateOrder, cost: Decimal) -> str:
         """Makes the task, durable when this returns, and answers its id."""
         nth = self.store.count_try("task", order.content)
         code, message = self._fate(order, nth)
@@ -239,13 +234,13 @@ class Engine:
         self.store.add_task(task, task.times.final if task.callback_url else None)
         return task.task_id
 
-    def _times(self, order: Order, nth: int) -> Times:
+    def _times(self, order: CreateOrder, nth: int) -> Times:
         if _holds(order.input, self.config.faults.stuck):
             return phases(self.clock(), _FOR_EVER)
         seconds = self._generation.sample(f"{self.config.seed}:{order.content}:{nth}")
         return phases(self.clock(), self.config.compressed(seconds))
 
-    def _fate(self, order: Order, nth: int) -> tuple[str | None, str | None]:
+    def _fate(self, order: CreateOrder, nth: int) -> tuple[str | None, str | None]:
         """The error that the task will end with, or (None, None)."""
         faults = self.config.faults
         if _holds(order.input, faults.moderation):
@@ -361,3 +356,91 @@ def _callback_url(asked: dict[str, Any]) -> str | None:
     if (urlsplit(url).hostname or "").endswith((".local", ".internal", ".localhost")):
         raise invalid("callback.url is not on a public host")
     return url
+
+
+# ── The request budget of a key: so many requests in any minute ───────────────────────────────────
+# HiAPI's documentation (read in November 2026) names 60 requests a minute, polls included, ten
+# tasks at once, and the ``X-RateLimit-*`` headers; that the minute is a rolling one is our
+# assumption.
+
+
+@dataclass(slots=True)
+class Window:
+    """The times of the requests that were let through within the last window."""
+
+    times: deque[float] = field(default_factory=deque)
+
+    def admit(self, now: float, limit: int, seconds: float) -> float:
+        """0 if one more request may pass (and counts it), else how long until one may."""
+        while self.times and self.times[0] <= now - seconds:
+            self.times.popleft()
+        if len(self.times) < limit:
+            self.times.append(now)
+            return 0.0
+        return self.times[len(self.times) - limit] + seconds - now
+
+    def headers(self, now: float, limit: int, seconds: float) -> dict[str, str]:
+        """``X-RateLimit-*``: limit, what is left, and when the oldest request is forgotten."""
+        reset = self.times[0] + seconds if self.times else now
+        return {
+            "x-ratelimit-limit": str(limit),
+            "x-ratelimit-remaining": str(max(limit - len(self.times), 0)),
+            "x-ratelimit-reset": str(math.ceil(reset)),
+        }
+
+
+# ── The sandbox's own, invented prices, in the shape of HiAPI's public list ───────────────────────
+# The shape is that of ``GET /api/pricing`` (read in November 2026; ``openapi.yaml`` has the path).
+# No price a second of this model is published there, so none of these is HiAPI's.
+
+
+MODELS: Final = ("seedance-2-0", "seedance-2.0")
+"""Both published spellings of the model."""
+
+_BASE: Final = Decimal("0.0720")
+"""USD per second of 720p: the resolution's own digits, so that nobody takes it for real."""
+
+_PER_SECOND: Final = {
+    "480p": Decimal("0.0480"),
+    "720p": _BASE,
+    "1080p": _BASE * Decimal("1.5"),
+    "4k": Decimal("0.2160"),
+}
+
+
+def price(fields: Mapping[str, Any], reference_seconds: Decimal) -> Decimal:
+    """USD for a task: seconds asked and seconds of reference video, by resolution."""
+    seconds = Decimal(fields.get("duration", 5)) + reference_seconds
+    return (_PER_SECOND[fields.get("resolution", "720p")] * seconds).quantize(Decimal("0.000001"))
+
+
+def invented_prices() -> dict[str, Any]:
+    """What ``GET /api/pricing`` answers."""
+    return {
+        "sandbox": "invented prices, not HiAPI's",
+        "data": [
+            {
+                "model_name": model,
+                "factors": ["duration"],
+                "base_usd_value": float(_BASE),
+                "policies": [_fixed("480p"), _fixed("720p"), _multiplied("1080p"), _fixed("4k")],
+            }
+            for model in MODELS
+        ],
+    }
+
+
+def _fixed(resolution: str) -> dict[str, Any]:
+    return {
+        "rule": {"resolution": {"match": resolution}},
+        "pricing_type": "fixed",
+        "usd_value": float(_PER_SECOND[resolution]),
+    }
+
+
+def _multiplied(resolution: str) -> dict[str, Any]:
+    return {
+        "rule": {"resolution": {"match": resolution}},
+        "pricing_type": "multiply",
+        "times": float(_PER_SECOND[resolution] / _BASE),
+    }

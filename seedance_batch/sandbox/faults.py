@@ -1,24 +1,19 @@
-"""Which fault strikes whom, and what it does to an answer.
-
-A draw depends on the seed, the kind of request, its content and how often that content was tried:
-never on the order of requests, so that a concurrent run repeats.
-"""
+"""Which fault strikes whom, what it does to an answer, and the envelopes of refusals."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from seedance_batch.sandbox.config import ApiFault, FaultConfig, Stranger
-from seedance_batch.sandbox.refusals import (
-    Refusal,
-    gateway_answer,
-    html_answer,
-    redirect_answer,
-)
-from seedance_batch.sandbox.wire import Answer, Ending, reset_answer
+from seedance_batch.sandbox.asgi import Ending, Reply, json_answer, reset_answer
+from seedance_batch.sandbox.config import ApiFault, Envelope, FaultConfig, Stranger
+
+# ── Which fault strikes whom, and what it does to an answer ───────────────────────────────────────
+# A draw depends on the seed, the kind of request, its content and how often that content was
+# tried: never on the order of requests, so that a concurrent run repeats.
+
 
 Name = TypeVar("Name", bound=str)
 
@@ -80,7 +75,7 @@ def strikes_before(fault: ApiFault) -> bool:
     return fault in _BEFORE
 
 
-def broken(answer: Answer | None, fault: ApiFault, config: FaultConfig, now: float) -> Answer:
+def broken(answer: Reply | None, fault: ApiFault, config: FaultConfig, now: float) -> Reply:
     """What the client gets; ``answer`` is what it would have got, None if nothing was done.
 
     Raises Refusal for the faults that are refusals, so that they wear the configured envelope.
@@ -91,11 +86,11 @@ def broken(answer: Answer | None, fault: ApiFault, config: FaultConfig, now: flo
         status, code, message = _REFUSED[fault]
         headers, data = {}, None
         if status in (429, 503):
-            headers, data = retry_after(config, now), wait_in_body(config)
+            headers, data = retry_after_header(config, now), wait_in_body(config)
             message += wait_in_words(config)
         raise Refusal(status, code, message, headers=headers, data=data, verdict=verdict)
     if "_gateway" in fault:
-        headers = retry_after(config, now) if fault[:3] in ("429", "503") else {}
+        headers = retry_after_header(config, now) if fault[:3] in ("429", "503") else {}
         answer = gateway_answer(int(fault[:3]), config.gateway_form, verdict)
         return answer.adding(headers).having(task_id=task_id)
     if fault in (ApiFault.REDIRECT, ApiFault.REDIRECT_AFTER):
@@ -105,30 +100,30 @@ def broken(answer: Answer | None, fault: ApiFault, config: FaultConfig, now: flo
     if fault is ApiFault.HTML:
         return html_answer(502, "Bad Gateway", verdict)
     if fault is ApiFault.EMPTY:
-        return Answer(502, verdict)
+        return Reply(502, verdict)
     if answer is None or fault in (ApiFault.RESET, ApiFault.RESET_AFTER, ApiFault.PROCESSING):
         return reset_answer(verdict, task_id=task_id)
     return _SPOILT[fault](answer, config).having(verdict=verdict, task_id=task_id)
 
 
-def _late(answer: Answer, config: FaultConfig) -> Answer:
+def _late(answer: Reply, config: FaultConfig) -> Reply:
     return answer.having(pause=config.late_seconds)
 
 
-def _cut(answer: Answer, config: FaultConfig) -> Answer:
+def _cut(answer: Reply, config: FaultConfig) -> Reply:
     whole = answer.body if isinstance(answer.body, bytes) else b""
     return answer.having(body=whole[: len(whole) // 2], length=len(whole), ending=Ending.CUT)
 
 
-def _html(answer: Answer, config: FaultConfig) -> Answer:
+def _html(answer: Reply, config: FaultConfig) -> Reply:
     return html_answer(200, "Welcome", "")
 
 
-def _empty(answer: Answer, config: FaultConfig) -> Answer:
-    return Answer(200, "", b"")
+def _empty(answer: Reply, config: FaultConfig) -> Reply:
+    return Reply(200, "", b"")
 
 
-_SPOILT: Final[dict[ApiFault, Callable[[Answer, FaultConfig], Answer]]] = {
+_SPOILT: Final[dict[ApiFault, Callable[[Reply, FaultConfig], Reply]]] = {
     ApiFault.LATE: _late,
     ApiFault.CUT: _cut,
     ApiFault.HTML_AFTER: _html,
@@ -136,7 +131,9 @@ _SPOILT: Final[dict[ApiFault, Callable[[Answer, FaultConfig], Answer]]] = {
 }
 
 
-def retry_after(config: FaultConfig, now: float, seconds: float | None = None) -> dict[str, str]:
+def retry_after_header(
+    config: FaultConfig, now: float, seconds: float | None = None
+) -> dict[str, str]:
     """The Retry-After header, as seconds or as a date, rounded up."""
     wait = -int(-(config.retry_after_seconds if seconds is None else seconds) // 1)
     if config.retry_after == "date":
@@ -157,7 +154,7 @@ def wait_in_words(config: FaultConfig) -> str:
     return words if config.retry_after == "words" else ""
 
 
-def strange_answer(stranger: Stranger, config: FaultConfig) -> Answer:
+def strange_answer(stranger: Stranger, config: FaultConfig) -> Reply:
     """What somebody else answers at the service's address."""
     verdict = f"stranger {stranger.value}"
     if stranger is Stranger.REDIRECT:
@@ -165,3 +162,93 @@ def strange_answer(stranger: Stranger, config: FaultConfig) -> Answer:
     if stranger is Stranger.PAGE:
         return html_answer(200, "Welcome", verdict)
     return html_answer(int(stranger), "nginx", verdict)
+
+
+# ── Refusals and the envelopes they come in ───────────────────────────────────────────────────────
+# ``Refusal`` in ``openapi.yaml`` is the envelope of HiAPI's documentation, the other two are those
+# of its blog (both read in November 2026); which of them the service sends is not known.
+
+
+class Refusal(Exception):
+    """A request that is answered with an error and has no effect."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Mapping[str, object] | None = None,
+        verdict: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+        self.data = data
+        self.verdict = verdict or f"refused {code}"
+
+
+def invalid(message: str) -> Refusal:
+    """400: the request must be mended."""
+    return Refusal(400, "INVALID_REQUEST", message)
+
+
+def refusal_answer(
+    refusal: Refusal, envelope: Envelope, request_id: str, *, in_200: bool = False
+) -> Reply:
+    """The refusal in one of HiAPI's envelopes, or in none; ``in_200``: by its code alone."""
+    headers = {**refusal.headers, "x-request-id": request_id}
+    if envelope is Envelope.EMPTY:
+        return Reply(refusal.status, refusal.verdict, headers=headers)
+    if envelope is Envelope.HTML:
+        return html_answer(refusal.status, refusal.message, refusal.verdict).adding(headers)
+    content = _content(refusal, envelope, request_id)
+    return json_answer(200 if in_200 else refusal.status, content, refusal.verdict, headers=headers)
+
+
+def _content(refusal: Refusal, envelope: Envelope, request_id: str) -> dict[str, Any]:
+    if envelope is Envelope.DOC:
+        return {
+            "code": refusal.status,
+            "message": refusal.message,
+            "data": refusal.data,
+            "error_code": refusal.code,
+        }
+    error = {
+        "type": envelope.value,
+        "code": refusal.code,
+        "message": refusal.message,
+        "request_id": request_id,
+        **(refusal.data or {}),
+    }
+    return {"error": error}
+
+
+def html_answer(status: int, text: str, verdict: str) -> Reply:
+    """What a gateway in between says."""
+    body = f"<html><head><title>{status}</title></head><body><h1>{text}</h1></body></html>"
+    return Reply(status, verdict, body.encode(), {"content-type": "text/html"})
+
+
+_GATEWAYS = {
+    "429": "rate limit exceeded",
+    "503": "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+}
+
+
+def gateway_answer(status: int, form: str, verdict: str) -> Reply:
+    """What a gateway says that lets nothing of the service's own answer through."""
+    words = _GATEWAYS.get(str(status), "the gateway refused the request")
+    if form == "html":
+        return html_answer(status, words, verdict)
+    if form == "json":
+        return json_answer(status, {"message": words}, verdict)
+    return Reply(status, verdict, words.encode(), {"content-type": "text/plain"})
+
+
+def redirect_answer(target: str, verdict: str) -> Reply:
+    """307: the same request is to be sent elsewhere."""
+    return Reply(307, verdict, b"", {"location": target})

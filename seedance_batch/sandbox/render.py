@@ -10,10 +10,9 @@ from functools import lru_cache
 import av
 from PIL import Image
 
-from seedance_batch.sandbox.clips import FPS, Clip
-from seedance_batch.sandbox.encode import Planes, encode
-from seedance_batch.sandbox.scene import Scene
-from seedance_batch.sandbox.tone import tone
+from seedance_batch.sandbox.clip import FPS, ClipSpec
+from seedance_batch.sandbox.drawing import Scene
+from seedance_batch.sandbox.encode import Planes, encode, tone
 from seedance_batch.sandbox.views import LAST_FRAME, THUMBNAIL
 
 
@@ -21,17 +20,17 @@ class Abandoned(Exception):
     """Nobody waits for this file any more."""
 
 
-def render(clip: Clip, name: str, stop: threading.Event | None = None) -> bytes:
+def render(clip: ClipSpec, name: str, stop: threading.Event | None = None) -> bytes:
     """The bytes of the named output file, the same for the same clip; ``stop`` gives up."""
     return _render(clip, name, stop) if clip.drawn else _plain(clip, name)
 
 
 @lru_cache(maxsize=64)
-def _plain(clip: Clip, name: str) -> bytes:
+def _plain(clip: ClipSpec, name: str) -> bytes:
     return _render(clip, name, None)
 
 
-def _render(clip: Clip, name: str, stop: threading.Event | None) -> bytes:
+def _render(clip: ClipSpec, name: str, stop: threading.Event | None) -> bytes:
     scene = Scene(clip)
     if name == LAST_FRAME:
         return _picture(scene.planes(clip.frames - 1), "PNG")

@@ -1,4 +1,4 @@
-"""Serves the sandbox's two origins on loopback sockets, in one thread with its own event loop."""
+"""Puts the sandbox together and serves its two origins, on loopback sockets or in-process."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.from_thread
+import anyio.to_thread
+import httpx
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from seedance_batch.sandbox.app import Sandbox, build
+from seedance_batch.sandbox import asgi
+from seedance_batch.sandbox.api import Api
+from seedance_batch.sandbox.callback_sender import Callbacks
+from seedance_batch.sandbox.clip import Offload, Studio
 from seedance_batch.sandbox.config import SandboxConfig
-from seedance_batch.sandbox.media import is_loopback
-from seedance_batch.sandbox.wire import (
-    DISCONNECT,
-    Answer,
-    AsgiApp,
-    Receive,
-    Scope,
-    Send,
-    send_answer,
-)
+from seedance_batch.sandbox.engine import Engine
+from seedance_batch.sandbox.file_origin import Files
+from seedance_batch.sandbox.given_media import is_this_machine
+from seedance_batch.sandbox.store import Store
+
+# ── Serves the sandbox's two origins on loopback sockets, in one thread with its own event loop ───
+
 
 DEFAULT_KEY: Final = "sk-sandbox"
 """Good wherever no key is configured; the same in every run, so that a state is continued."""
@@ -60,7 +62,7 @@ class _Protocol(H11Protocol):
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
         """Runs the application; an answer that was dropped on purpose is no error to log."""
-        scope.setdefault("extensions", {})[DISCONNECT] = self._drop
+        scope.setdefault("extensions", {})[asgi.DISCONNECT] = self._drop
         try:
             await self._inner(scope, receive, send)
         except asyncio.CancelledError:
@@ -87,17 +89,17 @@ class _Protocol(H11Protocol):
 class _LoopbackOnly:
     """Refuses what a web page could send here: a foreign Host (rebinding) or a foreign Origin."""
 
-    def __init__(self, app: AsgiApp) -> None:
+    def __init__(self, app: asgi.AsgiApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Passes on what comes from this machine."""
         names = {b"host": b"//", b"origin": b""}
         told = [names[k] + v for k, v in scope["headers"] if k in names]
-        if all(is_loopback(_host(value)) for value in told):
+        if all(is_this_machine(_host(value)) for value in told):
             return await self._app(scope, receive, send)
-        answer = Answer(403, "", b"the sandbox serves this machine only\n")
-        await send_answer(answer, scope, send)
+        answer = asgi.Reply(403, "", b"the sandbox serves this machine only\n")
+        await asgi.send_answer(answer, scope, send)
 
 
 def _host(url: bytes) -> str:
@@ -197,7 +199,7 @@ async def _serve(
 
 
 async def _serve_one(
-    app: AsgiApp,
+    app: asgi.AsgiApp,
     sock: socket.socket,
     clock: Callable[[], float] = time.time,
     *,
@@ -221,3 +223,80 @@ async def _serve_one(
             connection.transport.abort()
         for task in list(state.tasks):
             task.cancel()
+
+
+# ── Puts the sandbox together: state, engine, the two ASGI applications, callbacks, rendering ─────
+
+
+T = TypeVar("T")
+Clock = Callable[[], float]
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Runs work beside the event loop; a cancelled caller does not wait for it."""
+    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
+async def inline(work: Callable[[], T]) -> T:
+    """Runs work at once: for virtual time, whose clock jumps while a thread works."""
+    return work()
+
+
+class Sandbox:
+    """The sandbox in process: ``api`` and ``files`` are ASGI applications.
+
+    ``callbacks.serve`` must run in a task group for callbacks to be sent.
+    """
+
+    def __init__(
+        self, engine: Engine, offload: Offload, callback_transport: httpx.AsyncBaseTransport | None
+    ) -> None:
+        self.engine = engine
+        self.callbacks = Callbacks(engine, callback_transport)
+        self.studio = Studio(engine, offload)
+        self.api = Api(engine, self.studio.reference_seconds, self.callbacks.wake)
+        self.files = Files(engine, self.studio.contents)
+
+    def close(self) -> None:
+        """Ends the use of the state and whatever is being rendered."""
+        self.studio.close()
+        self.engine.store.close()
+
+
+def build(
+    config: SandboxConfig,
+    *,
+    state: Path | None = None,
+    clock: Clock = time.time,
+    offload: Offload = in_thread,
+    callback_transport: httpx.AsyncBaseTransport | None = None,
+) -> Sandbox:
+    """The sandbox, ready to be mounted; ``state`` is continued where the file exists.
+
+    For virtual time pass its ``clock`` (Unix seconds) and ``offload=inline``; in-process
+    receivers of callbacks are reached through ``callback_transport``.
+    """
+    return Sandbox(Engine(config, Store(state), clock), offload, callback_transport)
+
+
+# ── Reaches an in-process sandbox as httpx does a real one: time-outs and resets included ─────────
+
+
+class InProcess(httpx.AsyncBaseTransport):
+    """httpx's ASGI transport ignores time-outs and lets our resets through untranslated; this one
+    raises `httpx.ReadTimeout` and `httpx.ReadError`. Bodies arrive whole, so a read time-out
+    bounds the whole answer, and a body that is cut arrives as an error."""
+
+    def __init__(self, app: asgi.AsgiApp) -> None:
+        self._inner = httpx.ASGITransport(app=app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends a request into the application."""
+        limit = request.extensions.get("timeout", {}).get("read")
+        try:
+            with anyio.fail_after(limit):
+                return await self._inner.handle_async_request(request)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("the sandbox stalled", request=request) from error
+        except asgi.Disconnected as error:
+            raise httpx.ReadError(str(error), request=request) from error

@@ -1,23 +1,30 @@
-"""How a stored task looks from outside at a moment, odd outputs and odd statuses included."""
+"""How a stored task looks from outside at a moment, odd outputs, statuses and shapes included."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+from seedance_batch.sandbox.asgi import Request
 from seedance_batch.sandbox.config import (
     ExpireAt,
     ListedFault,
     OutputFault,
     SandboxConfig,
+    Shape,
     StatusFault,
+    TaskState,
 )
 from seedance_batch.sandbox.faults import draw
-from seedance_batch.sandbox.links import Links
-from seedance_batch.sandbox.shapes import CLIPS, reshaped
 from seedance_batch.sandbox.store import StoredTask
-from seedance_batch.sandbox.timing import Status
+
+# ── How a stored task looks from outside at a moment, odd outputs and odd statuses included ───────
+
 
 VIDEO: Final = "video.mp4"
 LAST_FRAME: Final = "last_frame.png"
@@ -25,11 +32,11 @@ THUMBNAIL: Final = "thumbnail.jpg"
 
 _METADATA: Final = "http://169.254.169.254/latest/meta-data/video.mp4"
 _ALIASES: Final = {
-    Status.QUEUED: "pending",
-    Status.HANDLING: "pending",
-    Status.ARCHIVING: "pending",
-    Status.SUCCESS: "succeeded",
-    Status.FAIL: "failed",
+    TaskState.QUEUED: "pending",
+    TaskState.HANDLING: "pending",
+    TaskState.ARCHIVING: "pending",
+    TaskState.SUCCESS: "succeeded",
+    TaskState.FAIL: "failed",
 }
 
 
@@ -59,14 +66,14 @@ class View:
     links: Links
     now: float
 
-    def status(self, task: StoredTask) -> Status:
+    def status(self, task: StoredTask) -> TaskState:
         """The documented status."""
         return task.times.status(self.now, failed=task.error_code is not None)
 
     def task(self, task: StoredTask) -> dict[str, Any]:
         """HiAPI's task object."""
         status = self.status(task)
-        final = status in (Status.SUCCESS, Status.FAIL)
+        final = status in (TaskState.SUCCESS, TaskState.FAIL)
         seen: dict[str, Any] = {
             "taskId": told_id(task.task_id),
             "model": self._model(task),
@@ -80,9 +87,9 @@ class View:
             seen["storage"] = task.storage
         if task.route:
             seen["route"] = task.route
-        if status is Status.SUCCESS:
+        if status is TaskState.SUCCESS:
             seen |= reshaped(output_fault(self.config, task), self._output(task))
-        if status is Status.FAIL:
+        if status is TaskState.FAIL:
             seen |= self._reason(task)
         return seen
 
@@ -108,18 +115,18 @@ class View:
         """The task object as a list page has it that is wrong about the task."""
         seen = {name: value for name, value in self.task(task).items() if name != "output"}
         if odd is ListedFault.STALE:
-            return {**seen, "status": Status.HANDLING.value, "completed": 0}
+            return {**seen, "status": TaskState.HANDLING.value, "completed": 0}
         error = {"code": "TASK_FAILED", "message": "the list says so"}
-        return {**seen, "status": Status.FAIL.value, "completed": int(self.now), "error": error}
+        return {**seen, "status": TaskState.FAIL.value, "completed": int(self.now), "error": error}
 
-    def _spelled(self, task: StoredTask, status: Status) -> str | int | None:
+    def _spelled(self, task: StoredTask, status: TaskState) -> str | int | None:
         faults = self.config.faults
         odd = draw(faults, self.config.seed, "statuses", faults.statuses, task.content, task.nth)
         if odd is StatusFault.ALIAS:
             return _ALIASES[status]
-        if odd is not None and status in (Status.SUCCESS, Status.FAIL) and odd in _ENDINGS:
+        if odd is not None and status in (TaskState.SUCCESS, TaskState.FAIL) and odd in _ENDINGS:
             return _ENDINGS[odd]
-        if odd is StatusFault.UNKNOWN and status is Status.HANDLING:
+        if odd is StatusFault.UNKNOWN and status is TaskState.HANDLING:
             return "reviewing"
         return status.value
 
@@ -134,8 +141,8 @@ class View:
         late = task.times.final + self.config.faults.late_seconds
         if odd is OutputFault.LATE_VIDEO and self.now < late:
             return []
-        if odd is not None and odd in CLIPS:
-            return [CLIPS[odd](video), *others]
+        if odd is not None and odd in CLIP_FIELDS:
+            return [CLIP_FIELDS[odd](video), *others]
         if odd is OutputFault.VIDEO_LAST:
             return [*others, video]
         if odd is OutputFault.MALFORMED:
@@ -164,3 +171,160 @@ def _told(expires: int, odd: OutputFault | None, now: float) -> int | str:
     if odd is OutputFault.EXPIRE_ZERO:
         return 0
     return int(now) - 3600 if odd is OutputFault.EXPIRE_PAST else expires
+
+
+# ── Other shapes of an answer than the documented one: the same task under other names ────────────
+
+
+Fields = dict[str, Any]
+
+
+# ── envelopes ───────────────────────────────────────────────────────────────────────────────────
+
+
+def created(shape: Shape, task_id: str | int) -> Any:
+    """A create's answer in this shape."""
+    bodies: dict[Shape, Any] = {
+        Shape.BARE: {"taskId": task_id},
+        Shape.TASK: {"code": 200, "data": {"task": {"taskId": task_id}}},
+        Shape.ID: {"code": 200, "data": {"id": task_id}},
+        Shape.LIST: {"data": [{"task_id": task_id}]},
+        Shape.ARRAY: [{"id": task_id}],
+        Shape.NAMELESS: {"code": 200, "message": "success", "data": {"accepted": True}},
+    }
+    return bodies.get(shape, _enveloped({"taskId": task_id}))
+
+
+def detailed(shape: Shape, task: Fields) -> Any:
+    """A detail's answer in this shape."""
+    renamed = {**task, "id": task["taskId"]}
+    del renamed["taskId"]
+    bodies: dict[Shape, Any] = {
+        Shape.BARE: task,
+        Shape.TASK: _enveloped({"task": task}),
+        Shape.ID: _enveloped(renamed),
+        Shape.LIST: _enveloped([task]),
+        Shape.ARRAY: [task],
+        Shape.NAMELESS: _enveloped({k: v for k, v in task.items() if k != "taskId"}),
+    }
+    return bodies.get(shape, _enveloped(task))
+
+
+def listed(shape: Shape, page: Fields) -> Any:
+    """A list page's answer in this shape."""
+    tasks = page["tasks"]
+    rest = {name: value for name, value in page.items() if name != "tasks"}
+    bodies: dict[Shape, Any] = {
+        Shape.BARE: page,
+        Shape.TASK: _enveloped({**rest, "items": tasks}),
+        Shape.ID: _enveloped({**rest, "records": tasks}),
+        Shape.LIST: _enveloped({"list": tasks}),
+        Shape.ARRAY: tasks,
+        Shape.NAMELESS: _enveloped(tasks),
+    }
+    return bodies.get(shape, _enveloped(page))
+
+
+def _enveloped(data: object) -> Fields:
+    return {"code": 200, "message": "success", "data": data}
+
+
+# ── outputs ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def typed(kind: str | None) -> Callable[[Fields], Fields]:
+    """An entry of another type, or of none."""
+
+    def changed(entry: Fields) -> Fields:
+        rest = {name: value for name, value in entry.items() if name != "type"}
+        return rest if kind is None else {**rest, "type": kind}
+
+    return changed
+
+
+def _relative(entry: Fields) -> Fields:
+    parts = urlsplit(entry["url"])
+    return {**entry, "url": f"{parts.path}?{parts.query}"}
+
+
+def _without_scheme(entry: Fields) -> Fields:
+    return {**entry, "url": entry["url"].partition(":")[2]}
+
+
+def _with_blanks(entry: Fields) -> Fields:
+    return {**entry, "url": f"  {entry['url']}\n"}
+
+
+CLIP_FIELDS: Final[Mapping[OutputFault, Callable[[Fields], Fields]]] = {
+    OutputFault.UNTYPED: typed(None),
+    OutputFault.TYPE_MP4: typed("mp4"),
+    OutputFault.TYPE_MIME: typed("video/mp4"),
+    OutputFault.TYPE_FILE: typed("file"),
+    OutputFault.TYPE_RESULT: typed("result"),
+    OutputFault.RELATIVE: _relative,
+    OutputFault.NO_SCHEME: _without_scheme,
+    OutputFault.BLANKS: _with_blanks,
+}
+"""What becomes of the clip's entry; the others stay."""
+
+
+def reshaped(fault: OutputFault | None, output: list[Any]) -> Fields:
+    """The fields of a finished task that tell of its files."""
+    video = output[0] if output else None
+    if fault is None or fault not in _WHOLE or video is None:
+        return {"output": output}
+    others = [entry for entry in output if entry is not video]
+    fields: dict[OutputFault, Fields] = {
+        OutputFault.STRINGS: {"output": [video["url"], *(e["url"] for e in others)]},
+        OutputFault.OBJECT: {"output": {"video": video["url"], "items": others}},
+        OutputFault.OUTPUTS: {"outputs": [typed(None)(video), *others]},
+        OutputFault.VIDEO_URL: {"video_url": video["url"], "cover_url": _url_of(others)},
+        OutputFault.RESULT: {"result": {"videos": [typed(None)(video)], "images": others}},
+    }
+    return fields[fault]
+
+
+_WHOLE: Final = frozenset(
+    {
+        OutputFault.STRINGS,
+        OutputFault.OBJECT,
+        OutputFault.OUTPUTS,
+        OutputFault.VIDEO_URL,
+        OutputFault.RESULT,
+    }
+)
+
+
+def _url_of(entries: list[Any]) -> str | None:
+    return next((entry["url"] for entry in entries), None)
+
+
+# ── Signed, expiring addresses of output files ────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class Links:
+    """Makes and checks file URLs; ``base`` changes with the port, signatures do not."""
+
+    secret: str
+    base: str = "http://files.sandbox"
+
+    def url(self, task_id: str, name: str, expires: int) -> str:
+        """The address of a task's file until ``expires`` (Unix seconds)."""
+        path = f"/tasks/{task_id}/{name}"
+        return f"{self.base}{path}?expires={expires}&signature={self._sign(path, expires)}"
+
+    def problem(self, request: Request, now: float) -> str | None:
+        """Why the address of this request is not good, or None."""
+        expires = request.query.get("expires", "")
+        signature = request.query.get("signature", "")
+        if not (expires.isascii() and expires.isdigit() and len(expires) < 20):
+            return "unsigned"
+        wanted = self._sign(request.path, int(expires))
+        if not hmac.compare_digest(wanted.encode(), signature.encode()):
+            return "unsigned"
+        return "expired" if now >= int(expires) else None
+
+    def _sign(self, path: str, expires: int) -> str:
+        text = f"{path}\n{expires}".encode()
+        return hmac.new(self.secret.encode(), text, hashlib.sha256).hexdigest()[:32]

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from seedance_batch.outcome import Status
+from seedance_batch.core.outcome import Status
 
-MONEY: Final = "$#,##0.00??"
+MONEY_FORMAT: Final = "$#,##0.00??"
 
 _NUMBER_FORMATS: Final = {
     "row": "0",
     "attempts": "0",
     "attempt": "0",
     "duration": "0",
-    "est_cost_usd": MONEY,
-    "row_cost_usd": MONEY,
+    "est_cost_usd": MONEY_FORMAT,
+    "row_cost_usd": MONEY_FORMAT,
     "got_duration": '0.00" s"',
     "bytes": "#,##0",
 }
@@ -115,7 +115,7 @@ _PROSE: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class SheetColumn:
     """How one column looks."""
 
     name: str
@@ -135,23 +135,23 @@ class Column:
         return "left" if self.number_format == "@" else "right"
 
 
-def our_column(name: str) -> Column:
+def our_column(name: str) -> SheetColumn:
     """One of ours."""
-    return Column(name, _WIDTHS[name], name in _WRAPPED, _NUMBER_FORMATS.get(name, "@"))
+    return SheetColumn(name, _WIDTHS[name], name in _WRAPPED, _NUMBER_FORMATS.get(name, "@"))
 
 
-def person_columns(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> list[Column]:
+def person_columns(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> list[SheetColumn]:
     """The person's, measured by their first lines."""
     sample = [line for _, line in zip(range(_SAMPLE), lines, strict=False)]
     return [_person(heading, [line[i] for line in sample]) for i, heading in enumerate(columns)]
 
 
-def _person(heading: str, cells: Sequence[str]) -> Column:
+def _person(heading: str, cells: Sequence[str]) -> SheetColumn:
     filled = [cell for cell in cells if cell]
     if _is_prose(filled):
-        return Column("", _PROMPT_WIDTH, True, "@")
+        return SheetColumn("", _PROMPT_WIDTH, True, "@")
     longest = max((_shown_width(cell) for cell in [heading + "  ▾", *filled]), default=0)
-    return Column("", min(max(longest + 3, 8), 34), False, "@")
+    return SheetColumn("", min(max(longest + 3, 8), 34), False, "@")
 
 
 def _is_prose(cells: Sequence[str]) -> bool:
@@ -183,7 +183,7 @@ def number_columns(lines: Iterable[Sequence[str]]) -> set[int]:
     return filled - mixed
 
 
-def row_height(columns: Sequence[Column], values: Sequence[object]) -> float:
+def row_height(columns: Sequence[SheetColumn], values: Sequence[object]) -> float:
     """The height that shows a line's wrapped cells, up to a few lines of text."""
     lines = [
         _lines(value, column.width)

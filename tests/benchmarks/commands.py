@@ -16,12 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from seedance_batch.batch.intents import IntentMaker
-from seedance_batch.batch.opening import open_batch
-from seedance_batch.journal import Journal, add_attempts, save
-from seedance_batch.reader import ReadOptions
+from seedance_batch.batch.open import open_batch
+from seedance_batch.batch.orders import IntentMaker
+from seedance_batch.core.attempt import Attempt, Clip, Phase, State
+from seedance_batch.journal.journal import Journal
+from seedance_batch.journal.operations import add_attempts, save
+from seedance_batch.reader.source import ReadOptions
 from seedance_batch.settings import RunSettings
-from seedance_batch.state import Attempt, Clip, Phase, State
 
 from .world import inline, step_for
 

@@ -18,10 +18,12 @@ from pathlib import Path
 
 import anyio
 
-from seedance_batch.download import Downloader, Fetched, Result
+from seedance_batch.clips.download import Downloader
+from seedance_batch.clips.transfer import Fetched, Result
+from seedance_batch.core.attempt import Clip, Intent, Phase
 from seedance_batch.events import AttemptChanged, RunEvent
-from seedance_batch.runner import Book, Pace
-from seedance_batch.state import Clip, Intent, Phase
+from seedance_batch.runner.attempts import Book
+from seedance_batch.runner.runner import RunPace
 
 from .sockets import LANES, run_rows
 
@@ -66,7 +68,7 @@ async def drive(
         if isinstance(event, AttemptChanged):
             most = max(most, book.count(Phase.IN_FLIGHT))
 
-    pace = Pace(RPM, None, 2.0, lanes=LANES)
+    pace = RunPace(RPM, None, 2.0, lanes=LANES)
     book = await run_rows(url, key, folder, rows, pace=pace, kind=kind, observe=observe)
     return book.count(Phase.DONE), most
 

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import anyio
 
-from seedance_batch.download import Limits, file_client, in_threads
-from seedance_batch.download.answers import Known
-from seedance_batch.download.partial import Partial
-from seedance_batch.download.transfer import Transfer
+from seedance_batch.clips.download import in_threads
+from seedance_batch.clips.file_client import file_client
+from seedance_batch.clips.partial import Partial
+from seedance_batch.clips.transfer import Known, Limits, Transfer
 
 SIZE = 16 << 20
 FILES = 24

@@ -6,8 +6,8 @@ import heapq
 from dataclasses import dataclass
 from statistics import median
 
+from seedance_batch.core.attempt import Phase
 from seedance_batch.events import AttemptChanged
-from seedance_batch.state import Phase
 
 from .world import START, Case, Played
 

@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from seedance_batch.outcome import Outcome, outcomes
-from seedance_batch.posters import poster, poster_name
-from seedance_batch.report import write_report
+from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.core.outcome import Outcome, outcomes
+from seedance_batch.page.page import write_report
 from tests.browser.conftest import VIEWPORT, launched
 from tests.writer.samples import PERSON, attempt, clip, playable, row
 

@@ -26,10 +26,10 @@ WORDS = (
 
 CHILD = """
 import json, sys, time
-from seedance_batch.reader import read
+from seedance_batch.reader.read import read_manifest
 def status(key):
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(key))
-import pydantic, seedance_batch.reader.assembly
+import pydantic, seedance_batch.reader.read
 before = status("VmRSS:")
 begun = time.perf_counter()
 manifest = read(sys.argv[1])

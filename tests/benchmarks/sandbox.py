@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from seedance_batch.sandbox.app import build
 from seedance_batch.sandbox.config import checked
+from seedance_batch.sandbox.server import build
 
 KEY = "sk-bench"
 CONNECTIONS = 8
@@ -28,7 +28,7 @@ ROUNDS = 5
 REQUESTS = 3_000
 FIGURE = 1_500
 PAGE_FIGURE = 50
-SERVE = "from seedance_batch.sandbox.command import sandbox; sandbox()"
+SERVE = "from seedance_batch.cli.service import sandbox; sandbox()"
 
 
 def main(argv: list[str]) -> None:

@@ -26,10 +26,10 @@ import anyio
 import hiapi
 import httpx
 
-from seedance_batch.runner import Pace
+from seedance_batch.core.attempt import Phase
+from seedance_batch.runner.runner import RunPace
 from seedance_batch.sandbox.config import checked
 from seedance_batch.sandbox.server import running
-from seedance_batch.state import Phase
 
 from .figures import best_makespan
 from .sockets import LANES, run_rows
@@ -71,7 +71,7 @@ class Result:
 
 def with_ours(url: str, key: str, folder: Path) -> int:
     """Rows delivered: paid, downloaded and checked."""
-    pace = Pace(RPM, SLOTS, 2.0 / SPEED, lanes=LANES)
+    pace = RunPace(RPM, SLOTS, 2.0 / SPEED, lanes=LANES)
     book = anyio.run(partial(run_rows, url, key, folder, ROWS, pace=pace))
     return book.count(Phase.DONE)
 

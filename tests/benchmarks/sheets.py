@@ -13,9 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from seedance_batch.outcome import Outcome, outcomes
-from seedance_batch.state import Phase
-from seedance_batch.writer import SHEETS, write_sheets
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.outcome import Outcome, outcomes
+from seedance_batch.writer.files import SHEETS, write_sheets
 from tests.writer.samples import attempt, row, source
 
 PROMPT = (

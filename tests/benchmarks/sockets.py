@@ -10,12 +10,15 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from seedance_batch.batch.intents import IntentMaker
-from seedance_batch.client import Client
-from seedance_batch.download import Downloader, file_client
+from seedance_batch.api.client import Client
+from seedance_batch.batch.orders import IntentMaker
+from seedance_batch.clips.download import Downloader
+from seedance_batch.clips.file_client import file_client
 from seedance_batch.events import RunEvent
-from seedance_batch.journal import open_journal
-from seedance_batch.runner import Book, Pace, Runner, Stopper, Terms
+from seedance_batch.journal.opening import open_journal
+from seedance_batch.runner.attempts import Book, Terms
+from seedance_batch.runner.gate import Stopper
+from seedance_batch.runner.runner import Runner, RunPace
 
 from .world import Case, measured_once, orders, room
 
@@ -28,7 +31,7 @@ async def run_rows(
     folder: Path,
     rows: int,
     *,
-    pace: Pace,
+    pace: RunPace,
     kind: type[Downloader] = Downloader,
     observe: Callable[[Book, RunEvent], None] = lambda _, __: None,
 ) -> Book:

@@ -19,25 +19,26 @@ import httpx
 import trio
 import trio.testing
 
-from seedance_batch import media
-from seedance_batch.batch.intents import IntentMaker
-from seedance_batch.callbacks import Receiver, attempt_url
-from seedance_batch.client import Client
-from seedance_batch.download import Downloader
+from seedance_batch.api.callbacks import Receiver, attempt_url
+from seedance_batch.api.client import Client
+from seedance_batch.batch.orders import IntentMaker
+from seedance_batch.clips import media
+from seedance_batch.clips.download import Downloader
+from seedance_batch.clips.media import Probe
+from seedance_batch.core.attempt import Kind
+from seedance_batch.core.identity import content_hash
+from seedance_batch.core.manifest import Job, Place, Row
+from seedance_batch.core.model import Resolution, TaskInput
+from seedance_batch.core.plan.steps import Action, Step
 from seedance_batch.events import RunEvent
-from seedance_batch.identity import content_hash
-from seedance_batch.journal import open_journal
-from seedance_batch.manifest import Job, Place, Row
-from seedance_batch.media import Probe
-from seedance_batch.model import Resolution, TaskInput
-from seedance_batch.plan import Action, Step
-from seedance_batch.runner import Book, Ending, Order, Pace, Runner, Stopper, Terms
-from seedance_batch.sandbox.app import Sandbox, build
-from seedance_batch.sandbox.app import inline as sandbox_inline
+from seedance_batch.journal.opening import open_journal
+from seedance_batch.runner.attempts import Book, Order, Terms
+from seedance_batch.runner.gate import Stopper
+from seedance_batch.runner.runner import RunEnding, Runner, RunPace
 from seedance_batch.sandbox.config import checked
-from seedance_batch.sandbox.inprocess import InProcess
+from seedance_batch.sandbox.server import InProcess, Sandbox, build
+from seedance_batch.sandbox.server import inline as sandbox_inline
 from seedance_batch.sandbox.store import StoredRequest, StoredTask
-from seedance_batch.state import Kind
 
 START = 1_800_000_000.0
 """Unix seconds at which every world begins."""
@@ -132,7 +133,7 @@ class Played:
     """What came of a case."""
 
     case: Case
-    ending: Ending
+    ending: RunEnding
     world: World
     tasks: list[StoredTask]
     requests: list[StoredRequest]
@@ -227,7 +228,7 @@ async def _play(case: Case, folder: Path) -> Played:
                     folder, files, allow_private=True, offload=inline, measure=measured_once
                 ),
                 stopper=stopper,
-                pace=Pace(
+                pace=RunPace(
                     case.rpm,
                     case.concurrency,
                     case.poll_interval,

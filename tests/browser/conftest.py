@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.outcome import Outcome
-from seedance_batch.report import write_report
+from seedance_batch.core.outcome import Outcome
+from seedance_batch.page.page import write_report
 from tests.writer.samples import PERSON, add_clips
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

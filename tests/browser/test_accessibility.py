@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.outcome import outcomes
+from seedance_batch.core.outcome import outcomes
 from tests.writer.samples import attempt, every_status, row
 
 from .conftest import Review, press, until

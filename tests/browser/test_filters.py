@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from seedance_batch.outcome import outcomes
-from seedance_batch.state import Phase
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.outcome import outcomes
 from tests.writer.samples import attempt, every_status, row
 
 from .conftest import Review, ids, press

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seedance_batch.outcome import Outcome, outcomes
-from seedance_batch.redact import redact
-from seedance_batch.state import Attempt, Phase
+from seedance_batch.core.attempt import Attempt, Phase
+from seedance_batch.core.outcome import Outcome, outcomes
+from seedance_batch.core.text import redact
 from tests.writer.samples import attempt, row
 
 from .conftest import Review, ids, press

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from seedance_batch.outcome import outcomes
-from seedance_batch.state import Kind
+from seedance_batch.core.attempt import Kind
+from seedance_batch.core.outcome import outcomes
 from tests.writer.samples import attempt, row
 
 from .conftest import Review, press, until

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.outcome import outcomes
-from seedance_batch.state import Phase
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.outcome import outcomes
 from tests.writer.samples import attempt, row
 
 from .conftest import VIEWPORT, Review, current, faultless_tab, press

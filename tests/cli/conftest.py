@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch import Service, serving
 from tests.cli.shop import Shop
+from tests.service import Service, serving
 
 
 @pytest.fixture(scope="package")

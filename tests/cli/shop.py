@@ -15,8 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from seedance_batch.cli import main
-from tests.batch import SMALL, Batch
+from seedance_batch.cli.main import main
+from tests.service import SMALL, Batch
 
 QUICK = ("--rpm", "60000", "--poll-interval", "0.1")
 """Flags of a run that nothing slows down."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from seedance_batch.state import Phase
+from seedance_batch.core.attempt import Phase
 from tests.cli.shop import QUICK, Shop, say
 
 

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import pytest
 
 from seedance_batch.errors import Exit
-from tests.batch import serving, write_rows
 from tests.cli.shop import QUICK, Said, Shop, say, shot, shots
 from tests.cli.test_consent import terminal
+from tests.service import serving, write_rows
 
 
 def forget(folder: Path) -> None:

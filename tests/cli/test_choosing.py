@@ -7,10 +7,10 @@ import os
 
 import pytest
 
+from seedance_batch.core.attempt import Kind
 from seedance_batch.errors import Exit
-from seedance_batch.state import Kind
-from tests.batch import write_rows
 from tests.cli.shop import QUICK, Shop, say, shot
+from tests.service import write_rows
 
 BROKEN = {"tasks": {"TASK_TIMEOUT": 1.0}, "moderation": ["forbidden"]}
 

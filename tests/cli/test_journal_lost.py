@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pytest
 
+from seedance_batch.core.attempt import Phase
 from seedance_batch.errors import Exit
-from seedance_batch.state import Phase
 from tests.cli.shop import QUICK, Shop
 
 CALLED = ("--callback-url", "http://127.0.0.1:9/hook", "--callback-bind", "127.0.0.1:0")

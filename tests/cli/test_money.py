@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 from seedance_batch.errors import Exit
-from tests.batch import Service
 from tests.cli.shop import QUICK, ROW_COST, Shop, say, shot, shots
 from tests.cli.test_consent import terminal
+from tests.service import Service
 
 # ── --max-cost ──────────────────────────────────────────────────────────────────────────────────
 

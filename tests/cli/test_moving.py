@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from seedance_batch.errors import Exit
-from tests.batch import serving, write_rows
 from tests.cli.shop import QUICK, Said, Shop, say, shot
+from tests.service import serving, write_rows
 
 
 @pytest.fixture

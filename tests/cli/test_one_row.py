@@ -8,8 +8,8 @@ import sqlite3
 import pytest
 from PIL import Image
 
+from seedance_batch.core.attempt import Phase
 from seedance_batch.errors import Exit
-from seedance_batch.state import Phase
 from tests.cli.shop import Shop, say, shot
 
 UNANSWERED = {"create": {"reset_after": 1.0}}

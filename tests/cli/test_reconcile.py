@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from seedance_batch.core.attempt import Kind, Phase
 from seedance_batch.errors import Exit
-from seedance_batch.state import Kind, Phase
 from tests.cli.shop import Shop, say, shot
 
 LOST = {"create": {"reset_after": 1.0}}

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from seedance_batch import journal as journals
+from seedance_batch.core.attempt import Kind
 from seedance_batch.errors import Exit
-from seedance_batch.journal import open_journal
-from seedance_batch.state import Kind
-from tests.batch import write_rows
+from seedance_batch.journal import operations
+from seedance_batch.journal.opening import open_journal
 from tests.cli.shop import QUICK, Shop, say
+from tests.service import write_rows
 
 
 def picks(shop: Shop, *lines: dict[str, Any], name: str = "picks.csv") -> str:
@@ -84,7 +84,7 @@ def test_what_an_earlier_version_noted_of_a_list_holds(shop: Shop) -> None:
     assert again(shop, plain) is Exit.OK
     noted = {f"redone.{Kind.FINAL}": "{}", "redo." + "a" * 64: json.dumps({"shot1": 2})}
     with open_journal(shop.run_folder / "journal.db", wal=False) as journal:
-        journal.write(journals.set_meta(noted))
+        journal.write(operations.set_meta(noted))
     assert again(shop, plain) is Exit.OK
     assert len(shop.tasks()) == 2
 

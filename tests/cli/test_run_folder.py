@@ -9,14 +9,14 @@ import sqlite3
 
 import pytest
 
-from seedance_batch.batch.settling import ambiguous
-from seedance_batch.cli import folder as folder_commands
+from seedance_batch.batch.reconcile import ambiguous
+from seedance_batch.cli import folder
+from seedance_batch.core.attempt import Phase
 from seedance_batch.errors import Exit
-from seedance_batch.folder import JOURNAL
-from seedance_batch.journal import open_journal
-from seedance_batch.state import Phase
-from tests.batch import read_rows
+from seedance_batch.journal.opening import open_journal
+from seedance_batch.run_folder import JOURNAL
 from tests.cli.shop import QUICK, Shop, say, shot, shots
+from tests.service import read_rows
 
 # ── status ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -79,7 +79,7 @@ def test_a_folder_whose_first_run_died_before_it_was_anybodys_asks_no_service(
 
 
 def test_status_watches_until_the_run_is_over(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_commands, "_LOOK_EVERY", 0.0)
+    monkeypatch.setattr(folder, "_LOOK_EVERY", 0.0)
     shop.fill(1)
     assert shop.run().code == Exit.OK
     assert len(shop.at("status", "--watch", "--json").lines) == 1

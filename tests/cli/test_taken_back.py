@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
+from seedance_batch.core.attempt import Phase
 from seedance_batch.errors import Exit
-from seedance_batch.state import Phase
 from tests.cli.shop import QUICK, ROW_COST, Said, Shop, say, shot
 from tests.cli.test_consent import terminal
 

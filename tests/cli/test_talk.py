@@ -18,14 +18,14 @@ from typing import Any
 import click
 import pytest
 
-from seedance_batch.cli import cli
+from seedance_batch.cli.main import cli
 from seedance_batch.errors import Exit
 from seedance_batch.events import Remark, RowSkipped
-from seedance_batch.folder import RunFolder, held
-from seedance_batch.progress.words import as_json
-from tests.batch import serving, write_rows
+from seedance_batch.progress import event_object
+from seedance_batch.run_folder import RunFolder, held
 from tests.cli.shop import QUICK, ROW_COST, Shop, say, say_at_a_terminal, shot
 from tests.rig import some
+from tests.service import serving, write_rows
 
 EVENTS = Path(__file__).parents[2] / "docs" / "events.md"
 COMMANDS = cli.list_commands(click.Context(cli))
@@ -330,7 +330,9 @@ def test_the_page_of_events_names_every_event_and_field(shop: Shop) -> None:
     shop.write(shot(1), shot(2, prompt="forbidden fruit"), shot(3))
     told = shop.run("--json", "--max-cost", "0.4", "-j", "1").lines
     told += shop.online("fetch", "--json").lines + say("status", "none", "--json").lines
-    told += [as_json(event, told[0]["time"]) for event in (RowSkipped("a", "why"), Remark("so"))]
+    told += [
+        event_object(event, told[0]["time"]) for event in (RowSkipped("a", "why"), Remark("so"))
+    ]
     found: dict[str, set[str]] = {}
     for each in told:
         assert found.setdefault(each["event"], set(each)) == set(each)
@@ -614,7 +616,7 @@ def test_commands_and_flags_complete_in_a_shell(shell: str) -> None:
     if shell == "fish":
         words = {"COMP_WORDS": "seedance-batch plan --max-", "COMP_CWORD": "--max-"}
     asked = subprocess.run(
-        [sys.executable, "-c", "from seedance_batch.cli import entry; entry()"],
+        [sys.executable, "-c", "from seedance_batch.cli.main import entry; entry()"],
         env={**os.environ, **words, "_SEEDANCE_BATCH_COMPLETE": f"{shell}_complete"},
         capture_output=True,
         text=True,

@@ -35,16 +35,16 @@ _PRELOADED = (
     "platformdirs",
     "xlsxwriter.workbook",
     "yaml",
-    "seedance_batch.batch",
+    "seedance_batch.batch.running",
     "seedance_batch.cli.run",
-    "seedance_batch.media",
-    "seedance_batch.overview",
+    "seedance_batch.clips.media",
+    "seedance_batch.core.overview",
     "seedance_batch.progress",
-    "seedance_batch.reader",
-    "seedance_batch.batch.summing",
+    "seedance_batch.reader.read",
+    "seedance_batch.batch.summary",
 )
 
-_PACKAGES = ("seedance_batch.reader", "seedance_batch.writer", "seedance_batch.report")
+_PACKAGES = ("seedance_batch.reader", "seedance_batch.writer", "seedance_batch.page")
 
 
 @dataclass

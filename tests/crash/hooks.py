@@ -79,7 +79,7 @@ def install(hooks: Hooks) -> None:
     """Put hooks into all seams of this process, for good."""
     from httpcore._backends.anyio import AnyIOStream
 
-    from seedance_batch.download.partial import Partial
+    from seedance_batch.clips.partial import Partial
 
     sqlite3.connect = functools.partial(sqlite3.connect, factory=_connection(hooks))
     for name in ("fsync", "link", "replace", "unlink"):
@@ -121,7 +121,7 @@ def _in_halves(hooks: Hooks, write: Callable[..., Any]) -> Callable[..., Any]:
 
 def run(argv: list[str], seam: str, turn: int, hooks_log: str) -> int:
     """Run a command line with hooks; turn 0 counts them only."""
-    from seedance_batch.cli import main
+    from seedance_batch.cli.main import main
 
     log = os.open(hooks_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     install(Hooks(seam, turn, log))
@@ -130,6 +130,6 @@ def run(argv: list[str], seam: str, turn: int, hooks_log: str) -> int:
 
 def plain(argv: list[str]) -> int:
     """Run a command line as it is."""
-    from seedance_batch.cli import main
+    from seedance_batch.cli.main import main
 
     return main(argv)

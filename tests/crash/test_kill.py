@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from seedance_batch.journal import look_into
-from seedance_batch.state import Phase
+from seedance_batch.core.attempt import Phase
+from seedance_batch.journal.opening import look_into
 from tests.crash.forker import Forker, forking
 from tests.crash.tables import Tell
 from tests.rig import PLAIN, Bench, Service, serving, some, until

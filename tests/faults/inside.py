@@ -30,8 +30,8 @@ def run(
 
     ``jump_after`` seconds pass before it is. ``deadline`` replaces the seconds for one answer.
     """
-    from seedance_batch.cli import main
-    from seedance_batch.client import Client
+    from seedance_batch.api.client import Client
+    from seedance_batch.cli.main import main
 
     if shift:
         started, real = time.monotonic(), time.time
@@ -48,7 +48,7 @@ def _defaults(kind: type[Any]) -> dict[str, Any]:
 
 def limited(argv: list[str], kind: str, soft: int) -> int:
     """Run a command line under one of the system's own limits."""
-    from seedance_batch.cli import main
+    from seedance_batch.cli.main import main
 
     number = getattr(resource, kind)
     resource.setrlimit(number, (soft, resource.getrlimit(number)[1]))
@@ -57,7 +57,7 @@ def limited(argv: list[str], kind: str, soft: int) -> int:
 
 def nearly_full(argv: list[str], free: int) -> int:
     """Run a command line on a disk that has so many bytes left."""
-    from seedance_batch.cli import main
+    from seedance_batch.cli.main import main
 
     usage = shutil.disk_usage("/")
     shutil.disk_usage = lambda _: usage._replace(free=free)
@@ -66,7 +66,7 @@ def nearly_full(argv: list[str], free: int) -> int:
 
 def as_nobody(argv: list[str]) -> int:
     """Run a command line as a user who may not write where it would."""
-    from seedance_batch.cli import main
+    from seedance_batch.cli.main import main
 
     os.setgid(65534)
     os.setuid(65534)
@@ -78,7 +78,7 @@ def failing_commit(argv: list[str], turn: int, reason: str, deeds: str) -> int:
 
     Each commit and each POST is a line in ``deeds``, so that their order can be told.
     """
-    from seedance_batch.cli import main
+    from seedance_batch.cli.main import main
 
     note = partial(os.write, os.open(deeds, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     commits = 0
@@ -114,7 +114,7 @@ def _note_posts(note: Callable[[bytes], object]) -> None:
 
 def failing_call(argv: list[str], name: str, turn: int, error: int) -> int:
     """Run a command line that the system refuses the n-th ``os.<name>`` of, and all later ones."""
-    from seedance_batch.cli import main
+    from seedance_batch.cli.main import main
 
     real, calls = getattr(os, name), 0
 

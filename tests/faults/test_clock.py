@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from seedance_batch.state import Phase
+from seedance_batch.core.attempt import Phase
 from tests.faults.proxy import Loss, Relay, relaying
 from tests.rig import Bench, some, until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seedance_batch.state import Phase
+from seedance_batch.core.attempt import Phase
 from tests.rig import Bench, Service, row, serving, some, until
 
 ROWS = 4

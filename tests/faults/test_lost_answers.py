@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.state import Phase
+from seedance_batch.core.attempt import Phase
 from tests.faults.proxy import Loss, relaying
 from tests.rig import Bench, row, some, until
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from seedance_batch.state import Phase
+from seedance_batch.core.attempt import Phase
 from tests.faults.proxy import Loss, relaying
 from tests.rig import Bench, until
 

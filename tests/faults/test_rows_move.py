@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.state import Phase
+from seedance_batch.core.attempt import Phase
 from tests.rig import Bench, row
 
 MakeBench = Callable[..., Bench]

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from seedance_batch.manifest import Manifest, Severity
-from seedance_batch.model import Allow
-from seedance_batch.reader import ReadOptions, grouped, read
+from seedance_batch.core.manifest import Manifest, Severity
+from seedance_batch.core.model import Allow
+from seedance_batch.reader.read import grouped, read_manifest
+from seedance_batch.reader.source import ReadOptions
 
 CORPUS = Path(__file__).parent.parent / "data" / "manifests"
 CASES: list[dict[str, Any]] = yaml.safe_load((CORPUS / "expected.yaml").read_text(encoding="utf-8"))
@@ -42,7 +43,7 @@ def name_of(case: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_each_awkward_file_comes_to_what_is_expected_of_it(case: dict[str, Any]) -> None:
-    manifest = read(CORPUS / case["file"], options_of(case))
+    manifest = read_manifest(CORPUS / case["file"], options_of(case))
 
     assert len(manifest.jobs) == case["jobs"]
     for severity in Severity:

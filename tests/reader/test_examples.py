@@ -6,16 +6,16 @@ from pathlib import Path
 
 import yaml
 
-from seedance_batch.manifest import Manifest
-from seedance_batch.model import AspectRatio, Resolution
-from seedance_batch.reader import read
-from seedance_batch.schema import manifest_schema
+from seedance_batch.cli.starter import manifest_schema
+from seedance_batch.core.manifest import Manifest
+from seedance_batch.core.model import AspectRatio, Resolution
+from seedance_batch.reader.read import read_manifest
 
 MANIFESTS = Path(__file__).parent.parent.parent / "manifests"
 
 
 def storyboard() -> Manifest:
-    return read(MANIFESTS / "storyboard.csv")
+    return read_manifest(MANIFESTS / "storyboard.csv")
 
 
 def test_the_storyboard_has_twelve_rows_and_nothing_to_complain_about() -> None:
@@ -42,7 +42,7 @@ def test_the_storyboard_shows_every_kind_of_row() -> None:
 
 
 def test_the_teaser_takes_its_defaults_and_its_own_words() -> None:
-    manifest = read(MANIFESTS / "teaser.yaml")
+    manifest = read_manifest(MANIFESTS / "teaser.yaml")
 
     assert manifest.findings == ()
     assert [job.row.cells["client"] for job in manifest.jobs] == ["Lumo Lighting"] * 4

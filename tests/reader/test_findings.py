@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import xlsxwriter
 
-from seedance_batch.manifest import Manifest, Severity
-from seedance_batch.reader import ReadOptions, grouped, read
+from seedance_batch.core.manifest import Manifest, Severity
 from seedance_batch.reader.headings import field_of
+from seedance_batch.reader.read import grouped, read_manifest
+from seedance_batch.reader.source import ReadOptions
 
 HEADINGS = ("id", "prompt", "shot")
 
@@ -61,7 +62,7 @@ def test_of_the_readings_of_a_text_the_likely_one_is_named_first(
     tmp_path: Path, encoding: str, text: str
 ) -> None:
     (said,) = told(
-        read(written(tmp_path, f"prompt\n{text}\n", encoding=encoding)), Severity.PROBLEM
+        read_manifest(written(tmp_path, f"prompt\n{text}\n", encoding=encoding)), Severity.PROBLEM
     )
 
     assert f"would read ‘{text}’ in {encoding}" in said
@@ -69,7 +70,7 @@ def test_of_the_readings_of_a_text_the_likely_one_is_named_first(
 
 def test_no_ready_made_flag_is_given_where_several_readings_are_left(tmp_path: Path) -> None:
     path = written(tmp_path, "prompt;Dauer\nEin Mädchen läuft;5\n", encoding="cp1252")
-    (said,) = told(read(path), Severity.PROBLEM)
+    (said,) = told(read_manifest(path), Severity.PROBLEM)
 
     assert said.endswith("--encoding …; or save it as “CSV UTF-8”, or give the .xlsx")
 
@@ -85,7 +86,7 @@ def test_rows_are_named_by_their_cells_and_never_counted(tmp_path: Path) -> None
         ("a", "A dog"),
         ("c", "A cat walks"),
     ]
-    manifest = read(workbook(tmp_path, rows))
+    manifest = read_manifest(workbook(tmp_path, rows))
 
     assert told(manifest, Severity.PROBLEM) == ["shots.xlsx!Shots!A5: ‘a’ is the id in A2 already"]
     assert told(manifest, Severity.WARNING) == [
@@ -94,8 +95,8 @@ def test_rows_are_named_by_their_cells_and_never_counted(tmp_path: Path) -> None
 
 
 def test_a_finding_names_up_to_twelve_cells_and_counts_the_rest(tmp_path: Path) -> None:
-    few = read(workbook(tmp_path, [("", "", "x y")] * 3 + [("", "A lamp wakes")]))
-    many = read(workbook(tmp_path, [("", "", "x y")] * 15 + [("", "A lamp wakes")]))
+    few = read_manifest(workbook(tmp_path, [("", "", "x y")] * 3 + [("", "A lamp wakes")]))
+    many = read_manifest(workbook(tmp_path, [("", "", "x y")] * 15 + [("", "A lamp wakes")]))
 
     assert told(few, Severity.PROBLEM) == [
         "shots.xlsx!Shots!B2, B3, B4: is empty: fill it, or delete the row"
@@ -135,16 +136,19 @@ def test_a_heading_may_be_in_the_persons_own_language(heading: str, field: str |
 
 def test_a_column_that_may_have_been_meant_is_not_left_out_in_silence(tmp_path: Path) -> None:
     path = written(tmp_path, "prompt,Clip-Dauer,Kunde\nA lamp wakes,9,Acme\n")
-    plain = read(path)
+    plain = read_manifest(path)
 
     assert told(plain, Severity.WARNING) == [
         "shots.csv:1:Clip-Dauer: is not sent, and may be the duration: every row gets 5 s "
         "(rename it, or say --map duration=Clip-Dauer)"
     ]
     assert plain.source["no column for"] == "duration (5 s), resolution (720p)"
-    assert not told(read(path, ReadOptions(overrides={"duration": "9"})), Severity.WARNING)
+    assert not told(read_manifest(path, ReadOptions(overrides={"duration": "9"})), Severity.WARNING)
     assert (
-        read(path, ReadOptions(column_map={"duration": "Clip-Dauer"})).jobs[0].input.duration == 9
+        read_manifest(path, ReadOptions(column_map={"duration": "Clip-Dauer"}))
+        .jobs[0]
+        .input.duration
+        == 9
     )
 
 
@@ -153,9 +157,9 @@ def test_a_mapped_heading_that_is_not_there_is_answered_with_those_that_are(
 ) -> None:
     path = written(tmp_path, "prompt,Clip\nA lamp wakes,9\n")
 
-    assert told(read(path, ReadOptions(column_map={"duration": "Länge"})), Severity.PROBLEM) == [
-        "--map:duration: no column is called ‘Länge’; the headings are ‘prompt’, ‘Clip’"
-    ]
+    assert told(
+        read_manifest(path, ReadOptions(column_map={"duration": "Länge"})), Severity.PROBLEM
+    ) == ["--map:duration: no column is called ‘Länge’; the headings are ‘prompt’, ‘Clip’"]
 
 
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
@@ -163,7 +167,7 @@ def test_a_mapped_heading_that_is_not_there_is_answered_with_those_that_are(
 
 def test_a_prompt_that_is_merged_over_rows_is_said_to_be_paid_for_in_each(tmp_path: Path) -> None:
     rows = [("a", ""), ("b", ""), ("c", ""), ("d", "A cat walks")]
-    manifest = read(workbook(tmp_path, rows, merge=(1, 3)))
+    manifest = read_manifest(workbook(tmp_path, rows, merge=(1, 3)))
 
     assert len(manifest.jobs) == 4
     assert told(manifest, Severity.WARNING)[0] == (
@@ -176,7 +180,7 @@ def test_a_prompt_that_is_merged_over_rows_is_said_to_be_paid_for_in_each(tmp_pa
 def test_a_note_alone_below_the_table_is_left_out_and_said(
     tmp_path: Path, note: str, heading: str
 ) -> None:
-    manifest = read(written(tmp_path, f"{heading},prompt\n1,A lamp wakes\n\n{note},\n"))
+    manifest = read_manifest(written(tmp_path, f"{heading},prompt\n1,A lamp wakes\n\n{note},\n"))
 
     assert (len(manifest.jobs), told(manifest, Severity.PROBLEM)) == (1, [])
     assert told(manifest, Severity.WARNING) == [
@@ -190,7 +194,7 @@ def test_a_note_alone_below_the_table_is_left_out_and_said(
     ids=["a number", "a label", "a note above a prompt"],
 )
 def test_a_row_that_may_lack_its_prompt_is_never_left_out(tmp_path: Path, rows: str) -> None:
-    manifest = read(written(tmp_path, f"shot,prompt\n1,A lamp wakes\n{rows}"))
+    manifest = read_manifest(written(tmp_path, f"shot,prompt\n1,A lamp wakes\n{rows}"))
 
     assert told(manifest, Severity.PROBLEM) == [
         "shots.csv:3:prompt: is empty: fill it, or delete the row"
@@ -200,7 +204,7 @@ def test_a_row_that_may_lack_its_prompt_is_never_left_out(tmp_path: Path, rows: 
 def test_a_row_with_an_id_and_no_prompt_is_told_what_to_do(tmp_path: Path) -> None:
     path = written(tmp_path, "id,prompt\nhero,A lamp wakes\nhero two,\n")
 
-    assert told(read(path), Severity.PROBLEM) == [
+    assert told(read_manifest(path), Severity.PROBLEM) == [
         "shots.csv:3:prompt: is empty, and the row has an id: fill it, or delete the row"
     ]
 
@@ -208,10 +212,10 @@ def test_a_row_with_an_id_and_no_prompt_is_told_what_to_do(tmp_path: Path) -> No
 def test_takes_of_an_included_file_are_meant_and_other_equals_are_not(tmp_path: Path) -> None:
     written(tmp_path, "variants: 2\nrows:\n- prompt: A lamp wakes\n", "inner.yaml")
     outer = written(tmp_path, "include: inner.yaml\nrows:\n- prompt: A cat walks\n", "outer.yaml")
-    assert (len(read(outer).jobs), told(read(outer), Severity.WARNING)) == (3, [])
+    assert (len(read_manifest(outer).jobs), told(read_manifest(outer), Severity.WARNING)) == (3, [])
 
     written(tmp_path, "include: inner.yaml\nrows:\n- prompt: A lamp wakes\n", "outer.yaml")
-    assert told(read(outer), Severity.WARNING) == [
+    assert told(read_manifest(outer), Severity.WARNING) == [
         "outer.yaml:3: orders the same clip as inner.yaml:3, once more"
     ]
 
@@ -224,7 +228,7 @@ def test_takes_of_an_included_file_are_meant_and_other_equals_are_not(tmp_path: 
     [("16 by 9", "16:9"), ("16/9", "16:9"), ("Landscape", "16:9"), ("portrait", "9:16")],
 )
 def test_a_ratio_in_words_is_read_with_a_receipt(tmp_path: Path, text: str, ratio: str) -> None:
-    manifest = read(written(tmp_path, f"prompt,aspect_ratio\nA lamp wakes,{text}\n"))
+    manifest = read_manifest(written(tmp_path, f"prompt,aspect_ratio\nA lamp wakes,{text}\n"))
 
     assert manifest.jobs[0].input.aspect_ratio == ratio
     assert told(manifest, Severity.RECEIPT) == [
@@ -239,7 +243,7 @@ def test_a_ratio_that_a_spreadsheet_took_for_something_else_says_how_to_keep_it(
     tmp_path: Path, text: str, what: str
 ) -> None:
     path = written(tmp_path, f"prompt,aspect_ratio\nA lamp wakes,{text}\n")
-    (said,) = told(read(path), Severity.PROBLEM)
+    (said,) = told(read_manifest(path), Severity.PROBLEM)
 
     assert f"‘{text}’ is a {what}, and none of " in said
     assert said.endswith("; format the column as text and write it again")
@@ -248,6 +252,6 @@ def test_a_ratio_that_a_spreadsheet_took_for_something_else_says_how_to_keep_it(
 def test_a_file_that_is_missing_is_said_to_be_missing_where(tmp_path: Path) -> None:
     path = written(tmp_path, "prompt,first_frame_url\nA lamp wakes,none.png\n")
 
-    assert told(read(path), Severity.PROBLEM) == [
+    assert told(read_manifest(path), Severity.PROBLEM) == [
         f"shots.csv:2:first_frame_url: ‘none.png’: there is no such file in {tmp_path}"
     ]

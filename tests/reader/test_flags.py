@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from seedance_batch.core.manifest import Manifest
+from seedance_batch.core.model import Allow
 from seedance_batch.errors import UsageError
-from seedance_batch.manifest import Manifest
-from seedance_batch.model import Allow
-from seedance_batch.reader import ReadOptions, as_json, grouped, read
+from seedance_batch.reader.read import finding_objects, grouped, read_manifest
+from seedance_batch.reader.source import ReadOptions
 
 SHOTS = "id,prompt,duration,resolution\nhero,A lamp wakes,5,720p\n,A cat walks,,\n,A cat walks,,\n"
 
@@ -31,8 +32,8 @@ def keys(manifest: Manifest) -> list[str]:
 
 
 def test_set_changes_what_is_sent_and_no_key(shots: Path) -> None:
-    plain = read(shots)
-    draft = read(shots, ReadOptions(overrides={"resolution": "480p", "duration": "4.0"}))
+    plain = read_manifest(shots)
+    draft = read_manifest(shots, ReadOptions(overrides={"resolution": "480p", "duration": "4.0"}))
 
     assert {(j.input.resolution, j.input.duration) for j in draft.jobs} == {("480p", 4)}
     assert keys(draft) == keys(plain)
@@ -42,14 +43,14 @@ def test_set_changes_what_is_sent_and_no_key(shots: Path) -> None:
 
 def test_set_to_what_the_rows_say_changes_nothing(shots: Path) -> None:
     options = ReadOptions(overrides={"generate_audio": "yes"}, model=" seedance-2.0 ")
-    again = read(shots, options)
+    again = read_manifest(shots, options)
 
-    assert [job.content for job in again.jobs] == [job.content for job in read(shots).jobs]
+    assert [job.content for job in again.jobs] == [job.content for job in read_manifest(shots).jobs]
     assert {job.model for job in again.jobs} == {"seedance-2.0"}
 
 
 def test_an_empty_set_takes_a_field_away(shots: Path) -> None:
-    first = read(shots, ReadOptions(overrides={"duration": ""})).jobs[0]
+    first = read_manifest(shots, ReadOptions(overrides={"duration": ""})).jobs[0]
 
     assert "duration" not in first.input.model_fields_set
     assert first.key == "hero"
@@ -58,7 +59,7 @@ def test_an_empty_set_takes_a_field_away(shots: Path) -> None:
 def test_what_a_flag_sets_is_checked_like_a_cell(shots: Path) -> None:
     overrides = {"duration": "3", "ratio": "1:1", "id": "x", "resolution": "720i", "promt": "abc"}
 
-    assert grouped(read(shots, ReadOptions(overrides=overrides)).problems) == [
+    assert grouped(read_manifest(shots, ReadOptions(overrides=overrides)).problems) == [
         "--set:ratio: is no input field; did you mean aspect_ratio?",
         "--set:id: is each row's own",
         "--set:resolution: ‘720i’ is none of 480p, 720p, 1080p",
@@ -70,9 +71,11 @@ def test_what_a_flag_sets_is_checked_like_a_cell(shots: Path) -> None:
 def test_a_flag_mends_a_cell_that_could_not_be_sent(tmp_path: Path) -> None:
     path = tmp_path / "shots.csv"
     path.write_text("prompt,resolution,first_frame_url\nA lamp wakes,4k,none.png\n")
-    assert len(read(path).problems) == 2
+    assert len(read_manifest(path).problems) == 2
 
-    mended = read(path, ReadOptions(overrides={"resolution": "480p", "first_frame_url": ""}))
+    mended = read_manifest(
+        path, ReadOptions(overrides={"resolution": "480p", "first_frame_url": ""})
+    )
 
     assert mended.problems == ()
     assert mended.jobs[0].media == ()
@@ -83,8 +86,10 @@ def test_a_flag_may_name_a_file(tmp_path: Path) -> None:
     path = tmp_path / "shots.csv"
     path.write_text("prompt\nA lamp wakes\n")
 
-    (framed,) = read(path, ReadOptions(overrides={"first_frame_url": "a.png"})).jobs
-    (shown,) = read(path, ReadOptions(overrides={"reference_image_urls": "a.png|a.png"})).jobs
+    (framed,) = read_manifest(path, ReadOptions(overrides={"first_frame_url": "a.png"})).jobs
+    (shown,) = read_manifest(
+        path, ReadOptions(overrides={"reference_image_urls": "a.png|a.png"})
+    ).jobs
 
     assert framed.input.first_frame_url == framed.media[0].token
     assert shown.input.reference_image_urls == (framed.media[0].token,) * 2
@@ -94,22 +99,22 @@ def test_an_open_question_is_let_through_by_name(tmp_path: Path) -> None:
     path = tmp_path / "shots.csv"
     path.write_text("prompt,resolution\nA lamp wakes,4k\n")
 
-    assert len(read(path).problems) == 1
-    assert read(path, ReadOptions(allow=Allow(resolution_4k=True))).problems == ()
+    assert len(read_manifest(path).problems) == 1
+    assert read_manifest(path, ReadOptions(allow=Allow(resolution_4k=True))).problems == ()
 
 
 def test_keys_do_not_depend_on_where_a_row_stands(shots: Path) -> None:
-    before = {job.key: job.content for job in read(shots).jobs}
+    before = {job.key: job.content for job in read_manifest(shots).jobs}
     head, *rows = SHOTS.splitlines(keepends=True)
     shots.write_text(head + "new,Another one,,\n" + "".join(reversed(rows)), encoding="utf-8")
 
-    after = {job.key: job.content for job in read(shots).jobs}
+    after = {job.key: job.content for job in read_manifest(shots).jobs}
     assert after.items() >= before.items()
 
 
 def test_standard_input_is_a_manifest_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(SHOTS.encode())))
-    manifest = read("-")
+    manifest = read_manifest("-")
 
     assert (manifest.path, manifest.name, len(manifest.jobs)) == ("-", "stdin", 3)
     assert manifest.jobs[1].row.place.file == "stdin"
@@ -117,18 +122,18 @@ def test_standard_input_is_a_manifest_too(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_file_that_is_not_there_is_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"There is no none\.csv"):
-        read(tmp_path / "none.csv")
+        read_manifest(tmp_path / "none.csv")
     with pytest.raises(UsageError, match="directory"):
-        read(tmp_path)
+        read_manifest(tmp_path)
     with pytest.raises(UsageError, match="no file name"):
-        read("a\0b.csv")
+        read_manifest("a\0b.csv")
 
 
 def test_findings_are_told_to_programs_as_well(tmp_path: Path) -> None:
     path = tmp_path / "shots.csv"
     path.write_text("prompt,Seconds\nA lamp wakes,3\n")
 
-    assert json.loads(json.dumps(as_json(read(path).findings))) == [
+    assert json.loads(json.dumps(finding_objects(read_manifest(path).findings))) == [
         {
             "severity": "problem",
             "file": "shots.csv",
@@ -145,15 +150,15 @@ def test_no_secret_is_shown_in_a_finding(tmp_path: Path) -> None:
     signed = "https://example.com/a b.png?X-Amz-Signature=canary"
     uri = "data:image/png;base64," + "canary" * 50 + "!"
     path.write_text(f'prompt,first_frame_url\nA lamp wakes,{signed}\nA cat walks,"{uri}"\n')
-    lines = grouped(read(path).problems)
+    lines = grouped(read_manifest(path).problems)
 
     assert len(lines) == 2
     assert "canary" not in "".join(lines)
 
 
 def test_importing_the_reader_is_quick() -> None:
-    heavy = "{'pandas', 'pydantic', 'python_calamine', 'yaml', 'av', 'PIL', 'pyarrow'}"
-    code = f"import sys, seedance_batch.reader; print(sorted({heavy} & set(sys.modules)))"
+    heavy = "{'pandas', 'python_calamine', 'yaml', 'av', 'PIL', 'pyarrow'}"
+    code = f"import sys, seedance_batch.reader.read; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
 
     assert found.stdout == "[]\n"

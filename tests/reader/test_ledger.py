@@ -10,13 +10,12 @@ from typing import Any
 import anyio
 import pytest
 
-from seedance_batch.client import Client
-from seedance_batch.identity import body_template, render_body
-from seedance_batch.manifest import Manifest
-from seedance_batch.reader import grouped, read
-from seedance_batch.sandbox.app import build, inline
+from seedance_batch.api.client import Client
+from seedance_batch.core.identity import body_template, render_body
+from seedance_batch.core.manifest import Manifest
+from seedance_batch.reader.read import grouped, read_manifest
 from seedance_batch.sandbox.config import SandboxConfig
-from seedance_batch.sandbox.inprocess import InProcess
+from seedance_batch.sandbox.server import InProcess, build, inline
 
 from .sheets import WRITERS
 
@@ -56,7 +55,7 @@ def test_the_ledger_holds_the_manifests_prompts(tmp_path: Path, name: str) -> No
         path = tmp_path / name
         WRITERS[name](path, [{"shot": "", "prompt": prompt} for prompt in expected])
 
-    charged = ledger_of(read(path))
+    charged = ledger_of(read_manifest(path))
 
     assert [charged[f"key-{n}"]["prompt"] for n in range(1, len(expected) + 1)] == expected
 
@@ -77,7 +76,7 @@ def test_every_field_arrives_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "shots.jsonl"
     path.write_text(json.dumps(row), encoding="utf-8")
 
-    assert ledger_of(read(path))["key-1"] == {
+    assert ledger_of(read_manifest(path))["key-1"] == {
         "prompt": "A lamp wakes",
         "aspect_ratio": "21:9",
         "duration": 15,

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from seedance_batch.manifest import Job, Manifest
-from seedance_batch.reader import ReadOptions, grouped, read
+from seedance_batch.core.manifest import Job, Manifest
+from seedance_batch.reader.read import grouped, read_manifest
+from seedance_batch.reader.source import ReadOptions
 
 
 def picture(path: Path, size: tuple[int, int] = (640, 360), **options: object) -> Path:
@@ -49,7 +50,7 @@ def manifest_of(folder: Path, *rows: str, **options: object) -> Manifest:
     head = "prompt,first_frame_url,reference_video_urls,reference_audio_urls\n"
     lines = "".join(f"{number} A lamp wakes,{row}\n" for number, row in enumerate(rows, 1))
     (folder / "shots.csv").write_text(head + lines, encoding="utf-8")
-    return read(folder / "shots.csv", ReadOptions(**options))  # type: ignore[arg-type]
+    return read_manifest(folder / "shots.csv", ReadOptions(**options))  # type: ignore[arg-type]
 
 
 def only_job(manifest: Manifest) -> Job:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedance_batch.manifest import Manifest
-from seedance_batch.outcome import Outcome, RowRecord, Status, outcomes
-from seedance_batch.reader import grouped, read
-from seedance_batch.writer import SheetSource, write_sheets
+from seedance_batch.core.manifest import Manifest
+from seedance_batch.core.outcome import Outcome, RowRecord, Status, outcomes
+from seedance_batch.reader.read import grouped, read_manifest
+from seedance_batch.writer.files import SheetSource, write_sheets
 
 from .sheets import write_csv
 
@@ -69,11 +69,11 @@ def test_a_results_sheet_orders_what_its_manifest_orders(
 ) -> None:
     shutil.copytree(MANIFESTS / "frames", tmp_path / "frames")
     shutil.copy(MANIFESTS / name, tmp_path)
-    manifest = read(tmp_path / name)
+    manifest = read_manifest(tmp_path / name)
     folder = tmp_path / "runs" / manifest.name
     results_of(manifest, folder)
 
-    again = read(folder / sheet)
+    again = read_manifest(folder / sheet)
 
     assert orders(again) == orders(manifest)
     assert again.columns == manifest.columns
@@ -99,10 +99,10 @@ def test_no_text_changes_on_its_way_through_our_sheets(prompts: list[str], statu
     ]
     with tempfile.TemporaryDirectory() as folder:
         write_csv(Path(folder) / "shots.csv", rows)
-        manifest = read(Path(folder) / "shots.csv")
+        manifest = read_manifest(Path(folder) / "shots.csv")
         results_of(manifest, Path(folder), only=SHEETS)
         for sheet in SHEETS:
-            again = read(Path(folder) / sheet)
+            again = read_manifest(Path(folder) / sheet)
             assert orders(again) == orders(manifest), sheet
             assert cells(again) == rows, sheet
             assert again.columns == ("status", "prompt", "seconds", "=x"), sheet
@@ -111,19 +111,19 @@ def test_no_text_changes_on_its_way_through_our_sheets(prompts: list[str], statu
 def test_an_apostrophe_in_a_sheet_that_is_not_ours_stays(tmp_path: Path) -> None:
     (tmp_path / "shots.csv").write_text("prompt\n'=SUM(A1)\n", encoding="utf-8")
 
-    assert [job.input.prompt for job in read(tmp_path / "shots.csv").jobs] == ["'=SUM(A1)"]
+    assert [job.input.prompt for job in read_manifest(tmp_path / "shots.csv").jobs] == ["'=SUM(A1)"]
 
 
 def test_an_edit_in_a_results_sheet_is_an_edit_of_the_row(tmp_path: Path) -> None:
     (tmp_path / "shots.csv").write_text("prompt\nA lamp wakes\n", encoding="utf-8")
-    manifest = read(tmp_path / "shots.csv")
+    manifest = read_manifest(tmp_path / "shots.csv")
     results_of(manifest, tmp_path)
     with (tmp_path / "results.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     rows[0] |= {"duration": "9", "status": "done", "prompt": "A lamp sleeps"}
     write_csv(tmp_path / "results.csv", rows)
 
-    (job,) = read(tmp_path / "results.csv").jobs
+    (job,) = read_manifest(tmp_path / "results.csv").jobs
 
     assert (job.input.duration, job.input.prompt) == (9, "A lamp sleeps")
     assert job.key == manifest.jobs[0].key
@@ -133,10 +133,10 @@ def test_an_edit_in_a_results_sheet_is_an_edit_of_the_row(tmp_path: Path) -> Non
 @pytest.mark.parametrize("sheet", SHEETS)
 def test_rows_that_had_left_the_manifest_do_not_come_back(tmp_path: Path, sheet: str) -> None:
     (tmp_path / "shots.csv").write_text("prompt,status\nA lamp wakes,removed\n", encoding="utf-8")
-    manifest = read(tmp_path / "shots.csv")
+    manifest = read_manifest(tmp_path / "shots.csv")
     removed = Outcome("r-0123456789", Status.REMOVED, None, None)
     results_of(manifest, tmp_path, more=[removed])
 
-    again = read(tmp_path / sheet)
+    again = read_manifest(tmp_path / sheet)
 
     assert orders(again) == orders(manifest)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedance_batch.manifest import Manifest
-from seedance_batch.reader import grouped, read, read_frame
+from seedance_batch.core.manifest import Manifest
+from seedance_batch.reader.read import grouped, read_frame, read_manifest
 
 from .sheets import WRITERS
 
@@ -66,7 +66,7 @@ def test_a_table_reads_the_same_from_every_format(rows: list[dict[str, str]]) ->
         for name, write in WRITERS.items():
             path = Path(folder) / name
             write(path, rows)
-            found[name] = read(path)
+            found[name] = read_manifest(path)
     expected = orders(found["a.csv"])
 
     assert [prompt for _, _, prompt in expected] == [row["prompt"] for row in rows]
@@ -82,7 +82,7 @@ def test_a_data_frame_reads_like_the_csv_that_it_came_from(rows: list[dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shots.csv"
         WRITERS["a.csv"](path, rows)
-        from_file = read(path)
+        from_file = read_manifest(path)
 
     assert orders(read_frame(pandas.DataFrame(rows), "shots")) == orders(from_file)
 
@@ -126,4 +126,4 @@ def test_line_ends_inside_a_prompt_stay_as_they_are(tmp_path: Path, line_end: st
     path = tmp_path / "shots.csv"
     path.write_bytes(f'prompt{line_end}"one{line_end}two"{line_end}'.encode())
 
-    assert [job.input.prompt for job in read(path).jobs] == [f"one{line_end}two"]
+    assert [job.input.prompt for job in read_manifest(path).jobs] == [f"one{line_end}two"]

@@ -8,15 +8,15 @@ from pathlib import Path
 import openpyxl
 import pytest
 
+from seedance_batch.cli.starter import write_starter
 from seedance_batch.errors import UsageError
-from seedance_batch.reader import read
-from seedance_batch.starter import write_starter
+from seedance_batch.reader.read import read_manifest
 
 
 @pytest.mark.parametrize("name", ["shots.csv", "shots.yaml", "shots.yml", "Shots.XLSX"])
 def test_a_starter_has_three_rows_and_no_problem(tmp_path: Path, name: str) -> None:
     write_starter(tmp_path / name)
-    manifest = read(tmp_path / name)
+    manifest = read_manifest(tmp_path / name)
 
     assert manifest.findings == ()
     assert [job.key for job in manifest.jobs] == ["harbour-dawn", "market-story", "logo-loop"]
@@ -27,7 +27,7 @@ def test_the_starters_of_all_formats_order_the_same(tmp_path: Path) -> None:
     contents = []
     for name in ("a.csv", "a.yaml", "a.xlsx"):
         write_starter(tmp_path / name)
-        contents.append([job.content for job in read(tmp_path / name).jobs])
+        contents.append([job.content for job in read_manifest(tmp_path / name).jobs])
 
     assert contents[0] == contents[1] == contents[2]
 

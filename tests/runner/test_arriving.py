@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from seedance_batch.core.attempt import ErrorClass, Phase
 from seedance_batch.events import Remark, Stop, Stopping
 from seedance_batch.runner.fetch import PATIENCE
-from seedance_batch.state import ErrorClass, Phase
 from tests.benchmarks.world import START, Case, Played, play
 
 QUICK: dict[str, Any] = {"generation_time": "1", "rpm": None}

@@ -10,17 +10,18 @@ import pytest
 import trio
 import trio.testing
 
-from seedance_batch import journal as journals
-from seedance_batch.journal import open_journal
-from seedance_batch.model import TaskStatus
-from seedance_batch.pacing import Flight, Looks
-from seedance_batch.runner import Book, Stopper
-from seedance_batch.runner.sightings import Sightings
-from seedance_batch.state import Phase, State
+from seedance_batch.core.attempt import Phase, State
+from seedance_batch.core.model import TaskStatus
+from seedance_batch.core.polling import Flight, Looks
+from seedance_batch.journal import operations
+from seedance_batch.journal.opening import open_journal
+from seedance_batch.runner.attempts import Book
+from seedance_batch.runner.gate import Stopper
+from seedance_batch.runner.watch import Sightings
 from tests.benchmarks.figures import figures, lags_of
 from tests.benchmarks.world import Case, Played, World, play
+from tests.core.state_samples import TASK, intent, task
 from tests.rig import some
-from tests.state_samples import TASK, intent, task
 
 HOUR = 3600.0
 SHIFTS = some(-25 * HOUR, HOUR, slow=(-HOUR, -600.0, 600.0, 25 * HOUR))
@@ -60,7 +61,7 @@ def test_what_an_earlier_process_left_is_looked_at_at_once_and_its_age_is_the_se
         with open_journal(tmp_path / "journal.db", threaded=False) as journal:
             # It was sent under a right clock, whatever ours says today.
             sent = State(phase=Phase.IN_FLIGHT, task_id=TASK, submitted_at=now - age)
-            journal.write(journals.add_attempts([intent()], sent))
+            journal.write(operations.add_attempts([intent()], sent))
             book = Book(journal, journal.attempts(), wall=lambda: now, observer=lambda _: None)
             sightings = Sightings(
                 book=book,

@@ -9,12 +9,12 @@ import pytest
 import trio
 import trio.testing
 
-from seedance_batch.client import Answer
+from seedance_batch.api.client import Answer
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.hiapi import Verdict
+from seedance_batch.core.pace import RequestBudget
 from seedance_batch.events import AttemptChanged
-from seedance_batch.pacing import RequestBudget
 from seedance_batch.runner.gate import Gate
-from seedance_batch.state import Phase
-from seedance_batch.wire import Verdict
 from tests.benchmarks.world import SECRET, START, Case, Played, play
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from seedance_batch.core.attempt import Phase
 from seedance_batch.events import AttemptChanged, Stop, Stopping
-from seedance_batch.state import Phase
 from tests.benchmarks.world import Case, World, play
 
 QUICK = {"generation_time": "20", "rpm": 60}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seedance_batch.runner.returns import SEVERAL, Returns, Useless
+from seedance_batch.runner.waiting import SEVERAL_CLIPS, Returns, Useless
 
 
 def failing(returns: Returns, *numbers: int, how: Useless = Useless.FAILED) -> Returns:
@@ -39,10 +39,10 @@ def test_one_attempt_counts_once() -> None:
 
 def test_buying_waits_where_several_clips_do_not_arrive_and_none_has_yet() -> None:
     returns = Returns(10)
-    for number in range(SEVERAL):
-        assert not returns.waits(range(SEVERAL))
+    for number in range(SEVERAL_CLIPS):
+        assert not returns.waits(range(SEVERAL_CLIPS))
         returns.late(number, "404")
-    assert returns.waits(range(SEVERAL))
+    assert returns.waits(range(SEVERAL_CLIPS))
     assert returns.missing == "3 paid clips do not arrive (404)"
     assert not returns.waits([])  # nothing could settle it any more
     returns.arrived(0)

@@ -11,9 +11,9 @@ import anyio
 import httpx
 import pytest
 
+from seedance_batch.core.attempt import Phase
 from seedance_batch.events import Paused, Remark, Stop
 from seedance_batch.sandbox.config import ApiFault, Stranger
-from seedance_batch.state import Phase
 from tests.benchmarks.cases import configured
 from tests.benchmarks.world import Case, Played, World, play
 

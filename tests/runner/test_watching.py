@@ -10,15 +10,15 @@ import anyio
 import httpx
 import pytest
 
-from seedance_batch.client import Answer
+from seedance_batch.api.client import Answer
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.hiapi import Verdict
+from seedance_batch.core.model import TaskError
+from seedance_batch.core.pace import RequestBudget
 from seedance_batch.events import Remark, RequestEnded, RunEvent
-from seedance_batch.model import TaskError
-from seedance_batch.pacing import RequestBudget
 from seedance_batch.runner.gate import Gate
 from seedance_batch.sandbox.config import ApiFault
-from seedance_batch.sandbox.inprocess import InProcess
-from seedance_batch.state import Phase
-from seedance_batch.wire import Verdict
+from seedance_batch.sandbox.server import InProcess
 from tests.benchmarks.cases import always, configured
 from tests.benchmarks.figures import figures, lags_of
 from tests.benchmarks.world import KEY, Case, Played, World, play

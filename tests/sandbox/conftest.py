@@ -14,10 +14,8 @@ import pytest
 import trio
 import trio.testing
 
-from seedance_batch.sandbox.app import Sandbox, build, inline
 from seedance_batch.sandbox.config import SandboxConfig, checked
-from seedance_batch.sandbox.inprocess import InProcess
-from seedance_batch.sandbox.server import SandboxAddress, running
+from seedance_batch.sandbox.server import InProcess, Sandbox, SandboxAddress, build, inline, running
 
 KEY = "sk-test"
 START = 1_800_000_000.0

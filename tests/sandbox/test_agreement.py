@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from seedance_batch.model import TaskInput
+from seedance_batch.core.model import TaskInput
 from seedance_batch.sandbox.engine import Engine
-from seedance_batch.sandbox.refusals import Refusal
+from seedance_batch.sandbox.faults import Refusal
 from seedance_batch.sandbox.store import Store
 
 from .conftest import config

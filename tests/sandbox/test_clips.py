@@ -18,12 +18,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedance_batch.sandbox import media
-from seedance_batch.sandbox.clips import Clip, Drawn, frame_size
+from seedance_batch.sandbox import given_media
+from seedance_batch.sandbox.clip import ClipSpec, Drawn, frame_size
+from seedance_batch.sandbox.drawing import Scene, face, fit, wrap
+from seedance_batch.sandbox.encode import tone
 from seedance_batch.sandbox.render import render
-from seedance_batch.sandbox.scene import Scene
-from seedance_batch.sandbox.tone import tone
-from seedance_batch.sandbox.typeset import face, fit, wrap
 
 from .conftest import Served, serving
 
@@ -96,15 +95,15 @@ def _drawn(**changes: Any) -> Drawn:
     return Drawn(**{**base, **changes})
 
 
-def _clip(**changes: Any) -> Clip:
-    return Clip(320, 180, 25, True, _drawn(**changes))
+def _clip(**changes: Any) -> ClipSpec:
+    return ClipSpec(320, 180, 25, True, _drawn(**changes))
 
 
-def _frame(clip: Clip, number: int) -> NDArray[np.uint8]:
+def _frame(clip: ClipSpec, number: int) -> NDArray[np.uint8]:
     return Scene(clip).planes(number)
 
 
-def _luma(clip: Clip, number: int) -> NDArray[np.uint8]:
+def _luma(clip: ClipSpec, number: int) -> NDArray[np.uint8]:
     return _frame(clip, number)[: clip.height]
 
 
@@ -235,14 +234,14 @@ def _site(content: bytes) -> Iterator[tuple[str, list[str]]]:
 def test_only_data_and_loopback_are_fetched_and_redirects_are_not_followed() -> None:
     content = _png((1, 2, 3))
     with _site(content) as (url, asked):
-        assert media.fetch(f"{url}/a.png?b=c") == content
-        assert media.fetch(f"{url}/away") is None
+        assert given_media.content_at(f"{url}/a.png?b=c") == content
+        assert given_media.content_at(f"{url}/away") is None
         assert asked == ["/a.png?b=c", "/away"]
-        assert media.ratio(f"{url}/a.png") == pytest.approx(64 / 36)
-    assert media.fetch(_data_uri(content)) == content
+        assert given_media.ratio(f"{url}/a.png") == pytest.approx(64 / 36)
+    assert given_media.content_at(_data_uri(content)) == content
     for other in ("asset://x", "https://127.0.0.1/x", "http://example.com/", "http://10.0.0.1/x"):
-        assert media.fetch(other) is None
-    assert media.fetch("data:image/png;base64,AAA") is None
+        assert given_media.content_at(other) is None
+    assert given_media.content_at("data:image/png;base64,AAA") is None
 
 
 def test_an_address_that_is_not_fetched_gets_a_placeholder() -> None:
@@ -278,7 +277,7 @@ def test_plain_clips_are_made_once_for_a_size_and_length(served: Served) -> None
 
 def test_reference_videos_are_measured_billed_and_limited(served: Served) -> None:
     def video(seconds: int) -> str:
-        clip = Clip(64, 64, 24 * seconds, audio=False)
+        clip = ClipSpec(64, 64, 24 * seconds, audio=False)
         return _data_uri(render(clip, "video.mp4"), "video/mp4")
 
     task_id = served.task_id(reference_video_urls=[video(3), "https://example.com/a.mp4"])

@@ -13,10 +13,10 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from seedance_batch.sandbox.command import sandbox
+from seedance_batch.cli.service import sandbox
 from seedance_batch.sandbox.config import SandboxConfigError, load_config
 
-CODE = "import sys; from seedance_batch.sandbox.command import sandbox; sandbox(sys.argv[1:])"
+CODE = "import sys; from seedance_batch.cli.service import sandbox; sandbox(sys.argv[1:])"
 
 
 def _start(*options: str) -> subprocess.Popen[str]:
@@ -102,7 +102,7 @@ def test_only_loopback_is_served() -> None:
 
 def test_importing_the_room_loads_nothing_heavy() -> None:
     code = (
-        "import sys; import seedance_batch.sandbox, seedance_batch.sandbox.command;"
+        "import sys; import seedance_batch.sandbox, seedance_batch.cli.service;"
         "print([m for m in ('av', 'PIL', 'uvicorn', 'numpy', 'pydantic', 'httpx') "
         "if m in sys.modules])"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.batch import serving
+from tests.service import serving
 
 KEY = {"Authorization": "Bearer sk-names"}
 ORDER = {

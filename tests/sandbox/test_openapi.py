@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
 
-from seedance_batch.sandbox.schema import specification
+from seedance_batch.sandbox.validation import specification
 
 from .conftest import KEY, Served
 

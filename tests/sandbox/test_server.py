@@ -12,11 +12,10 @@ import anyio
 import httpx
 import pytest
 
-from seedance_batch.sandbox.app import build
-from seedance_batch.sandbox.clips import Clip, Drawn
+from seedance_batch.sandbox.asgi import DISCONNECT, Receive, Scope, Send
+from seedance_batch.sandbox.clip import ClipSpec, Drawn
 from seedance_batch.sandbox.render import Abandoned, render
-from seedance_batch.sandbox.server import _serve_one, running
-from seedance_batch.sandbox.wire import DISCONNECT, Receive, Scope, Send
+from seedance_batch.sandbox.server import _serve_one, build, running
 
 from .conftest import KEY, config, order, serving
 
@@ -125,7 +124,7 @@ def test_an_ipv6_loopback_is_served_too() -> None:
 def test_ending_gives_up_a_clip_that_is_being_rendered() -> None:
     sandbox = build(config(clips="full"))
     drawn = Drawn("content", "prompt", "caption", None, None, (), ())
-    clip = Clip(1920, 1080, 361, True, drawn)
+    clip = ClipSpec(1920, 1080, 361, True, drawn)
     stopped = threading.Event()
     stopped.set()
     with pytest.raises(Abandoned):

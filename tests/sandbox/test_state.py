@@ -16,8 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from seedance_batch.sandbox.app import build
-from seedance_batch.sandbox.server import running
+from seedance_batch.sandbox.server import build, running
 from seedance_batch.sandbox.store import StateError
 
 from .conftest import KEY, config, order, serving
@@ -89,7 +88,7 @@ def fill(state: Path, tasks: int) -> None:
 
 def _start(state: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
     code = (
-        "import sys; from seedance_batch.sandbox.command import sandbox; "
+        "import sys; from seedance_batch.cli.service import sandbox; "
         "sandbox(['--json', '--clips', 'plain', '--generation-time', '0', '--state', sys.argv[1]])"
     )
     process = subprocess.Popen(

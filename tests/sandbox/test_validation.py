@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.sandbox.schema import Checker, specification
+from seedance_batch.sandbox.validation import Checker, specification
 
 from .conftest import Served, order, serving
 

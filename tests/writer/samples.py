@@ -12,9 +12,9 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
-from seedance_batch.outcome import Outcome, RowRecord, outcomes
-from seedance_batch.state import Attempt, Clip, ErrorClass, Intent, Kind, Phase, State
-from seedance_batch.writer import SheetSource
+from seedance_batch.core.attempt import Attempt, Clip, ErrorClass, Intent, Kind, Phase, State
+from seedance_batch.core.outcome import Outcome, RowRecord, outcomes
+from seedance_batch.writer.files import SheetSource
 
 PERSON = ("shot", "prompt", "client")
 NOON = 1_780_000_000.0

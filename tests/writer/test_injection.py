@@ -11,10 +11,10 @@ import pytest
 from openpyxl import load_workbook
 from python_calamine import CalamineWorkbook
 
-from seedance_batch.guard import unguarded, was_altered
-from seedance_batch.outcome import Outcome, outcomes
-from seedance_batch.state import Phase
-from seedance_batch.writer import write_sheets
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.columns import unguarded, was_altered
+from seedance_batch.core.outcome import Outcome, outcomes
+from seedance_batch.writer.files import write_sheets
 
 from .office import converted
 from .samples import attempt, row, source

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from seedance_batch.outcome import Outcome, outcomes
-from seedance_batch.state import Phase
-from seedance_batch.writer import Written, write_sheets
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.outcome import Outcome, outcomes
+from seedance_batch.writer.files import Written, write_sheets
 from seedance_batch.writer.place import Placing
 
 from .samples import attempt, row, source

@@ -9,11 +9,12 @@ import pytest
 from openpyxl import load_workbook
 
 from seedance_batch.batch.batch import row_record
-from seedance_batch.manifest import Manifest
-from seedance_batch.outcome import outcomes
-from seedance_batch.reader import ReadOptions, read
-from seedance_batch.state import Phase
-from seedance_batch.writer import write_sheets
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.manifest import Manifest
+from seedance_batch.core.outcome import outcomes
+from seedance_batch.reader.read import read_manifest
+from seedance_batch.reader.source import ReadOptions
+from seedance_batch.writer.files import write_sheets
 
 from .samples import attempt, row, source
 
@@ -68,7 +69,7 @@ def folder(tmp_path: Path, manifest: Manifest) -> Path:
 
 
 def good(path: Path) -> Manifest:
-    manifest = read(path, ReadOptions())
+    manifest = read_manifest(path, ReadOptions())
     assert () == manifest.problems
     return manifest
 
@@ -136,5 +137,5 @@ def test_an_edited_failed_sheet_is_its_rows_with_one_change(
 def test_a_cell_that_a_workbook_could_not_hold_is_never_taken_for_the_input(tmp_path: Path) -> None:
     found = outcomes([row(1, prompt="<r>\n</r>")], [])
     write_sheets(source(tmp_path, found, columns=["prompt"]))
-    assert read(tmp_path / "results.xlsx").problems
-    assert not read(tmp_path / "results.csv").problems
+    assert read_manifest(tmp_path / "results.xlsx").problems
+    assert not read_manifest(tmp_path / "results.csv").problems

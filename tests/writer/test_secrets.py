@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from seedance_batch.outcome import outcomes
-from seedance_batch.state import Phase
-from seedance_batch.writer import write_sheets
+from seedance_batch.core.attempt import Phase
+from seedance_batch.core.outcome import outcomes
+from seedance_batch.writer.files import write_sheets
 
 from .samples import attempt, row, source
 

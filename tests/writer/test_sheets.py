@@ -15,15 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 
-from seedance_batch.columns import RESULT_COLUMNS
-from seedance_batch.guard import unguarded
-from seedance_batch.outcome import Outcome, outcomes
-from seedance_batch.plan import Spending
-from seedance_batch.report.values import page_rows
-from seedance_batch.standing import spent
-from seedance_batch.state import Kind, Phase, Surety
-from seedance_batch.tally import tally
-from seedance_batch.writer import SHEETS, write_sheets
+from seedance_batch.core.attempt import Kind, Phase, Surety
+from seedance_batch.core.columns import RESULT_COLUMNS, unguarded
+from seedance_batch.core.outcome import Outcome, outcomes, spent_in_words, tally
+from seedance_batch.core.plan.steps import Spending
+from seedance_batch.page.values import page_rows
+from seedance_batch.writer.files import SHEETS, write_sheets
 
 from .samples import PERSON, add_clips, attempt, clip, every_status, row, source
 
@@ -156,7 +153,9 @@ def test_the_rows_costs_add_up_to_what_status_summary_and_page_say(tmp_path: Pat
     sums = tally(found)
     assert total == sum(part.amount for part in sums.money.values())
     assert float(total) == sum(card.spent for card in page_rows(PERSON, found, {}))
-    assert "$2.33 settled, earlier failed attempts: $0 to $0.71, $0.71 reserved" in spent(sums)
+    assert "$2.33 settled, earlier failed attempts: $0 to $0.71, $0.71 reserved" in spent_in_words(
+        sums
+    )
     write_sheets(source(tmp_path, found), only={"results.xlsx"})
     summary = load_workbook(tmp_path / "results.xlsx")["summary"].iter_rows(values_only=True)
     [(_, attempts, amount, _)] = [line for line in summary if line[0] == "total"]

@@ -12,13 +12,13 @@ import pytest
 from openpyxl import load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
-from seedance_batch.columns import RESULT_COLUMNS
-from seedance_batch.guard import was_altered
-from seedance_batch.outcome import Outcome, outcomes
-from seedance_batch.posters import poster, poster_name
-from seedance_batch.reader import ReadOptions, read
-from seedance_batch.writer import write_sheets
-from seedance_batch.writer.xlsx_sheet import MOST_POSTERS
+from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.core.columns import RESULT_COLUMNS, was_altered
+from seedance_batch.core.outcome import Outcome, outcomes
+from seedance_batch.reader.read import read_manifest
+from seedance_batch.reader.source import ReadOptions
+from seedance_batch.writer.files import write_sheets
+from seedance_batch.writer.xlsx import MOST_POSTERS
 
 from .office import converted
 from .samples import PERSON, add_clips, attempt, clip, every_status, row, source
@@ -102,7 +102,7 @@ def test_a_persons_number_is_a_number_only_where_it_reads_back_as_the_same_text(
     sheet = written(tmp_path, outcomes([row(1, **cells)], []), columns=list(cells))
     kinds = [cell.data_type for cell in sheet[2]][: len(cells)]
     assert ["n"] * len(numbers) + ["s"] * len(texts) == kinds
-    read_back = read(tmp_path / "results.xlsx", ReadOptions(column_map={"prompt": "c7"}))
+    read_back = read_manifest(tmp_path / "results.xlsx", ReadOptions(column_map={"prompt": "c7"}))
     assert cells == dict(read_back.jobs[0].row.cells)
 
 

@@ -1,0 +1,1 @@
+"""HiAPI over HTTP, its callbacks, and which addresses may be reached."""

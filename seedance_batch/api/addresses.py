@@ -1,0 +1,335 @@
+"""Which addresses a file may come from: public ones, over https, and never by a trick.
+
+`refusal` judges a URL's text; `PinnedBackend` judges what its host resolves to and connects to
+exactly that, so that a name cannot mean one thing when checked and another when used.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+import httpcore
+import httpx
+
+from seedance_batch.errors import SettingsError
+
+if TYPE_CHECKING:
+    from httpcore import SOCKET_OPTION
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Host and port to addresses, in the order to try them."""
+
+_PRIVATE_NAMES: Final = (
+    "localhost",
+    "local",
+    "internal",
+    "intranet",
+    "lan",
+    "home",
+    "corp",
+    "localdomain",
+    "home.arpa",
+)
+_METADATA: Final = frozenset(
+    ipaddress.ip_address(address)
+    for address in ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254")
+)
+"""Where clouds answer a machine's questions about itself; some lie in public or private ranges."""
+FAKE_NETWORK: Final = ipaddress.ip_network("198.18.0.0/15")
+"""What resolvers in fake-IP mode answer for every name (Clash, sing-box, Surge): the proxy behind
+them connects to the real host. Nothing public and nobody's own network is there (RFC 2544)."""
+_OWN_NETWORK_6: Final = ipaddress.ip_network("fc00::/7")
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST: Final = ipaddress.ip_network("2000::/3")
+_PATIENCE: Final = 10.0
+"""Seconds for one address of several; the caller bounds the whole."""
+
+
+class AddressRefused(Exception):
+    """A host resolves to nothing that may be asked; ``reason`` names it without its path."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+# ── by the text ─────────────────────────────────────────────────────────────────────────────────
+
+
+def refusal(url: str, *, allow_private: bool) -> str | None:
+    """Why this URL is not asked, by its text alone; None where it may be. Shows only the host.
+
+    ``allow_private`` admits http and this machine's own network: only where the API is here too.
+    """
+    if re.search(r"[\x00-\x20\x7f\\]", url):
+        return "the address holds a space, a backslash or a control character"
+    try:
+        parsed = httpx.URL(url)  # the parser that will send it: no second opinion on the host
+    except (httpx.InvalidURL, ValueError):
+        return "the address cannot be read"
+    if parsed.scheme != "https" and not (allow_private and parsed.scheme == "http"):
+        return f"the address is {parsed.scheme or 'without a scheme'}, where https is needed"
+    if parsed.userinfo:
+        return "the address carries a user name or a password"
+    if parsed.port is not None and not 0 < parsed.port < 1 << 16:
+        return "the address has a port that does not exist"
+    return _host_refusal(parsed.raw_host.decode("ascii"), allow_private)
+
+
+def secured(url: str) -> str | None:
+    """The https address in place of a plain one at its usual port; None for any other.
+
+    As browsers do it: who serves files to pages serves them so as well.
+    """
+    plain = re.match(r"(?i)http://([^/?#:@\[\]]+)(?=[/?#]|$)", url)
+    return f"https://{url[len('http://') :]}" if plain else None
+
+
+def _host_refusal(host: str, allow_private: bool) -> str | None:
+    name = host.strip("[]").rstrip(".").lower()
+    if not name:
+        return "the address has no host"
+    address = _literal(name)
+    if address is not None:
+        return _address_refusal(address, allow_private)
+    if ":" in name or "%" in name or _looks_numeric(name):
+        return f"the host {host} is a number in disguise"
+    if allow_private:
+        return None
+    if "." not in name or any(name == own or name.endswith(f".{own}") for own in _PRIVATE_NAMES):
+        return f"the host {host} is a private name"
+    return None
+
+
+def is_ip(host: str) -> bool:
+    """Whether a host is given by its number rather than by a name."""
+    return _literal(host.strip("[]")) is not None
+
+
+def _literal(name: str) -> IPAddress | None:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return None
+    return None if isinstance(address, ipaddress.IPv6Address) and address.scope_id else address
+
+
+def _looks_numeric(name: str) -> bool:
+    """Whether resolvers may read it as an IPv4 number: its last part is one (WHATWG URL, 3.5)."""
+    last = name.rpartition(".")[2]
+    return last.isdigit() or bool(re.fullmatch(r"0x[0-9a-f]*", last))
+
+
+def _address_refusal(address: IPAddress, allow_private: bool) -> str | None:
+    inner = _unwrapped(address)
+    if inner in _METADATA or inner.is_link_local or inner.is_multicast or inner.is_unspecified:
+        return f"{address} is not an address that files come from"
+    if inner.is_global and _is_unicast(inner):
+        return None
+    if allow_private and (inner.is_loopback or inner.is_private):
+        return None
+    return f"{address} is a private address"
+
+
+def _unwrapped(address: IPAddress) -> IPAddress:
+    """The IPv4 address that an IPv6 one stands for, where it does."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_unicast(address: IPAddress) -> bool:
+    return isinstance(address, ipaddress.IPv4Address) or address in _UNICAST
+
+
+# ── by what it resolves to ──────────────────────────────────────────────────────────────────────
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """A host's addresses, as the system gives them. Raises ``httpcore.ConnectError``."""
+    try:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from error
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def is_fake(address: IPAddress) -> bool:
+    """Whether a resolver in fake-IP mode made this address up."""
+    return address in FAKE_NETWORK
+
+
+async def faked(host: str) -> str | None:
+    """The made-up address that a name resolves to here; None where it has its own, or none."""
+    try:
+        found = await resolve(host, 443)
+    except httpcore.ConnectError:
+        return None
+    return next((a for a in found if is_fake(ipaddress.ip_address(a))), None)
+
+
+def _beside(fakes: Sequence[str], addresses: Iterable[IPAddress]) -> list[IPAddress]:
+    """The addresses that are judged: a made-up one passes, since https proves its host.
+
+    Such a resolver makes up one of IPv6 as well, in a network of one's own; it is not used.
+    """
+    if not fakes:
+        return list(addresses)
+    return [a for a in addresses if not is_fake(a) and a not in _OWN_NETWORK_6]
+
+
+class PinnedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to addresses that were checked, resolved once for each connection.
+
+    TLS still verifies the host's name: only the TCP connection is made by number.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool,
+        resolve: Resolve = resolve,
+        inner: httpcore.AsyncNetworkBackend | None = None,
+    ) -> None:
+        self._allow_private = allow_private
+        self._resolve = resolve
+        self._inner = inner or httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """A stream to the first checked address that answers. Raises `AddressRefused`."""
+        fault: Exception = httpcore.ConnectError(f"{host} has no address")
+        for address in self._checked(host, await self._resolve(host, port)):
+            try:
+                return await self._inner.connect_tcp(
+                    address, port, timeout or _PATIENCE, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                fault = error
+        raise fault
+
+    def _checked(self, host: str, addresses: Sequence[str]) -> list[str]:
+        named = _literal(host.strip("[]")) is None
+        fakes = [a for a in addresses if named and is_fake(ipaddress.ip_address(a))]
+        real = _beside(fakes, map(ipaddress.ip_address, addresses))
+        refused = [r for a in real if (r := _address_refusal(a, self._allow_private))]
+        if refused:
+            # One private address among public ones is a trick or a mistake; neither is followed.
+            raise AddressRefused(f"the host {host} is refused: {refused[0]}")
+        return fakes or list(addresses)
+
+    async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        """Never: files do not come from sockets on this machine."""
+        raise AddressRefused("a local socket is no file host")
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; the pool asks its backend for that."""
+        await self._inner.sleep(seconds)
+
+
+class PinnedTransport(httpx.AsyncHTTPTransport):
+    """httpx's own transport over a pool that connects through a `PinnedBackend`."""
+
+    def __init__(
+        self, backend: PinnedBackend, *, context: ssl.SSLContext, limits: httpx.Limits
+    ) -> None:
+        super().__init__(verify=context, limits=limits)
+        # httpx has no way to hand over a network backend; httpcore, which it wraps, has.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.max_keepalive_connections,
+            keepalive_expiry=limits.keepalive_expiry,
+            network_backend=backend,
+        )
+
+
+@cache
+def authorities() -> ssl.SSLContext:
+    """Whom we trust to say who a server is; loaded once, since that takes 20 ms."""
+    return httpx.create_ssl_context()
+
+
+# ── proxies ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def proxy_for(scheme: str, host: str) -> str | None:
+    """The environment's proxy for a host, None for a direct connection (``NO_PROXY`` honoured)."""
+    address = _literal(host.strip("[]"))
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return None  # a proxy's own loopback is another machine's
+    if proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def check_proxy(scheme: str, host: str) -> str | None:
+    """The environment's proxy for a host, as `proxy_for`, sure to be one that can be used.
+
+    Raises `SettingsError` naming the variable.
+    """
+    proxy = proxy_for(scheme, host)
+    if proxy is None:
+        return None
+    fault = _proxy_fault(proxy)
+    if fault is None:
+        return proxy
+    name = proxy_variable(scheme)
+    raise SettingsError(
+        f"{name} names no proxy that can be used: {fault}. Nothing was sent.",
+        hint=f"mend {name}, or for a direct connection: unset {name}",
+    )
+
+
+def _proxy_fault(proxy: str) -> str | None:
+    try:
+        parsed = httpx.Proxy(proxy)
+    except (httpx.InvalidURL, ValueError):
+        return "it has to be like http://host:port, with odd characters of a password as %23"
+    if not parsed.url.host:
+        return "it has no host"
+    if parsed.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        return "SOCKS needs another package (pip install 'httpx[socks]')"
+    return None
+
+
+def proxy_variable(scheme: str) -> str:
+    """The variable that names the proxy for a scheme, as it is spelled in the environment."""
+    wanted = (f"{scheme}_proxy", "all_proxy")
+    for name in wanted:
+        for spelled in (name, name.upper()):
+            if os.environ.get(spelled):
+                return spelled
+    return wanted[0].upper()
+
+
+def unpinned_note() -> str | None:
+    """A sentence to say once where a proxy resolves hosts, so that addresses cannot be pinned."""
+    proxy = proxy_for("https", "files.example.com")
+    if proxy is None:
+        return None
+    return (
+        f"files come through the proxy {httpx.URL(proxy).host}, which looks up their hosts itself: "
+        "private addresses can be refused by their text only"
+    )

@@ -1,0 +1,179 @@
+"""How a command reaches an API: the embedded sandbox, started and stopped, and the price list."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from seedance_batch.api.client import DEFAULT_BASE_URL, Client
+from seedance_batch.core.hiapi import ACCOUNT, Verdict
+from seedance_batch.core.pricing import PriceTable, parse_price_file, parse_pricing
+from seedance_batch.errors import ApiUnreachable, SettingsError
+from seedance_batch.publish import replacing
+from seedance_batch.settings import Access, RunSettings, check_settings, public_access
+
+if TYPE_CHECKING:
+    import yaml
+
+# ── Gets the price list: a file, the API in use, or the last list that it gave ────────────────────
+
+
+_FRESH: Final = 3600.0
+"""Seconds for which a list that was had is today's."""
+
+
+async def load_prices(
+    access: Access, price_file: Path | None, *, needed: bool
+) -> PriceTable | None:
+    """The prices to reckon with, or None where none can be had.
+
+    ``needed`` makes an API that does not answer, or that is none of HiAPI's, an error
+    (`ApiUnreachable`): it is about to be sent rows. Raises `SettingsError` for a price file that
+    cannot be used.
+    """
+    table = None if price_file is None else read_price_file(price_file)
+    if table is not None and not needed:
+        return table
+    async with Client(access.base_url, access.api_key) as client:
+        answer = await client.pricing()
+        if needed and answer.connected and answer.verdict is not Verdict.OK:
+            await _check_address(client)
+    if table is not None and answer.connected:
+        return table
+    if answer.verdict is Verdict.OK:
+        return _parsed_and_kept(answer.value, access)
+    if needed and not answer.connected:
+        raise ApiUnreachable(
+            f"{access.base_url} cannot be reached ({answer.error.message}); nothing was sent.",
+            hint="check the network and HIAPI_BASE_URL, then run the same command again",
+        )
+    return None if access.sandbox else _kept(access)
+
+
+async def _check_address(client: Client) -> None:
+    """Raise `ApiUnreachable` where who answers is not HiAPI's API, asked twice."""
+    for pause in (1.0, 0.0):
+        answer = await client.probe()
+        if not answer.baffles or answer.verdict in ACCOUNT:
+            return
+        await anyio.sleep(pause)
+    raise ApiUnreachable(
+        f"{client.base_url} is not HiAPI's API ({answer.error.message}); nothing was sent.",
+        hint=f"export HIAPI_BASE_URL={DEFAULT_BASE_URL}, or mend --api-url",
+    )
+
+
+def read_price_file(path: Path) -> PriceTable:
+    """Prices from a ``--price-file``; see `parse_price_file` for its form."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = yaml.load(text, Loader=_exact_loader())  # noqa: S506 - a safe loader
+        return parse_price_file(document, source=str(path), dated=path.stat().st_mtime)
+    except (OSError, UnicodeDecodeError, ArithmeticError, yaml.YAMLError) as error:
+        raise SettingsError(f"The price file {path} cannot be read: {error}") from error
+
+
+def _exact_loader() -> type[yaml.SafeLoader]:
+    """YAML's safe loader, with fractions as ``Decimal``: money is never a float."""
+    import yaml
+
+    class Exact(yaml.SafeLoader):
+        pass
+
+    Exact.add_constructor(
+        "tag:yaml.org,2002:float", lambda _, node: Decimal(str(node.value).replace("_", ""))
+    )
+    return Exact
+
+
+def _parsed_and_kept(document: Any, access: Access) -> PriceTable | None:
+    source = f"{access.base_url}/api/pricing"
+    table = parse_pricing(document, source=source, dated=time.time(), sandbox=access.sandbox)
+    if access.sandbox:
+        return table
+    if not table.models:  # an answer without prices must not replace those that are known
+        return _kept(access)
+    _keep(access, document, table.dated)
+    return table
+
+
+def _cache(access: Access) -> Path:
+    from platformdirs import user_cache_path
+
+    name = sha256(access.base_url.encode()).hexdigest()[:16]
+    return user_cache_path("seedance-batch", appauthor=False) / f"prices-{name}.json"
+
+
+def _keep(access: Access, document: Any, dated: float) -> None:
+    path = _cache(access)
+    text = json.dumps({"version": 1, "dated": dated, "answer": document}, default=str)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError:
+        return  # a cache is a convenience
+
+
+def _kept(access: Access) -> PriceTable | None:
+    """The list of an earlier day, whose date is shown with every price."""
+    try:
+        text = _cache(access).read_text(encoding="utf-8")
+        kept = json.loads(text, parse_float=Decimal)
+        if kept["version"] != 1:
+            return None
+        source, dated = f"{access.base_url}/api/pricing (kept copy)", float(kept["dated"])
+        return replace(parse_pricing(kept["answer"], source=source, dated=dated), kept=True)
+    except (OSError, ValueError, ArithmeticError, KeyError, TypeError):
+        return None
+
+
+def too_old(table: PriceTable, now: float) -> bool:
+    """Whether a list was had so long ago that no cap is held against it: prices change."""
+    return table.kept and not 0 <= now - table.dated <= _FRESH
+
+
+def price_list(settings: RunSettings, environ: Mapping[str, str]) -> PriceTable | None:
+    """The prices that a run with these settings would reckon with; needs no key."""
+    check_settings(settings)
+    if settings.price_file is not None:
+        return read_price_file(settings.price_file)
+    if not settings.sandbox:
+        access = public_access(environ, settings.api_url)
+        return anyio.run(lambda: load_prices(access, None, needed=False))
+    with sandbox_access(settings.sandbox_config, None) as access:
+        return anyio.run(lambda: load_prices(access, None, needed=False))
+
+
+# ── Starts the embedded sandbox for a command, and stops it with it ───────────────────────────────
+
+
+@contextlib.contextmanager
+def sandbox_access(config: Path | None, state: Path | None) -> Iterator[Access]:
+    """A running sandbox; its state lives in the run folder, so that a killed run continues.
+
+    Raises `SettingsError` for a configuration that cannot be used.
+    """
+    from seedance_batch.sandbox.config import SandboxConfig, SandboxConfigError, load_config
+    from seedance_batch.sandbox.server import running
+
+    try:
+        chosen = SandboxConfig() if config is None else load_config(config)
+    except SandboxConfigError as error:
+        raise SettingsError(f"The sandbox's configuration cannot be used: {error}") from error
+    secret = chosen.webhook_secret or token_hex(32)
+    chosen = chosen.model_copy(update={"webhook_secret": secret})
+    with running(chosen, state=state) as address:
+        yield Access(address.api_url, address.api_key, sandbox=True, webhook_keys=(secret,))

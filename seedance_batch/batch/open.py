@@ -1,0 +1,333 @@
+"""Opens what a command works with: manifest, API, run folder, journal, prices."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import anyio
+
+from seedance_batch.batch.access import load_prices, sandbox_access, too_old
+from seedance_batch.batch.batch import NO_LIMIT, Batch, Site
+from seedance_batch.batch.orders import check_names
+from seedance_batch.batch.ownership import (
+    check_claim,
+    check_table,
+    claim,
+    drop_unless_used,
+    manifest_of,
+)
+from seedance_batch.batch.running import check_callbacks
+from seedance_batch.core.attempt import COMING_PHASES, ErrorClass, Kind
+from seedance_batch.core.manifest import Manifest
+from seedance_batch.core.names import check_pattern
+from seedance_batch.core.plan.steps import RerunChoice
+from seedance_batch.core.pricing import PriceTable
+from seedance_batch.core.text import some
+from seedance_batch.errors import (
+    FolderMismatch,
+    FolderMissing,
+    ManifestError,
+    SeedanceBatchError,
+    SettingsError,
+    UsageError,
+)
+from seedance_batch.journal.journal import Journal
+from seedance_batch.journal.opening import has_traces, look_into, open_journal
+from seedance_batch.reader.read import grouped, read_frame, read_manifest
+from seedance_batch.reader.source import ReadOptions
+from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held, wal_is_safe
+from seedance_batch.settings import (
+    NO_CAP,
+    SANDBOX_ORIGIN,
+    Access,
+    RunSettings,
+    access_from,
+    check_settings,
+    public_access,
+)
+
+if TYPE_CHECKING:
+    import pandas
+
+ManifestSource: TypeAlias = "str | Path | pandas.DataFrame"
+"""A manifest's path, ``-`` for standard input, a run folder for the manifest that was last run
+there, or a table in memory."""
+
+
+def read_source(source: ManifestSource, options: ReadOptions) -> Manifest:
+    """The manifest in a file or a DataFrame, with whatever is wrong in it as findings."""
+    if not isinstance(source, str | Path):
+        return read_frame(source, options=options)
+    _check_name(source)
+    home = RunFolder(Path(source).resolve().parent)
+    if options.folder is None and home.exists():
+        with look_into(home.journal) as journal:  # a sheet of ours: files lie where they lay
+            manifest = Path(manifest_of(journal, home) or source)
+        options = replace(options, folder=manifest.parent)
+    return read_manifest(source, options)
+
+
+def _check_name(source: str | Path) -> None:
+    # Journal and sheets hold the manifest's path as text.
+    try:
+        str(Path(source).resolve()).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"The name {str(source)!r} is not UTF-8: rename the file or its folder."
+        ) from None
+
+
+def sound_manifest(source: ManifestSource, options: ReadOptions) -> Manifest:
+    """A manifest without problems. Raises `ManifestError` carrying all of them at once."""
+    manifest = read_source(source, options)
+    if manifest.problems:
+        count = some(len(manifest.problems), "problem")
+        raise ManifestError(
+            f"{manifest.path} has {count}; nothing was sent.",
+            grouped(manifest.problems),
+            hint=f"mend what is above, then: seedance-batch check {shlex.quote(manifest.path)}",
+        )
+    return manifest
+
+
+@contextlib.contextmanager
+def open_batch(
+    source: ManifestSource,
+    options: ReadOptions,
+    settings: RunSettings,
+    environ: Mapping[str, str],
+) -> Iterator[Batch]:
+    """Open a batch for running: the folder is held, and nothing is sent yet.
+
+    Raises what is wrong before anything could be: settings, manifest, folder, journal, API.
+    """
+    source, settings = at_home(source, settings)
+    check_settings(settings)
+    access = None if settings.sandbox else access_from(environ, settings.api_url)
+    manifest, folder = _found(source, options, settings)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(held(folder))
+        if not folder.exists() and has_traces(folder.path):
+            stack.callback(drop_unless_used, folder)
+        journal = stack.enter_context(open_journal(folder.journal, wal=wal_is_safe(folder.path)))
+        if settings.out is None:
+            check_table(journal, folder, manifest)
+        claim(journal, folder, manifest, SANDBOX_ORIGIN if access is None else access.origin)
+        if access is None:
+            access = stack.enter_context(
+                sandbox_access(settings.sandbox_config, folder.sandbox_state)
+            )
+        check_callbacks(settings, access)
+        prices = anyio.run(lambda: load_prices(access, settings.price_file, needed=True))
+        yield _batch(manifest, options, settings, access, folder, journal, prices)
+
+
+@contextlib.contextmanager
+def open_plan(
+    source: ManifestSource,
+    options: ReadOptions,
+    settings: RunSettings,
+    environ: Mapping[str, str],
+) -> Iterator[Batch]:
+    """Open a batch for looking only: no lock, no new folder, no key, nothing sent."""
+    source, settings = at_home(source, settings)
+    check_settings(settings)
+    manifest, folder = _found(source, options, settings)
+    with contextlib.ExitStack() as stack:
+        journal = stack.enter_context(look_into(folder.journal))
+        if settings.sandbox:
+            access = stack.enter_context(sandbox_access(settings.sandbox_config, None))
+        else:
+            access = public_access(environ, settings.api_url)
+        if settings.out is None:
+            check_table(journal, folder, manifest)
+        check_claim(journal, folder, manifest, access.origin)
+        prices = anyio.run(lambda: load_prices(access, settings.price_file, needed=False))
+        yield _batch(manifest, options, settings, access, folder, journal, prices)
+
+
+def _batch(
+    manifest: Manifest,
+    options: ReadOptions,
+    settings: RunSettings,
+    access: Access,
+    folder: RunFolder,
+    journal: Journal,
+    prices: PriceTable | None,
+) -> Batch:
+    """A batch under the cap that is in force, with prices that it can be held against."""
+    given = settings.max_cost
+    settings = replace(settings, max_cost=_cap(given, journal.meta("max_cost")))
+    capped = settings.max_cost is not None or settings.max_cost_per_row is not None
+    old = prices if capped and prices is not None and too_old(prices, time.time()) else None
+    prices = None if old is not None else prices
+    flags = body_flags(options)
+    return Batch(manifest, settings, access, folder, journal, prices, flags, given, old)
+
+
+def _cap(given: Decimal | None, kept: str | None) -> Decimal | None:
+    """The cap in force: the one that was given, else the folder's own."""
+    if given is not None:
+        return None if given == NO_CAP else given
+    return None if kept is None or kept == NO_LIMIT else Decimal(kept)
+
+
+def _found(
+    source: ManifestSource, options: ReadOptions, settings: RunSettings
+) -> tuple[Manifest, RunFolder]:
+    manifest = sound_manifest(source, options)
+    check_pattern(settings.name, [*manifest.columns, *_NAMED_INPUTS])
+    check_names(manifest.jobs, settings.name, Kind.DRAFT if settings.draft else Kind.FINAL)
+    return manifest, folder_for(manifest, settings)
+
+
+def rerun_choice(classes: Sequence[str], *, force: bool) -> RerunChoice:
+    """Which failed rows to make again. Raises `SettingsError` for a class that there is not."""
+    try:
+        chosen = frozenset(map(ErrorClass, classes)) or None
+    except ValueError as error:
+        known = ", ".join(ErrorClass)
+        raise SettingsError(f"--class: {error}; there are {known}.") from error
+    return RerunChoice(chosen, force=force)
+
+
+def at_home(source: ManifestSource, settings: RunSettings) -> tuple[ManifestSource, RunSettings]:
+    """A run folder in a manifest's place means the manifest that was last run there.
+
+    Raises `FolderMissing` for a folder that nothing was run in.
+    """
+    if not isinstance(source, str | Path) or not os.path.isdir(source):  # noqa: PTH112 - never raises
+        return source, settings
+    folder = folder_of(Path(source), out=None, sandbox=False)
+    with look_into(folder.journal) as journal:
+        manifest = manifest_of(journal, folder)
+        in_sandbox = journal.meta("origin") == SANDBOX_ORIGIN
+    return manifest, replace(settings, out=folder.path, sandbox=in_sandbox or settings.sandbox)
+
+
+_NAMED_INPUTS: Final = ("model", "resolution", "duration", "aspect_ratio")
+"""Inputs that ``--name`` may use beside the person's columns."""
+
+
+def folder_for(manifest: Manifest, settings: RunSettings) -> RunFolder:
+    """Where this manifest's runs are kept."""
+    if settings.out is not None:
+        return RunFolder(settings.out.resolve())
+    named = Path(manifest.path)
+    if not named.is_file():  # standard input, or a table in memory
+        named = Path.cwd() / f"{manifest.name}.csv"
+    return default_folder(named, sandbox=settings.sandbox)
+
+
+_SET: Final = "set "
+
+
+def body_flags(options: ReadOptions) -> dict[str, str]:
+    """The reading flags that change what is sent, by name."""
+    flags = {f"{_SET}{name}": value for name, value in options.overrides.items()}
+    return flags | ({"model": options.model} if options.model else {})
+
+
+def overrides_in(flags: Mapping[str, str]) -> dict[str, str]:
+    """The ``--set`` values among what `body_flags` named."""
+    return {
+        name.removeprefix(_SET): value for name, value in flags.items() if name.startswith(_SET)
+    }
+
+
+# ── What is done to a run folder without its manifest: look, fetch, settle, rebuild, check ────────
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A run folder that this process holds."""
+
+    folder: RunFolder
+    journal: Journal
+    settings: RunSettings
+
+    @contextlib.contextmanager
+    def site(self, environ: Mapping[str, str]) -> Iterator[Site]:
+        """With the API that it belongs to.
+
+        Raises `FolderMismatch` where another one is named, `FolderMissing` where it is nobody's.
+        """
+        origin = self.journal.meta("origin")
+        if origin is None:
+            raise FolderMissing(f"Nothing was run in the run folder {self.folder.path} yet.")
+        with _access(origin, self, environ) as access:
+            settings = replace(self.settings, sandbox=access.sandbox)
+            yield Site(self.folder, self.journal, access, settings)
+
+
+@contextlib.contextmanager
+def open_folder(given: Path, settings: RunSettings) -> Iterator[Opened]:
+    """Hold the run folder that ``M`` or ``D`` names. Raises `FolderMissing`, `FolderInUse`."""
+    folder = folder_of(given, out=settings.out, sandbox=settings.sandbox)
+    with held(folder), open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
+        yield Opened(folder, journal, settings)
+
+
+@contextlib.contextmanager
+def _access(origin: str, opened: Opened, environ: Mapping[str, str]) -> Iterator[Access]:
+    if origin == SANDBOX_ORIGIN:
+        state = opened.folder.sandbox_state
+        with sandbox_access(opened.settings.sandbox_config, state) as access:
+            yield access
+        return
+    access = access_from(environ, opened.settings.api_url)
+    if access.origin != origin:
+        raise FolderMismatch(
+            f"The run folder {opened.folder.path} belongs to {origin}, not to {access.origin}. "
+            "Nothing was sent."
+        )
+    yield access
+
+
+# ── Paid rows that are in flight while their manifest has problems: they are seen to their end ────
+
+
+@contextlib.contextmanager
+def open_unfinished(
+    source: ManifestSource, options: ReadOptions, settings: RunSettings, environ: Mapping[str, str]
+) -> Iterator[tuple[Site, int] | None]:
+    """The run folder of a manifest that cannot be run, and how many paid rows are in flight there.
+
+    None where there are none. Nothing is submitted by whoever opens it: no row of the manifest is
+    read from here.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            yield _entered(stack, source, options, settings, environ)
+        finally:
+            stack.close()
+
+
+def _entered(
+    stack: contextlib.ExitStack,
+    source: ManifestSource,
+    options: ReadOptions,
+    settings: RunSettings,
+    environ: Mapping[str, str],
+) -> tuple[Site, int] | None:
+    try:
+        source, settings = at_home(source, settings)
+        folder = folder_for(read_source(source, options), settings)
+        if not folder.exists():
+            return None
+        with look_into(folder.journal) as journal:
+            coming = sum(a.state.phase in COMING_PHASES for a in journal.attempts())
+        if not coming:
+            return None
+        opened = stack.enter_context(open_folder(folder.path, settings))
+        return stack.enter_context(opened.site(environ)), coming
+    except SeedanceBatchError:
+        return None  # the manifest's problems are what is told

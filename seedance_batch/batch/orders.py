@@ -1,0 +1,289 @@
+"""From a plan to orders: exact bodies and keys, clip names, and a journal in line with the plan."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedance_batch.core import identity, names
+from seedance_batch.core.attempt import Attempt, Intent, Kind, Phase
+from seedance_batch.core.lifecycle import Refetch, step, was_given_up_early
+from seedance_batch.core.manifest import Job, LocalMedia
+from seedance_batch.core.model import BLOB_PREFIX
+from seedance_batch.core.plan.steps import Action, Plan, Step
+from seedance_batch.errors import StorageFailed, UsageError
+from seedance_batch.journal import operations
+from seedance_batch.journal.journal import Journal
+from seedance_batch.runner.attempts import BodyLost, MediaChanged
+
+if TYPE_CHECKING:
+    from seedance_batch.batch.batch import Batch, Site
+
+# ── From a plan's step to an intent: the exact body, its key, and the media it stands on ──────────
+
+
+Offload = Callable[..., Awaitable[Any]]
+"""Runs blocking work beside the event loop: ``await offload(function, *arguments)``."""
+
+
+class IntentMaker:
+    """Makes intents for one run folder and one API key.
+
+    ``wall`` is the wall clock in Unix seconds; ``callback_url`` makes an attempt's address of its
+    token. All else that goes into key and bytes is the folder's or the row's: the same intent comes
+    out the same, also after the journal has lost it.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        api_key: str,
+        storage: str | None,
+        callback_url: Callable[[str], str | None] = lambda token: None,
+        wall: Callable[[], float],
+        offload: Offload,
+    ) -> None:
+        self._journal = journal
+        self._folder_id = journal.meta("folder_id") or ""
+        self._salt = journal.meta("salt") or ""
+        self.key_fingerprint = identity.fingerprint(api_key, self._salt)
+        self._storage = storage
+        self._callback_url = callback_url
+        self._wall = wall
+        self._offload = offload
+
+    async def make(self, step: Step, job: Job) -> Intent:
+        """The step's intent, its media stored. Raises `MediaChanged` where a file moved on."""
+        await self.keep_media(job)
+        key = self._unused_key(step, job.content)
+        callback_url = self._callback_url(identity.callback_token(self._salt, key))
+        template = identity.body_template(
+            job.model, job.input, callback_url=callback_url, storage=self._storage
+        )
+        body = identity.render_body(template, self._data_uris(template))
+        sha256 = hashlib.sha256(body).hexdigest()
+        return Intent(
+            key=step.key,
+            kind=step.kind,
+            number=step.number,
+            content=job.content,
+            model=job.model,
+            resolution=job.input.resolution.value,
+            duration=job.input.duration,
+            aspect_ratio=job.input.aspect_ratio.value,
+            generate_audio=job.input.generate_audio,
+            return_last_frame=job.input.return_last_frame,
+            idempotency_key=key,
+            template=template,
+            body_sha256=sha256,
+            key_fingerprint=self.key_fingerprint,
+            est_cost=step.cost,
+            planned_at=self._wall(),
+        )
+
+    async def keep_media(self, job: Job) -> None:
+        """Store what the journal lacks of a job's media, or has damaged. Raises `MediaChanged`."""
+        for media in job.media:
+            if not self._has_whole(media.sha256):
+                content = await self._offload(read_unchanged, media, job.row.place)
+                await self._journal.awrite(operations.put_blob(media.sha256, media.mime, content))
+
+    def _has_whole(self, sha256: str) -> bool:
+        try:
+            _, content = self._journal.blob(sha256)
+        except (KeyError, StorageFailed):
+            return False
+        return _is_whole(content, sha256)
+
+    def _unused_key(self, step: Step, content: str) -> str:
+        # An order that moved to another row took the key of this row's name along; sending it
+        # again would bring that order's clip in place of a new one.
+        for again in count():
+            folder_id = f"{self._folder_id}+{again}" if again else self._folder_id
+            key = identity.idempotency_key(folder_id, step.key, step.kind, step.number, content)
+            if not self._journal.knows_idempotency_key(key):
+                return key
+        raise AssertionError("unreachable")
+
+    def body_of(self, intent: Intent) -> bytes:
+        """The bytes that were first sent, rebuilt; anything else is refused, never sent.
+
+        Raises `BodyLost`.
+        """
+        try:
+            body = identity.render_body(intent.template, self._data_uris(intent.template))
+        except (ValueError, StorageFailed) as error:
+            raise BodyLost(f"its request cannot be read from the journal: {error}") from error
+        if hashlib.sha256(body).hexdigest() != intent.body_sha256:
+            raise BodyLost("its request cannot be rebuilt byte for byte from the journal")
+        return body
+
+    def _data_uris(self, template: str) -> dict[str, str]:
+        return {token: self._data_uri(token) for token in identity.tokens(template)}
+
+    def _data_uri(self, token: str) -> str:
+        sha256 = token.removeprefix(BLOB_PREFIX)
+        try:
+            mime, content = self._journal.blob(sha256)
+        except KeyError:
+            raise BodyLost(f"the journal has lost its file {sha256[:12]}…") from None
+        if not _is_whole(content, sha256):
+            raise BodyLost(f"the journal's copy of its file {sha256[:12]}… is damaged")
+        return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _is_whole(content: object, sha256: str) -> bool:
+    return isinstance(content, bytes) and hashlib.sha256(content).hexdigest() == sha256
+
+
+def read_unchanged(media: LocalMedia, place: object) -> bytes:
+    """A media file's bytes, if they are still those that were planned."""
+    try:
+        content = Path(media.path).read_bytes()
+    except OSError as error:
+        raise MediaChanged(f"{place}: {media.path} cannot be read any more: {error}") from error
+    if hashlib.sha256(content).hexdigest() != media.sha256:
+        raise MediaChanged(f"{place}: {media.path} has changed since the plan was made")
+    return content
+
+
+# ── The file name that a new clip takes: free on disk, in the journal and of those given before ───
+
+
+def first_name(job: Job, pattern: str, kind: Kind) -> str:
+    """The name of a row's first clip where nothing else has it."""
+    inputs = {
+        "model": job.model,
+        "resolution": job.input.resolution.value,
+        "duration": str(job.input.duration),
+        "aspect_ratio": job.input.aspect_ratio.value,
+    }
+    columns = {**inputs, **job.row.cells}
+    return names.clip_name(
+        job.key, pattern=pattern, columns=columns, kind=kind, taken=lambda _: False
+    )
+
+
+def check_names(jobs: Iterable[Job], pattern: str, kind: Kind) -> None:
+    """Raise `UsageError` where this system's locale cannot hold the name of a clip to come."""
+    encoding = sys.getfilesystemencoding()
+    if encoding.casefold().replace("-", "") == "utf8":  # it holds every name
+        return
+    for job in jobs:
+        name = first_name(job, pattern, kind)
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"The clip of row {job.key} would be {name}, and this system's locale ({encoding}) "
+                "cannot hold that name. Nothing was sent.",
+                hint="export PYTHONUTF8=1, then run the same command again",
+            ) from None
+
+
+class ClipNames:
+    """Gives clips names that are free on disk and in the journal."""
+
+    def __init__(self, site: Site, attempts: Iterable[Attempt]) -> None:
+        from seedance_batch.clips.partial import files_on_disk
+
+        self._pattern = site.settings.name
+        self._columns = {row.key: row.cells for row in site.journal.rows()}
+        self._taken = names.Taken(files_on_disk(site.folder.path))
+        for attempt in attempts:
+            if attempt.state.file:
+                self._taken.add(attempt.state.file)
+
+    def __call__(self, attempt: Attempt) -> str:
+        intent = attempt.intent
+        cells = self._columns.get(intent.key, {})
+        columns = {**_input_columns(attempt), **cells}
+        pattern = self._pattern if intent.key in self._columns else "{id}"
+        name = names.clip_name(
+            intent.key,
+            pattern=pattern,
+            columns=columns,
+            kind=intent.kind,
+            taken=self._taken,
+            like_a_take=names.is_like_a_take(intent.key, self._columns),
+        )
+        self._taken.add(name)
+        return name
+
+
+def _input_columns(attempt: Attempt) -> dict[str, str]:
+    intent = attempt.intent
+    return {
+        "model": intent.model,
+        "resolution": intent.resolution,
+        "duration": str(intent.duration),
+        "aspect_ratio": intent.aspect_ratio,
+    }
+
+
+# ── Brings the journal in line with a plan before anything is sent for it ─────────────────────────
+
+
+def settled_intents(batch: Batch, plan: Plan, key_fingerprint: str) -> list[Attempt]:
+    """All attempts, once moved clips are at their new rows and stale intents are dropped.
+
+    What was planned and never accepted is sent under today's key, so it says so: a resend under
+    the key that it was first planned with would be no replay.
+    """
+    moved = [
+        replace(s.attempt, intent=replace(s.attempt.intent, key=s.key, number=s.number))
+        for s in plan.steps
+        if s.action is Action.MOVED and s.attempt is not None
+    ]
+    taken_up = [
+        replace(
+            s.attempt,
+            intent=replace(s.attempt.intent, key_fingerprint=key_fingerprint, est_cost=s.cost),
+        )
+        for s in plan.new
+        if s.attempt and s.job and s.attempt.intent.content == s.job.content
+    ]
+    # A clip that moved takes its new row's name before anything new is written for that row.
+    batch.journal.write(operations.forget_planned(_stale(plan, {a.id for a in taken_up})))
+    batch.journal.write(operations.rekey(moved))
+    batch.journal.write(operations.renew(taken_up))
+    before, now = batch.journal.attempts(), time.time()
+    after = list(resumed(before, now))
+    for attempt, again in zip(before, after, strict=True):
+        if again is not attempt:
+            batch.journal.write(operations.save(again, at=now, event="Refetch"))
+    return after
+
+
+def _stale(plan: Plan, taken_up: set[int]) -> set[int]:
+    """Intents that were never accepted and that no row wants: edited, moved over, or removed."""
+    keys = {job.key for job in plan.jobs}
+    settled = {s.key for s in plan.steps if s.action is Action.MOVED or s.action.spends}
+    return {
+        a.id
+        for a in plan.attempts
+        if a.state.phase is Phase.PLANNED
+        and a.id not in taken_up
+        and (a.intent.key not in keys or (a.intent.key in settled and a.intent.kind is plan.kind))
+    }
+
+
+# ── Paid clips that an earlier version gave up although their files may still come ────────────────
+
+
+def resumed(attempts: Iterable[Attempt], now: float) -> Iterator[Attempt]:
+    """Attempts with those among them asked for again; ``now`` is the wall clock."""
+    for attempt in attempts:
+        if was_given_up_early(attempt.state, now):
+            yield Attempt(attempt.id, attempt.intent, step(attempt.state, Refetch()))
+        else:
+            yield attempt

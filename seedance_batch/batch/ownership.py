@@ -1,0 +1,222 @@
+"""Whose a run folder is, and which folders and saved plans this user has used."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path, PureWindowsPath
+from typing import Final
+
+from seedance_batch.core.manifest import Manifest
+from seedance_batch.core.plan.make import draft_job
+from seedance_batch.errors import FolderMismatch, SeedanceBatchError
+from seedance_batch.journal import operations
+from seedance_batch.journal.journal import Journal
+from seedance_batch.journal.opening import look_into
+from seedance_batch.reader.source import STDIN
+from seedance_batch.run_folder import JOURNAL, RunFolder
+
+# ── Whose a run folder is: one API's and one manifest's; anybody else is refused ──────────────────
+
+
+def claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
+    """Make the folder this API's and this manifest's, unless it is another's."""
+    check_claim(journal, folder, manifest, origin)
+    if _is_free(journal) or journal.meta("origin") != origin:
+        journal.write(operations.set_meta({"origin": origin, **whereabouts(manifest, folder)}))
+
+
+def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
+    """A run folder belongs to one API and one manifest; to none before its first run.
+
+    Its manifest may lie elsewhere today, or be saved in another format: to send such a batch into
+    a new folder would buy every row again.
+    """
+    if _is_free(journal):
+        return
+    owner, former = journal.meta("origin"), journal.meta("manifest") or ""
+    if owner != origin and journal.attempts():
+        raise FolderMismatch(
+            f"The run folder {folder.path} belongs to {owner}, not to {origin}; a row "
+            "paid for there is not known here. Nothing was sent.",
+            free=_beside(folder),
+            manifest=manifest.path,
+        )
+    if former == manifest.path or continues(manifest, folder):
+        return
+    if not _is_the_same(journal, former, manifest):
+        raise FolderMismatch(
+            f"The run folder {folder.path} belongs to the manifest {former}, which asks "
+            "for other clips. Nothing was sent.",
+            free=_beside(folder),
+            manifest=manifest.path,
+        )
+
+
+def drop_unless_used(folder: RunFolder) -> None:
+    """Remove a new journal that nobody agreed to a run in: where a former one is lost, none is
+    plainer than an empty one, which sheets would be written from."""
+    with contextlib.suppress(SeedanceBatchError, OSError):
+        with look_into(folder.journal) as journal:
+            unused = _is_free(journal)
+        if unused:
+            for path in folder.path.glob(f"{JOURNAL}*"):
+                path.unlink()
+
+
+def _is_free(journal: Journal) -> bool:
+    """Whether nobody has agreed to a run here."""
+    if journal.meta("origin") is None:
+        return True
+    return journal.meta("rows_digest") is None and not journal.attempts()
+
+
+def _is_the_same(journal: Journal, former: str, manifest: Manifest) -> bool:
+    """Whether some row is the same order, or the same row; once the former file is gone, an edited
+    one will do, known by its id.
+
+    Ids alone tell nothing while the former lives: 1, 2, 3 are everybody's. Flags of the command
+    make other orders of the same rows, and a draft is another order than its final.
+    """
+    rows = {row.key: row for row in journal.rows()}
+    orders = {row.content for row in rows.values()}
+    orders |= {attempt.intent.content for attempt in journal.attempts()}
+    if any({job.content, draft_job(job).content} & orders for job in manifest.jobs):
+        return True
+    named = [job for job in manifest.jobs if job.key in rows]
+    if any(rows[job.key].cells == job.row.cells for job in named):
+        return True
+    return bool(named) and not is_there(former)
+
+
+def is_there(manifest: str) -> bool:
+    """Whether a manifest's file can still be seen; standard input cannot."""
+    return manifest != STDIN and os.path.exists(manifest)  # noqa: PTH110 - never raises
+
+
+def whereabouts(manifest: Manifest, folder: RunFolder) -> dict[str, str]:
+    """What a journal keeps of where its manifest lies, also as seen from the run folder."""
+    facts = {"manifest": manifest.path, "manifest_name": manifest.name, _FROM_HERE: ""}
+    with contextlib.suppress(ValueError):  # on another drive
+        if manifest.path != STDIN:
+            facts[_FROM_HERE] = os.path.relpath(manifest.path, folder.path)
+    return facts
+
+
+def manifest_of(journal: Journal, folder: RunFolder) -> str:
+    """Where a run folder's manifest is today: where it was as seen from there, so that a project
+    may be moved or copied; else where it was."""
+    recorded, from_here = journal.meta("manifest") or "", journal.meta(_FROM_HERE)
+    if from_here is None and not is_there(recorded):  # a journal of an earlier version
+        name = PureWindowsPath(recorded).name if "\\" in recorded else Path(recorded).name
+        from_here = str(Path("..", "..", name))
+    moved = os.path.normpath(folder.path / from_here) if from_here else recorded
+    return moved if os.path.isfile(moved) else recorded  # noqa: PTH113 - never raises
+
+
+_FROM_HERE: Final = "manifest_from_here"
+
+
+def check_table(journal: Journal, folder: RunFolder, manifest: Manifest) -> None:
+    """Tables without a file share one folder where none is named: another table is refused.
+
+    A table is another one when it lacks every row of the folder's.
+    """
+    if manifest.path != STDIN:
+        return
+    known = {row.key for row in journal.rows()}
+    if known and known.isdisjoint(job.key for job in manifest.jobs):
+        raise FolderMismatch(
+            f"The run folder {folder.path} holds another table: it has none of these rows. Name a "
+            "folder for this one. Nothing was sent.",
+            free=_beside(folder),
+        )
+
+
+def _beside(folder: RunFolder) -> str:
+    """A folder that nothing was run in."""
+    numbers = (folder.path.with_name(f"{folder.path.name}-{number}") for number in count(2))
+    return str(next(path for path in numbers if not path.exists()))
+
+
+def continues(manifest: Manifest, folder: RunFolder) -> bool:
+    """A results sheet of ours, fed back from its own folder."""
+    return Path(manifest.path).resolve().parent == folder.path
+
+
+# ── Remembers, for this user, which run folders have sent rows, and which saved plans were used ───
+# A table from a pipe has no place of its own: the same one, piped in another working directory,
+# has another run folder. It holds paths and hashes, no prompts and no keys; without it nothing is
+# lost but a warning, so that whatever the disk refuses is let go.
+
+
+_LONGEST: Final = 256 * 1024
+"""Bytes after which the oldest half is dropped."""
+_MOST: Final = 100
+"""Folders that are looked into, the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A run folder that was about to send rows to an API, perhaps by a saved plan."""
+
+    folder: str
+    origin: str
+    plan: str = ""
+
+
+def note(folder: RunFolder, origin: str, plan: str = "") -> None:
+    """Remember a run folder, before it sends anything."""
+    entry = Entry(str(folder.path), origin, plan)
+    with contextlib.suppress(OSError, ValueError):
+        if entry in list(_entries()):
+            return
+        path = _path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _shorten(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, f"{json.dumps(asdict(entry))}\n".encode())
+        finally:
+            os.close(descriptor)
+
+
+def folders(origin: str) -> list[Path]:
+    """Run folders that have sent rows to that API and are still there, the latest first."""
+    found = dict.fromkeys(e.folder for e in reversed(list(_entries())) if e.origin == origin)
+    return [Path(f) for f in found if RunFolder(Path(f)).exists()][:_MOST]
+
+
+def used_in(plan: str) -> list[Path]:
+    """The run folders that a saved plan was carried out in, as far as they are still there."""
+    found = dict.fromkeys(e.folder for e in _entries() if plan and e.plan == plan)
+    return [Path(f) for f in found if RunFolder(Path(f)).exists()]
+
+
+def _entries() -> Iterator[Entry]:
+    try:
+        lines = _path().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            yield Entry(**json.loads(line))
+
+
+def _shorten(path: Path) -> None:
+    if path.exists() and path.stat().st_size > _LONGEST:
+        from seedance_batch.publish import replacing
+
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        with replacing(path) as temporary:
+            temporary.write_text("".join(lines[len(lines) // 2 :]), encoding="utf-8")
+
+
+def _path() -> Path:
+    from platformdirs import user_state_path
+
+    return user_state_path("seedance-batch", appauthor=False) / "run-folders.jsonl"

@@ -1,0 +1,456 @@
+"""Looks before money is spent, free: at the addresses that rows name, this machine, the account."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qsl, urljoin, urlsplit
+
+import anyio
+import httpx
+
+from seedance_batch.api.addresses import AddressRefused, faked, is_ip, proxy_for, refusal
+from seedance_batch.api.client import Answer, Client
+from seedance_batch.batch.access import price_list
+from seedance_batch.clips.file_client import file_client
+from seedance_batch.core.forecast import Pace, forecast
+from seedance_batch.core.hiapi import Page, Verdict
+from seedance_batch.core.manifest import Finding, Manifest, Place, Severity
+from seedance_batch.core.media_type import content_of
+from seedance_batch.core.model import MEDIA_FIELDS, MediaKind
+from seedance_batch.core.overview import price_note
+from seedance_batch.core.plan.make import make_plan
+from seedance_batch.core.text import redact
+from seedance_batch.errors import SeedanceBatchError
+from seedance_batch.run_folder import wal_is_safe
+from seedance_batch.settings import RunSettings, access_from, public_access
+
+# ── A look at the addresses that rows name, before money is spent: ``check --net`` ────────────────
+# Asks each distinct address once, a few at a time, for its first bytes only; sends no key. Private
+# addresses are never asked. What is not http(s) (``asset://``, data URIs) is left alone.
+
+
+AT_ONCE: Final = 4
+"""Addresses asked at a time, and never two of one host."""
+LOOK_PATIENCE: Final = 10.0
+"""Seconds for one address in all."""
+HEAD_BYTES: Final = 1 << 16
+"""Enough to see an image's size in pixels, but for odd ones."""
+MOST_REDIRECTS: Final = 4
+MOST_BYTES: Final = 30_000_000
+MIN_SIDE: Final = 300
+MAX_SIDE: Final = 6000
+"""Upstream's limits for images; they warn only."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressLook:
+    """What one address was found to be: ``problems`` forbid paying, ``warnings`` want a look."""
+
+    url: str
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def addresses(manifest: Manifest) -> dict[str, MediaKind]:
+    """Every distinct http(s) address of a manifest, with the kind of media it must be."""
+    return {
+        address: MEDIA_FIELDS[name]
+        for job in manifest.jobs
+        for name, address in job.input.media()
+        if address.startswith(("http://", "https://"))
+    }
+
+
+def findings(looks: Iterable[AddressLook], manifest: Manifest) -> list[Finding]:
+    """The looks as findings, once for every row and field that names the address."""
+    places: dict[str, list[Place]] = {}
+    for job in manifest.jobs:
+        for name, address in job.input.media():
+            row = job.row.place
+            places.setdefault(address, []).append(Place(row.file, row.sheet, row.line, name))
+    return [
+        Finding(severity, place, words)
+        for look in looks
+        for severity, several in (
+            (Severity.PROBLEM, look.problems),
+            (Severity.WARNING, look.warnings),
+        )
+        for words in several
+        for place in places.get(look.url, [])
+    ]
+
+
+async def look(
+    urls: Mapping[str, MediaKind],
+    http: httpx.AsyncClient,
+    *,
+    now: float,
+    needed_until: float,
+    allow_private: bool = False,
+) -> list[AddressLook]:
+    """One look at each address, in their order; raises nothing for what an address does.
+
+    ``http`` carries no key, follows no redirect and connects to checked addresses only
+    (`clips.file_client`). ``needed_until``: Unix seconds at which the last row will have
+    been made, by estimate; ``now`` is the same clock. ``allow_private`` only where the API itself
+    is on loopback.
+    """
+    looks: dict[str, AddressLook] = {}
+    hosts: dict[str, anyio.Lock] = {}
+    limiter = anyio.CapacityLimiter(AT_ONCE)
+
+    async def one(url: str, kind: MediaKind) -> None:
+        async with hosts.setdefault(_host(url), anyio.Lock()), limiter:
+            looks[url] = await _look(url, kind, http, now, needed_until, allow_private)
+
+    async with anyio.create_task_group() as group:
+        for url, kind in urls.items():
+            group.start_soon(one, url, kind)
+    return [looks[url] for url in urls]
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
+
+
+async def _look(
+    url: str,
+    kind: MediaKind,
+    http: httpx.AsyncClient,
+    now: float,
+    needed_until: float,
+    allow_private: bool,
+) -> AddressLook:
+    name = redact(url)[:120]
+    expiry = _expiry_words(url, now, needed_until)
+    if expiry and expiry.is_over:
+        return AddressLook(url, problems=(f"{name} {expiry.words}",))
+    late = (f"{name} {expiry.words}",) if expiry else ()
+    try:
+        with anyio.fail_after(LOOK_PATIENCE):
+            answer = await _first_bytes(url, http, allow_private)
+    except _Refused as refused:
+        return AddressLook(url, (f"{name}: {refused}",), late)
+    except ValueError:  # IPv6 or IDNA that is none, by the words of three libraries
+        return AddressLook(url, (f"{name} is, or leads to, an address that cannot be read",), late)
+    except TimeoutError:
+        return AddressLook(
+            url, warnings=(*late, f"{name} does not answer within {LOOK_PATIENCE:.0f} s")
+        )
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        return AddressLook(
+            url, warnings=(*late, f"{name} cannot be reached ({type(error).__name__})")
+        )
+    problems, warnings = _judged(answer, kind)
+    return AddressLook(
+        url,
+        tuple(f"{name} {words}" for words in problems),
+        (*late, *(f"{name} {words}" for words in warnings)),
+    )
+
+
+# ── asking ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Refused(Exception):
+    """An address that is not asked, or that leads to one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A status, the first bytes, and the whole size where it is said."""
+
+    status: int
+    head: bytes = b""
+    size: int | None = None
+
+
+async def _first_bytes(url: str, http: httpx.AsyncClient, allow_private: bool) -> _Answer:
+    for _ in range(MOST_REDIRECTS + 1):
+        # Whether http is good enough is the service's decision; where it leads is ours.
+        if why := refusal(re.sub(r"^http:", "https:", url), allow_private=allow_private):
+            raise _Refused(why)
+        request = http.build_request(
+            "GET",
+            url,
+            headers={"Range": f"bytes=0-{HEAD_BYTES - 1}", "Accept-Encoding": "identity"},
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                response = await http.send(request, stream=True)
+            except AddressRefused as refused:
+                raise _Refused(refused.reason) from None
+            stack.push_async_callback(response.aclose)
+            if response.has_redirect_location:
+                url = urljoin(url, response.headers["location"])
+                continue
+            return _Answer(response.status_code, await _head(response), _whole_size(response))
+    raise _Refused(f"leads on more than {MOST_REDIRECTS} times")
+
+
+async def _head(response: httpx.Response) -> bytes:
+    head = b""
+    async for chunk in response.aiter_raw():
+        head += chunk
+        if len(head) >= HEAD_BYTES:
+            break
+    return head[:HEAD_BYTES]
+
+
+def _whole_size(response: httpx.Response) -> int | None:
+    total = response.headers.get("content-range", "").rpartition("/")[2]
+    text = total if response.status_code == 206 else response.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+# ── judging ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _judged(answer: _Answer, kind: MediaKind) -> tuple[list[str], list[str]]:
+    """(problems, warnings) about an answer."""
+    if answer.status >= 500 or answer.status == 429:
+        return [], [f"answers {answer.status} just now"]
+    if answer.status >= 300 or answer.status < 200:
+        return [f"answers {answer.status}: it cannot be fetched"], []
+    content = content_of(answer.head)
+    if content is None:
+        page = answer.head.lstrip()[:1] == b"<"
+        return [f"is {'a web page' if page else 'something else'}, and no {kind.value}"], []
+    if content.kind is not kind:
+        return [f"is {content.kind.value}, where {kind.value} is wanted"], []
+    return [], [*_size_words(answer), *_sides_words(answer, kind)]
+
+
+def _size_words(answer: _Answer) -> list[str]:
+    if answer.size is not None and answer.size > MOST_BYTES:
+        return [f"has {answer.size:,} bytes; up to {MOST_BYTES:,} are safe"]
+    return []
+
+
+def _sides_words(answer: _Answer, kind: MediaKind) -> list[str]:
+    sides = _sides(answer.head) if kind is MediaKind.IMAGE else None
+    if sides is None or MIN_SIDE <= min(sides) <= max(sides) <= MAX_SIDE:
+        return []
+    return [f"has {sides[0]}×{sides[1]} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are safe"]
+
+
+def _sides(head: bytes) -> tuple[int, int] | None:
+    import warnings
+
+    from PIL import Image, ImageFile
+
+    parser = ImageFile.Parser()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            parser.feed(head)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return None
+    return parser.image.size if parser.image else None
+
+
+# ── signed addresses ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Expiry:
+    words: str
+    is_over: bool
+
+
+def _expiry_words(url: str, now: float, needed_until: float) -> _Expiry | None:
+    """What a signed address says about its own end, where that comes too early."""
+    ends = expires_at(url)
+    if ends is None or ends >= needed_until:
+        return None
+    moment = datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if ends <= now:
+        return _Expiry(f"expired at {moment}", is_over=True)
+    return _Expiry(f"expires at {moment}, before the last row is expected to be made", False)
+
+
+def expires_at(url: str) -> float | None:
+    """Unix seconds at which a signed address ends, by the common signatures; None if not said."""
+    try:
+        query = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
+    except ValueError:
+        return None
+    for vendor in ("amz", "goog", "oss", "cos", "tos"):
+        begun, lasts = query.get(f"x-{vendor}-date"), query.get(f"x-{vendor}-expires")
+        if begun and lasts:
+            return _sum(_stamp(begun, "%Y%m%dT%H%M%SZ"), _seconds(lasts))
+    if "se" in query and "sig" in query:
+        return _stamp(query["se"], "%Y-%m-%dT%H:%M:%SZ")
+    for name in ("expires", "x-expires", "exp", "expiry"):
+        if (seconds := _seconds(query.get(name, ""))) and seconds > 1e9:
+            return seconds
+    return None
+
+
+def _stamp(text: str, layout: str) -> float | None:
+    try:
+        return datetime.strptime(text, layout).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
+
+
+def _sum(begun: float | None, lasts: float | None) -> float | None:
+    return None if begun is None or lasts is None else begun + lasts
+
+
+# ── Looks at each address that a manifest names, for ``check --net``: what is off is a finding ────
+
+
+def look_at_addresses(manifest: Manifest, *, allow_private: bool, pace: Pace) -> Sequence[Finding]:
+    """One bounded, polite look at each distinct URL; findings for every row that names it.
+
+    Private addresses are looked at only where ``allow_private`` (the API is on loopback).
+    """
+    return anyio.run(_looked_at, manifest, allow_private, pace)
+
+
+async def _looked_at(manifest: Manifest, allow_private: bool, pace: Pace) -> Sequence[Finding]:
+    now = time.time()
+    plan = make_plan(manifest.jobs, (), table=None)
+    async with file_client(allow_private=allow_private) as http:
+        looks = await look(
+            addresses(manifest),
+            http,
+            now=now,
+            needed_until=now + forecast(plan, pace, now).seconds,
+            allow_private=allow_private,
+        )
+    return findings(looks, manifest)
+
+
+# ── Looks whether anything is off on this machine or with the account; free, changes nothing ──────
+
+
+_NO_HOST = "files.example.com"
+"""A name that has no address (RFC 2606), save where a resolver makes addresses up."""
+_ENOUGH_DISK = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    says: str
+
+
+def examine(settings: RunSettings, environ: Mapping[str, str]) -> list[Diagnosis]:
+    """Everything that a run will lean on, one finding each."""
+    return [
+        _tried("key", lambda: _key(settings, environ)),
+        _tried("prices", lambda: _prices(settings, environ)),
+        _tried("resolver", lambda: _resolver(settings, environ)),
+        _tried("disk", _disk),
+        _tried("sqlite", _sqlite),
+        _tried("files", _file_system),
+        _tried("clips", _codecs),
+        _tried("fonts", _fonts),
+    ]
+
+
+def _tried(what: str, look: Callable[[], tuple[bool, str]]) -> Diagnosis:
+    try:
+        ok, says = look()
+    except (SeedanceBatchError, OSError, ImportError, sqlite3.Error) as error:
+        ok, says = False, str(error)
+    return Diagnosis(what, ok, says)
+
+
+def _key(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
+    if settings.sandbox:
+        return True, "the sandbox needs none"
+    access = access_from(environ, settings.api_url)
+
+    async def probe() -> Answer[Page]:
+        async with Client(access.base_url, access.api_key, deadline=15.0) as client:
+            return await client.probe()
+
+    answer = anyio.run(probe)
+    if answer.verdict is Verdict.OK:
+        return True, f"{access.base_url} knows it (the balance cannot be asked for)"
+    return False, f"{access.base_url}: {answer.error.message}"
+
+
+def _resolver(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether names resolve to their own addresses: clips come from hosts that nobody knows yet."""
+    host = urlsplit(public_access(environ, settings.api_url).base_url).hostname or ""
+    if settings.sandbox or host == "localhost" or is_ip(host):
+        return True, "not asked: the API has no public name"
+    if proxy_for("https", host) is not None:
+        return True, "not asked: a proxy resolves names"
+    for name in (host, _NO_HOST):
+        if (address := anyio.run(faked, name)) is not None:
+            return True, (
+                f"in fake-IP mode, as of Clash, sing-box or Surge ({name} is {address}): clips "
+                "come all the same, since TLS proves their hosts"
+            )
+    return True, "names have their own addresses"
+
+
+def _prices(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
+    table = price_list(settings, environ)
+    if table is None:
+        where = public_access(environ, settings.api_url).base_url
+        return False, f"none from {where}; --price-file gives some"
+    return True, price_note(table)
+
+
+def _disk() -> tuple[bool, str]:
+    free = shutil.disk_usage(Path.cwd()).free
+    return free > _ENOUGH_DISK, f"{free / 1024**3:,.1f} GiB free here"
+
+
+def _sqlite() -> tuple[bool, str]:
+    with sqlite3.connect(":memory:") as connection:
+        connection.execute("CREATE TABLE t (a TEXT) STRICT")
+    connection.close()
+    return True, f"SQLite {sqlite3.sqlite_version}"
+
+
+def _file_system() -> tuple[bool, str]:
+    if wal_is_safe(Path.cwd()):
+        return True, "a local folder: the journal uses write-ahead logging"
+    return True, "a network or synced folder: the journal does without write-ahead logging"
+
+
+def _codecs() -> tuple[bool, str]:
+    import av
+
+    missing = [name for name in ("h264", "aac") if name not in av.codecs_available]
+    return not missing, f"PyAV {av.__version__}" + (f", lacks {missing}" if missing else "")
+
+
+def _fonts() -> tuple[bool, str]:
+    from PIL import ImageFont
+
+    fonts = sorted((Path(__file__).parents[1] / "sandbox" / "fonts").glob("*.?tf"))
+    names = [" ".join(map(str, ImageFont.truetype(font, 16).getname())) for font in fonts]
+    return bool(names), f"the sandbox writes with {', '.join(names) or 'none'}"
+
+
+def diagnosis_lines(found: list[Diagnosis]) -> Iterator[str]:
+    """The findings for people."""
+    for finding in found:
+        yield f"  {'ok ' if finding.ok else 'off'} {finding.what:<9}{finding.says}"

@@ -1,0 +1,203 @@
+"""Whether the clips on disk still are what was downloaded, and what was asked for."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from seedance_batch.clips import media
+from seedance_batch.clips.media import MediaUnreadable
+from seedance_batch.clips.partial import move_aside
+from seedance_batch.core.attempt import KEPT_PHASES, Attempt, Charged, Clip, Intent, Phase, charged
+from seedance_batch.core.columns import guarded
+from seedance_batch.core.outcome import Outcome, Status
+from seedance_batch.publish import replacing
+from seedance_batch.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFinding:
+    """An attempt and what is wrong with its clip; None where all is well."""
+
+    attempt: Attempt
+    fault: str | None
+    can_be_fetched: bool = False
+    """Whether ``fetch`` asks for the clip anew."""
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether money was paid and the right clip was not had."""
+        return self.fault is not None and charged(self.attempt.state) is Charged.YES
+
+
+def check_clips(folder: RunFolder, attempts: Iterable[Attempt]) -> list[ClipFinding]:
+    """Check every paid attempt: its file's bytes, and what they decode to."""
+    return [
+        _finding(folder, attempt)
+        for attempt in attempts
+        if attempt.state.phase in KEPT_PHASES | {Phase.EXPIRED}
+    ]
+
+
+def lacking(folder: RunFolder, attempts: Iterable[Attempt]) -> set[int]:
+    """Ids of paid attempts whose clip is not on disk as the journal has it; reads every clip."""
+    return {attempt.id for attempt in attempts if _lacks_its_clip(folder, attempt)}
+
+
+_LASTING: Final = 7 * 86_400.0
+"""Seconds for which the service keeps a file, where it does not say otherwise."""
+
+
+def gone_from_disk(
+    folder: RunFolder, attempts: Iterable[Attempt], fetchable_at: float | None = None
+) -> set[int]:
+    """Ids of done attempts whose file is missing, or has another size: one look at its entry.
+
+    ``fetchable_at``, the time in Unix seconds, leaves out those that the service no longer has by
+    what it said: to ask for them again is the person's decision, since it ends them where they
+    are gone.
+    """
+    return {
+        a.id
+        for a in attempts
+        if a.state.phase is Phase.DONE
+        and a.state.clip is not None
+        and (fetchable_at is None or _is_kept(a, fetchable_at))
+        and _size(folder.path / a.state.clip.file) != a.state.clip.bytes
+    }
+
+
+def _is_kept(attempt: Attempt, now: float) -> bool:
+    """Whether the service has the file still, as far as is known."""
+    state = attempt.state
+    if state.task_id is None:
+        return False
+    made = state.finished_at or now
+    return now < max(state.url_expires_at or 0.0, made + _LASTING)
+
+
+def set_aside(folder: RunFolder, attempt: Attempt) -> str | None:
+    """Make room where a clip belongs; what to say of the file that stood there, if one did.
+
+    Raises `StorageFailed` where it cannot be moved.
+    """
+    clip = attempt.state.clip
+    if clip is None or not os.path.lexists(folder.path / clip.file):
+        return None
+    if _damage(folder, clip) is None:  # a damaged download, kept as it came
+        return None
+    move_aside(folder.path, clip.file)
+    key = attempt.intent.key
+    return f"row {key}: {clip.file} is not the file that was downloaded; it was moved aside"
+
+
+def note_of_missing(folder: RunFolder, outcomes: Iterable[Outcome]) -> str | None:
+    """A line about clips of done rows that are missing, or changed by their size; None if none.
+
+    One look at each file's entry, none into it: `verify` does that.
+    """
+    shown = [o.shown.state.clip for o in outcomes if o.status is Status.DONE and o.shown]
+    gone = [clip.file for clip in shown if clip and _size(folder.path / clip.file) != clip.bytes]
+    if not gone:
+        return None
+    which = f"{gone[0]} is" if len(gone) == 1 else f"{gone[0]} and {len(gone) - 1:,} more are"
+    command = f"seedance-batch fetch {shlex.quote(str(folder.path))}"
+    return f"{which} done and paid, but missing or changed on disk; to bring back: {command}"
+
+
+def _lacks_its_clip(folder: RunFolder, attempt: Attempt) -> bool:
+    phase, clip = attempt.state.phase, attempt.state.clip
+    if phase is Phase.EXPIRED or _came_damaged(attempt):
+        return True
+    return phase is Phase.DONE and clip is not None and _damage(folder, clip) is not None
+
+
+def _came_damaged(attempt: Attempt) -> bool:
+    """Whether its downloads were given up because none was a whole video."""
+    clip = attempt.state.clip
+    return attempt.state.phase is Phase.MEDIA_MISMATCH and clip is not None and clip.is_damaged
+
+
+def _finding(folder: RunFolder, attempt: Attempt) -> ClipFinding:
+    clip = attempt.state.clip
+    if clip is None:
+        return ClipFinding(attempt, attempt.state.error_message or "there is no clip")
+    damage = _damage(folder, clip)
+    if damage is not None:
+        fetchable = attempt.state.phase is Phase.DONE or _came_damaged(attempt)
+        return ClipFinding(attempt, damage, can_be_fetched=fetchable)
+    misfit = _misfit(folder, clip, attempt.intent)
+    return ClipFinding(attempt, misfit, can_be_fetched=_came_damaged(attempt))
+
+
+def _damage(folder: RunFolder, clip: Clip) -> str | None:
+    """Why a clip's file is not the one that was downloaded; its size tells without reading it."""
+    path = folder.path / clip.file
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == clip.bytes:
+                if hashlib.file_digest(file, "sha256").hexdigest() == clip.sha256:
+                    return None
+    except OSError as error:
+        return f"{clip.file} cannot be read: {error.strerror or error}"
+    return f"{clip.file} is not the file that was downloaded"
+
+
+def _misfit(folder: RunFolder, clip: Clip, intent: Intent) -> str | None:
+    try:
+        return media.judge(media.probe(folder.path / clip.file), intent)
+    except MediaUnreadable as error:
+        return str(error)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+CLAIM_COLUMNS = ("id", "task_id", "asked", "got", "paid_usd", "reason", "finished_at")
+
+
+def write_claims(path: Path, found: Iterable[ClipFinding]) -> int:
+    """Write what to claim back as CSV: asked, got, paid. Returns the number of claims."""
+    claims = [finding for finding in found if finding.is_claim]
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8-sig", newline="") as out:
+        sheet = csv.writer(out)
+        sheet.writerow(CLAIM_COLUMNS)
+        sheet.writerows([guarded(cell) for cell in _claim(finding)] for finding in claims)
+    return len(claims)
+
+
+def _claim(finding: ClipFinding) -> tuple[str, ...]:
+    intent, state = finding.attempt.intent, finding.attempt.state
+    cost = "" if intent.est_cost is None else f"{intent.est_cost:f}"
+    finished = "" if state.finished_at is None else str(int(state.finished_at))
+    return (
+        intent.key,
+        state.task_id or "",
+        _asked(intent),
+        _got(state.clip),
+        cost,
+        finding.fault or "",
+        finished,
+    )
+
+
+def _asked(intent: Intent) -> str:
+    sound = "sound" if intent.generate_audio else "silent"
+    return f"{intent.duration} s {intent.resolution} {intent.aspect_ratio} {sound}"
+
+
+def _got(clip: Clip | None) -> str:
+    if clip is None:
+        return "no file"
+    sound = "sound" if clip.has_audio else "silent"
+    return f"{clip.seconds:.2f} s {clip.width}x{clip.height} {sound}"

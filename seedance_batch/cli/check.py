@@ -1,0 +1,100 @@
+"""``init``, ``check`` and ``schema``: about manifests alone; nothing is ever sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seedance_batch.cli import flags
+from seedance_batch.core.text import some
+from seedance_batch.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from seedance_batch.core.manifest import Manifest
+
+
+@click.command(epilog="Example: seedance-batch init shots.xlsx")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+def init(path: Path) -> int:
+    """Write a starter manifest: .csv, .yaml or .xlsx, with three rows to replace."""
+    from seedance_batch.cli.starter import write_starter
+
+    if path.exists():
+        raise UsageError(f"{path} exists already; it was left as it is.")
+    flags.check_place(path)
+    write_starter(path)
+    click.echo(f"Wrote {path}. Try it: seedance-batch run {shlex.quote(str(path))} --sandbox")
+    return Exit.OK
+
+
+@click.command(epilog="Example: seedance-batch check shots.xlsx --sheet Final")
+@flags.MANIFEST
+@flags.option("--net", is_flag=True, help="Look at each URL once, too.")
+@flags.READING
+@flags.JSON
+def check(**given: Any) -> int:
+    """Find every problem of MANIFEST, with its cell. Nothing is sent."""
+    from seedance_batch.reader.read import read_manifest
+
+    manifest = read_manifest(given["manifest"], flags.read_options(given))
+    if given["net"]:
+        manifest = _looked_at(manifest)
+    _show_as_json(manifest) if given["as_json"] else _show(manifest)
+    return Exit.USAGE if manifest.problems else Exit.OK
+
+
+def _looked_at(manifest: Manifest) -> Manifest:
+    from seedance_batch.batch.preflight import look_at_addresses
+    from seedance_batch.core.forecast import Pace
+    from seedance_batch.settings import DEFAULT_RPM, public_access
+
+    local = public_access(os.environ).private_files
+    seen = look_at_addresses(manifest, allow_private=local, pace=Pace(10, DEFAULT_RPM))
+    return replace(manifest, findings=(*manifest.findings, *seen))
+
+
+def _show_as_json(manifest: Manifest) -> None:
+    from seedance_batch.reader.read import finding_objects
+
+    found = {
+        "rows": len(manifest.jobs),
+        "source": dict(manifest.source),
+        "findings": finding_objects(manifest.findings),
+    }
+    click.echo(json.dumps(found, ensure_ascii=False))
+
+
+def _show(manifest: Manifest) -> None:
+    from seedance_batch.core.manifest import Severity
+    from seedance_batch.core.text import shown
+    from seedance_batch.reader.read import grouped
+
+    source = {name: text for name, text in manifest.source.items() if name != "given_inputs"}
+    kind = source.pop("format", "a table")
+    click.echo(shown("; ".join([f"Read as {kind}", *(f"{k}: {v}" for k, v in source.items())])))
+    for severity, word in ((Severity.RECEIPT, "read as"), (Severity.WARNING, "warning")):
+        for line in grouped(f for f in manifest.findings if f.severity is severity):
+            click.echo(f"{word}: {shown(line)}")
+    for line in grouped(manifest.problems):
+        click.echo(shown(line), err=True)
+    count = len(manifest.problems)
+    if count:
+        problems = some(count, "problem")
+        click.echo(f"error: {manifest.path} has {problems}; nothing was sent.", err=True)
+    else:
+        click.echo(f"{some(len(manifest.jobs), 'row')}, no problem.")
+
+
+@click.command(epilog="Example: seedance-batch schema > manifest.schema.json")
+def schema() -> int:
+    """Print the JSON Schema of the YAML form, for editors that complete by it."""
+    from seedance_batch.cli.starter import manifest_schema
+
+    click.echo(json.dumps(manifest_schema(), ensure_ascii=False, indent=2))
+    return Exit.OK

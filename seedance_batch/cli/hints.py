@@ -1,0 +1,205 @@
+"""Spells the command that leads on: what was typed, with what a hint changes. Runs nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.core import ParameterSource
+
+from seedance_batch.errors import FolderMismatch
+
+if TYPE_CHECKING:
+    from seedance_batch.batch.batch import Batch
+    from seedance_batch.batch.running import Report
+    from seedance_batch.core.attempt import Attempt
+    from seedance_batch.core.plan.steps import Plan, RerunChoice
+
+ALSO_AT_A_FOLDER: Final = frozenset({"api_url", "sandbox_config"})
+"""Flags that a command on a run folder takes over."""
+CHOICE: Final = frozenset({"rows", "ids", "where", "picks", "sample", "sample_seed", "limit"})
+"""Flags that choose rows."""
+_ONCE: Final = frozenset({"yes", "dry_run", "save"})
+"""Flags that belong to the command that was given, not to one that follows it."""
+
+
+def command_again(
+    command: str | None = None,
+    *,
+    source: Path | None = None,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    **changed: Any,
+) -> str:
+    """The command line that is at work, shell-quoted, as a person would type it next.
+
+    ``command`` and ``source`` replace its name and its manifest or folder; ``only`` and
+    ``without`` name parameters to keep and to leave out; ``changed`` sets some anew.
+    """
+    from seedance_batch.batch.summary import relative
+
+    context = click.get_current_context()
+    words = ["seedance-batch", command or context.info_name or ""]
+    flags: list[str] = []
+    for parameter in context.command.params:
+        name, value = parameter.name or "", context.params.get(parameter.name or "")
+        if isinstance(parameter, click.Argument):
+            words.append(str(value) if source is None else relative(source))
+        elif name in changed:
+            flags += _flag(parameter, changed[name])
+        elif was_typed(name) and name not in _ONCE and name not in without:
+            if only is None or name in only:
+                flags += _flag(parameter, value)
+    return shlex.join([*words, *flags])
+
+
+@contextlib.contextmanager
+def or_elsewhere() -> Iterator[None]:
+    """A run folder that is another's leads to the same command with one that is not."""
+    from seedance_batch.batch.summary import relative
+
+    try:
+        yield
+    except FolderMismatch as error:
+        if error.free is not None:
+            # In a folder where nothing was run nothing failed, and nothing was kept.
+            first = click.get_current_context().info_name in {"rerun", "promote"}
+            error.hint = command_again(
+                "run" if first else None,
+                source=Path(error.manifest),
+                without={"classes", "force", "picks"} if first else (),
+                out=relative(Path(error.free)),
+            )
+        raise
+
+
+def was_typed(name: str) -> bool:
+    """Whether a parameter stands on the command line, and not in a file or a variable."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _flag(parameter: click.Parameter, value: Any) -> Iterator[str]:
+    name = next(text for text in reversed(parameter.opts) if text.startswith("--"))
+    if isinstance(value, bool):
+        if value:
+            yield name
+        return
+    if isinstance(parameter, click.Option) and parameter.count:
+        yield from [name] * value
+        return
+    for part in value if isinstance(value, tuple | list) else (value,):
+        if part is not None:
+            yield from _pair(name, _text(name, part))
+
+
+def _pair(name: str, text: str) -> tuple[str, ...]:
+    return (f"{name}={text}",) if text.startswith("-") else (name, text)
+
+
+def _text(name: str, value: Any) -> str:
+    if name == "--concurrency" and value == 0:
+        return "auto"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, Decimal):
+        return f"{value:f}" if value.is_finite() else "none"
+    return str(value)
+
+
+# ── after a run ─────────────────────────────────────────────────────────────────────────────────
+
+
+def next_command(
+    batch: Batch, plan: Plan, report: Report, choice: RerunChoice | None
+) -> str | None:
+    """The command that goes on from how a run ended; None where nothing is left to do."""
+    from seedance_batch.batch.summary import kept_back
+    from seedance_batch.core.outcome import STATUS_OF, Status, came_damaged
+    from seedance_batch.events import Stop
+
+    blocked = [s.attempt for s in report.left if s.attempt and not s.action.spends]
+    statuses = {outcome.status for outcome in report.outcomes}
+    statuses |= {STATUS_OF[attempt.state.phase] for attempt in blocked}
+    if report.ending.stop is Stop.BUDGET:
+        return command_again(max_cost=_enough(batch, plan, choice))
+    if report.ending.stop is Stop.ELSEWHERE:
+        return f"check HIAPI_BASE_URL or --api-url, then: {command_again(without={'wait'})}"
+    if any(a.id in plan.left_alone for a in blocked):
+        return command_again(yes=True, without={"wait"})
+    if Status.AMBIGUOUS in statuses or report.ending.forgotten:
+        return command_again("reconcile", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
+    if report.ending.stop is Stop.FAILURES and Status.DOWNLOADING in statuses:
+        return command_again("fetch", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
+    coming = statuses & {Status.SUBMITTING, Status.IN_FLIGHT, Status.DOWNLOADING}
+    if coming or report.ending.stop not in {None, Stop.FAILURES}:
+        return command_again(without={"wait"})
+    if Status.FAILED in statuses:
+        return _after_failed_redo(plan, report) or _after_failures(batch, report, blocked)
+    if Status.EXPIRED in statuses or any(map(came_damaged, report.outcomes)):
+        return command_again("fetch", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
+    if Status.MEDIA_MISMATCH in statuses:
+        return command_again("verify", source=batch.folder.path, only=()) + " --claims claims.csv"
+    if report.ending.stop is Stop.FAILURES:
+        return command_again("status", source=batch.folder.path, only=())
+    if kept_back(plan):
+        return command_again(remake=True, dry_run=True)
+    return command_again() if any(step.action.spends for step in report.left) else None
+
+
+def _enough(batch: Batch, plan: Plan, choice: RerunChoice | None) -> Decimal:
+    """A cap for all that the same command would still do: what failed meanwhile counts twice."""
+    from seedance_batch.batch.summary import lifetime_cost
+    from seedance_batch.settings import NO_CAP
+
+    left = batch.plan(rerun=choice, selected={step.key for step in plan.steps})
+    costs = [cost for cost in map(lifetime_cost, (plan, left)) if cost is not None]
+    return max(costs, default=NO_CAP)
+
+
+def _after_failed_redo(plan: Plan, report: Report) -> str | None:
+    """Where a take that was wished for failed: the same command, or with ``--force``."""
+    from seedance_batch.core.attempt import Phase
+
+    redo = plan.rerun.redo if plan.rerun else {}
+    failed = [
+        s.attempt.state.error_class
+        for s in report.left
+        if s.key in redo and s.attempt and s.attempt.state.phase is Phase.FAILED
+    ]
+    if not failed or plan.rerun is None:
+        return None
+    if any(found is not None and plan.rerun.takes(found) for found in failed):
+        return command_again()
+    return f"edit the row, or ask for the take once more: {command_again(force=True)}"
+
+
+def _after_failures(batch: Batch, report: Report, blocked: Sequence[Attempt]) -> str:
+    from seedance_batch.core.plan.steps import RerunChoice
+
+    flags: dict[str, Any] = {}
+    if click.get_current_context().params.get("plan_file") is not None:
+        flags = as_planned(batch)
+    rerun = command_again(
+        "rerun", without={"picks", "canary", "plan_file", "classes", "force"}, **flags
+    )
+    attempts = [*blocked, *(o.shown for o in report.outcomes if o.shown is not None)]
+    failed = [attempt.state.error_class for attempt in attempts]
+    if any(found is not None and RerunChoice().takes(found) for found in failed):
+        return rerun
+    return f"edit the row, or make it again unchanged: {rerun} --force"
+
+
+def as_planned(batch: Batch) -> dict[str, Any]:
+    """The flags that a saved plan brought along, to be typed where it is not."""
+    from seedance_batch.batch.open import overrides_in
+
+    return {
+        "overrides": [f"{name}={value}" for name, value in overrides_in(batch.flags).items()],
+        "model": batch.flags.get("model"),
+        "draft": batch.settings.draft,
+    }

@@ -1,0 +1,1 @@
+"""Clips from URLs to checked files and posters."""

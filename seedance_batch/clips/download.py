@@ -1,0 +1,307 @@
+"""Clips from URLs to checked files: stream to ``.partial/``, verify, publish; never half a file.
+
+Holds no key, knows no HiAPI URL and no journal. What a row does next is the caller's decision."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from seedance_batch.clips import media
+from seedance_batch.clips.file_client import file_client
+from seedance_batch.clips.media import MediaUnreadable, Probe
+from seedance_batch.clips.partial import (
+    Partial,
+    inside,
+    make_durable,
+    move_aside,
+    sha256_of,
+    storage,
+)
+from seedance_batch.clips.transfer import (
+    DEFAULT_LIMITS,
+    Failed,
+    Fetched,
+    Gone,
+    Known,
+    Limits,
+    NoFrame,
+    Offload,
+    Result,
+    T,
+    Transfer,
+    Wrong,
+)
+from seedance_batch.core import names
+from seedance_batch.core.attempt import Clip, Intent
+
+# ── From a clip's URL to a published, checked file: transfer, verify, publish, in that order ──────
+
+
+_THREADS: Final = 16
+"""A fetch uses one at a time: with as many lanes, none waits for another's decoding."""
+
+
+def in_threads() -> Offload:
+    """Worker threads with a limit of their own, so that decoding never keeps a commit waiting."""
+    limiter = anyio.CapacityLimiter(_THREADS)
+
+    def offload(work: Callable[..., T], /, *args: Any) -> Awaitable[T]:
+        return anyio.to_thread.run_sync(work, *args, limiter=limiter)
+
+    return offload
+
+
+class Downloader:
+    """Fetches clips into one run folder, whose lock the caller holds."""
+
+    def __init__(
+        self,
+        folder: Path,
+        http: httpx.AsyncClient,
+        *,
+        allow_private: bool,
+        limits: Limits = DEFAULT_LIMITS,
+        offload: Offload | None = None,
+        observe: Callable[[int], None] | None = None,
+        measure: Callable[[Path], Probe] = media.probe,
+    ) -> None:
+        """``http`` carries no key (see `file_client`); ``observe`` is told bytes as they arrive.
+
+        ``measure`` tells what a file really is, or raises `MediaUnreadable`.
+        """
+        if "authorization" in http.headers:
+            raise ValueError("a client that carries a key must not meet a file host")
+        self._folder = folder
+        self._limits = limits
+        self._offload = offload or in_threads()
+        self._measure = measure
+        self._transfer = Transfer(
+            http, allow_private, limits, self._offload, observe or (lambda _: None)
+        )
+
+    async def fetch(
+        self, url: str, *, file: str, intent: Intent, last_frame_url: str | None
+    ) -> Result:
+        """Bring the clip to ``file``, a name kept for it in the journal before this call.
+
+        A right clip that stands there already, from before a crash, is taken as it is. Raises
+        `StorageFailed` where the disk refuses.
+        """
+        standing = await self._offload(self._standing, file, intent)
+        video = standing or await self._fetch_video(url, file, intent)
+        if not isinstance(video, Clip):
+            return video
+        return await self._with_frame(video, last_frame_url) if last_frame_url else Fetched(video)
+
+    # ── the clip ────────────────────────────────────────────────────────────────────────────────
+
+    def _standing(self, file: str, intent: Intent) -> Clip | None:
+        """The clip at ``file``, whatever its ending, where it is right."""
+        names_of = (names.with_ending(file, ending) for ending in names.CLIP_ENDINGS)
+        found = (self._standing_at(name, intent) for name in names_of)
+        return next(filter(None, found), None)
+
+    def _standing_at(self, file: str, intent: Intent) -> Clip | None:
+        """The clip at ``file`` where it is right; anything else there is moved aside."""
+        path = inside(self._folder, file)
+        if not os.path.lexists(path):
+            return None
+        if path.is_file() and not path.is_symlink():
+            with storage(f"read {path}"):
+                probe = self._probed(path)
+            if isinstance(probe, Probe) and media.judge(probe, intent) is None:
+                make_durable(path)  # its publication may have ended before the folder's sync
+                return _clip(file, path.stat().st_size, sha256_of(path), probe)
+        move_aside(self._folder, file)
+        return None
+
+    async def _fetch_video(
+        self, url: str, file: str, intent: Intent
+    ) -> Clip | Gone | Wrong | Failed:
+        partial = Partial(self._folder, names.CLIP_ENDING)
+        try:
+            arrived = await self._transfer.pull(url, partial, self._limits.max_bytes)
+            if not isinstance(arrived, Known):
+                return arrived
+            return await self._offload(self._settle, partial, arrived, file, intent)
+        finally:
+            partial.discard()
+
+    def _settle(
+        self, partial: Partial, arrived: Known, file: str, intent: Intent
+    ) -> Clip | Wrong | Failed:
+        """Publish what arrived under the name that it deserves."""
+        page = _page(partial.head)
+        if page:
+            return Failed(page)
+        path = partial.write()
+        with storage(f"read {path}"):
+            probe = self._probed(path)
+        if isinstance(probe, MediaUnreadable) and not arrived.framed:
+            return Failed(f"the file was cut short: {probe.reason}")
+        reason = probe.reason if isinstance(probe, MediaUnreadable) else media.judge(probe, intent)
+        if reason:
+            return self._keep_wrong(partial, file, probe, reason)
+        file = names.with_ending(file, media.ending_of(partial.head))
+        partial.publish(file)
+        self._forget_wrong(file)
+        return _clip(file, partial.size, partial.sha256, probe)
+
+    def _probed(self, path: Path) -> Probe | MediaUnreadable:
+        try:
+            return self._measure(path)
+        except MediaUnreadable as error:
+            return error
+
+    def _keep_wrong(
+        self, partial: Partial, file: str, probe: Probe | MediaUnreadable, reason: str
+    ) -> Wrong:
+        """Keep the latest wrong file, once, under its own name."""
+        name = names.mismatch_name(file, media.ending_of(partial.head))
+        self._forget_wrong(file)
+        partial.publish(name, replace=True)
+        kept = _clip(name, partial.size, partial.sha256, probe)
+        return Wrong(partial.sha256, reason, kept)
+
+    def _forget_wrong(self, file: str) -> None:
+        """Remove what an earlier download brought that was not what was asked for."""
+        for ending in media.ENDINGS:
+            name = names.mismatch_name(file, ending)
+            with storage(f"remove {name}"):
+                (self._folder / name).unlink(missing_ok=True)
+
+    # ── its last frame ──────────────────────────────────────────────────────────────────────────
+
+    async def _with_frame(self, clip: Clip, url: str) -> Fetched | NoFrame | Failed:
+        """The clip with its returned frame. Only the frame host's bad day makes it `Failed`.
+
+        The clip stands by then: the next fetch finds it and asks for the frame alone.
+        """
+        name = names.frame_name(clip.file)
+        if await self._offload(self._frame_stands, name):
+            return Fetched(replace(clip, last_frame_file=name))
+        partial = Partial(self._folder, names.FRAME_ENDING)
+        try:
+            arrived = await self._transfer.pull(url, partial, self._limits.max_frame_bytes)
+            if isinstance(arrived, Failed) and arrived.ours:
+                return Fetched(clip, note=f"no last frame: {arrived.message}")
+            if isinstance(arrived, Failed):
+                return replace(arrived, message=f"last frame: {arrived.message}")
+            if isinstance(arrived, Gone):
+                return NoFrame(clip, arrived.message)
+            await self._offload(self._publish_frame, partial, name)
+        except NoImage as error:
+            return Fetched(clip, note=f"no last frame: the file {error}")
+        finally:
+            partial.discard()
+        return Fetched(replace(clip, last_frame_file=name))
+
+    def _frame_stands(self, name: str) -> bool:
+        path = inside(self._folder, name)
+        if not os.path.lexists(path):
+            return False
+        try:
+            stands = path.is_file() and not path.is_symlink() and as_png(_bytes(path)) is None
+        except NoImage:
+            stands = False
+        if stands:
+            make_durable(path)
+        else:
+            move_aside(self._folder, name)
+        return stands
+
+    def _publish_frame(self, partial: Partial, name: str) -> None:
+        png = as_png(_bytes(partial.write()))
+        if png is not None:
+            partial.restart()
+            partial.add(png)
+        partial.publish(name)
+
+
+def _bytes(path: Path) -> bytes:
+    with storage(f"read {path}"):
+        return path.read_bytes()
+
+
+def _page(head: bytes) -> str | None:
+    """Why this is no file at all: text in its place is an error page, and may pass."""
+    if not head:
+        return "the file host sent an empty file"
+    return None if b"\0" in head else "the file host sent a page of text in place of the file"
+
+
+def _clip(file: str, size: int, sha256: str, probe: Probe | MediaUnreadable) -> Clip:
+    if isinstance(probe, MediaUnreadable):
+        return Clip(file, size, sha256, seconds=0.0, width=0, height=0, has_audio=False)
+    return Clip(
+        file, size, sha256, probe.seconds, probe.width, probe.height, has_audio=probe.has_audio
+    )
+
+
+# ── Looks at a clip without keeping it: what it is, for those who have to tell one from another ───
+
+
+_PATIENCE: Final = 90.0
+"""Seconds for the whole look."""
+
+
+async def look_at(folder: Path, url: str, *, allow_private: bool) -> Probe | None:
+    """What a clip is; None where it cannot be had or read. Nothing of it stays in ``folder``."""
+    partial, offload = Partial(folder, names.CLIP_ENDING), in_threads()
+    try:
+        with anyio.move_on_after(_PATIENCE):
+            async with file_client(allow_private=allow_private, lanes=1) as http:
+                transfer = Transfer(http, allow_private, DEFAULT_LIMITS, offload, lambda _: None)
+                arrived = await transfer.pull(url, partial, DEFAULT_LIMITS.max_bytes)
+                if isinstance(arrived, Known):
+                    return await offload(_probe, partial)
+        return None
+    finally:
+        partial.discard()
+
+
+def _probe(partial: Partial) -> Probe | None:
+    try:
+        return media.probe(partial.write())
+    except MediaUnreadable:
+        return None
+
+
+# ── A returned last frame: is it an image, and as a PNG. Pure: bytes in, bytes out ────────────────
+
+
+MOST_FRAME_PIXELS: Final = 64_000_000
+"""Past any frame the service makes; a picture that claims more is not unpacked."""
+
+
+class NoImage(Exception):
+    """The bytes are no image that can be shown; the message completes *the file …*."""
+
+
+def as_png(content: bytes) -> bytes | None:
+    """None where ``content`` is a whole PNG already, else its picture as one. Raises `NoImage`."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as image:
+            if image.width * image.height > MOST_FRAME_PIXELS:
+                raise NoImage(f"claims {image.width}×{image.height} pixels")
+            image.load()
+            if image.format == "PNG":
+                return None
+            out = io.BytesIO()
+            image.convert("RGB").save(out, "PNG")
+            return out.getvalue()
+    except NoImage:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever a broken file makes of them
+        raise NoImage(f"is no whole image ({type(error).__name__})") from error

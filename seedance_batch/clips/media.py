@@ -1,0 +1,367 @@
+"""What a video file really is: opens it, decodes all of it, and compares it with what was asked.
+
+Knows files and PyAV, nothing of where they came from. Blocking: call it from a worker thread.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+
+from seedance_batch.core.attempt import Intent
+from seedance_batch.core.media_type import content_of
+from seedance_batch.core.model import AspectRatio, Resolution
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from PIL.Image import Image
+
+FPS: Final = 24.0
+FPS_TOLERANCE: Final = 0.1
+"""Lets 23.976 pass, which is the same rate to a viewer."""
+LENGTH_TOLERANCE: Final = 0.1
+"""Seconds, around the asked duration and one frame (measured upstream)."""
+AREA_TOLERANCE: Final = 0.15
+RATIO_TOLERANCE: Final = 0.06
+
+MOST_PIXELS: Final = 64_000_000
+MOST_FRAMES: Final = 20_000
+"""Past any clip the service makes; a file that claims more is not decoded to its end."""
+
+_ENDINGS: Final = {
+    "video/mp4": ".mp4",
+    "video/quicktime": ".mov",
+    "video/webm": ".webm",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "audio/mpeg": ".mp3",
+    "audio/mp4": ".m4a",
+    "audio/wav": ".wav",
+}
+ENDINGS: Final = frozenset({*_ENDINGS.values(), ".mkv"})
+"""All that `ending_of` may give."""
+_EBML: Final = b"\x1a\x45\xdf\xa3"
+_SEGMENT: Final = b"\x18\x53\x80\x67"
+_EBML_HEAD: Final = 4096
+"""Bytes within which a WebM's segment begins."""
+_REGULAR: Final = 0.95
+_LATE_SOUND: Final = 0.5
+"""Seconds by which the sound, which counts for the declared length, may outlast the picture."""
+
+T = TypeVar("T")
+_POSTER_MOMENTS: Final = (0.1, 0.4, 0.7)
+
+
+class MediaUnreadable(Exception):
+    """The file is no whole, decodable video; ``reason`` says what is wrong with it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was measured in a video: seconds, pixels, frames a second."""
+
+    seconds: float
+    width: int
+    height: int
+    fps: float
+    has_audio: bool
+    frames: int
+
+
+def probe(path: Path) -> Probe:
+    """Decode every frame and sample of a video: MP4, QuickTime, WebM or Matroska.
+
+    Raises `MediaUnreadable` where the container is incomplete, a frame is missing or cannot be
+    decoded, or there is no video; ``OSError`` where the file itself cannot be read.
+    """
+    from av import VideoFrame
+
+    check_container(path)
+    with _opened(path) as container:
+        video = container.streams.video[0]
+        tally = _Tally()
+        for packet in container.demux(video, *container.streams.audio[:1]):
+            for frame in packet.decode():
+                if isinstance(frame, VideoFrame):
+                    tally.add(frame)
+                else:
+                    tally.sounds += 1
+        found = tally.probe(video.frames, float(video.time_base or 0))
+        _check_length(found, container)
+        return found
+
+
+def judge(probe: Probe, intent: Intent) -> str | None:
+    """None where the clip is what ``intent`` asks for, else the first reason why it is not."""
+    return (
+        _judge_length(probe, intent.duration)
+        or _judge_picture(probe, Resolution(intent.resolution), AspectRatio(intent.aspect_ratio))
+        or _judge_sound(probe, intent.generate_audio)
+    )
+
+
+def _judge_length(probe: Probe, asked: int) -> str | None:
+    if abs(probe.seconds - (asked + 1 / FPS)) > LENGTH_TOLERANCE:
+        return f"lasts {probe.seconds:.1f} s where {asked} s were asked for"
+    if abs(probe.fps - FPS) > FPS_TOLERANCE:
+        return f"has {probe.fps:.2f} frames a second where {FPS:.0f} are promised"
+    return None
+
+
+def _judge_picture(probe: Probe, resolution: Resolution, ratio: AspectRatio) -> str | None:
+    size = f"is {probe.width}×{probe.height}"
+    if abs(probe.width * probe.height / resolution.area - 1) > AREA_TOLERANCE:
+        return f"{size}, which is not {resolution}"
+    quotient = ratio.quotient
+    if quotient and abs(probe.width / probe.height / quotient - 1) > RATIO_TOLERANCE:
+        return f"{size}, which is not {ratio}"
+    return None
+
+
+def _judge_sound(probe: Probe, asked: bool) -> str | None:
+    if probe.has_audio == asked:
+        return None
+    return "has no sound where sound was asked for" if asked else "has sound where none was asked"
+
+
+def ending_of(head: bytes) -> str:
+    """The ending that a file's name deserves by its first bytes, ``.mp4`` where they tell nothing.
+
+    ``head`` are `media_type.HEAD_SIZE` bytes or more.
+    """
+    content = content_of(head)
+    if content is None:
+        return ".mkv" if head.startswith(_EBML) else ".mp4"
+    return _ENDINGS.get(content.mime, ".mp4")
+
+
+def still(path: Path, *, width: int = 480) -> bytes:
+    """A JPEG of a telling frame, ``width`` pixels wide. Raises `MediaUnreadable`."""
+    with _opened(path) as container:
+        pictures = [_jpeg(frame, width) for frame in _moments(container)]
+    if not pictures:
+        raise MediaUnreadable("holds no frame")
+    # Of a few moments the one with most in it: a fade or a blank frame compresses to little.
+    return max(pictures, key=len)
+
+
+# ── decoding ────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Tally:
+    """What the frames add up to while they pass."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.sounds = 0
+        self.width = self.height = 0
+        self.moments: list[int] = []
+        self.lasts = 0
+        self.turned = False
+
+    def add(self, frame: VideoFrame) -> None:
+        if not self.frames:
+            self.turned = _quarter_turns(frame) % 2 == 1
+        self.moments.append(frame.pts or 0)
+        self.lasts = frame.duration or 0
+        sides = (frame.height, frame.width) if self.turned else (frame.width, frame.height)
+        self.width, self.height = sides
+        self.frames += 1
+        if self.frames > MOST_FRAMES:
+            raise MediaUnreadable(f"has more than {MOST_FRAMES} frames")
+
+    def probe(self, declared: int, tick: float) -> Probe:
+        """``tick``: the seconds in which the stream counts its times."""
+        if self.frames == 0:
+            raise MediaUnreadable("holds no frame")
+        if self.frames < declared:
+            raise MediaUnreadable(f"holds {self.frames} of {declared} frames")
+        step, regular = _interval(self.moments, self.lasts)
+        seconds = (self.moments[-1] - self.moments[0] + step) * tick
+        if seconds <= 0:
+            raise MediaUnreadable("its frames have no times")
+        return Probe(
+            seconds=seconds,
+            width=self.width,
+            height=self.height,
+            fps=1 / (step * tick) if regular else self.frames / seconds,
+            has_audio=self.sounds > 0,
+            frames=self.frames,
+        )
+
+
+def _interval(moments: list[int], lasts: int) -> tuple[float, bool]:
+    """Ticks from frame to frame, and whether nearly all frames keep to it.
+
+    Not by the whole length: fragmented files stretch their first frame by the sound's beginning,
+    and say nothing true of their last. Not by the commonest alone: WebM rounds to milliseconds.
+    """
+    gaps = [after - before for before, after in pairwise(moments)]
+    if not gaps:
+        return lasts, True
+    middle = sorted(gaps)[len(gaps) // 2]
+    usual = [gap for gap in gaps if abs(gap - middle) <= middle / 4]
+    if middle <= 0:
+        return 0, False
+    return sum(usual) / len(usual), len(usual) >= _REGULAR * len(gaps)
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    """By how many quarters a player turns the picture, as its container says."""
+    return round(frame.rotation / 90)
+
+
+def _check_length(found: Probe, container: InputContainer) -> None:
+    """Where no number of frames is declared, the length tells whether some are missing."""
+    if "matroska" not in container.format.name or container.duration is None:
+        return
+    declared = container.duration / 1_000_000
+    if found.seconds < declared - _LATE_SOUND:
+        raise MediaUnreadable(f"holds {found.seconds:.1f} of {declared:.1f} s")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[InputContainer]:
+    """The file as a container with a picture; FFmpeg's errors become `MediaUnreadable`."""
+    import av
+
+    try:
+        # The format is fixed: FFmpeg would else follow playlists to other files and to the network.
+        kind = "matroska" if is_matroska(path) else "mp4"
+        with av.open(f"file:{path}", mode="r", format=kind, metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise MediaUnreadable("holds no video")
+            for sound in container.streams.audio[:1]:
+                _known(sound.codec_context, "sound")
+            codec = _known(container.streams.video[0].codec_context, "video")
+            if codec.width * codec.height > MOST_PIXELS:
+                raise MediaUnreadable(f"claims {codec.width}×{codec.height} pixels")
+            # Several clips are decoded at once; to share one among threads costs a quarter more.
+            codec.thread_count = 1
+            yield container
+    except av.FFmpegError as error:
+        raise MediaUnreadable(f"cannot be decoded ({error.strerror})") from error
+
+
+def _known(codec: T | None, what: str) -> T:
+    # PyAV's annotation leaves out that a stream of an unknown codec has none; to decode such a
+    # stream ends the process in releases before 18.1.
+    if codec is None:
+        raise MediaUnreadable(f"holds {what} of an unknown kind")
+    return codec
+
+
+def _moments(container: InputContainer) -> Iterator[VideoFrame]:
+    """The first frame at or after each moment, in one pass.
+
+    Not by seeking: that leads to key frames, and a short clip has but one, its first frame.
+    """
+    stream = container.streams.video[0]
+    first, length = stream.start_time or 0, stream.duration or 0
+    moments = [first + round(length * moment) for moment in _POSTER_MOMENTS]
+    frame, shown = None, 0
+    for frame in islice(container.decode(stream), MOST_FRAMES):
+        if (frame.pts or 0) >= moments[shown]:
+            yield frame
+            shown += 1
+        if shown == len(moments):
+            return
+    if frame is not None and not shown:  # its times lead nowhere
+        yield frame
+
+
+def _jpeg(frame: VideoFrame, width: int) -> bytes:
+    turns = _quarter_turns(frame)
+    height = max(1, round(frame.height * width / frame.width))
+    if turns % 2:
+        width, height = max(1, round(frame.width * width / frame.height)), width
+    out = io.BytesIO()
+    picture: Image = frame.to_image(width=width, height=height)  # type: ignore[no-untyped-call]
+    if turns:
+        picture = picture.rotate(90 * turns, expand=True)
+    picture.save(out, "JPEG", quality=82)
+    return out.getvalue()
+
+
+# ── the container ───────────────────────────────────────────────────────────────────────────────
+
+
+def is_matroska(path: Path) -> bool:
+    """Whether a file is WebM or Matroska, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(len(_EBML)) == _EBML
+
+
+def check_container(path: Path) -> None:
+    """Raise `MediaUnreadable` unless the file is whole to its last byte.
+
+    FFmpeg decodes what is left of a cut file without a word; the container tells.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(_EBML_HEAD)
+        if head.startswith(_EBML):
+            _check_segment(head, size)
+        else:
+            _check_boxes(file, size)
+
+
+def _check_segment(head: bytes, size: int) -> None:
+    """Matroska's one long element ends where the file does, if it says where (RFC 8794)."""
+    at, length = _element_size(head, len(_EBML))
+    at += length
+    if head[at : at + len(_SEGMENT)] != _SEGMENT:
+        raise MediaUnreadable("is no whole WebM: it has no segment")
+    start, length = _element_size(head, at + len(_SEGMENT))
+    if length >= 0 and start + length > size:
+        raise MediaUnreadable("is no whole WebM: it ends inside its segment")
+
+
+def _element_size(head: bytes, at: int) -> tuple[int, int]:
+    """Where an element's content begins and its length; -1 where the length is not known."""
+    first = head[at] if at < len(head) else 0
+    width = 9 - first.bit_length()
+    field = head[at : at + width]
+    if not first or len(field) < width:
+        raise MediaUnreadable("is no whole WebM: it ends inside its head")
+    value = int.from_bytes(field) & ((1 << 7 * width) - 1)
+    return at + width, -1 if value == (1 << 7 * width) - 1 else value
+
+
+def _check_boxes(file: BinaryIO, size: int) -> None:
+    """An MP4 is whole boxes, of which three are needed (ISO/IEC 14496-12)."""
+    kinds = list(_boxes(file, size))
+    for needed, name in ((b"ftyp", "type"), (b"moov", "index (moov)"), (b"mdat", "media data")):
+        if needed not in kinds:
+            raise MediaUnreadable(f"is no whole MP4: it has no {name}")
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[bytes]:
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(16)
+        if len(head) < 8:
+            raise MediaUnreadable("is no whole MP4: it ends inside a box")
+        length, kind = struct.unpack(">I4s", head[:8])
+        if length == 1 and len(head) == 16:
+            (length,) = struct.unpack(">Q", head[8:])
+        elif length == 0:  # the last box may run to the end of the file
+            length = size - position
+        if length < 8 or position + length > size:
+            raise MediaUnreadable("is no whole MP4: it ends inside a box")
+        yield kind
+        position += length

@@ -1,0 +1,330 @@
+"""What an attempt is: its intent and its state, and what follows from them. Values and arithmetic.
+
+`core.lifecycle` says how one state follows another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+# ── What an attempt is: its intent, its state, and the words for both. Values, no behaviour ───────
+
+
+class Kind(StrEnum):
+    """What an attempt was made for."""
+
+    FINAL = "final"
+    DRAFT = "draft"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeName:
+    """Which take of a row: ``final 2``, ``draft 1``."""
+
+    kind: Kind
+    number: int
+    """As `Intent.number`."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.number}"
+
+
+class Phase(StrEnum):
+    """Where an attempt stands."""
+
+    PLANNED = "planned"
+    SUBMITTING = "submitting"
+    IN_FLIGHT = "in_flight"
+    DOWNLOADING = "downloading"
+    DONE = "done"
+    FAILED = "failed"
+    AMBIGUOUS = "ambiguous"
+    EXPIRED = "expired"
+    MEDIA_MISMATCH = "media_mismatch"
+
+
+FINAL_PHASES: Final = frozenset({Phase.DONE, Phase.FAILED, Phase.EXPIRED, Phase.MEDIA_MISMATCH})
+"""Nothing more happens by itself."""
+UNSETTLED_PHASES: Final = frozenset({Phase.SUBMITTING, Phase.AMBIGUOUS})
+"""A task may or may not exist; no new attempt until that is known."""
+SENDABLE_PHASES: Final = frozenset({Phase.PLANNED, Phase.SUBMITTING})
+"""A create may follow, the first or a resend."""
+TASKLESS_PHASES: Final = SENDABLE_PHASES | UNSETTLED_PHASES
+"""No task is known, and one may become known."""
+GENERATING_PHASES: Final = frozenset({Phase.SUBMITTING, Phase.IN_FLIGHT})
+"""The service works at it, or may: it takes a slot."""
+UNDER_WAY_PHASES: Final = GENERATING_PHASES | {Phase.DOWNLOADING}
+"""A run sees it to its end by itself."""
+UNFINISHED_PHASES: Final = UNDER_WAY_PHASES | UNSETTLED_PHASES
+"""Sent, and not ended: by itself, or by a person's decision."""
+RESERVED_PHASES: Final = GENERATING_PHASES | UNSETTLED_PHASES
+"""Sent, and no clip was made yet: what it costs is set aside."""
+COMING_PHASES: Final = UNDER_WAY_PHASES - UNSETTLED_PHASES
+"""A task is known, and its clip is awaited."""
+KEPT_PHASES: Final = frozenset({Phase.DONE, Phase.MEDIA_MISMATCH})
+"""It ended with a file, right or wrong."""
+MADE_PHASES: Final = KEPT_PHASES | {Phase.DOWNLOADING, Phase.EXPIRED}
+"""The service made a clip, and charged for it."""
+
+
+class ErrorClass(StrEnum):
+    """Why an attempt failed, by what can be done about it."""
+
+    INVALID = "invalid"
+    """The API refused the request: the row needs an edit."""
+    REFUSED = "refused"
+    """The generation was refused or failed for good: the content needs an edit."""
+    TRANSIENT = "transient"
+    """The service's own trouble: a new attempt may well succeed."""
+    PERMANENT = "permanent"
+    """An error code unknown here; treated as the row's own."""
+    RELEASED = "released"
+    """A person said that no task exists."""
+    EXPIRED = "expired"
+    """Paid, and the file could not be had any more."""
+    MEDIA_MISMATCH = "media_mismatch"
+    """Paid, and the file is not what was asked for."""
+    AMBIGUOUS = "ambiguous"
+    """Whether a task exists is not known."""
+
+
+class Charged(StrEnum):
+    """Whether the service charged for an attempt, as far as that can be known."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class Surety(StrEnum):
+    """How sure it is that an attempt's estimate is spent."""
+
+    SETTLED = "settled"
+    """Charged: a clip was made."""
+    RESERVED = "reserved"
+    """Sent, and not settled: under way, or ambiguous."""
+    UNKNOWN = "unknown"
+    """Failed, and whether that was charged is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What an attempt asks for; written before the first POST and never changed."""
+
+    key: str
+    """The row's: its id, or one derived from its content."""
+    kind: Kind
+    number: int
+    """Counted by key and kind, from 1."""
+    content: str
+    """`identity.content_hash` of what decides the clip: 64 hexadecimal digits."""
+    model: str
+    """As the row spells it."""
+    resolution: str
+    duration: int
+    """Seconds."""
+    aspect_ratio: str
+    generate_audio: bool
+    return_last_frame: bool
+    idempotency_key: str
+    template: str
+    """The request's JSON, with ``sha256:…`` where a local file's data URI belongs."""
+    body_sha256: str
+    """Of the exact bytes that are sent, files included: 64 hexadecimal digits."""
+    key_fingerprint: str
+    """Of the API key, salted by the journal: tells another key, and not which."""
+    est_cost: Decimal | None
+    """US dollars by the price list of that moment; None where there is no estimate."""
+    planned_at: float
+    """Unix seconds."""
+
+    @property
+    def prompt(self) -> str:
+        """What the clip was asked to show; empty where the template has none."""
+        return str(json.loads(self.template).get("input", {}).get("prompt", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A published file and what was measured in it. Lengths are seconds, sides pixels."""
+
+    file: str
+    """Relative to the run folder."""
+    bytes: int
+    sha256: str
+    seconds: float
+    width: int
+    height: int
+    has_audio: bool
+    last_frame_file: str | None = None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether no whole video could be read from what arrived: another download may be well."""
+        return self.width == 0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where an attempt stands; everything the next step needs. Times are Unix seconds."""
+
+    phase: Phase = Phase.PLANNED
+    unanswered: int = 0
+    """Sends whose outcome is not known."""
+    first_sent_at: float | None = None
+    """The earliest unanswered send: the wall clock or the server's, whichever is earlier."""
+    submitted_at: float | None = None
+    """The first send."""
+    task_id: str | None = None
+    replayed: bool = False
+    """The service gave back an earlier task for the same key."""
+    finished_at: float | None = None
+    """By the service's word for a task, by our clock where there was none."""
+    error_class: ErrorClass | None = None
+    error_code: str | None = None
+    """HiAPI's own, as it was spelled."""
+    error_message: str | None = None
+    """The last trouble in words, also while the attempt goes on; not redacted."""
+    video_url: str | None = None
+    url_expires_at: float | None = None
+    """None where the service does not say."""
+    last_frame_url: str | None = None
+    no_video_since: float | None = None
+    """When a task was first seen to have succeeded without naming a video."""
+    needs_look: bool = False
+    """The URL failed; a fresh look at the task comes first."""
+    refreshed_at: float | None = None
+    """When that fresh look was had."""
+    file: str | None = None
+    """The name kept for the clip, relative to the run folder; ours, whatever lies there."""
+    rejected_sha256: str | None = None
+    """A whole file that was not what was asked for, seen once."""
+    clip: Clip | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One paid try of a job: its intent and its state."""
+
+    id: int
+    """The journal's number for it."""
+    intent: Intent
+    state: State
+
+
+# ── What follows from a state: may it be sent again, was it charged, what can be done about it ────
+
+
+RESEND_WINDOW: Final = 23 * 3600.0
+"""Seconds a key and its bytes may be sent again; the service forgets keys after about 24 h."""
+UNTOLD_LIFE: Final = 24 * 3600.0
+"""Seconds that a clip's file is waited for where the service does not say how long it is kept."""
+_TRANSIENT_CODES: Final = frozenset(
+    {"TASK_TIMEOUT", "STORAGE_UNAVAILABLE", "MODEL_UNAVAILABLE", "PROVIDER_ERROR"}
+)
+_INVALID_CODES: Final = frozenset({"INVALID_REQUEST", "INPUT_TOO_LARGE", "UNSUPPORTED_FORMAT"})
+_REFUSED_CODES: Final = frozenset({"TASK_FAILED", "MODEL_ERROR"})
+"""Codes of a failed task's ``error``, in capitals, by what can be done about them.
+
+``TASK_FAILED``, ``TASK_TIMEOUT``, ``STORAGE_UNAVAILABLE``, ``MODEL_UNAVAILABLE`` and
+``INVALID_REQUEST`` are HiAPI's documentation's; the others are its blog's, in small letters there
+(read in November 2026). Which of them are transient follows from their words: the documentation
+only says to mend a request rather than send it again.
+"""
+
+
+def classify(code: str) -> ErrorClass:
+    """What a failed task's error code allows; a code unknown here is the row's own fault."""
+    name = code.upper()
+    if name in _TRANSIENT_CODES:
+        return ErrorClass.TRANSIENT
+    if name in _INVALID_CODES:
+        return ErrorClass.INVALID
+    return ErrorClass.REFUSED if name in _REFUSED_CODES else ErrorClass.PERMANENT
+
+
+def url_is_over(state: State, now: float) -> bool:
+    """Whether the time of a clip's URL has passed; ``now`` is the earlier of both clocks.
+
+    A time that had passed when the clip was made says nothing; as where none is said, the file
+    may still come for `UNTOLD_LIFE` after that.
+    """
+    made = state.finished_at or state.submitted_at or now
+    said = state.url_expires_at
+    if said and said > made:
+        return now >= said
+    return now - made >= UNTOLD_LIFE
+
+
+def may_resend(state: State, now: float) -> bool:
+    """Whether the same key and bytes may be sent (again); ``now`` is the later of both clocks."""
+    if state.phase not in SENDABLE_PHASES:
+        return False
+    return state.first_sent_at is None or now - state.first_sent_at < RESEND_WINDOW
+
+
+def charged(state: State) -> Charged:
+    """Whether the service charged for it: a success is, a refusal is not, the rest is unknown."""
+    if state.phase is Phase.PLANNED:
+        return Charged.NO
+    if state.phase in MADE_PHASES:
+        return Charged.YES
+    if state.phase is Phase.FAILED and state.task_id is None:
+        return Charged.NO if state.error_class is ErrorClass.INVALID else Charged.UNKNOWN
+    return Charged.UNKNOWN
+
+
+def surety(state: State) -> Surety | None:
+    """How sure it is that its estimate is spent; None where it is known to be free."""
+    if state.phase in RESERVED_PHASES:
+        return Surety.RESERVED
+    match charged(state):
+        case Charged.YES:
+            return Surety.SETTLED
+        case Charged.UNKNOWN:
+            return Surety.UNKNOWN
+        case Charged.NO:
+            return None
+
+
+def counts_against_budget(state: State) -> bool:
+    """Whether its estimate stays reserved or spent under ``--max-cost``."""
+    return surety(state) is not None
+
+
+# ── What attempts add up to, by how sure it is that they were charged for ─────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Attempts and what they add up to, in US dollars, as far as prices are known."""
+
+    attempts: int
+    amount: Decimal
+    unpriced: int
+    """Attempts that no price is known for; `amount` lacks them."""
+
+
+def sums(attempts: Iterable[Attempt]) -> dict[Surety, Sum]:
+    """A sum for each surety; an attempt that is known to be free is in none."""
+    costs: dict[Surety, list[Decimal | None]] = {found: [] for found in Surety}
+    for attempt in attempts:
+        found = surety(attempt.state)
+        if found is not None:
+            costs[found].append(attempt.intent.est_cost)
+    return {found: _sum(part) for found, part in costs.items()}
+
+
+def spent(attempts: Iterable[Attempt]) -> Decimal:
+    """US dollars: estimates of all that was, or may have been, charged."""
+    counted = (a.intent.est_cost for a in attempts if surety(a.state) is not None)
+    return sum((cost for cost in counted if cost is not None), Decimal(0))
+
+
+def _sum(costs: list[Decimal | None]) -> Sum:
+    known = [cost for cost in costs if cost is not None]
+    return Sum(len(costs), sum(known, Decimal(0)), len(costs) - len(known))

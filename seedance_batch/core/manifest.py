@@ -1,0 +1,142 @@
+"""What a manifest is once it is read: rows with their own columns, jobs, and findings with a place.
+
+Values only; reading files is `seedance_batch.reader`'s work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from seedance_batch.core.model import BLOB_PREFIX, TaskInput
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cell as its user would point at it: ``shots.xlsx!Sheet1!D17`` or ``shots.csv:7:prompt``."""
+
+    file: str
+    sheet: str | None = None
+    line: int | None = None
+    """1-based: the sheet's row number, or the line of a text file where the row begins."""
+    column: str | None = None
+    """The heading as the person wrote it."""
+    letter: str | None = None
+    """The column's letter in a workbook (``D``)."""
+
+    def __str__(self) -> str:
+        if self.sheet is not None:
+            cell = f"{self.letter or ''}{self.line or ''}"
+            return "!".join(part for part in (self.file, self.sheet, cell) if part)
+        parts = (self.file, str(self.line) if self.line else None, self.column)
+        return ":".join(part for part in parts if part)
+
+    def seen_from(self, other: Place) -> str:
+        """How a finding at ``other`` points here: ``A5``, ``line 9``, or whole where far away."""
+        if (self.file, self.sheet) != (other.file, other.sheet) or self.line is None:
+            return str(self)
+        return f"{self.letter}{self.line}" if self.letter else f"line {self.line:,}"
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    PROBLEM = "problem"
+    """Nothing is sent while there is one."""
+    WARNING = "warning"
+    """Sent as it is; worth a look first."""
+    RECEIPT = "receipt"
+    """What was repaired or assumed while reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that reading noticed, with its place."""
+
+    severity: Severity
+    place: Place
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMedia:
+    """A file named by a row; it is sent as a data URI and known by its bytes."""
+
+    path: str
+    """Absolute, symlinks resolved."""
+    sha256: str
+    mime: str
+    size: int
+    """Bytes on disk."""
+    seconds: float | None = None
+    """Length of a video or an audio, where it could be measured."""
+
+    @property
+    def token(self) -> str:
+        """Stands for the bytes in a `TaskInput` until the body is sent."""
+        return f"{BLOB_PREFIX}{self.sha256}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the manifest as the person wrote it."""
+
+    number: int
+    """1-based position among the manifest's rows."""
+    place: Place
+    cells: Mapping[str, str]
+    """The person's columns, in their order, text unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A valid row, ready to send."""
+
+    row: Row
+    key: str
+    """Its id, else made from its content and occurrence; never its position."""
+    model: str
+    input: TaskInput
+    """Local media stand as ``sha256:…`` tokens, see `media`."""
+    content: str
+    """sha256 of model and effective input: equal content is the same order."""
+    media: tuple[LocalMedia, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a results sheet of ours says of a row's last attempt, in its own words."""
+
+    status: str
+    kind: str
+    """``final`` or ``draft``; empty where it is not said."""
+    task_id: str
+    sent_at: float | None
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest, whole: what could be read, and what was found wrong."""
+
+    path: str
+    """Absolute path, or ``-`` for standard input."""
+    name: str
+    """File name without folder and ending; names the run folder."""
+    columns: tuple[str, ...]
+    """The person's columns, in their order."""
+    jobs: tuple[Job, ...]
+    findings: tuple[Finding, ...] = ()
+    source: Mapping[str, str] = field(default_factory=dict)
+    """How it was read, for people: format, encoding, delimiter, sheet, column map."""
+    told: Mapping[str, Told] = field(default_factory=dict)
+    """In a results sheet of ours: row key → what it says of the row."""
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The findings that forbid sending."""
+        return tuple(f for f in self.findings if f.severity is Severity.PROBLEM)

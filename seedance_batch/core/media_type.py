@@ -1,0 +1,62 @@
+"""What a media file is, by its first bytes; its name's ending is not asked. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from seedance_batch.core.model import MediaKind
+
+HEAD_SIZE: Final = 64
+"""Bytes that `content_of` wants to see."""
+
+
+class Content(NamedTuple):
+    """A media file's kind and MIME type."""
+
+    kind: MediaKind
+    mime: str
+
+
+def content_of(head: bytes) -> Content | None:
+    """Kind and type of a file that begins so; None where HiAPI takes no such file."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return Content(MediaKind.IMAGE, "image/jpeg")
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return Content(MediaKind.IMAGE, "image/png")
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12])
+    if head[4:8] in _MOVIE_BOXES:
+        return _movie(head)
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return Content(MediaKind.VIDEO, "video/webm") if b"webm" in head else None
+    if head.startswith(b"ID3") or _is_mpeg_audio(head):
+        return Content(MediaKind.AUDIO, "audio/mpeg")
+    return None
+
+
+_RIFF: Final = {
+    b"WEBP": Content(MediaKind.IMAGE, "image/webp"),
+    b"WAVE": Content(MediaKind.AUDIO, "audio/wav"),
+}
+_MOVIE_BOXES: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
+_PICTURE_BRANDS: Final = frozenset(
+    {b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"crx "}
+)
+
+
+def _movie(head: bytes) -> Content | None:
+    if head[4:8] != b"ftyp":  # QuickTime files older than the brand box
+        return Content(MediaKind.VIDEO, "video/quicktime")
+    brand = head[8:12]
+    if brand in _PICTURE_BRANDS:
+        return None
+    if brand in {b"M4A ", b"M4B ", b"M4P "}:
+        return Content(MediaKind.AUDIO, "audio/mp4")
+    return Content(MediaKind.VIDEO, "video/quicktime" if brand == b"qt  " else "video/mp4")
+
+
+def _is_mpeg_audio(head: bytes) -> bool:
+    """Whether an MPEG audio frame begins here: sync, layer III, a bit rate and a sample rate."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return False
+    return head[1] & 0x18 != 0x08 and head[2] & 0xF0 not in {0x00, 0xF0} and head[2] & 0x0C != 0x0C

@@ -1,0 +1,309 @@
+"""How each row of a run folder stands, how many stand so, and what they cost. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Final
+
+from seedance_batch.core.attempt import (
+    UNFINISHED_PHASES,
+    Attempt,
+    ErrorClass,
+    Kind,
+    Phase,
+    Sum,
+    Surety,
+    sums,
+)
+from seedance_batch.core.pricing import money
+from seedance_batch.core.text import shown, some, spaced
+from seedance_batch.errors import Exit
+
+# ── How each row of a run folder stands: rows and attempts in, one line per row out ───────────────
+# Pure. Sheets, page, status and exit code are all views of these values.
+
+
+class Status(StrEnum):
+    """How a row stands, in the words of the results sheet."""
+
+    NEW = "new"
+    """Nothing was sent for it."""
+    SUBMITTING = "submitting"
+    IN_FLIGHT = "in_flight"
+    DOWNLOADING = "downloading"
+    DONE = "done"
+    FAILED = "failed"
+    AMBIGUOUS = "ambiguous"
+    EXPIRED = "expired"
+    MEDIA_MISMATCH = "media_mismatch"
+    CHANGED = "changed"
+    """Done, but for what the row asked before it was edited."""
+    REMOVED = "removed"
+    """Paid for, and no longer in the manifest."""
+
+
+STATUS_OF: Final = {
+    Phase.PLANNED: Status.NEW,
+    Phase.SUBMITTING: Status.SUBMITTING,
+    Phase.IN_FLIGHT: Status.IN_FLIGHT,
+    Phase.DOWNLOADING: Status.DOWNLOADING,
+    Phase.DONE: Status.DONE,
+    Phase.FAILED: Status.FAILED,
+    Phase.AMBIGUOUS: Status.AMBIGUOUS,
+    Phase.EXPIRED: Status.EXPIRED,
+    Phase.MEDIA_MISMATCH: Status.MEDIA_MISMATCH,
+}
+
+LONGEST_MESSAGE: Final = 1_000
+"""Characters of an error message; some services answer with a web page."""
+FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED, Status.MEDIA_MISMATCH})
+UNSENT: Final = frozenset({Status.NEW, Status.CHANGED})
+"""What the row asks for was never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRecord:
+    """A row of the last-read manifest, as the journal keeps it."""
+
+    number: int
+    key: str
+    content: str
+    cells: Mapping[str, str]
+    """The person's columns, in their order, text unchanged."""
+    model: str
+    resolution: str
+    duration: int
+    aspect_ratio: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One line of the results: a row (or a removed one), its status, its attempts."""
+
+    key: str
+    status: Status
+    row: RowRecord | None
+    """None for a row that left the manifest."""
+    shown: Attempt | None
+    """The attempt that the line shows: the final clip's, else the draft's."""
+    attempts: tuple[Attempt, ...] = ()
+    """All of the row's attempts, oldest first."""
+
+
+def outcomes(rows: Sequence[RowRecord], attempts: Iterable[Attempt]) -> list[Outcome]:
+    """One outcome per row in manifest order, then the removed ones that have attempts."""
+    by_key: dict[str, list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        by_key[attempt.intent.key].append(attempt)
+    present = [_outcome(row.key, row, by_key.pop(row.key, [])) for row in rows]
+    return present + [_outcome(key, None, found) for key, found in by_key.items()]
+
+
+def _outcome(key: str, row: RowRecord | None, attempts: list[Attempt]) -> Outcome:
+    ordered = tuple(sorted(attempts, key=lambda a: a.id))
+    shown = _shown(row, ordered)
+    return Outcome(key, _status(row, shown), row, shown, ordered)
+
+
+def _status(row: RowRecord | None, shown: Attempt | None) -> Status:
+    if row is None:
+        return Status.REMOVED
+    if shown is None:
+        return Status.NEW
+    status = STATUS_OF[shown.state.phase]
+    # A draft's content is never the row's own; its clip is one to look at all the same.
+    edited = shown.intent.kind is Kind.FINAL and shown.intent.content != row.content
+    return Status.CHANGED if edited and status is Status.DONE else status
+
+
+def _shown(row: RowRecord | None, attempts: Sequence[Attempt]) -> Attempt | None:
+    """The newest final of the row's present content, else its newest draft, else the newest."""
+    finals = [a for a in attempts if a.intent.kind is Kind.FINAL]
+    current = [a for a in finals if row is None or a.intent.content == row.content]
+    for group in (current, finals, attempts):
+        if group:
+            return next((a for a in reversed(group) if a.state.phase is Phase.DONE), group[-1])
+    return None
+
+
+def exit_code(found: Iterable[Outcome]) -> Exit:
+    """0 all done · 3 some failed · 5 unfinished, or not sent yet; the worst wins."""
+    outcomes = list(found)
+    statuses = {outcome.status for outcome in outcomes}
+    unsent = Exit.UNFINISHED if statuses & UNSENT else Exit.OK
+    failed = Exit.SOME_FAILED if statuses & FAILED else Exit.OK
+    return max(unfinished(outcomes), unsent, failed)
+
+
+def unfinished(found: Iterable[Outcome]) -> Exit:
+    """5 where any attempt is unfinished, also one that its row's line does not show: a former
+    content's, a second take's, a removed row's. Else 0.
+    """
+    phases = {attempt.state.phase for outcome in found for attempt in outcome.attempts}
+    return Exit.UNFINISHED if phases & UNFINISHED_PHASES else Exit.OK
+
+
+def message(attempt: Attempt) -> str:
+    """The last trouble of an attempt in one line, with its code and without secrets."""
+    words = (attempt.state.error_code, attempt.state.error_message)
+    return shown(": ".join(part for part in words if part), LONGEST_MESSAGE, one_line=True)
+
+
+def next_step(outcome: Outcome) -> str:
+    """What a person would do next about this row, in a few words; empty when nothing."""
+    match outcome.status:
+        case Status.NEW | Status.CHANGED:
+            return "run"
+        case Status.DOWNLOADING if outcome.shown and outcome.shown.state.error_message:
+            return _after_trouble(outcome.shown.state.file)
+        case Status.SUBMITTING | Status.IN_FLIGHT | Status.DOWNLOADING:
+            return "run again: it continues, nothing is paid twice"
+        case Status.AMBIGUOUS:
+            return "reconcile"
+        case Status.EXPIRED:
+            return "paid, and its file is gone: fetch asks for it once more"
+        case Status.MEDIA_MISMATCH if came_damaged(outcome):
+            return "paid, file damaged: fetch tries once more; verify --claims lists it"
+        case Status.MEDIA_MISMATCH:
+            return "look at the kept file; verify --claims lists it"
+        case Status.FAILED:
+            return _after_failure(outcome.shown) + made_otherwise(outcome)
+        case Status.DONE | Status.REMOVED:
+            return ""
+
+
+def _after_trouble(file: str | None) -> str:
+    """The way to a paid clip that does not arrive: for free, and by hand where nothing else helps.
+
+    A right clip that lies at its name is taken as it is (`Downloader.fetch`).
+    """
+    by_hand = "" if file is None else f"; or save video_url as {file} in the run folder, then run"
+    return f"paid: fetch asks for it again{by_hand}"
+
+
+def came_damaged(outcome: Outcome) -> bool:
+    """Whether no whole video came of a paid clip's downloads; ``fetch`` tries again."""
+    clip = outcome.shown.state.clip if outcome.shown else None
+    return outcome.status is Status.MEDIA_MISMATCH and clip is not None and clip.is_damaged
+
+
+def made_otherwise(outcome: Outcome) -> str:
+    """A clip that a failed row has all the same: it was mended elsewhere, and paid there."""
+    done = (a.state.clip for a in outcome.attempts if a.state.phase is Phase.DONE)
+    files = [clip.file for clip in done if clip is not None]
+    return f" (asked for otherwise it is made: {files[-1]})" if files else ""
+
+
+def _after_failure(attempt: Attempt | None) -> str:
+    error_class = attempt.state.error_class if attempt else None
+    if error_class in {ErrorClass.TRANSIENT, ErrorClass.RELEASED}:
+        return "rerun"
+    return "edit the row, then run"
+
+
+# ── What a run folder amounts to: rows by status, and money by how sure it is ─────────────────────
+# Pure; derived from the outcomes each time, never kept beside them.
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts and money of a whole run folder."""
+
+    rows: int
+    """The manifest's rows; removed ones are not among them."""
+    statuses: Mapping[Status, int]
+    """Every status in its order, also those with no row."""
+    money: Mapping[Surety, Sum]
+    """Over all attempts; an attempt that is known to be free is in none."""
+
+
+def tally(outcomes: Sequence[Outcome]) -> Tally:
+    """Add up a run folder's outcomes."""
+    counts = Counter(outcome.status for outcome in outcomes)
+    return Tally(
+        rows=len(outcomes) - counts[Status.REMOVED],
+        statuses={status: counts[status] for status in Status},
+        money=sums(attempt for outcome in outcomes for attempt in outcome.attempts),
+    )
+
+
+# ── How a run folder stands, for people and as JSON values: rows by status, and money ─────────────
+
+
+def standing_lines(found: Sequence[Outcome], *, by: str | None = None) -> Iterator[str]:
+    """Counts and sums; with ``by`` once more for each value of that column."""
+    yield from _block(tally(found))
+    for value, part in _groups(found, by):
+        yield ""
+        yield f"{by}: {shown(value) or '(empty)'}"
+        yield from _block(tally(part))
+
+
+def _block(sums: Tally) -> Iterator[str]:
+    for status, count in sums.statuses.items():
+        if count:
+            yield f"  {spaced(status):<16}{count:>8,}"
+    yield f"  {'spent':<16}{spent_in_words(sums)}"
+
+
+def spent_in_words(sums: Tally) -> str:
+    """Money in a few words: a range where failed attempts may have been charged."""
+    settled, unknown = sums.money[Surety.SETTLED].amount, sums.money[Surety.UNKNOWN].amount
+    reserved = sums.money[Surety.RESERVED].amount
+    text = f"{money(settled)} settled"
+    if unknown:
+        text = _with_unknown(settled, unknown, sums.statuses.get(Status.FAILED, 0))
+    unpriced = sum(part.unpriced for part in sums.money.values())
+    parts = [text, f"{money(reserved)} reserved" if reserved else ""]
+    parts.append(f"{some(unpriced, 'attempt')} of unknown price" if unpriced else "")
+    return ", ".join(part for part in parts if part)
+
+
+def _with_unknown(settled: Decimal, unknown: Decimal, failed_rows: int) -> str:
+    """What is sure, and what failed attempts may have cost; their rows may be done by now."""
+    if failed_rows:
+        return f"{money(settled)} to {money(settled + unknown)} settled (failed rows: unknown)"
+    return f"{money(settled)} settled, earlier failed attempts: $0 to {money(unknown)}"
+
+
+def costs(money_by: Mapping[Surety, Sum]) -> list[str]:
+    """What was paid for how many clips, and what else may have to be paid, each in a few words."""
+    settled, reserved = money_by[Surety.SETTLED], money_by[Surety.RESERVED]
+    unknown = money_by[Surety.UNKNOWN]
+    parts = [f"{money(settled.amount)} for {some(settled.attempts, 'clip')}"]
+    if reserved.attempts:
+        parts.append(f"{money(reserved.amount)} reserved")
+    if unknown.attempts:
+        parts.append(f"up to {money(unknown.amount)} for attempts without a clip")
+    return parts
+
+
+def standing_object(found: Sequence[Outcome], *, by: str | None = None) -> dict[str, Any]:
+    """The same as JSON values; amounts are decimal strings in US dollars."""
+    groups = {value: _object(tally(part)) for value, part in _groups(found, by)}
+    return _object(tally(found)) | ({"by": {by: groups}} if by else {})
+
+
+def _object(sums: Tally) -> dict[str, Any]:
+    return {
+        "rows": sums.rows,
+        "statuses": {status.value: count for status, count in sums.statuses.items() if count},
+        "money": {
+            f"{surety.value}_usd": f"{Decimal(part.amount):f}"
+            for surety, part in sums.money.items()
+        },
+        "attempts_without_price": sum(part.unpriced for part in sums.money.values()),
+    }
+
+
+def _groups(found: Sequence[Outcome], by: str | None) -> Iterator[tuple[str, list[Outcome]]]:
+    if by is None:
+        return
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in found:
+        groups[outcome.row.cells.get(by, "") if outcome.row else ""].append(outcome)
+    yield from groups.items()

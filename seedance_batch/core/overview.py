@@ -1,0 +1,202 @@
+"""Shows a plan: as lines for people, as JSON values for machines. Prints nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from seedance_batch.core.attempt import Attempt, Phase
+from seedance_batch.core.model import LONGEST_REFERENCE
+from seedance_batch.core.plan.saved import to_json
+from seedance_batch.core.plan.steps import Action, Plan, Step, Total, fitting, total
+from seedance_batch.core.pricing import PriceTable, money
+from seedance_batch.core.text import shown, some
+
+__all__ = ["label", "no_prices", "overview", "price_note", "purchase", "to_json"]
+
+_LABELS: Final = {
+    Action.IN_FLIGHT: "in flight",
+    Action.FETCH: "to fetch",
+    Action.SETTLE: "unanswered",
+}
+
+
+def overview(plan: Plan, *, verbose: bool = False) -> list[str]:
+    """The plan in a few lines; with ``verbose`` one more for each row, with its reason."""
+    lines = list(_table(plan))
+    if verbose:
+        lines += ["", *(_row(step) for step in plan.steps)]
+    notes = list(_notes(plan))
+    return [*lines, "", *notes] if notes else lines
+
+
+def _table(plan: Plan) -> Iterator[str]:
+    if not plan.steps:
+        yield "Nothing to do."
+        return
+    for action, sums in plan.totals.items():
+        yield _line(action.sign, label(action), sums, spends=action.may_cost)
+    if plan.new:
+        yield _line(" ", "new money", plan.new_total, spends=True)
+
+
+def _line(sign: str, name: str, total: Total, *, spends: bool) -> str:
+    cost = money(total.cost) if spends else ""
+    rows = some(total.rows, "row")
+    return f"  {sign} {name:<10}{rows:>12}{total.seconds:>10,} s{cost:>14}".rstrip()
+
+
+def label(action: Action) -> str:
+    """An action's name for people."""
+    return _LABELS.get(action, action.value)
+
+
+def _row(step: Step) -> str:
+    cost = f"  {money(step.cost)}" if step.action.may_cost else ""
+    sign = f"{step.job.row.number if step.job else '':>5}  {step.action.sign}"  # as --rows counts
+    return f"{sign} {shown(step.key)}  {step.seconds} s{cost}  {shown(step.reason)}"
+
+
+# ── what a person should know beside the table ──────────────────────────────────────────────────
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    if plan.left_out:
+        count, have = some(plan.left_out, "row"), "has" if plan.left_out == 1 else "have"
+        yield f"Left out: {count} that {have} not failed; run takes those."
+    yield from _answered(plan)
+    yield from _unanswered(plan)
+    yield from _spent(plan)
+    if plan.new:
+        yield from _lookalikes(plan)
+        yield from _unknown(plan)
+        yield from _bounded(plan)
+        if plan.table is not None:
+            yield price_note(plan.table)
+
+
+def _answered(plan: Plan) -> Iterator[str]:
+    """Wishes for another take that have had theirs: a list of picks is easily given twice."""
+    redo = plan.rerun.redo if plan.rerun else {}
+    done = [s for s in plan.steps if s.action is Action.DONE and s.key in redo]
+    if done:
+        have = "has its" if len(done) == 1 else "have their"
+        yield (
+            f"{some(len(done), 'row')} marked redo {have} new take already. To ask for another one,"
+            " mark the new take on the review page and export the list again."
+        )
+
+
+def _unanswered(plan: Plan) -> Iterator[str]:
+    """What resends may cost: of rows that are asked for still, and of those that are not."""
+    sent = [a for a in plan.attempts if a.state.phase is Phase.SUBMITTING]
+    still = [a for a in sent if a.id not in plan.taken_back]
+    if still:
+        yield (
+            f"{_were_sent(len(still))} and had no answer. The same is sent again under the same"
+            f" key, for {_up_to(still)} where it never arrived, as agreed to before."
+        )
+    settled = [step.attempt for step in plan.settling if step.attempt is not None]
+    if settled:
+        yield (
+            f"{_were_sent(len(settled))} and had no answer, and no row asks for that any more."
+            f" With a yes the same is sent again under the same key, for {_up_to(settled)} where it"
+            " never arrived, to learn whether it exists; without one it is left as it is."
+        )
+
+
+def _were_sent(count: int) -> str:
+    return f"{some(count, 'row')} {'was' if count == 1 else 'were'} sent"
+
+
+def _up_to(attempts: Sequence[Attempt]) -> str:
+    costs = [attempt.intent.est_cost for attempt in attempts]
+    if None in costs:
+        return "an unknown price"
+    return f"up to {money(sum((cost for cost in costs if cost is not None), Decimal(0)))}"
+
+
+def _lookalikes(plan: Plan) -> Iterator[str]:
+    """Rows without an id that any change makes new ones: what they show was paid for before."""
+    left = {
+        step.attempt.intent.prompt
+        for step in plan.steps
+        if step.action is Action.REMOVED
+        and step.attempt is not None
+        and step.attempt.state.phase is Phase.DONE
+    }
+    again = sum(step.job is not None and step.job.input.prompt in left for step in plan.new)
+    if again:
+        verb = "has" if again == 1 else "have"
+        yield (
+            f"{some(again, 'new row')} {verb} the prompt of a row that left the manifest and was"
+            " made before: an id column would keep them together."
+        )
+
+
+def _spent(plan: Plan) -> Iterator[str]:
+    spent = plan.spending
+    if spent.committed != 0:
+        parts = [f"{money(spent.settled)} settled", f"{money(spent.reserved)} reserved"]
+        if spent.unknown:
+            parts.append(f"up to {money(spent.unknown)} for failed attempts")
+        if spent.unpriced:
+            parts.append(f"{some(spent.unpriced, 'attempt')} of unknown price")
+        yield f"Spent so far: {', '.join(parts)}."
+    before = sum((step.spent_before for step in plan.new), Decimal(0))
+    if before:
+        yield f"Rows to be made again have cost {money(before)} before."
+
+
+def _unknown(plan: Plan) -> Iterator[str]:
+    reasons = {step.no_price: None for step in plan.new if step.no_price}
+    if not reasons:
+        return
+    seconds = (f"{n:,} s of {name}" for name, n in sorted(plan.seconds_by_resolution.items()))
+    yield f"The cost is unknown: {shown('; '.join(map(str, reasons)))}."
+    yield f"It is the price of {', '.join(seconds)}."
+
+
+def _bounded(plan: Plan) -> Iterator[str]:
+    rows = sum(step.bounded for step in plan.new)
+    if rows:
+        yield (
+            f"Reference videos of {some(rows, 'row')} could not be measured"
+            f" and count with {LONGEST_REFERENCE} s, the most they may have."
+        )
+
+
+def purchase(plan: Plan, cap: Decimal | None) -> str | None:
+    """What a yes to a plan buys: ``2 of 3 rows for $0.38, as many as fit under the cap of $0.50``.
+
+    None where it buys nothing. ``cap`` is in US dollars, None for none.
+    """
+    fit = total(fitting(plan, cap))
+    if not fit.rows:
+        return None
+    whole, cost = some(plan.new_rows, "row"), money(fit.cost)
+    if fit.rows == plan.new_rows:
+        return f"{whole} for {cost}"
+    before = plan.spending.committed
+    used = f", {money(before)} of which is used" if before else ""
+    return f"{fit.rows:,} of {whole} for {cost}, as many as fit under the cap of {money(cap)}{used}"
+
+
+def no_prices(address: str) -> str:
+    """What it means that the API at ``address`` gave no price list."""
+    return f"The price list could not be fetched from {address}."
+
+
+def price_note(table: PriceTable | None) -> str:
+    """Where the prices come from, and what they are not."""
+    if table is None:
+        return "There is no price list."
+    if table.sandbox:
+        return "Sandbox prices, no real money."
+    day = datetime.fromtimestamp(table.dated, UTC).date()
+    return (
+        "An estimate before the account's group ratio, not a cap;"
+        f" prices from {shown(table.source)} of {day}."
+    )

@@ -1,0 +1,1 @@
+"""Jobs and journal in, steps with a reason and a price each out. Pure."""

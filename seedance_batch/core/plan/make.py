@@ -1,0 +1,330 @@
+"""Makes plans: every row of a manifest against journal and price list; drafts; doubts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from seedance_batch.core.attempt import RESEND_WINDOW, Attempt, Kind, Phase
+from seedance_batch.core.identity import content_hash
+from seedance_batch.core.manifest import Job, Told
+from seedance_batch.core.model import SHORTEST_CLIP, Resolution, TaskInput
+from seedance_batch.core.plan.rules import Decision, Flags, History, decide, histories
+from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step, Total
+from seedance_batch.core.pricing import Estimate, Estimator, PriceTable
+
+# ── Makes plans: every row of a manifest against the journal and the price list ───────────────────
+
+
+_UNTRIED = History()
+_NO_FLAGS = Flags()
+
+
+def make_plan(
+    jobs: Sequence[Job],
+    attempts: Sequence[Attempt],
+    *,
+    table: PriceTable | None,
+    kind: Kind = Kind.FINAL,
+    rerun: RerunChoice | None = None,
+    selected: Collection[str] | None = None,
+    rows_known: Collection[str] = (),
+    flags: Flags = _NO_FLAGS,
+    contents_elsewhere: Mapping[str, str] | None = None,
+) -> Plan:
+    """What a run of these jobs would do.
+
+    ``jobs`` are all of the manifest, as they would be sent for ``kind``; ``selected`` the keys to
+    plan for (None: all, and the rows that left the manifest); ``rows_known`` keys of rows that
+    have no job; ``flags`` those that change bodies; ``contents_elsewhere`` what each row asks for
+    in the other kind.
+    """
+    found = histories(jobs, attempts, kind, rows_known)
+    estimator = Estimator(table)
+    wanted = _wanted(jobs, selected, rerun)
+    steps: list[Step] = []
+    for job in wanted:
+        history = found.get(job.key, _UNTRIED)
+        decision = decide(job, history, kind=kind, rerun=rerun, flags=flags)
+        if decision is not None:
+            steps.append(_step(job, history, decision, kind, estimator))
+    left_out = len(wanted) - len(steps)
+    gone = _removed(jobs, found, rows_known, kind)
+    steps.extend(step for step in gone if selected is None or step.key in selected)
+    asked_for = _AskedFor(jobs, found, rows_known, kind, flags, contents_elsewhere)
+    taken_back = frozenset(
+        a.id for a in attempts if a.state.phase is Phase.SUBMITTING and not asked_for(a)
+    )
+    return Plan(tuple(steps), kind, jobs, attempts, table, left_out, rerun, taken_back)
+
+
+class _AskedFor:
+    """Whether a row of the manifest, chosen or not, still asks for what an attempt orders."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        found: Mapping[str, History],
+        rows_known: Collection[str],
+        kind: Kind,
+        flags: Flags,
+        contents_elsewhere: Mapping[str, str] | None,
+    ) -> None:
+        self._jobs = {job.key: job for job in jobs}
+        self._moved = {h.inherited.id for h in found.values() if h.inherited is not None}
+        self._rows_known = rows_known
+        self._kind = kind
+        self._flags = flags
+        self._elsewhere = contents_elsewhere
+
+    def __call__(self, attempt: Attempt) -> bool:
+        key, content = attempt.intent.key, attempt.intent.content
+        if key in self._rows_known or attempt.id in self._moved:
+            return True
+        if attempt.intent.kind is not self._kind:
+            return self._elsewhere is None or self._elsewhere.get(key) == content
+        job = self._jobs.get(key)
+        return job is not None and (job.content == content or self._flags.alone(job, attempt))
+
+
+def _wanted(
+    jobs: Sequence[Job], selected: Collection[str] | None, rerun: RerunChoice | None
+) -> Sequence[Job]:
+    for keys in (selected, rerun.keys if rerun else None):
+        if keys is not None:
+            chosen = frozenset(keys)
+            jobs = [job for job in jobs if job.key in chosen]
+    return jobs
+
+
+def _step(job: Job, history: History, decision: Decision, kind: Kind, estimator: Estimator) -> Step:
+    price: Estimate | None = estimator.job(job) if decision.action.spends else None
+    if decision.action is Action.SETTLE and decision.attempt is not None:
+        return replace(_settle(decision.attempt, history, decision.reason), job=job)
+    return Step(
+        action=decision.action,
+        key=job.key,
+        kind=kind,
+        reason=decision.reason,
+        job=job,
+        attempt=decision.attempt,
+        number=history.next_number,
+        seconds=price.seconds if price else job.input.duration,
+        cost=price.cost if price else None,
+        spent_before=history.spent,
+        no_price=price.reason if price else None,
+        bounded=bool(price and price.bounded),
+        kept=decision.kept,
+    )
+
+
+def _removed(
+    jobs: Sequence[Job],
+    found: Mapping[str, History],
+    rows_known: Collection[str],
+    kind: Kind,
+) -> Iterator[Step]:
+    """Rows that left the manifest with attempts that no other row took over."""
+    present = {job.key for job in jobs}.union(rows_known)
+    for key, history in found.items():
+        if not history.sent or key in present:
+            continue
+        last, unsettled = history.sent[-1], history.unsettled
+        if unsettled is not None and unsettled.state.phase is Phase.SUBMITTING:
+            why = "left the manifest; it was sent and had no answer"
+            yield _settle(unsettled, history, why)
+        else:
+            yield Step(
+                action=Action.REMOVED,
+                key=key,
+                kind=kind,
+                reason=f"left the manifest ({last.state.phase})",
+                job=None,
+                attempt=last,
+                number=history.next_number,
+                seconds=last.intent.duration,
+                spent_before=history.spent,
+            )
+
+
+def _settle(attempt: Attempt, history: History, why: str) -> Step:
+    """A resend that only tells whether the attempt exists; it costs what that was to cost."""
+    return Step(
+        action=Action.SETTLE,
+        key=attempt.intent.key,
+        kind=attempt.intent.kind,
+        reason=why,
+        job=None,
+        attempt=attempt,
+        number=history.next_number,
+        seconds=attempt.intent.duration,
+        cost=attempt.intent.est_cost,
+        spent_before=history.spent,
+    )
+
+
+# ── Drafts: every row small, short and silent, to look at before its final clip is paid for ───────
+
+
+_DRAFT: Final = {"resolution": Resolution.P480, "duration": SHORTEST_CLIP, "generate_audio": False}
+"""The least that the model takes; HiAPI's guide advises it before final requests."""
+
+
+def draft_input(task_input: TaskInput) -> TaskInput:
+    """The same task as a draft."""
+    return task_input.model_copy(update=_DRAFT)
+
+
+def draft_job(job: Job) -> Job:
+    """The same row as a draft: its key stays, its content is the draft's."""
+    task_input = draft_input(job.input)
+    return replace(job, input=task_input, content=content_hash(job.model, task_input))
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """What some rows cost as drafts, and as final clips."""
+
+    draft: Total
+    final: Total
+
+
+def side_by_side(jobs: Iterable[Job], table: PriceTable | None) -> SideBySide:
+    """Both prices of some jobs, given as for final clips."""
+    finals, estimator = list(jobs), Estimator(table)
+    drafts = (replace(job, input=draft_input(job.input)) for job in finals)
+    return SideBySide(_total(map(estimator.job, drafts)), _total(map(estimator.job, finals)))
+
+
+def _total(estimates: Iterable[Estimate]) -> Total:
+    found = list(estimates)
+    costs = [price.cost for price in found if price.cost is not None]
+    cost = sum(costs, Decimal(0)) if len(costs) == len(found) else None
+    return Total(len(found), sum(price.seconds for price in found), cost)
+
+
+# ── Which rows of a plan look bought already, although the journal does not know them. Pure ───────
+# What a journal knows is paid for once. These are the traces of what it does not know: sheets,
+# clips and other run folders that are still there when a journal is not, or not all of it.
+
+
+class Sign(StrEnum):
+    """What speaks for it that a row was bought."""
+
+    SHEETS = "sheets"
+    """The sheets in the run folder say so."""
+    CLIPS = "clips"
+    """A clip of its name lies in the run folder."""
+    MANIFEST = "manifest"
+    """The manifest is a results sheet of ours, and says so itself."""
+    FOLDER = "folder"
+    """Another run folder has sent the same order."""
+    LOST = "lost"
+    """The journal was copied without its log, and may lack it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What is found beside a journal; see `Sign`."""
+
+    sheets: Mapping[str, Told] = field(default_factory=dict)
+    """What the run folder's sheets say, row by row, where the journal did not write them."""
+    sheets_are_own: bool = False
+    """Whether a journal of the same identity wrote them."""
+    clips: Mapping[str, float] = field(default_factory=dict)
+    """Row key → when the clip was written that bears its name and that no attempt has made."""
+    made_at: float | None = None
+    """When the run folder got its identity; None where that is not known."""
+    manifest: Mapping[str, Told] = field(default_factory=dict)
+    elsewhere: frozenset[str] = frozenset()
+    """Contents of orders that another run folder has sent."""
+    lost_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Rows that a plan would pay for, and what speaks for it that they are bought."""
+
+    sign: Sign
+    keys: tuple[str, ...]
+
+
+_PAID: Final = frozenset(
+    {
+        *("submitting", "in_flight", "downloading", "done", "changed"),
+        *("ambiguous", "expired", "media_mismatch"),
+    }
+)
+"""In our sheets: a row of which something is, or may be, paid for."""
+_FIRST: Final = frozenset({Action.NEW, Action.CHANGED})
+"""New money for an order that this run folder has never sent."""
+
+
+def doubts(plan: Plan, traces: Traces, now: float) -> list[Doubt]:
+    """The plan's new rows that look bought, each under the first sign that it has.
+
+    What was sent under the run folder's own identity less than `RESEND_WINDOW` ago is no doubt: it
+    is sent again with the same key, and costs nothing.
+    """
+    tasks = {a.state.task_id for a in plan.attempts}
+    tried = {a.intent.key for a in plan.attempts}
+
+    def is_news(step: Step, told: Told | None) -> bool:
+        if told is None or told.status not in _PAID or told.kind not in {"", plan.kind}:
+            return False
+        return told.task_id not in tasks if told.task_id else step.key not in tried
+
+    def in_sheets(step: Step) -> bool:
+        told = traces.sheets.get(step.key)
+        if told is None or not is_news(step, told):
+            return False
+        return not (traces.sheets_are_own and _is_replayed(told.sent_at, now))
+
+    def in_clips(step: Step) -> bool:
+        written = traces.clips.get(step.key)
+        if written is None or step.action is not Action.NEW:
+            return False
+        ours = traces.made_at is not None and traces.made_at <= written
+        return not (ours and _is_replayed(traces.made_at, now))
+
+    def elsewhere(step: Step) -> bool:
+        content = step.job.content if step.job else ""
+        return step.action in _FIRST and content in traces.elsewhere
+
+    def in_manifest(step: Step) -> bool:
+        return step.key not in tried and is_news(step, traces.manifest.get(step.key))
+
+    def lost(_: Step) -> bool:
+        since = traces.lost_since
+        return since is not None and not _is_replayed(since, now)
+
+    tests = {
+        Sign.SHEETS: in_sheets,
+        Sign.CLIPS: in_clips,
+        Sign.MANIFEST: in_manifest,
+        Sign.FOLDER: elsewhere,
+        Sign.LOST: lost,
+    }
+    return list(_sorted((step for step in plan.new if not _is_agreed(step)), tests))
+
+
+def _is_agreed(step: Step) -> bool:
+    """Whether somebody said yes to this order here before, and it was turned away."""
+    return bool(step.attempt and step.job and step.attempt.intent.content == step.job.content)
+
+
+def _sorted(steps: Iterable[Step], tests: Mapping[Sign, Callable[[Step], bool]]) -> Iterable[Doubt]:
+    keys: dict[Sign, list[str]] = {sign: [] for sign in tests}
+    for step in steps:
+        sign = next((sign for sign, holds in tests.items() if holds(step)), None)
+        if sign is not None:
+            keys[sign].append(step.key)
+    return (Doubt(sign, tuple(found)) for sign, found in keys.items() if found)
+
+
+def _is_replayed(sent_at: float | None, now: float) -> bool:
+    """Whether what was sent then, or later, is answered with its first task today."""
+    return sent_at is not None and now - sent_at < RESEND_WINDOW

@@ -1,0 +1,454 @@
+"""Decides what would be done to one row, from what it asks for and what was tried before."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Final
+
+from seedance_batch.core.attempt import (
+    FINAL_PHASES,
+    UNDER_WAY_PHASES,
+    UNSETTLED_PHASES,
+    Attempt,
+    Charged,
+    ErrorClass,
+    Kind,
+    Phase,
+    TakeName,
+    charged,
+    spent,
+)
+from seedance_batch.core.identity import canonical_model
+from seedance_batch.core.manifest import Job
+from seedance_batch.core.model import INPUT_FIELDS
+from seedance_batch.core.plan.steps import Action, RerunChoice, is_content, is_paid
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What would be done, why, and with which attempt."""
+
+    action: Action
+    reason: str
+    attempt: Attempt | None = None
+    kept: Attempt | None = None
+    """See `Step.kept`."""
+
+
+def decide(
+    job: Job,
+    history: History,
+    *,
+    kind: Kind,
+    rerun: RerunChoice | None,
+    flags: Flags,
+) -> Decision | None:
+    """What a run (or a rerun) would do to a row; None for a row that a rerun does not touch."""
+    wish = rerun.redo.get(job.key) if rerun is not None else None
+    if wish is not None and wish.kind is not kind:
+        return Decision(Action.BLOCKED, f"marked redo as a {wish.kind}: {_OF_KIND[wish.kind]}")
+    last = history.sent[-1] if history.sent else None
+    if last is None or last.intent.content == job.content or not flags.alone(job, last):
+        return _decide(job, job.content, history, rerun)
+    standing = history.standing(job.content)
+    as_asked = standing is not None and standing.state.phase in LIVE
+    if as_asked and last.state.phase in LOST:
+        return _decide(job, job.content, history, rerun)
+    asked = flags.asked(job, last)
+    if not asked:
+        found = _decide(job, last.intent.content, history, rerun)
+        return found if found is None or found.action.spends else replace(found, kept=last)
+    if last.state.phase is Phase.FAILED or as_asked:
+        return _decide(job, job.content, history, rerun)
+    if rerun is not None and last.state.phase not in LOST:
+        return None
+    why = f"made with other flags ({', '.join(asked)}): --remake makes it anew"
+    return Decision(Action.BLOCKED, why, last, kept=last)
+
+
+def _decide(job: Job, content: str, history: History, rerun: RerunChoice | None) -> Decision | None:
+    """The same for a row that stands for this content."""
+    standing = history.standing(content)
+    wish = rerun.redo.get(job.key) if rerun is not None else None
+    if rerun is not None and wish is not None:
+        found = _redone(job, content, history, rerun, wish)
+        if found is not None:
+            return found
+    if standing is not None and standing.state.phase in LIVE:
+        return _kept(standing, moved=standing is history.inherited)
+    if history.unsettled is not None:
+        return _unsettled(job, history.unsettled)
+    if standing is not None:
+        return _after_failure(content, standing, history, rerun)
+    if history.sent:
+        return _changed(job, history, rerun)
+    return None if rerun else _new(job, history)
+
+
+_OF_KIND = {
+    Kind.DRAFT: "rerun --draft makes another one",
+    Kind.FINAL: "rerun without --draft makes another one",
+}
+
+
+def _redone(
+    job: Job, content: str, history: History, rerun: RerunChoice, wish: TakeName
+) -> Decision | None:
+    """What comes of the wish for another take; None where the row decides by itself."""
+    later = [
+        a
+        for a in history.sent
+        if a.intent.number > wish.number
+        and (a.intent.content == content or a.state.phase not in LOST)
+    ]
+    if any(a.state.phase is Phase.DONE for a in later):
+        return None
+    if later:
+        return _answered(job, content, later[-1], history, rerun)
+    if wish.number > history.last_number:
+        return Decision(Action.BLOCKED, f"marked redo of {wish}, which this folder does not have")
+    if _is_done(history, content):
+        return Decision(Action.RERUN, f"marked redo: another take beside {wish}", history.planned)
+    if history.sent and history.standing(content) is None and not _ended_badly(history):
+        return Decision(
+            Action.BLOCKED, "marked redo, and edited since: run makes it as it reads now"
+        )
+    return None
+
+
+def _answered(
+    job: Job, content: str, take: Attempt, history: History, rerun: RerunChoice
+) -> Decision:
+    """The take that a wish was answered with: under way, in doubt, or without a good clip."""
+    if take.state.phase in LIVE:
+        return _kept(take, moved=False)
+    if take.state.phase is Phase.AMBIGUOUS:
+        return _unsettled(job, take)
+    return _after_failure(content, take, history, rerun)
+
+
+def _ended_badly(history: History) -> bool:
+    return history.sent[-1].state.phase in LOST
+
+
+def _is_done(history: History, content: str) -> bool:
+    """Whether there is a take, and no other one on its way."""
+    equal = [a.state.phase for a in history.sent if a.intent.content == content]
+    return Phase.DONE in equal and UNDER_WAY_PHASES.isdisjoint(equal) and history.unsettled is None
+
+
+def _kept(attempt: Attempt, *, moved: bool) -> Decision:
+    if moved:
+        return Decision(Action.MOVED, f"the same order as {attempt.intent.key} before", attempt)
+    match attempt.state.phase:
+        case Phase.DONE:
+            return Decision(Action.DONE, "done", attempt)
+        case Phase.DOWNLOADING:
+            return Decision(Action.FETCH, "made and paid for, to be downloaded", attempt)
+        case Phase.IN_FLIGHT:
+            return Decision(Action.IN_FLIGHT, "in flight", attempt)
+        case _:
+            return Decision(
+                Action.IN_FLIGHT, "being submitted: continues with the same key", attempt
+            )
+
+
+def _unsettled(job: Job, attempt: Attempt) -> Decision:
+    if attempt.state.phase is Phase.AMBIGUOUS:
+        why = "whether it was accepted is not known, so nothing is sent again: reconcile"
+        return Decision(Action.BLOCKED, why, attempt)
+    edit = changes(attempt.intent.template, job)
+    why = f"its former content was sent and had no answer; the edit waits for that ({edit})"
+    return Decision(Action.SETTLE, why, attempt)
+
+
+def _after_failure(
+    content: str, failed: Attempt, history: History, rerun: RerunChoice | None
+) -> Decision:
+    planned = history.planned
+    if planned is not None and planned.intent.content == content and planned.id > failed.id:
+        return Decision(Action.RERUN, f"planned before, not sent; {_failure(failed)}", planned)
+    if rerun is not None and rerun.takes(_error_class(failed)):
+        return Decision(Action.RERUN, _failure(failed), planned)
+    why = f"{_failure(failed)}: {_advice(failed)}{_made_otherwise(content, history)}"
+    return Decision(Action.BLOCKED, why, failed)
+
+
+def _made_otherwise(content: str, history: History) -> str:
+    """A clip that the row has under another content: it was mended elsewhere, and paid there."""
+    clips = [a.state.clip for a in history.sent if a.intent.content != content]
+    files = [clip.file for clip in clips if clip is not None]
+    return f"; asked for otherwise it is made: {files[-1]}" if files else ""
+
+
+def _changed(job: Job, history: History, rerun: RerunChoice | None) -> Decision | None:
+    last = history.sent[-1]
+    if rerun is not None and last.state.phase not in LOST:
+        return None
+    return Decision(Action.CHANGED, changes(last.intent.template, job), history.planned)
+
+
+def _new(job: Job, history: History) -> Decision:
+    planned = history.planned
+    if planned is None:
+        return Decision(Action.NEW, "not sent yet")
+    edited = planned.intent.content != job.content
+    why = "planned before, edited since, not sent" if edited else "planned before, not sent"
+    return Decision(Action.NEW, why, planned)
+
+
+def _error_class(attempt: Attempt) -> ErrorClass:
+    return attempt.state.error_class or ErrorClass.PERMANENT
+
+
+def _failure(attempt: Attempt) -> str:
+    state = attempt.state
+    words = " ".join(text for text in (state.error_code, state.error_message) if text)
+    return f"{_error_class(attempt)}: {words}" if words else str(_error_class(attempt))
+
+
+def _advice(attempt: Attempt) -> str:
+    error_class = _error_class(attempt)
+    if error_class is ErrorClass.EXPIRED:
+        return "paid: fetch asks for it once more; only rerun --class expired would pay again"
+    if is_paid(error_class):
+        return f"paid; rerun makes it anew only where {error_class} is named"
+    return "edit the row, or rerun --force" if is_content(error_class) else "rerun"
+
+
+# ── What the journal says about each row: its attempts, and which equal order it may take over ────
+
+
+LIVE: Final = UNDER_WAY_PHASES | {Phase.DONE}
+"""A clip is there, or under way."""
+LOST: Final = FINAL_PHASES - LIVE
+"""It ended, and there is no good clip."""
+_BEST_FIRST: Final = (
+    Phase.DONE,
+    Phase.DOWNLOADING,
+    Phase.IN_FLIGHT,
+    Phase.SUBMITTING,
+    Phase.AMBIGUOUS,
+    Phase.MEDIA_MISMATCH,
+    Phase.EXPIRED,
+    Phase.FAILED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One row's attempts of one kind, oldest first."""
+
+    sent: tuple[Attempt, ...] = ()
+    """Those that left planning."""
+    planned: Attempt | None = None
+    """One that was recorded and never sent, or turned away before processing."""
+    inherited: Attempt | None = None
+    """An equal order, made for a row that is gone or asks for something else by now."""
+    last_number: int = 0
+    """The highest number of an attempt that was sent, also of one that another row took over."""
+
+    def standing(self, content: str) -> Attempt | None:
+        """The attempt that decides how this content stands: one that is live, else the newest."""
+        equal = [a for a in self.sent if a.intent.content == content]
+        live = [a for a in equal if a.state.phase in LIVE]
+        if live or not self.inherited:
+            return next(reversed(live or equal), None)
+        return self.inherited
+
+    @property
+    def unsettled(self) -> Attempt | None:
+        """The newest attempt of which it is not known whether a task exists."""
+        known = self.sent if self.inherited is None else (*self.sent, self.inherited)
+        return next((a for a in reversed(known) if a.state.phase in UNSETTLED_PHASES), None)
+
+    @property
+    def next_number(self) -> int:
+        """The number of a new attempt; a planned one that was never sent keeps its own."""
+        planned = 0 if self.planned is None else self.planned.intent.number
+        if self.inherited is not None:  # it takes a number here itself, so a fresh one
+            return max(self.last_number, planned) + 1
+        return max(self.last_number + 1, planned)
+
+    @property
+    def spent(self) -> Decimal:
+        """Estimates of all that was, or may have been, charged."""
+        known = self.sent if self.inherited is None else (*self.sent, self.inherited)
+        return spent(known)
+
+
+def histories(
+    jobs: Sequence[Job], attempts: Iterable[Attempt], kind: Kind, rows_known: Collection[str]
+) -> dict[str, History]:
+    """The history of every row key that has one, removed rows included.
+
+    An order that another row takes over is that row's from then on.
+    ``rows_known`` are keys of the manifest that have no job (rows with problems): they keep what
+    is theirs, for what they ask for is not known.
+    """
+    by_key: dict[str, list[Attempt]] = defaultdict(list)
+    for attempt in sorted(attempts, key=lambda a: a.id):
+        if attempt.intent.kind is kind:
+            by_key[attempt.intent.key].append(attempt)
+    found = {key: _history(attempts) for key, attempts in by_key.items()}
+    for key, claimed in _claims(jobs, found, rows_known).items():
+        former = found[claimed.intent.key]
+        left = tuple(a for a in former.sent if a is not claimed)
+        found[claimed.intent.key] = replace(former, sent=left)
+        found[key] = replace(found.get(key, History()), inherited=claimed)
+    return found
+
+
+def _history(attempts: Sequence[Attempt]) -> History:
+    sent = tuple(a for a in attempts if a.state.phase is not Phase.PLANNED)
+    planned = [a for a in attempts if a.state.phase is Phase.PLANNED]
+    last_number = max((a.intent.number for a in sent), default=0)
+    return History(sent, planned[-1] if planned else None, None, last_number)
+
+
+def _claims(
+    jobs: Sequence[Job], found: dict[str, History], rows_known: Collection[str]
+) -> dict[str, Attempt]:
+    """Which row takes over which order that nobody asks for any more: each order once, in order.
+
+    For instance: row ``a`` has a clip, and is renamed to ``b``. Nobody is called ``a`` now, so its
+    attempt is an orphan; ``b`` asks for the same content and has nothing of its own, so it claims
+    it: the plan says *moved*, and nothing is bought. Were there two such rows, ``b`` and ``c``, the
+    first in the manifest would get the clip and the second would be new.
+    """
+    orphans = _orphans({job.key: job.content for job in jobs}, found, rows_known)
+    claims: dict[str, Attempt] = {}
+    for job in jobs if orphans else ():
+        waiting = orphans.get(job.content)
+        if waiting and _wants(found.get(job.key), job.content, waiting[0]):
+            claims[job.key] = waiting.pop(0)
+    return claims
+
+
+def _orphans(
+    wanted: dict[str, str], found: dict[str, History], rows_known: Collection[str]
+) -> dict[str, list[Attempt]]:
+    """Orders that are or may be paid, by content: removed rows', then the best, the oldest.
+
+    An order is an orphan where its row is gone, or asks for another content by now (``a`` was
+    edited, and its former text was given to a new row).
+    """
+    orphans: dict[str, list[Attempt]] = defaultdict(list)
+    for key, history in found.items():
+        if key in rows_known:
+            continue
+        for attempt in history.sent:
+            content = attempt.intent.content
+            if wanted.get(key) != content and charged(attempt.state) is not Charged.NO:
+                orphans[content].append(attempt)
+    for waiting in orphans.values():
+        waiting.sort(key=lambda a: (a.intent.key in wanted, _BEST_FIRST.index(a.state.phase), a.id))
+    return orphans
+
+
+def _wants(own: History | None, content: str, orphan: Attempt) -> bool:
+    """Whether a row has use for an orphan: none of its own is live, and the orphan is no worse."""
+    if own is None or (standing := own.standing(content)) is None:
+        return True
+    return standing.state.phase in LOST and orphan.state.phase in LIVE
+
+
+# ── Flags that change bodies: which rows were made with which, and what that means for them ───────
+# Flags speak for the rows that they buy. Such a row keeps them until other flags ask otherwise,
+# and is then made anew only on demand; an edited cell is another matter.
+
+
+BodyFlags = Mapping[str, str]
+"""Names as `batch.open.body_flags` gives them (``set resolution``, ``model``), and values."""
+
+
+def _no_flags(_: Attempt) -> BodyFlags:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The flags of a command, and those that earlier attempts were made with."""
+
+    now: BodyFlags = field(default_factory=dict)
+    made_with: Callable[[Attempt], BodyFlags] = _no_flags
+    remake: bool = False
+    """Rows that were made with other flags are made anew."""
+
+    def alone(self, job: Job, last: Attempt) -> bool:
+        """Whether flags, and no edit, tell the row from what it was last sent as."""
+        differing = {name for name, _, _ in self._differences(last)}
+        changed = changed_fields(last.intent.template, job)
+        return not self.remake and bool(changed) and changed <= differing
+
+    def asked(self, job: Job, last: Attempt) -> tuple[str, ...]:
+        """What today's flags ask of the row that its attempt is not, in words; empty: nothing."""
+        changed = changed_fields(last.intent.template, job)
+        return tuple(
+            f"--{'model' if name == 'model' else f'set {name}'} {old or 'unset'} → {new}"
+            for name, old, new in self._differences(last)
+            if new is not None and name in changed
+        )
+
+    def _differences(self, last: Attempt) -> list[tuple[str, str | None, str | None]]:
+        """Input fields that are set otherwise, then and now."""
+        then, now = _by_field(self.made_with(last)), _by_field(self.now)
+        names = sorted(then.keys() | now.keys())
+        return [(n, then.get(n), now.get(n)) for n in names if then.get(n) != now.get(n)]
+
+
+def _by_field(flags: BodyFlags) -> dict[str, str]:
+    return {name.removeprefix("set "): value for name, value in flags.items()}
+
+
+# ── Says in plain words how a job differs from an earlier attempt's body ──────────────────────────
+
+
+_SHOWN: Final = frozenset(INPUT_FIELDS) - {"prompt"} - {n for n in INPUT_FIELDS if "_url" in n}
+"""Fields whose values are short enough to name; prompts and addresses are not."""
+_OFF_UNSENT: Final = frozenset({"return_last_frame", "nsfw_checker"})
+
+
+def changes(template: str, job: Job) -> str:
+    """What was edited since, e.g. ``prompt changed, duration 5 → 8, seed added (7)``.
+
+    ``template`` is the earlier body (`Intent.template`).
+    """
+    body = json.loads(template)
+    before, after = body["input"], job.input.wire()
+    found = [_change(name, before, after) for name in INPUT_FIELDS]
+    if canonical_model(body["model"]) != canonical_model(job.model):
+        found.insert(0, f"model {body['model']} → {job.model}")
+    return ", ".join(text for text in found if text) or "content changed"
+
+
+def changed_fields(template: str, job: Job) -> frozenset[str]:
+    """The input fields in which a job differs from an earlier body; ``model`` among them."""
+    body = json.loads(template)
+    before, after = body["input"], job.input.wire()
+    found = {name for name in INPUT_FIELDS if _change(name, before, after)}
+    if canonical_model(body["model"]) != canonical_model(job.model):
+        found.add("model")
+    return frozenset(found)
+
+
+def _change(name: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    unsent = False if name in _OFF_UNSENT else None
+    old, new = before.get(name, unsent), after.get(name, unsent)
+    if old == new:
+        return ""
+    if name not in _SHOWN:
+        return f"{name} {'added' if old is None else 'removed' if new is None else 'changed'}"
+    if old is None:
+        return f"{name} added ({_plain(new)})"
+    if new is None:
+        return f"{name} removed ({_plain(old)})"
+    return f"{name} {_plain(old)} → {_plain(new)}"
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

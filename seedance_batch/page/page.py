@@ -1,0 +1,167 @@
+"""The review page: one ``report.html`` beside the clips, to look at all of them and choose.
+
+Writes the page and the posters it lacks. Reads nothing but the clips: what it says comes from the
+outcomes, what a person chooses stays in their browser until they export it (see `page.picks`)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.core.attempt import Clip
+from seedance_batch.core.outcome import Outcome, tally
+from seedance_batch.core.text import redact
+from seedance_batch.page.values import films, labels, page_rows, page_sums
+from seedance_batch.publish import replacing
+
+PAGE: Final = "report.html"
+
+
+def write_report(
+    folder: Path,
+    columns: tuple[str, ...],
+    outcomes: Sequence[Outcome],
+    *,
+    title: str,
+    prices_note: str,
+    refresh: float | None = None,
+    folder_id: str = "",
+) -> Path:
+    """Write the review page of a run folder, whole or not at all, and say where it is.
+
+    With ``refresh`` the page loads itself anew every so many seconds, for as long as a run goes
+    on. ``folder_id`` keeps a person's marks with a run folder that is moved or renamed; without
+    it they go by its path. Raises ``OSError`` where the disk refuses.
+    """
+    stills = _stills(folder, {clip.file: clip for clip in films(outcomes)})
+    data = {
+        "store": _store(folder, folder_id),
+        "columns": columns,
+        "rows": [asdict(row) for row in page_rows(columns, outcomes, stills)],
+        "labels": labels(columns, outcomes),
+        "folder": shlex.quote(_typed(folder)),
+        "refresh": refresh,
+    }
+    words = {
+        "title": redact(title),
+        "sums": page_sums(tally(outcomes)),
+        "prices": redact(prices_note),
+    }
+    page = page_html(data, words)
+    path = folder / PAGE
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+    return path
+
+
+def _typed(folder: Path) -> str:
+    """The folder as one types it where the command ran, for a page that is not opened as a file.
+
+    Never more of the machine's paths than that: the page is sent around.
+    """
+    try:
+        path = os.path.relpath(folder)
+    except (ValueError, OSError):  # another drive; a working directory that is gone
+        return folder.name
+    return folder.name if path.startswith("..") else path
+
+
+def _stills(folder: Path, clips: Mapping[str, Clip]) -> dict[str, str | None]:
+    """Clip file → its poster, for the clips that are on disk."""
+    present = {file: clip for file, clip in clips.items() if (folder / file).is_file()}
+    # Decoding leaves the interpreter free, so that a few at once are faster.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        made = pool.map(lambda clip: poster(folder, clip), present.values())
+        names = (poster_name(clip) for clip in present.values())
+        return {
+            file: name if path else None
+            for file, name, path in zip(present, names, made, strict=True)
+        }
+
+
+def _store(folder: Path, folder_id: str) -> str:
+    """Under which name a browser keeps the marks; tells nothing about the folder."""
+    identity = folder_id or str(folder.resolve())
+    digest = hashlib.sha256(f"review page\n{identity}".encode(errors="replace")).hexdigest()
+    return f"seedance-batch/1/{digest[:16]}"  # 1: the form of what is kept there
+
+
+# ── The review page as one text: template, style, scripts and data in one file ────────────────────
+# Pure, but for the package's own templates. Whatever stands in the data, nothing in the page can
+# run but our own script: the policy names it by its hash.
+
+
+_SCRIPTS: Final = ("marks.js", "cards.js", "large.js", "filters.js", "next.js", "review.js")
+"""In the order in which they are joined; together they are one module."""
+
+_UNSAFE: Final = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+"""What could end the script, what UTF-8 cannot hold, and what some parser may drop."""
+
+
+def page_html(data: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    """The whole page: ``data`` for its script, ``words`` for its template, which escapes them."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    style, script = _asset("review.css"), "\n".join(map(_asset, _SCRIPTS))
+    environment = Environment(
+        loader=PackageLoader("seedance_batch.page", "static"),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("review.html").render(
+        words,
+        policy=policy(style, script),
+        # Our own files and escaped JSON: the only texts that are not escaped by the template.
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        data=Markup(script_json(data)),  # noqa: S704
+    )
+
+
+def policy(style: str, script: str) -> str:
+    """The content security policy of a page with this style and this script, and no other.
+
+    ``file:`` stands beside ``'self'`` because some browsers hold that a local file has no self.
+    """
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src '{_hash(script)}'",
+            f"style-src '{_hash(style)}'",
+            "img-src 'self' file:",
+            "media-src 'self' file:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
+
+
+def script_json(value: object) -> str:
+    """JSON that can stand in a script element: the same value, and no character of markup."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files(__package__) / "static" / name).read_text("utf-8")

@@ -1,0 +1,161 @@
+"""Reads picks.csv, the choices made on the review page: which rows to keep, reject or redo.
+
+Parsing is pure; only `read_picks` touches a file. What a choice leads to is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from seedance_batch.core.attempt import Kind, TakeName
+from seedance_batch.core.columns import unguarded
+from seedance_batch.core.manifest import Place
+from seedance_batch.errors import ManifestError, UsageError
+
+
+class Mark(StrEnum):
+    """What a person decided about a row."""
+
+    KEEP = "keep"
+    REJECT = "reject"
+    REDO = "redo"
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One line of picks.csv."""
+
+    id: str
+    """The row's key, as the journal has it."""
+    mark: Mark | None
+    """None where there is only a note."""
+    note: str
+    take: TakeName | None = None
+    """The take that was looked at; None in a list that does not say."""
+
+
+PICK_COLUMNS: Final = ("id", "mark", "note", "take")
+_NEEDED: Final = PICK_COLUMNS[:2]
+EXPORT: Final = "export picks.csv on the review page again"
+_HINT: Final = f"{EXPORT}: seedance-batch report FOLDER"
+
+
+def read_picks(path: Path) -> list[Pick]:
+    """The picks of a file, in its order.
+
+    Takes what the page exports, and what spreadsheet programs make of it: UTF-8 or UTF-16, comma,
+    semicolon or tab, columns in any order. Raises `UsageError` where there is no such file, and
+    `ManifestError`, with every problem and its place, where one cannot be understood.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
+    found, problems = parse_picks(data, path.name)
+    if problems:
+        raise ManifestError(f"{path} has {_counted(problems)}", problems, hint=_HINT)
+    return found
+
+
+def parse_picks(data: bytes, file: str) -> tuple[list[Pick], list[str]]:
+    """Picks, and the problems that forbid using them; ``file`` names the places."""
+    text = _decoded(data)
+    if text is None:
+        return [], [f"{Place(file)}: is not UTF-8; save it as “CSV UTF-8”"]
+    try:
+        lines = _lines(text)
+    except csv.Error as error:
+        return [], [f"{Place(file)}: cannot be read as CSV: {error}"]
+    if not lines:
+        return [], [f"{Place(file)}: is empty"]
+    (heading_line, headings), *rest = lines
+    at = _columns(headings)
+    missing = [name for name in _NEEDED if name not in at]
+    if missing:
+        place = Place(file, line=heading_line)
+        return [], [f"{place}: has no column {' and no '.join(missing)}"]
+    return _picks(file, at, rest)
+
+
+def _decoded(data: bytes) -> str | None:
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _lines(text: str) -> list[tuple[int, list[str]]]:
+    """(line where it begins, cells) of every line that is not blank."""
+    first = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = max(",;\t", key=lambda sign: len(_columns(first.split(sign))))
+    # A note may be longer than the module's default limit.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines, begins = [], 1
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            lines.append((begins, cells))
+        begins = reader.line_num + 1
+    return lines
+
+
+def _columns(headings: Iterable[str]) -> dict[str, int]:
+    """Which of our columns stands where; others may stand beside them."""
+    names = [heading.strip(' "\r').casefold() for heading in headings]
+    return {name: names.index(name) for name in PICK_COLUMNS if name in names}
+
+
+def _picks(
+    file: str, at: dict[str, int], lines: Iterable[tuple[int, Sequence[str]]]
+) -> tuple[list[Pick], list[str]]:
+    picks: list[Pick] = []
+    problems: list[str] = []
+    first_lines: dict[str, int] = {}
+    for line, cells in lines:
+        pick, wrong = _pick({name: _cell(cells, index) for name, index in at.items()})
+        before = first_lines.setdefault(pick.id, line)
+        if pick.id and before != line:
+            wrong["id"] = f"{pick.id!r} is already in line {before}"
+        for column, words in wrong.items():
+            problems.append(f"{Place(file, line=line, column=column)}: {words}")
+        picks.append(pick)
+    return picks, problems
+
+
+def _cell(cells: Sequence[str], index: int) -> str:
+    return unguarded(cells[index]) if index < len(cells) else ""
+
+
+def _pick(cells: dict[str, str]) -> tuple[Pick, dict[str, str]]:
+    """A line's pick, and what is wrong with it by column."""
+    wrong: dict[str, str] = {}
+    word = cells["mark"].strip().casefold()
+    mark = Mark(word) if word in list(Mark) else None
+    if not cells["id"]:
+        wrong["id"] = "is empty"
+    if word and mark is None:
+        wrong["mark"] = f"{cells['mark']!r} is none of {', '.join(Mark)}"
+    take = _take(cells.get("take", ""))
+    if take is None and cells.get("take", "").strip():
+        wrong["take"] = f"{cells['take']!r} is no take, such as final 1 or draft 2"
+    return Pick(cells["id"], mark, cells.get("note", ""), take), wrong
+
+
+_TAKE: Final = re.compile(rf"({'|'.join(Kind)})\s*([1-9]\d{{0,8}})")
+
+
+def _take(text: str) -> TakeName | None:
+    found = _TAKE.fullmatch(text.strip().casefold())
+    return TakeName(Kind(found[1]), int(found[2])) if found else None
+
+
+def _counted(problems: Sequence[str]) -> str:
+    return "a problem" if len(problems) == 1 else f"{len(problems)} problems"

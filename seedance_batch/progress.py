@@ -1,0 +1,329 @@
+"""Shows a run to people and machines: bars, plain lines or JSON lines. Observers only.
+
+They are told the events of `seedance_batch.events` and change nothing in the run."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any, Final, Protocol, TextIO
+
+from seedance_batch.core.attempt import FINAL_PHASES, Attempt, Phase, counts_against_budget
+from seedance_batch.core.pricing import money
+from seedance_batch.core.text import moment, redact, shown, some, span
+from seedance_batch.events import (
+    AttemptChanged,
+    BytesArrived,
+    Paused,
+    Remark,
+    RequestEnded,
+    RowSkipped,
+    RunEvent,
+    Stopping,
+)
+from seedance_batch.streams import unminded
+
+# ── Observers of a run: bars on a terminal, plain lines elsewhere, JSON lines for machines ────────
+# None of them ever stops what it watches: a stream that fails is written to no more.
+
+
+_REDRAWN: Final = 0.1
+"""Seconds between redraws of a bar, at least: thousands of rows change in a second."""
+_LINES_EVERY: Final = 15.0
+_LINES_LATER: Final = 60.0
+_LATER_FROM: Final = 120.0
+"""Seconds after which a run is a long one, whose log wants fewer lines."""
+
+Clock = Callable[[], float]
+
+
+class Shown(Protocol):
+    """An observer with an end."""
+
+    def __call__(self, event: RunEvent) -> None: ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class Bars:
+    """Two tqdm bars on stderr: rows with counts, money, rate and time left, and bytes of clips."""
+
+    def __init__(self, course: Course, stream: TextIO, clock: Clock = time.monotonic) -> None:
+        from tqdm.auto import tqdm
+
+        self._course = course
+        self._stream = stream = unminded(stream)
+        self._clock = clock
+        self._drawn = float("-inf")
+        common: dict[str, Any] = {"file": stream, "dynamic_ncols": True, "leave": False}
+        self._rows = tqdm(
+            total=course.rows,
+            desc="rows ",
+            position=0,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
+            **common,
+        )
+        self._bytes = tqdm(
+            unit="B", unit_scale=True, unit_divisor=1024, desc="clips", position=1, **common
+        )
+
+    def __call__(self, event: RunEvent) -> None:
+        if isinstance(event, Paused):
+            self._course.pause(self._clock() + event.seconds)
+        match event:
+            case AttemptChanged():
+                self._course.take(event)
+                self._draw()
+            case BytesArrived(count):
+                self._bytes.update(count)
+            case RequestEnded():
+                self._draw()  # time passes although no row changed
+            case _:
+                if (line := line_of(event)) is not None:
+                    self._rows.write(line, file=self._stream)
+
+    def _draw(self) -> None:
+        now = self._clock()
+        if now - self._drawn >= _REDRAWN:
+            self._drawn = now
+            self._rows.n = self._course.ended
+            self._rows.set_postfix_str(self._course.words(now))
+
+    def close(self) -> None:
+        """Take both bars off the terminal, the lower one first."""
+        self._bytes.close()
+        self._rows.close()
+
+
+class Lines:
+    """A plain line every so often, for logs."""
+
+    def __init__(self, course: Course, stream: TextIO, clock: Clock = time.monotonic) -> None:
+        self._course = course
+        self._stream = unminded(stream)
+        self._clock = clock
+        self._started = self._last = clock()
+
+    def __call__(self, event: RunEvent) -> None:
+        if isinstance(event, Paused):
+            self._course.pause(self._clock() + event.seconds)
+        if isinstance(event, AttemptChanged):
+            self._course.take(event)
+        elif (line := line_of(event)) is not None:
+            self._say(line)
+        now = self._clock()
+        if now - self._last >= self._pause(now):
+            self._last = now
+            course = self._course
+            self._say(f"{course.ended:,} of {some(course.rows, 'row')} ended: {course.words(now)}")
+
+    def _pause(self, now: float) -> float:
+        return _LINES_EVERY if now - self._started < _LATER_FROM else _LINES_LATER
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+class JsonLines:
+    """One event a line on stdout, for machines."""
+
+    def __init__(self, stream: TextIO, wall: Clock = time.time) -> None:
+        self._stream = unminded(stream)
+        self._wall = wall
+
+    def __call__(self, event: RunEvent) -> None:
+        value = event_object(event, moment(self._wall()))
+        if value is not None:
+            print(json.dumps(value, ensure_ascii=False), file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+class Silent:
+    """Shows remarks and stops, and no progress."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = unminded(stream)
+
+    def __call__(self, event: RunEvent) -> None:
+        if (line := line_of(event)) is not None:
+            print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+# ── Shows a run to people: bars on a terminal, a line every so often elsewhere. An observer only ──
+
+
+def observer_for(
+    rows: int,
+    attempts: Iterable[Attempt],
+    *,
+    as_json: bool,
+    progress: bool,
+    stream: TextIO | None,
+    foretold: float | None = None,
+) -> Shown:
+    """The observer that fits where the output goes; ``foretold`` are the forecast's seconds.
+
+    ``stream`` is None where the program has no such stream: then nothing is shown.
+    """
+    if as_json and sys.stdout is not None:
+        return JsonLines(sys.stdout)
+    if stream is None:
+        return Silent(io.StringIO())
+    if not progress:
+        return Silent(stream)
+    if stream.isatty():
+        return bars_for(rows, attempts, stream, foretold)
+    return Lines(_course(rows, attempts, foretold), stream)
+
+
+def bars_for(
+    rows: int, attempts: Iterable[Attempt], stream: TextIO, foretold: float | None = None
+) -> Bars:
+    """Bars, whatever the stream is."""
+    return Bars(_course(rows, attempts, foretold), stream)
+
+
+def _course(rows: int, attempts: Iterable[Attempt], foretold: float | None) -> Course:
+    return Course(rows, attempts, started=time.monotonic(), foretold=foretold)
+
+
+# ── How a run goes, from its events: counts, money, rate and what is left; no output ──────────────
+
+
+_ENDED: Final = FINAL_PHASES | {Phase.AMBIGUOUS}
+_MARKS: Final = {
+    Phase.SUBMITTING: "sending",
+    Phase.IN_FLIGHT: "in flight",
+    Phase.DOWNLOADING: "fetching",
+    Phase.DONE: "done",
+    Phase.FAILED: "failed",
+    Phase.AMBIGUOUS: "ambiguous",
+    Phase.EXPIRED: "expired",
+    Phase.MEDIA_MISMATCH: "mismatch",
+}
+
+
+class Course:
+    """A run of ``rows`` rows that began at ``started``; times are seconds on one clock.
+
+    ``foretold`` is what the forecast said that it takes, where there was one.
+    """
+
+    def __init__(
+        self, rows: int, attempts: Iterable[Attempt], *, started: float, foretold: float | None
+    ) -> None:
+        self.rows = rows
+        self._started = started
+        self._foretold = foretold
+        # What ended before this run is none of its business, until it changes.
+        self._phases = {a.id: a.state.phase for a in attempts if a.state.phase not in _ENDED}
+        self._counts = Counter(self._phases.values())
+        self._costs: dict[int, Decimal] = {}
+        self.spent = Decimal(0)
+        """Estimates of what this run has sent."""
+        self._paused_until = started
+
+    def take(self, event: AttemptChanged) -> None:
+        """An attempt took a step."""
+        attempt, phase = event.attempt, event.attempt.state.phase
+        before = self._phases.get(attempt.id)
+        if before is not None:
+            self._counts[before] -= 1
+        self._phases[attempt.id] = phase
+        self._counts[phase] += 1
+        cost = attempt.intent.est_cost if counts_against_budget(attempt.state) else None
+        self.spent += (cost or Decimal(0)) - self._costs.get(attempt.id, Decimal(0))
+        self._costs[attempt.id] = cost or Decimal(0)
+
+    def pause(self, until: float) -> None:
+        """The service asked to be left alone until then."""
+        self._paused_until = max(self._paused_until, until)
+
+    @property
+    def ended(self) -> int:
+        """Rows of this run with nothing left to wait for."""
+        return sum(self._counts[phase] for phase in _ENDED)
+
+    def left(self, now: float) -> float | None:
+        """Seconds until the end: as foretold at first, as measured in the end."""
+        elapsed, ended = now - self._started, self.ended
+        measured = elapsed * self.rows / ended if ended and self.rows else None
+        if measured is None or self._foretold is None:
+            whole = self._foretold if measured is None else measured
+        else:
+            share = min(1.0, ended / self.rows)
+            whole = share * measured + (1.0 - share) * self._foretold
+        return None if whole is None or whole <= elapsed else whole - elapsed
+
+    def words(self, now: float) -> str:
+        """``3 in flight, 9 done, $4.20, 5.1 rows/min, about 4 min left``."""
+        parts = [f"{self._counts[p]:,} {words}" for p, words in _MARKS.items() if self._counts[p]]
+        if self.spent:
+            parts.append(money(self.spent))
+        if self._paused_until > now:
+            parts.append(f"paused for {span(self._paused_until - now)} as the service asked")
+        minutes = (now - self._started) / 60.0
+        if self.ended and minutes:
+            parts.append(f"{self.ended / minutes:.1f} rows/min")
+        left = self.left(now)
+        if left is not None and self.ended < self.rows:
+            parts.append(f"about {span(left)} left")
+        return ", ".join(parts)
+
+
+# ── Events in words for people, and as JSON values for machines ───────────────────────────────────
+
+
+def line_of(event: RunEvent) -> str | None:
+    """An event in words, where it is worth a line."""
+    match event:
+        case Stopping(_, message):
+            return f"No more rows are sent: {shown(message)}."
+        case RowSkipped(key, message):
+            return f"Row {shown(key)} was left out: {shown(message)}."
+        case Remark(message) | Paused(_, message):
+            return shown(message)
+        case _:
+            return None
+
+
+def event_object(event: RunEvent, at: str) -> dict[str, object] | None:
+    """An event at a `moment` as JSON values; None for what would only be noise."""
+    match event:
+        case AttemptChanged(attempt, before) if attempt.state.phase is not before:
+            state, intent = attempt.state, attempt.intent
+            return {
+                "event": "row",
+                "time": at,
+                "id": intent.key,
+                "kind": intent.kind,
+                "attempt": intent.number,
+                "before": before,
+                "status": state.phase,
+                "task_id": state.task_id,
+                "error_class": state.error_class,
+                "message": redact(state.error_message or "") or None,
+                "video_file": state.clip.file if state.clip else None,
+            }
+        case Stopping(why, message):
+            return {"event": "stopping", "time": at, "why": why, "message": redact(message)}
+        case RowSkipped(key, message):
+            return {"event": "skipped", "time": at, "id": key, "message": redact(message)}
+        case Remark(message) | Paused(_, message):
+            return {"event": "remark", "time": at, "message": redact(message)}
+        case AttemptChanged() | BytesArrived() | RequestEnded():
+            return None

@@ -1,0 +1,132 @@
+"""CSV and its cousins: the delimiter is detected, quotes are read strictly, bytes are kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from seedance_batch.core.manifest import Place
+from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.decoding import decoded
+from seedance_batch.reader.headings import field_of, heading_index
+from seedance_batch.reader.source import Loading, Source
+from seedance_batch.reader.table import HEADINGS_BELOW, Table, Value, is_blank
+
+_DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_NAMES: Final = {**{name: sign for sign, name in _DELIMITERS.items()}, "\\t": "\t"}
+_SNIFFED: Final = 1 << 16
+_SHORT: Final = 32
+"""Cells no longer than this are kept once, however often they occur."""
+_NEVER_CLOSED: Final = "a cell that begins here opens a quote and never closes it"
+_GOES_ON: Final = "a cell here goes on after its closing quote; quotes inside a cell are doubled"
+
+
+def csv_tables(source: Source, loading: Loading) -> list[Table]:
+    """The file's one table; none, with a problem noted, where it cannot be read."""
+    text = decoded(source, loading)
+    if text is None:
+        return []
+    asked = loading.options.delimiter
+    if asked is not None and (len(_NAMES.get(asked, asked)) != 1 or asked in '"\r\n'):
+        loading.noted.problem(source.place, f"--delimiter {quoted(asked)} is not one character")
+        return []
+    delimiter, skipped = _announced(text)
+    delimiter = _NAMES.get(asked, asked) if asked else delimiter or _detected(text)
+    loading.about["delimiter"] = _DELIMITERS.get(delimiter, delimiter)
+    table = _table(source, loading, text[skipped:], delimiter, first_line=2 if skipped else 1)
+    return [table] if table else []
+
+
+def _announced(text: str) -> tuple[str | None, int]:
+    """Excel's first line ``sep=;``: the delimiter, and how much of the text says so."""
+    end = text.find("\n") + 1
+    line = text[:end].strip("\r\n").strip('"')
+    is_announcement = len(line) == 5 and line[:4].casefold() == "sep="
+    return (line[4], end) if is_announcement else (None, 0)
+
+
+def _detected(text: str) -> str:
+    """The delimiter under which most headings are ones we know, then most cells line up."""
+    sample = text[:_SNIFFED]
+    return max((",", ";", "\t"), key=lambda sign: _likelihood(sample, sign))
+
+
+def _likelihood(sample: str, delimiter: str) -> tuple[int, int]:
+    records = _lenient(sample, delimiter)
+    header = next((record for record in records if any(cell.strip() for cell in record)), [])
+    known = max((sum(1 for cell in row if field_of(cell)) for row in records[:10]), default=0)
+    alike = sum(len(record) == len(header) for record in records) if len(header) > 1 else 0
+    return known, alike
+
+
+def _lenient(sample: str, delimiter: str) -> list[list[str]]:
+    records: list[list[str]] = []
+    try:
+        for record in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
+            records.append(record)
+            if len(records) == 50:
+                break
+    except csv.Error:
+        pass
+    return records
+
+
+def _table(
+    source: Source, loading: Loading, text: str, delimiter: str, first_line: int
+) -> Table | None:
+    # The module's limit guards programs that read forever; a cell may hold a whole data URI.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    is_over = False
+
+    def given() -> Iterator[str]:
+        nonlocal is_over
+        yield from io.StringIO(text, newline="")
+        is_over = True
+
+    reader = csv.reader(given(), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    line = first_line
+    try:
+        for record in _sharing(reader):
+            if any(record) and not all(is_blank(cell) for cell in record):
+                rows.append(record)
+                lines.append(line)
+            line = first_line + reader.line_num
+    except csv.Error:
+        loading.noted.problem(Place(source.file, line=line), _NEVER_CLOSED if is_over else _GOES_ON)
+        return None
+    if not rows:
+        loading.noted.problem(source.place, "is empty")
+        return None
+    top = heading_index(rows, loading.options.column_map)
+    body: list[Sequence[Value]] = list(rows[top + 1 :])
+    table = Table(source.file, rows[top], body, lines[top + 1 :], lines[top], is_csv=True)
+    if top:
+        loading.noted.receipt(table.heading_place(), HEADINGS_BELOW)
+    _check_widths(table, loading)
+    return table
+
+
+def _sharing(records: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The records, with short cells that repeat kept in memory once."""
+    known: dict[str, str] = {}
+    share = known.setdefault
+    for record in records:
+        yield [share(cell, cell) if len(cell) <= _SHORT else cell for cell in record]
+
+
+def _check_widths(table: Table, loading: Loading) -> None:
+    """A row that is wider than the headings has lost its columns, mostly to a comma."""
+    width = len(table.headings)
+    for index, row in enumerate(table.rows):
+        if len(row) > width:
+            if any(row[width:]):
+                loading.noted.problem(
+                    table.place(index),
+                    f"has {len(row)} cells, and there are {width} headings; a cell that holds "
+                    "the delimiter needs quotes around it",
+                )
+            table.rows[index] = row[:width]

@@ -1,0 +1,388 @@
+"""The reader: a file of any spreadsheet format in, a `Manifest` of jobs and findings out.
+
+Nothing here sends anything. What a format needs is imported when a file of that format comes."""
+
+from __future__ import annotations
+
+import gc
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from seedance_batch.core.columns import folded
+from seedance_batch.core.identity import row_keys
+from seedance_batch.core.manifest import Job, Manifest, Place, Told
+from seedance_batch.core.model import MEDIA_FIELDS, Allow, TaskInput
+from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.headings import FIELDS, Layout, field_of, layout_of, resembles, slip_of
+from seedance_batch.reader.judge import Judge, Overrides
+from seedance_batch.reader.media_files import Found, MediaFiles
+from seedance_batch.reader.rows import ReadRow, RowReader, addressed, read_cell
+from seedance_batch.reader.source import (
+    STDIN,
+    Format,
+    Loading,
+    Noted,
+    ReadOptions,
+    Source,
+    format_of,
+    opened,
+)
+from seedance_batch.reader.table import Table
+
+if TYPE_CHECKING:
+    import pandas
+
+    from seedance_batch.core.manifest import Finding
+
+_PLAIN = ReadOptions()
+
+
+def read_manifest(path: str | Path, options: ReadOptions = _PLAIN) -> Manifest:
+    """The manifest at ``path``, or on standard input where that is ``-``.
+
+    Whatever is wrong with its content is in the manifest's findings, all at once. Raises
+    `UsageError` only where the file itself cannot be opened.
+    """
+
+    return manifest_at(path, options)
+
+
+def read_frame(
+    frame: pandas.DataFrame, name: str = "frame", options: ReadOptions = _PLAIN
+) -> Manifest:
+    """The manifest in a DataFrame; relative paths begin in the working directory.
+
+    ``name`` stands where a file's name would: in places, and for the run folder.
+    """
+
+    return manifest_of_frame(frame, name, options)
+
+
+# ── From a file's tables to a `Manifest`: layouts, overrides, rows, keys ──────────────────────────
+
+
+MOST_COLUMNS: Final = 16_384
+"""As in a workbook."""
+_SET: Final = "--set"
+_MAP: Final = "--map"
+
+
+def manifest_at(path: str | Path, options: ReadOptions) -> Manifest:
+    """See `seedance_batch.reader.read.read_manifest`."""
+    source = opened(path)
+    loading = Loading(options, Noted())
+    is_stdin = str(path) == STDIN
+    absolute = STDIN if is_stdin else str(source.folder / source.file)
+    name = source.file if is_stdin else Path(source.file).stem
+    with _without_collections():
+        tables = tables_of(source, loading)
+        return _assembled(tables, absolute, name, source.folder, loading)
+
+
+def manifest_of_frame(frame: pandas.DataFrame, name: str, options: ReadOptions) -> Manifest:
+    """See `seedance_batch.reader.read.read_frame`."""
+    from seedance_batch.reader.columnar import table_of_frame
+
+    loading = Loading(options, Noted(), {"format": "DataFrame"})
+    with _without_collections():
+        tables = table_of_frame(frame, name, loading)
+        return _assembled(tables, STDIN, name, Path.cwd(), loading)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keeps Python from searching for cycles among objects that all live on: a quarter faster."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def tables_of(source: Source, loading: Loading) -> list[Table]:
+    """A file's tables, whatever its format; none, with a problem noted, where it has none."""
+    if not source.data.strip():
+        loading.noted.problem(source.place, "is empty")
+        return []
+    file_format = format_of(source.data, source.file)
+    if file_format is None:
+        loading.noted.problem(
+            source.place,
+            "is no manifest: CSV, XLSX, XLS, ODS, YAML, JSON, JSONL and Parquet are read",
+        )
+        return []
+    loading.about["format"] = file_format.value
+    return _loader(file_format)(source, loading)
+
+
+def _loader(file_format: Format) -> _Load:
+    """What reads that format; its libraries are imported only now."""
+    module, function = _LOADERS[file_format]
+    load: _Load = getattr(import_module(f"seedance_batch.reader.{module}"), function)
+    return load
+
+
+_Load = Callable[[Source, Loading], list[Table]]
+_LOADERS: Final = {
+    Format.CSV: ("csv_file", "csv_tables"),
+    Format.YAML: ("yaml_file", "yaml_tables"),
+    Format.JSONL: ("json_file", "json_tables"),
+    Format.JSON: ("json_file", "json_tables"),
+    Format.PARQUET: ("columnar", "parquet_tables"),
+    Format.XLSX: ("workbook", "workbook_tables"),
+    Format.XLS: ("workbook", "workbook_tables"),
+    Format.ODS: ("workbook", "workbook_tables"),
+}
+"""Which file reads a format, and by which function; its libraries are imported then."""
+
+
+# ── from tables to a manifest ───────────────────────────────────────────────────────────────────
+
+
+def _assembled(
+    tables: Sequence[Table], path: str, name: str, folder: Path, loading: Loading
+) -> Manifest:
+    options, noted = loading.options, loading.noted
+    tables = [table for table in tables if _is_narrow(table, noted)]
+    pairs = [(table, layout_of(table, options.column_map, noted)) for table in tables]
+    layouts = [layout for _, layout in pairs]
+    _check_map(options.column_map, tables, noted)
+    files = MediaFiles(
+        options.folder or _home(path, folder, layouts),
+        max_body=options.max_body,
+        allow_outside=options.allow_outside,
+    )
+    overrides = _overrides(options, files, noted)
+    judge = Judge(noted, options.allow or Allow(), options.max_body, overrides)
+    reader = RowReader(noted, files, judge)
+    rows = [
+        row
+        for table, layout in pairs
+        if _has_rows(table, layout, overrides, noted)
+        for row in reader.read(table, layout)
+    ]
+    _tell_columns(layouts, loading)
+    _tell_defaults(pairs, overrides, loading)
+    return Manifest(
+        path=path,
+        name=name,
+        columns=_columns(layouts),
+        jobs=tuple(_jobs(rows, noted)),
+        findings=tuple(dict.fromkeys(noted)),
+        source=loading.about,
+        told=_told(rows) if any(layout.is_ours for layout in layouts) else {},
+    )
+
+
+def _told(rows: Sequence[ReadRow]) -> dict[str, Told]:
+    keys = row_keys((read.id, read.base) for read in rows)
+    return {key: read.told for key, read in zip(keys, rows, strict=True) if read.told is not None}
+
+
+def _is_narrow(table: Table, noted: Noted) -> bool:
+    if len(table.headings) <= MOST_COLUMNS:
+        return True
+    noted.problem(
+        table.heading_place(),
+        f"has {len(table.headings):,} columns, where {MOST_COLUMNS:,} are the most",
+    )
+    return False
+
+
+def _home(path: str, folder: Path, layouts: Sequence[Layout]) -> Path:
+    """Where relative paths begin: for a sheet in ``runs/<name>/`` it is its manifest's folder."""
+    is_ours = any(layout.is_ours for layout in layouts)
+    if is_ours and path != STDIN and folder.parent.name == "runs":
+        return folder.parent.parent
+    return folder
+
+
+def _has_rows(table: Table, layout: Layout, overrides: Overrides, noted: Noted) -> bool:
+    if not table.rows:
+        noted.problem(table.heading_place(), "has headings and no rows")
+        return False
+    fields = {column.field for column in layout.inputs} | overrides.fields.keys()
+    if "prompt" in fields:
+        return True
+    if any(slip_of(heading) == "prompt" for heading in table.headings):
+        return False  # that was said already
+    headings = ", ".join(quoted(heading, 30) for heading in table.headings[:12])
+    noted.problem(
+        table.heading_place(),
+        f"no column is the prompt; the headings are {headings}; name the right one: --map prompt=…",
+    )
+    return False
+
+
+def _check_map(column_map: Mapping[str, str], tables: Sequence[Table], noted: Noted) -> None:
+    headings = {folded(heading): heading for table in tables for heading in table.headings}
+    for field, heading in column_map.items():
+        if field not in FIELDS:
+            noted.problem(Place(_MAP, column=field), _no_such_field(field))
+        elif tables and folded(heading) not in headings:
+            listed = _listed([quoted(one, 30) for one in headings.values() if one.strip()], 12)
+            words = f"no column is called {quoted(heading)}; the headings are {listed}"
+            noted.problem(Place(_MAP, column=field), words)
+
+
+def _no_such_field(name: str) -> str:
+    meant = field_of(name) or slip_of(name)
+    if meant:
+        return f"is no input field; did you mean {meant}?"
+    return f"is no input field; those are {', '.join(FIELDS)}"
+
+
+def _columns(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(column.heading for layout in layouts for column in layout.own))
+
+
+def _tell_columns(layouts: Sequence[Layout], loading: Loading) -> None:
+    own = [column for layout in layouts for column in layout.own]
+    renamed = {c.heading: c.field for c in own if c.field and c.heading != c.field}
+    kept = list(dict.fromkeys(c.heading for c in own if not c.field))
+    if given := " ".join(dict.fromkeys(str(column.field) for column in own if column.field)):
+        loading.about["given_inputs"] = given
+    if renamed:
+        loading.about["columns"] = _listed([f"{h} → {f}" for h, f in renamed.items()])
+    if kept:
+        loading.about["not sent"] = _listed(kept)
+    if any(layout.is_ours for layout in layouts):
+        loading.about["sheet of ours"] = "its own results columns are not read as the manifest's"
+
+
+_COSTLY: Final = {
+    "duration": f"{TaskInput.model_fields['duration'].default} s",
+    "resolution": TaskInput.model_fields["resolution"].default.value,
+}
+"""The inputs that set the price, with what applies where a manifest says nothing."""
+
+
+def _tell_defaults(
+    pairs: Sequence[tuple[Table, Layout]], overrides: Overrides, loading: Loading
+) -> None:
+    """Where columns are not sent and none says how long or how large, that may be a mistake."""
+    given = {column.field for _, layout in pairs for column in layout.inputs}
+    missing = {f: d for f, d in _COSTLY.items() if f not in given and f not in overrides.fields}
+    if missing and "not sent" in loading.about:
+        loading.about["no column for"] = _listed([f"{f} ({d})" for f, d in missing.items()])
+    for field, default in missing.items():
+        for table, layout in pairs:
+            for column in layout.own if layout.column_of("prompt") else ():
+                if column.field is None and resembles(column.heading, field):
+                    loading.noted.warning(
+                        table.heading_place(column.position, column.heading),
+                        f"is not sent, and may be the {field}: every row gets {default} "
+                        f"(rename it, or say --map {field}={shlex.quote(column.heading)})",
+                    )
+
+
+def _listed(texts: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+# ── what flags set in every row ─────────────────────────────────────────────────────────────────
+
+
+def _overrides(options: ReadOptions, files: MediaFiles, noted: Noted) -> Overrides:
+    fields: dict[str, Any] = {}
+    found: dict[str, list[Found]] = {}
+    model = options.model.strip() or None if options.model else None
+    for name, text in options.overrides.items():
+        place = Place(_SET, column=name)
+        if name not in FIELDS or name == "id":
+            noted.problem(place, "is each row's own" if name == "id" else _no_such_field(name))
+            continue
+        cell = read_cell(name, text)
+        if cell.problem:
+            noted.problem(place, cell.problem)
+        elif name == "model":
+            model = model or cell.value
+        elif name in MEDIA_FIELDS and cell.value:
+            found[name] = [files.find(one, MEDIA_FIELDS[name]) for one in cell.value]
+            fields[name] = addressed(name, found[name])
+        else:
+            fields[name] = cell.value
+    return Overrides(fields, found, model)
+
+
+# ── keys ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _jobs(rows: Sequence[ReadRow], noted: Noted) -> Iterator[Job]:
+    # By what is written, so that a flag changes no key; twins are told by what would be sent.
+    keys = row_keys((read.id, read.base) for read in rows)
+    first: dict[str, Place] = {}
+    for read, key in zip(rows, keys, strict=True):
+        if read.task_input is None:
+            continue
+        here = read.row.place
+        earlier = first.setdefault(read.content, here)
+        # Takes of one line are meant to be equal; two lines that are equal never are for sure.
+        if earlier is not here and not (read.is_take and earlier == here):
+            where = earlier.seen_from(here)
+            noted.warning(here, f"orders the same clip as {where}, once more")
+        yield Job(read.row, key, read.model, read.task_input, read.content, read.media)
+
+
+# ── Findings as people and programs read them: one line per cause, or JSON ────────────────────────
+
+
+MOST_PLACES: Final = 12
+"""Places that one line names; the rest is counted."""
+
+
+class FindingObject(TypedDict):
+    """A finding as JSON."""
+
+    severity: str
+    file: str
+    sheet: str | None
+    line: int | None
+    column: str | None
+    message: str
+
+
+def finding_objects(findings: Iterable[Finding]) -> list[FindingObject]:
+    """One object per finding, ungrouped; ``column`` is the heading as the person wrote it."""
+    return [
+        FindingObject(
+            severity=found.severity.value,
+            file=found.place.file,
+            sheet=found.place.sheet,
+            line=found.place.line,
+            column=found.place.column,
+            message=found.message,
+        )
+        for found in findings
+    ]
+
+
+def grouped(findings: Iterable[Finding]) -> list[str]:
+    """One line per cause: ``shots.xlsx!Sheet1!D17, D18: …``, in order of first sight."""
+    groups: dict[tuple[str, str, str | None, str | None, str], list[Place]] = {}
+    for found in findings:
+        place = found.place
+        cause = (found.severity.value, place.file, place.sheet, place.column, found.message)
+        groups.setdefault(cause, []).append(place)
+    return [f"{_places(places)}: {cause[-1]}" for cause, places in groups.items()]
+
+
+def _places(places: list[Place]) -> str:
+    """The first in full, then where else it is: cells of a sheet, lines of a text."""
+    first, *others = dict.fromkeys(places)
+    if not others:
+        return str(first)
+    shown = others[: MOST_PLACES - 1]
+    if first.sheet is None:
+        listed = f" and line{'s'[: len(others) > 1]} {', '.join(str(p.line or p) for p in shown)}"
+    else:
+        listed = "".join(f", {place.letter or ''}{place.line}" for place in shown)
+    left = len(others) - len(shown)
+    return f"{first}{listed}{f' and {left:,} more' if left else ''}"

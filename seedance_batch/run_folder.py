@@ -1,0 +1,235 @@
+"""The run folder: where it is, what lies in it, and who holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from seedance_batch.errors import FolderInUse, FolderMissing, FolderUnusable
+from seedance_batch.reader.source import absent, manifests_in
+
+JOURNAL: Final = "journal.db"
+SANDBOX_STATE: Final = "sandbox.db"
+POSTERS: Final = "posters"
+_STDIN: Final = Path("-")
+_LEFTOVER: Final = re.compile(r"\.(sheet\.[a-z0-9_]{8}\.\w+|.+\.[a-z0-9_]{8}\.tmp)")
+"""Names that `publish.replacing` and the sheets give to files on their way."""
+WORKBOOK_PARTS: Final = ".workbook."
+"""How the names of folders begin that hold the parts of a workbook that is being written."""
+_LOCK: Final = ".lock"
+_HOLDER: Final = ".lock.json"
+_A_LOOK: Final = 0.3
+"""Seconds; longer than somebody holds the lock who only looks whether it is free."""
+_A_REBUILD: Final = 30.0
+"""Seconds; longer than the sheets and posters of 20,000 rows take."""
+_UNSAFE_FOR_WAL: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone", "afpfs", "davfs"}
+)
+_SYNCED: Final = frozenset(
+    {"dropbox", "onedrive", "google drive", "googledrive", "icloud drive", "mobile documents"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths in one run folder."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.path / JOURNAL
+
+    @property
+    def sandbox_state(self) -> Path:
+        """What the embedded sandbox remembers for this folder."""
+        return self.path / SANDBOX_STATE
+
+    def exists(self) -> bool:
+        """Whether anything was ever run here."""
+        return self.journal.exists()
+
+
+def default_folder(manifest: Path, *, sandbox: bool) -> RunFolder:
+    """``runs/<name>`` beside the manifest, so that another working directory buys nothing twice.
+
+    A sheet of ours, fed back from its run folder, continues that folder.
+    """
+    own = RunFolder(manifest.resolve().parent)
+    if own.exists():
+        return own
+    name = manifest.stem + ("-sandbox" if sandbox else "")
+    return RunFolder(manifest.resolve().parent / "runs" / name)
+
+
+def folder_of(given: Path, *, out: Path | None, sandbox: bool) -> RunFolder:
+    """The run folder that a manifest or the folder itself names.
+
+    Raises `FolderMissing` where there is none yet.
+    """
+    if out is not None:
+        found = RunFolder(out.resolve())
+    elif given.is_dir():
+        found = RunFolder(given.resolve())
+    else:
+        named = Path("stdin") if given == _STDIN else given
+        found = default_folder(named, sandbox=sandbox)
+        if not found.exists() and not sandbox:
+            rehearsed = default_folder(named, sandbox=True)
+            found = rehearsed if rehearsed.exists() else found
+    if not found.exists():
+        raise _missing(given, found, out)
+    return found
+
+
+def _missing(given: Path, found: RunFolder, out: Path | None) -> FolderMissing:
+    if given != _STDIN and not os.path.lexists(given):
+        sentence, hint = absent(given)
+        return FolderMissing(sentence, hint=hint)
+    manifest = given
+    if given.is_dir():
+        inside = _folders_in(given)
+        if inside:
+            return FolderMissing(
+                f"{given} is no run folder; it holds {', '.join(map(str, inside))}.",
+                hint=f"seedance-batch status {shlex.quote(str(inside[0]))}",
+            )
+        manifest = given / next(iter(manifests_in(given)), "")
+    if _has_lost_its_journal(found):
+        return FolderMissing(
+            f"The run folder {found.path} has lost its journal; its sheets and clips are still "
+            "there.",
+            hint=f"put a copy back as {shlex.quote(str(found.journal))}",
+        )
+    sentence = f"There is no run folder at {found.path}: nothing was run there yet."
+    if manifest.is_dir():
+        return FolderMissing(sentence)
+    where = "" if out is None else f" --out {shlex.quote(str(out))}"
+    run = f"seedance-batch run {shlex.quote(str(manifest))} --sandbox{where}"
+    return FolderMissing(sentence, hint=run)
+
+
+def _has_lost_its_journal(folder: RunFolder) -> bool:
+    from seedance_batch.journal.opening import has_traces
+
+    return has_traces(folder.path)
+
+
+def _folders_in(given: Path) -> list[Path]:
+    """Run folders in ``given`` or in its ``runs``, sorted."""
+    return sorted(p.parent for each in ("*", "runs/*") for p in given.glob(f"{each}/{JOURNAL}"))
+
+
+@contextlib.contextmanager
+def held(folder: RunFolder, *, briefly: bool = False, patient: bool = True) -> Iterator[None]:
+    """Hold the folder for this process alone, making it if need be.
+
+    ``briefly`` promises to others that only sheets are written; the ``patient`` wait for the end
+    of that. The system frees the lock when its holder dies. Raises `FolderInUse` naming pid and
+    host, and `FolderUnusable` where the folder cannot be written.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.path / _LOCK, thread_local=False)
+        _acquire(lock, folder, patient=patient)
+    except Timeout:
+        raise _in_use(folder) from None
+    except OSError as error:
+        raise FolderUnusable(
+            f"The run folder {folder.path} cannot be used: {error}. Nothing was sent.",
+            hint="check that the folder is writable and the disk has room, or choose --out",
+        ) from error
+    try:
+        _name_holder(folder, briefly=briefly)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder.path / _HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: RunFolder, *, patient: bool) -> None:
+    try:
+        lock.acquire(timeout=_A_LOOK, poll_interval=0.05)
+    except Timeout:
+        if not (patient and _is_brief(folder)):
+            raise
+        lock.acquire(timeout=_A_REBUILD, poll_interval=0.05)
+
+
+def _is_brief(folder: RunFolder) -> bool:
+    try:
+        return json.loads((folder.path / _HOLDER).read_text(encoding="utf-8"))["briefly"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _name_holder(folder: RunFolder, *, briefly: bool) -> None:
+    # For the other process's message and patience only; the lock itself is the system's.
+    with contextlib.suppress(OSError):
+        holder = {"pid": os.getpid(), "host": platform.node(), "briefly": briefly}
+        (folder.path / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+
+
+def _in_use(folder: RunFolder) -> FolderInUse:
+    try:
+        holder = json.loads((folder.path / _HOLDER).read_text(encoding="utf-8"))
+        who = f"process {holder['pid']} on {holder['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "another process"
+    return FolderInUse(
+        f"{who} is working in {folder.path}; nothing was sent.",
+        hint=f"seedance-batch status {shlex.quote(str(folder.path))}",
+    )
+
+
+def sweep_leftovers(folder: RunFolder) -> None:
+    """Remove sheets and posters that a dead process left half written; the caller holds the lock.
+
+    What cannot be removed harms nobody and is left.
+    """
+    for path in folder.path.glob(f"{WORKBOOK_PARTS}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+    for place in (folder.path, folder.path / POSTERS):
+        for path in place.glob(".*"):
+            if _LEFTOVER.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def wal_is_safe(path: Path) -> bool:
+    """Whether write-ahead logging may be used: not on network shares, not in synced folders."""
+    if {part.casefold() for part in path.resolve().parts} & _SYNCED:
+        return False
+    return _file_system(path) not in _UNSAFE_FOR_WAL
+
+
+def _file_system(path: Path) -> str:
+    """The type of the mount that ``path`` lies on; empty where the system does not tell."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    resolved = path.resolve()
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = Path(fields[1].replace("\\040", " "))
+        if resolved.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), fields[2]
+    return kind

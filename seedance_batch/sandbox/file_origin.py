@@ -1,0 +1,347 @@
+"""The file origin: signed URLs, ranges, validators, and downloads broken on purpose."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+import anyio.lowlevel
+
+from seedance_batch.sandbox import asgi
+from seedance_batch.sandbox.config import FaultConfig, FileFault, TaskState
+from seedance_batch.sandbox.engine import Engine
+from seedance_batch.sandbox.faults import draw, html_answer, retry_after_header, unit
+from seedance_batch.sandbox.store import StoredRequest, StoredTask
+from seedance_batch.sandbox.views import LAST_FRAME, THUMBNAIL, VIDEO
+
+Contents = Callable[[StoredTask, str], Awaitable[bytes]]
+
+_TYPES: Final = {VIDEO: "video/mp4", LAST_FRAME: "image/png", THUMBNAIL: "image/jpeg"}
+_PATH: Final = re.compile(r"/tasks/([^/]+)/([^/]+)")
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+class Files:
+    """ASGI application for output files; it never needs a key, and tells when one came."""
+
+    def __init__(self, engine: Engine, contents: Contents) -> None:
+        self._engine = engine
+        self._contents = contents
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Answers one request, written down before its answer leaves."""
+        if scope["type"] != "http":
+            return
+        arrived = self._engine.clock()
+        try:
+            request = await asgi.read_request(scope, receive, 0)
+        except (asgi.Disconnected, asgi.TooLarge):
+            request = asgi.Request(scope["method"], scope["path"], {}, {}, target=scope["path"])
+        answer = await self._answer(request)
+        self._write_down(arrived, request, answer)
+        await asgi.send_answer(answer, scope, send, head=request.method == "HEAD")
+
+    def _write_down(self, arrived: float, request: asgi.Request, answer: asgi.Reply) -> None:
+        keyed = "authorization" in request.headers
+        span = request.headers.get("range", "")
+        self._engine.store.add_request(
+            StoredRequest(
+                arrived,
+                "files",
+                request.method,
+                request.path,
+                answer.status,
+                answer.verdict
+                + (f" ({span})" if span else "")
+                + (" AUTHORIZATION SENT TO THE FILE HOST" if keyed else ""),
+                answer.task_id,
+                keyed,
+            )
+        )
+
+    async def _answer(self, request: asgi.Request) -> asgi.Reply:
+        if request.method not in ("GET", "HEAD"):
+            return _denied(405, "method not allowed").adding({"allow": "GET, HEAD"})
+        match = _PATH.fullmatch(request.path)
+        task = self._engine.store.task(match[1]) if match else None
+        if match is None or task is None or match[2] not in _TYPES:
+            return _denied(404, "no such file")
+        now = self._engine.clock()
+        problem = self._engine.links.problem(request, now)
+        if problem:
+            return _denied(403, problem).having(task_id=task.task_id)
+        if self._engine.view().status(task) is not TaskState.SUCCESS:
+            return _denied(404, "no such file").having(task_id=task.task_id)
+        content = await self._contents(task, match[2])
+        return self._serve(request, task, match[2], content).having(task_id=task.task_id)
+
+    def _serve(
+        self, request: asgi.Request, task: StoredTask, name: str, content: bytes
+    ) -> asgi.Reply:
+        piece = Piece(content, _TYPES[name], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+        faults, seed = self._engine.config.faults, self._engine.config.seed
+        if not faults.files or request.method == "HEAD":
+            return whole_or_part(request.headers, piece)
+        place = f"{task.content}:{task.nth}:{name}"
+        nth = self._engine.store.count_try("files", place)
+        fault = draw(faults, seed, "files", faults.files, place, nth)
+        came = task.times.final + faults.not_yet_seconds <= self._engine.clock()
+        if fault is None or (fault is FileFault.NOT_YET and came):
+            return whole_or_part(request.headers, piece)
+        answer = broken_piece(fault, faults, piece, request.headers, (seed, place, nth))
+        if answer is None:
+            answer = whole_or_part(request.headers, piece)
+        return answer.having(verdict=f"fault {fault.value}")
+
+
+def _denied(status: int, why: str) -> asgi.Reply:
+    return asgi.Reply(status, why, why.encode(), {"content-type": "text/plain"})
+
+
+def whole_or_part(headers: Mapping[str, str], piece: Piece) -> asgi.Reply:
+    """200, 206 or 416, by ``Range`` and ``If-Range``."""
+    asked = headers.get("range", "")
+    if not asked or headers.get("if-range", piece.etag) != piece.etag:
+        return piece.answer()
+    match = _RANGE.fullmatch(asked.replace(" ", ""))
+    if match is None or match[1] == match[2] == "":
+        return piece.answer()  # several ranges or another unit: allowed to be ignored
+    size = len(piece.content)
+    if match[1]:
+        start, end = int(match[1]), min(int(match[2] or size), size - 1)
+    else:
+        start, end = max(size - int(match[2]), 0), size - 1
+    if start > end:
+        return piece.unsatisfiable()
+    return piece.part(start, end)
+
+
+# ── What a broken download looks like, fault by fault ─────────────────────────────────────────────
+
+
+_CHUNK: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file as it should be served."""
+
+    content: bytes
+    kind: str
+    etag: str
+
+    def answer(self, **headers: str) -> asgi.Reply:
+        """The whole file."""
+        return asgi.Reply(200, "served", self.content, {**self._headers(), **headers})
+
+    def part(self, start: int, end: int) -> asgi.Reply:
+        """The bytes from start to end, both included."""
+        span = f"bytes {start}-{end}/{len(self.content)}"
+        headers = {**self._headers(), "content-range": span}
+        return asgi.Reply(206, "served in part", self.content[start : end + 1], headers)
+
+    def unsatisfiable(self) -> asgi.Reply:
+        """The range lies outside."""
+        return asgi.Reply(
+            416, "no such range", b"", {"content-range": f"bytes */{len(self.content)}"}
+        )
+
+    def _headers(self) -> dict[str, str]:
+        return {"content-type": self.kind, "etag": self.etag, "accept-ranges": "bytes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One download that is to be broken."""
+
+    piece: Piece
+    faults: FaultConfig
+    headers: Mapping[str, str]
+    place: tuple[object, ...]
+
+    @property
+    def cut(self) -> int:
+        """Where the file is cut: as configured, or a seeded place."""
+        size = len(self.piece.content)
+        at = self.faults.cut_at
+        return int(unit("cut", *self.place) * size) if at is None else min(at, size)
+
+    @property
+    def head(self) -> bytes:
+        """The bytes before the cut."""
+        return self.piece.content[: self.cut]
+
+
+def broken_piece(
+    fault: FileFault,
+    faults: FaultConfig,
+    piece: Piece,
+    headers: Mapping[str, str],
+    place: tuple[object, ...],
+) -> asgi.Reply | None:
+    """The broken answer, or None where this request gives the fault nothing to break."""
+    case = Case(piece, faults, headers, place)
+    if fault.value.isdigit() and fault is not FileFault.RANGE_416:
+        again = (
+            retry_after_header(faults, 0.0) if fault in (FileFault.TOO_MANY, FileFault.BUSY) else {}
+        )
+        return asgi.Reply(int(fault.value), "", b"", again)
+    return _BREAKERS[fault](case)
+
+
+def _cut(case: Case) -> asgi.Reply:
+    size = len(case.piece.content)
+    return case.piece.answer().having(body=case.head, length=size, ending=asgi.Ending.CUT)
+
+
+def _short(case: Case) -> asgi.Reply:
+    return case.piece.answer().having(body=case.head)
+
+
+def _no_length(case: Case) -> asgi.Reply:
+    return case.piece.answer().having(body=_pieces(case.piece.content))
+
+
+def _wrong_length(case: Case) -> asgi.Reply:
+    size = len(case.piece.content)
+    return case.piece.answer().having(length=size + 4096, ending=asgi.Ending.CUT)
+
+
+def _wrong_range(case: Case) -> asgi.Reply | None:
+    if "range" not in case.headers:
+        return None
+    size = len(case.piece.content)
+    start = int(unit("range", *case.place) * size)
+    return case.piece.part(start, size - 1)
+
+
+def _ignore_range(case: Case) -> asgi.Reply:
+    return case.piece.answer()
+
+
+def _etag(case: Case) -> asgi.Reply:
+    changed = f'"{int(unit("etag", *case.place) * 2**64):032x}"'
+    return case.piece.answer(etag=changed)
+
+
+def _unsatisfiable(case: Case) -> asgi.Reply:
+    return case.piece.unsatisfiable()
+
+
+def _gzip(case: Case) -> asgi.Reply:
+    body = _bomb(case.faults.endless_bytes)
+    return case.piece.answer(**{"content-encoding": "gzip"}).having(body=body)
+
+
+def _endless(case: Case) -> asgi.Reply:
+    return case.piece.answer().having(body=_zeros(case.piece.content, case.faults.endless_bytes))
+
+
+def _empty(case: Case) -> asgi.Reply:
+    return case.piece.answer().having(body=b"")
+
+
+def _html(case: Case) -> asgi.Reply:
+    return html_answer(200, "Please log in", "")
+
+
+def _no_moov(case: Case) -> asgi.Reply:
+    """The index goes by another name, so the file has its length but cannot be opened."""
+    return case.piece.answer().having(body=case.piece.content.replace(b"moov", b"free"))
+
+
+def _stall(case: Case) -> asgi.Reply:
+    size = len(case.piece.content)
+    body = _silence(case.piece.content[: size // 2], case.faults.stall_seconds)
+    return case.piece.answer().having(body=body, length=size, ending=asgi.Ending.CUT)
+
+
+def _drip(case: Case) -> asgi.Reply:
+    body = _drops(case.piece.content, case.faults.drip_bytes_per_second)
+    return case.piece.answer().having(body=body, length=len(case.piece.content))
+
+
+def _late(case: Case) -> asgi.Reply:
+    return case.piece.answer().having(pause=case.faults.late_seconds)
+
+
+def _not_yet(case: Case) -> asgi.Reply:
+    return asgi.Reply(404, "", b"<Error><Code>NoSuchKey</Code></Error>")
+
+
+def _part(case: Case) -> asgi.Reply:
+    return case.piece.part(0, len(case.piece.content) - 1)
+
+
+def _packed(case: Case) -> asgi.Reply:
+    packed = zlib.compressobj(1, zlib.DEFLATED, 31)
+    body = packed.compress(case.piece.content) + packed.flush()
+    return case.piece.answer(**{"content-encoding": "gzip"}).having(body=body)
+
+
+def _reset(case: Case) -> asgi.Reply:
+    return asgi.reset_answer("")
+
+
+_BREAKERS: Final[dict[FileFault, Callable[[Case], asgi.Reply | None]]] = {
+    FileFault.RANGE_416: _unsatisfiable,
+    FileFault.RESET: _reset,
+    FileFault.CUT: _cut,
+    FileFault.SHORT: _short,
+    FileFault.NO_LENGTH: _no_length,
+    FileFault.WRONG_LENGTH: _wrong_length,
+    FileFault.WRONG_RANGE: _wrong_range,
+    FileFault.IGNORE_RANGE: _ignore_range,
+    FileFault.ETAG: _etag,
+    FileFault.GZIP: _gzip,
+    FileFault.ENDLESS: _endless,
+    FileFault.EMPTY: _empty,
+    FileFault.HTML: _html,
+    FileFault.NO_MOOV: _no_moov,
+    FileFault.STALL: _stall,
+    FileFault.DRIP: _drip,
+    FileFault.LATE: _late,
+    FileFault.NOT_YET: _not_yet,
+    FileFault.PART: _part,
+    FileFault.PACKED: _packed,
+}
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), _CHUNK):
+        yield content[start : start + _CHUNK]
+
+
+async def _zeros(start: bytes, total: int) -> AsyncIterator[bytes]:
+    yield start
+    sent = len(start)
+    while sent < total:
+        yield bytes(_CHUNK)
+        sent += _CHUNK
+
+
+async def _bomb(total: int) -> AsyncIterator[bytes]:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    for _ in range(0, total, 16 * _CHUNK):
+        packed = packer.compress(bytes(16 * _CHUNK))
+        if packed:
+            yield packed
+        await anyio.lowlevel.checkpoint()
+    yield packer.flush()
+
+
+async def _silence(start: bytes, seconds: float) -> AsyncIterator[bytes]:
+    yield start
+    await anyio.sleep(seconds)
+
+
+async def _drops(content: bytes, per_second: float) -> AsyncIterator[bytes]:
+    size = max(int(per_second), 1)
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+        await anyio.sleep(size / per_second)

@@ -1,0 +1,138 @@
+"""Checks a body against ``openapi.yaml``, and says what is wrong as HiAPI would.
+
+Stricter than JSON Schema in one way, as HiAPI is: ``5.0`` is no integer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Final
+
+import yaml
+from jsonschema_rs import Draft202012Validator, ValidationError
+from jsonschema_rs import ValidationErrorKind as Kind
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class Unreadable(ValueError):
+    """A body that is no JSON, or holds what JSON text cannot."""
+
+
+def strict_json(body: bytes) -> Any:
+    """The JSON value of a body; raises `Unreadable`."""
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        if _SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on a lone one
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(str(error)) from error
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+@lru_cache(maxsize=1)
+def specification() -> dict[str, Any]:
+    """``openapi.yaml``, read once."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = resources.files(__package__).joinpath("openapi.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.load(text, Loader=loader)  # noqa: S506  (a safe loader)
+    return loaded
+
+
+class Checker:
+    """Checks creates against the schema; two of its rules can be relaxed."""
+
+    def __init__(self, allow_4k: bool = False, allow_mixed: bool = False) -> None:
+        schema = deepcopy(specification())
+        fields = schema["components"]["schemas"]["Input"]
+        if allow_4k:
+            fields["properties"]["resolution"]["enum"].append("4k")
+        if allow_mixed:
+            del fields["dependentSchemas"]
+        self._whole = {n for n, f in fields["properties"].items() if f.get("type") == "integer"}
+        self._validator = Draft202012Validator({"$ref": "#/components/schemas/Create", **schema})
+
+    def problems(self, body: Any) -> list[str]:
+        """What is wrong with a body, each with its place; empty when it is fine."""
+        try:
+            found = [_words(error) for error in self._validator.iter_errors(body)]
+        except ValueError:  # how the validator says it
+            return ["the body is nested too deeply"]
+        return found or list(self._fractions(body["input"]))
+
+    def _fractions(self, fields: dict[str, Any]) -> Iterator[str]:
+        for name, value in fields.items():
+            if name in self._whole and type(value) is float:
+                yield f"input.{name} must be an integer, not {_name(value)}"
+
+
+def _words(error: ValidationError) -> str:
+    """A problem in HiAPI's manner: the place, then what it must be. Lengths are code points."""
+    place = _place(error.instance_path)
+    match error.kind:
+        case Kind.Type(types=types):
+            return (
+                f"{place or 'the body'} must be {_article(types[0])}, not {_name(error.instance)}"
+            )
+        case Kind.Required(property=name):
+            needed = (
+                ", and another field needs it" if "dependentRequired" in error.schema_path else ""
+            )
+            return f"{_join(place, name)} is missing{needed}"
+        case Kind.AdditionalProperties(unexpected=names):
+            return "; ".join(f"{_join(place, name)} is no known field" for name in names)
+        case Kind.FalseSchema():
+            return f"{place} does not go together with the other fields"
+        case Kind.Enum(options=options):
+            return f"{place} must be one of {', '.join(map(str, options))}"
+        case Kind.Pattern(pattern=pattern):
+            return f"{place} is no {_meanings().get(pattern, 'value of the right form')}"
+        case Kind.MinLength(limit=limit):
+            return f"{place} is shorter than {limit} characters"
+        case Kind.MaxLength(limit=limit):
+            return f"{place} is longer than {limit} characters"
+        case Kind.MinItems():
+            return f"{place} is empty"
+        case Kind.MaxItems(limit=limit):
+            return f"{place} has more than {limit} entries"
+        case Kind.Minimum(limit=limit):
+            return f"{place} is below {limit}"
+        case Kind.Maximum(limit=limit):
+            return f"{place} is above {limit}"
+    return f"{place or 'the body'} is not valid"
+
+
+@lru_cache(maxsize=1)
+def _meanings() -> dict[str, str]:
+    """Pattern → what matches it, in words."""
+    schemas = specification()["components"]["schemas"]
+    described = [*schemas.values(), *schemas["Callback"]["properties"].values()]
+    return {s["pattern"]: s["description"] for s in described if {"pattern", "description"} <= {*s}}
+
+
+def _place(path: list[str | int]) -> str:
+    place = ""
+    for step in path:
+        place = f"{place}[{step}]" if isinstance(step, int) else _join(place, step)
+    return place
+
+
+def _join(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'aio' else 'a'} {name}"
+
+
+def _name(value: object) -> str:
+    return "null" if value is None else f"the {type(value).__name__} {str(value)[:40]!r}"

@@ -1,0 +1,234 @@
+"""The results to hand over: sheets written from outcomes, in manifest order.
+
+Everything here is a view of what the journal holds, so any sheet can be rebuilt at any time. A
+sheet is replaced whole, and one that a person changed is kept first."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from seedance_batch.core.attempt import Sum
+from seedance_batch.core.columns import guarded
+from seedance_batch.core.outcome import FAILED, Outcome, Status, exit_code, tally
+from seedance_batch.core.text import redact
+from seedance_batch.writer.lines import Line, ResultTable, SheetValue, table, text
+from seedance_batch.writer.place import Placing
+from seedance_batch.writer.xlsx import About, fits_workbook, write_xlsx
+
+SHEETS: Final = (
+    "results.csv",
+    "results.xlsx",
+    "results.jsonl",
+    "failed.csv",
+    "failed.xlsx",
+    "summary.json",
+)
+"""All that `write_sheets` writes, in that order; the summary comes last and names the rest."""
+
+NEEDS_A_PERSON: Final = FAILED | {Status.AMBIGUOUS}
+"""Rows of the failed sheets."""
+
+_FAILED_SHEETS: Final = frozenset({"failed.csv", "failed.xlsx"})
+
+
+@dataclass(frozen=True, slots=True)
+class SheetSource:
+    """What the sheets are made from; the journal holds all of it."""
+
+    folder: Path
+    """The run folder; it exists."""
+    columns: tuple[str, ...]
+    """The person's columns, in their order."""
+    outcomes: Sequence[Outcome]
+    """In manifest order, removed rows last, as `outcome.outcomes` gives them."""
+    prices_note: str
+    """Where prices come from, and of which day; says so where no real money is meant."""
+    written_hashes: Mapping[str, str]
+    """Sheet file name → sha256 of what we last wrote, as `Written.hashes` gave it."""
+    manifest_name: str
+    given_inputs: Collection[str] = ()
+    """Inputs that the person's columns give under a heading of another name."""
+    exit_code: int | None = None
+    """The command's, where it is not what the outcomes alone say."""
+    posters: bool = True
+    """Whether clips get a picture in the workbooks (never above 2,000 rows)."""
+    journal_mark: str = ""
+    """Tells the journal that the sheets are made from."""
+    announce: Callable[[Mapping[str, str]], None] | None = None
+    """Records hashes before a sheet takes its name; see `place.Placing`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of the sheets."""
+
+    files: dict[str, Path]
+    """Sheet name → where it lies; a numbered sibling where another program held the file."""
+    hashes: Mapping[str, str]
+    """File name → sha256; to be recorded for the next `SheetSource.written_hashes`."""
+    kept: tuple[Path, ...] = ()
+    """Copies of sheets that a person had changed."""
+    siblings: tuple[Path, ...] = ()
+    """Those of `files` that could not take their own name."""
+    notes: tuple[str, ...] = ()
+    """What a person should hear: a sheet that could not be written, and why."""
+
+
+def write_sheets(source: SheetSource, *, only: Collection[str] | None = None) -> Written:
+    """Write the sheets of a run folder, or ``only`` those of `SHEETS` that are named.
+
+    A failed sheet exists only while a row needs a person. Raises ``OSError`` where the disk
+    refuses; sheets written before that are whole and current.
+    """
+    wanted = [name for name in SHEETS if only is None or name in only]
+    placing = Placing(source.folder, source.written_hashes, source.announce)
+    placing.sweep(wanted)
+    notes = [note for name in wanted if (note := _write(name, source, placing))]
+    return Written(
+        placing.files,
+        placing.hashes,
+        tuple(placing.kept),
+        tuple(placing.siblings),
+        tuple(notes),
+    )
+
+
+def _write(name: str, source: SheetSource, placing: Placing) -> str | None:
+    """Write one sheet; what a person should hear about it, if anything."""
+    if name == "summary.json":
+        placing.put(name, lambda path: write_summary(path, _summary(source, placing)))
+        return None
+    found = _table(name, source)
+    if name in _FAILED_SHEETS and not found.outcomes:
+        placing.withdraw(name)
+    elif name.endswith(".xlsx"):
+        return _write_workbook(name, found, source, placing)
+    else:
+        write = write_jsonl if name.endswith(".jsonl") else write_csv
+        placing.put(name, lambda path: write(path, found))
+    return None
+
+
+def _write_workbook(
+    name: str, found: ResultTable, source: SheetSource, placing: Placing
+) -> str | None:
+    if not fits_workbook(found):
+        placing.withdraw(name)
+        return f"{name} was not written: no workbook holds a table of this size"
+    about = None if name in _FAILED_SHEETS else _about(source)
+    posters = source.folder if source.posters else None
+    placing.put(name, lambda path: write_xlsx(path, found, about, posters=posters))
+    return None
+
+
+def _table(name: str, source: SheetSource) -> ResultTable:
+    outcomes = source.outcomes
+    if name in _FAILED_SHEETS:
+        outcomes = [outcome for outcome in outcomes if outcome.status in NEEDS_A_PERSON]
+    return table(source.columns, outcomes, source.given_inputs)
+
+
+def _about(source: SheetSource) -> About:
+    prices = redact(source.prices_note)
+    return About(source.manifest_name, source.folder, prices, tally(source.outcomes))
+
+
+def _summary(source: SheetSource, placing: Placing) -> dict[str, object]:
+    code = exit_code(source.outcomes) if source.exit_code is None else source.exit_code
+    paths = {name: placing.files.get(name, source.folder / name) for name in SHEETS[:-1]}
+    files = {name: path for name, path in paths.items() if path.exists()}
+    return summary(
+        _about(source), files=files, exit_code=int(code), journal_mark=source.journal_mark
+    )
+
+
+# ── Results as CSV: UTF-8 with BOM and CRLF, as Excel wants it, no cell that could be a formula ───
+
+
+def write_csv(path: Path, table: ResultTable) -> None:
+    """Fill ``path``; what UTF-8 cannot hold (half a surrogate pair) is shown escaped."""
+    with path.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
+        sheet = csv.writer(file)
+        sheet.writerow([guarded(heading) for heading in table.header])
+        for line in table.lines():
+            sheet.writerow([guarded(text(value)) for value in (*line.person, *line.ours)])
+
+
+# ── Results as JSON Lines: nothing guarded or cut; numbers are numbers, money is text ─────────────
+
+
+_OTHER_LINE_ENDS: Final = ("\x85", "\u2028", "\u2029")
+"""JSON may hold them raw, but many a program splits lines there."""
+
+
+def write_jsonl(path: Path, table: ResultTable) -> None:
+    """Fill ``path`` with one object per line, keys in the order of the columns."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(_line(table.header, line) for line in table.lines())
+
+
+def _line(header: tuple[str, ...], line: Line) -> str:
+    values = (*line.person, *(_plain(value) for value in line.ours))
+    record = dict(zip(header, values, strict=True))
+    return _encodable(json.dumps(record, ensure_ascii=False), record) + "\n"
+
+
+def _plain(value: SheetValue) -> SheetValue:
+    return text(value) if isinstance(value, Decimal) else value
+
+
+def _encodable(line: str, record: dict[str, SheetValue]) -> str:
+    for sign in _OTHER_LINE_ENDS:
+        line = line.replace(sign, f"\\u{ord(sign):04x}")
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a surrogate pair: JSON can escape it, UTF-8 cannot hold it
+        return json.dumps(record)
+    return line
+
+
+# ── summary.json: how a run folder stands, for machines; versioned, money as text ─────────────────
+
+
+SUMMARY_VERSION: Final = 1
+
+
+def write_summary(path: Path, record: Mapping[str, Any]) -> None:
+    """Fill ``path`` with one JSON object."""
+    path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def summary(
+    about: About, *, files: Mapping[str, Path], exit_code: int, journal_mark: str
+) -> dict[str, Any]:
+    """What `write_summary` writes. ``files`` maps a sheet's name to where it lies."""
+    return {
+        "version": SUMMARY_VERSION,
+        "manifest": about.manifest,
+        "run_folder": str(about.folder),
+        "journal": journal_mark,
+        "exit_code": exit_code,
+        "rows": about.tally.rows,
+        "status": {status.value: count for status, count in about.tally.statuses.items()},
+        "money": {
+            "currency": "USD",
+            "estimate": True,
+            "prices": about.prices,
+            **{surety.value: _sum(total) for surety, total in about.tally.money.items()},
+        },
+        "files": {name: path.name for name, path in files.items()},
+    }
+
+
+def _sum(total: Sum) -> dict[str, Any]:
+    return {
+        "amount": text(total.amount),
+        "attempts": total.attempts,
+        "unpriced_attempts": total.unpriced,
+    }

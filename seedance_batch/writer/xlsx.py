@@ -1,0 +1,356 @@
+"""Results as a workbook: the rows, their takes, and a summary, fit to hand to a client."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+from seedance_batch.clips.posters import Thumbnail, poster, thumbnail
+from seedance_batch.core.attempt import Attempt, Sum, Surety
+from seedance_batch.core.columns import stored
+from seedance_batch.core.outcome import Status, Tally
+from seedance_batch.run_folder import WORKBOOK_PARTS
+from seedance_batch.writer import layout
+from seedance_batch.writer.lines import TAKE_COLUMNS, Line, ResultTable, SheetValue, take_lines, utc
+
+if TYPE_CHECKING:
+    from xlsxwriter.format import Format
+    from xlsxwriter.workbook import Workbook
+    from xlsxwriter.worksheet import Worksheet
+
+MOST_POSTERS: Final = 2_000
+"""A table of more lines gets no pictures: they would make the workbook slow to open."""
+
+_MOST_COLUMNS: Final = 16_384
+_MOST_ROWS: Final = 1_048_576
+
+
+def fits_workbook(table: ResultTable) -> bool:
+    """Whether a worksheet is wide and long enough for the table and its takes."""
+    takes = sum(len(outcome.attempts) for outcome in table.outcomes)
+    return len(table.header) <= _MOST_COLUMNS and max(len(table.outcomes), takes) < _MOST_ROWS
+
+
+def write_xlsx(
+    path: Path, table: ResultTable, about: About | None, *, posters: Path | None
+) -> None:
+    """Fill ``path`` with a workbook whose first sheet is a manifest that continues its folder.
+
+    With ``about`` it has sheets of takes and summary too. ``posters`` is the run folder, where
+    lines are to show their clip. The same arguments give the same bytes.
+    """
+    with _workbook(path, _newest(table)) as book:
+        formats = Formats(book)
+        _write_rows(book, formats, table, "results" if about else "failed", posters)
+        if about:
+            _write_takes(book, formats, table)
+            write_summary_sheet(book, formats, about)
+
+
+@contextmanager
+def _workbook(path: Path, created: datetime) -> Iterator[Workbook]:
+    from xlsxwriter.exceptions import FileCreateError
+    from xlsxwriter.workbook import Workbook
+
+    # Its parts lie beside it until it is whole: where the system's own place for them is full,
+    # missing or read-only, the run folder still has room.
+    scratch = TemporaryDirectory(prefix=WORKBOOK_PARTS, dir=path.parent)
+    options = {"constant_memory": True, "tmpdir": scratch.name}
+    try:
+        with scratch, Workbook(str(path), options) as book:
+            book.set_properties({"created": created, "comments": "seedance-batch"})
+            yield book
+    except FileCreateError as error:
+        raise OSError(*error.args) from error
+
+
+def _newest(table: ResultTable) -> datetime:
+    """The last thing that happened: a time of writing would make each workbook another."""
+    states = [attempt.state for outcome in table.outcomes for attempt in outcome.attempts]
+    last = max((state.finished_at or state.submitted_at or 0.0 for state in states), default=0.0)
+    return datetime.fromisoformat(utc(last) or "1970-01-01T00:00:00Z").replace(tzinfo=None)
+
+
+# ── the rows ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _write_rows(
+    book: Workbook, formats: Formats, table: ResultTable, name: str, posters: Path | None
+) -> None:
+    theirs = layout.person_columns(table.columns, table.theirs())
+    ours = [layout.our_column(name) for name, _ in table.block]
+    sheet = Sheet(book, name, formats, [*theirs, *ours])
+    sheet.header(
+        table.header, [layout.HEADER_THEIRS] * len(theirs) + [layout.HEADER_OURS] * len(ours)
+    )
+    folder = posters if len(table.outcomes) <= MOST_POSTERS else None
+    numbers = layout.number_columns(table.theirs())
+    for line in table.lines():
+        _write_row(sheet, line, numbers, folder)
+    sheet.finish()
+
+
+def _write_row(sheet: Sheet, line: Line, numbers: Collection[int], folder: Path | None) -> None:
+    picture = _picture(folder, line.outcome.shown)
+    looks = {"status": layout.STATUS_COLOURS[line.outcome.status]}
+    if picture:
+        looks["video_file"] = layout.BELOW_PICTURE
+    theirs = (layout.plain_number(t) if i in numbers else t for i, t in enumerate(line.person))
+    sheet.line((*theirs, *line.ours), looks, layout.PICTURE_ROW if picture else 0.0)
+    if picture:
+        sheet.picture("video_file", picture, f"clip of {line.outcome.key}")
+
+
+def _picture(folder: Path | None, shown: Attempt | None) -> Thumbnail | None:
+    if folder is None or shown is None or shown.state.clip is None:
+        return None
+    # Twice the size it is shown at, for screens of high density.
+    box = (2 * layout.PICTURE_BOX[0], 2 * layout.PICTURE_BOX[1])
+    file = poster(folder, shown.state.clip)
+    return thumbnail(file, box) if file else None
+
+
+# ── the takes ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _write_takes(book: Workbook, formats: Formats, table: ResultTable) -> None:
+    sheet = Sheet(book, "takes", formats, [layout.our_column(name) for name in TAKE_COLUMNS])
+    sheet.header(TAKE_COLUMNS, [layout.HEADER_OURS] * len(TAKE_COLUMNS))
+    for attempt, values in take_lines(table.outcomes):
+        sheet.line(values, {"status": layout.STATUS_COLOURS[attempt.state.phase]})
+    sheet.finish()
+
+
+# ── The workbook's summary: how many rows stand how, what it cost, where prices come from ─────────
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the summary says."""
+
+    manifest: str
+    folder: Path
+    prices: str
+    tally: Tally
+
+
+_MEANING: Final = {
+    Status.NEW: "nothing was sent yet",
+    Status.SUBMITTING: "sent, no answer yet",
+    Status.IN_FLIGHT: "being made",
+    Status.DOWNLOADING: "made and paid, the clip is on its way",
+    Status.DONE: "the clip is here and checked",
+    Status.FAILED: "no clip; see message and next_step",
+    Status.AMBIGUOUS: "whether it was made is not known; reconcile settles it",
+    Status.EXPIRED: "paid, but the clip could not be had any more",
+    Status.MEDIA_MISMATCH: "paid, but the clip is not what was asked for",
+    Status.CHANGED: "edited since its clip was made; run makes it anew",
+    Status.REMOVED: "paid, and no longer in the manifest",
+}
+_SURE: Final = {
+    Surety.SETTLED: "clips that were made",
+    Surety.RESERVED: "sent, and not settled yet",
+    Surety.UNKNOWN: "failed; whether that was charged is not known",
+}
+
+
+_COLUMNS: Final = (
+    layout.SheetColumn("label", 26, False, "@"),
+    layout.SheetColumn("count", 12, False, "0"),
+    layout.SheetColumn("amount", 14, False, layout.MONEY_FORMAT),
+    layout.SheetColumn("words", 56, False, "@"),
+)
+_BOLD: Final = {"bold": True}
+_TEXT: Final = {"align": "left", "num_format": "@"}
+_HEADING: Final = {column.name: layout.HEADER_OURS for column in _COLUMNS}
+
+
+def write_summary_sheet(book: Workbook, formats: Formats, about: About) -> None:
+    """Add the sheet ``summary``."""
+    sheet = Sheet(book, "summary", formats, _COLUMNS)
+    for label, words in _facts(about):
+        sheet.line((label, words), {"label": _BOLD, "count": _TEXT})
+    sheet.line((), {})
+    sheet.line(("status", "rows", " ", "meaning"), _HEADING)
+    for status, count in about.tally.statuses.items():
+        if count:
+            look = {"label": layout.STATUS_COLOURS[status]}
+            sheet.line((status, count, None, _MEANING[status]), look)
+    sheet.line(("rows in the manifest", about.tally.rows), {"label": _BOLD, "count": _BOLD})
+    sheet.line((), {})
+    sheet.line(("estimated cost", "attempts", "US dollars", "meaning"), _HEADING)
+    for surety, total in about.tally.money.items():
+        words = _SURE[surety] + _unpriced(total)
+        sheet.line((surety, total.attempts, total.amount, words), {})
+    attempts = sum(total.attempts for total in about.tally.money.values())
+    amount = sum((total.amount for total in about.tally.money.values()), Decimal(0))
+    words = "at most; what row_cost_usd adds up to"
+    sheet.line(("total", attempts, amount, words), {"label": _BOLD, "amount": _BOLD})
+
+
+def _facts(about: About) -> Iterator[tuple[str, str]]:
+    yield "manifest", about.manifest
+    yield "run folder", str(about.folder)
+    yield "prices", about.prices
+    yield "texts", "A text too long for a cell is marked so at its end; results.csv has it whole."
+
+
+def _unpriced(total: Sum) -> str:
+    return f"; no price is known for {total.unpriced} of them" if total.unpriced else ""
+
+
+# ── One worksheet, filled from top to bottom: typed cells, links, pictures; never a formula ───────
+
+
+CellFormat = Mapping[str, Any]
+"""Format properties by xlsxwriter's names."""
+
+_A_NUMBER: Final = {"num_format": "General", "align": "right"}
+"""A number in a column of texts."""
+_LINKED: Final = frozenset({"video_file", "last_frame_file"})
+"""Our columns that open a file of the run folder."""
+_LINK_LOOK: Final = {"font_color": "#1D4ED8", "underline": 1}
+_MOST_LINKS: Final = 65_000
+"""Excel takes 65,530 in a worksheet."""
+_LONGEST_LINK: Final = 2_000
+"""Excel takes 2,079 characters."""
+
+
+class Formats:
+    """The workbook's cell formats, each made once."""
+
+    def __init__(self, book: Workbook) -> None:
+        self._book = book
+        self._made: dict[tuple[tuple[str, Any], ...], Format] = {}
+
+    def __call__(self, *looks: CellFormat) -> Format:
+        """The format that joins these looks, later ones winning."""
+        joined: dict[str, Any] = {"valign": "top", "font_size": 10}
+        for look in looks:
+            joined |= look
+        key = tuple(sorted(joined.items()))
+        if key not in self._made:
+            self._made[key] = self._book.add_format(joined)
+        return self._made[key]
+
+
+class Sheet:
+    """A worksheet and the place of its next line."""
+
+    def __init__(
+        self, book: Workbook, name: str, formats: Formats, columns: Sequence[layout.SheetColumn]
+    ) -> None:
+        self._sheet: Worksheet = book.add_worksheet(name)
+        self._formats = formats
+        self._columns = columns
+        self._plain = [formats(_base(column)) for column in columns]
+        self._at = {column.name: index for index, column in enumerate(columns) if column.name}
+        self._next = 0
+        self._links = 0
+        for index, column in enumerate(columns):
+            folding = _folding(column, columns[index - 1] if index else None)
+            self._sheet.set_column(index, index, column.width, self._plain[index], folding)
+        if columns and columns[-1].folded:
+            self._sheet.set_column(len(columns), len(columns), None, None, {"collapsed": True})
+        self._sheet.set_landscape()
+        self._sheet.fit_to_pages(1, 0)
+
+    def header(self, headings: Sequence[str], looks: Sequence[CellFormat]) -> None:
+        """Write the header, freeze it, and a narrow first column with it."""
+        self._sheet.set_row(0, layout.HEADER_ROW)
+        for index, (heading, look) in enumerate(zip(headings, looks, strict=True)):
+            # Left, also above numbers: the filter's button stands on the right.
+            cell = self._formats({"valign": "vcenter", "indent": 1, "num_format": "@"}, look)
+            self._sheet.write_string(0, index, stored(heading), cell)
+        narrow = bool(self._columns) and self._columns[0].width <= layout.NARROW
+        self._sheet.freeze_panes(1, int(narrow))
+        self._next = 1
+
+    def line(
+        self, values: Sequence[SheetValue], looks: Mapping[str, CellFormat], height: float = 0.0
+    ) -> None:
+        """Write the next line, at least ``height`` points high; ``looks`` by our column names."""
+        row, self._next = self._next, self._next + 1
+        self._sheet.set_row(row, max(height, layout.row_height(self._columns, values)))
+        for index, value in enumerate(values):
+            if value is not None and value != "":
+                name = self._columns[index].name
+                self._cell(row, index, value, looks.get(name, {}))
+
+    def picture(self, name: str, picture: Thumbnail, words: str) -> None:
+        """Set a picture into our column ``name`` of the line just written, above its text."""
+        box = layout.PICTURE_BOX
+        scale = min(box[0] / picture.width, box[1] / picture.height)
+        options = {
+            "image_data": BytesIO(picture.jpeg),
+            "x_offset": 4,
+            "y_offset": 4,
+            "x_scale": scale,
+            "y_scale": scale,
+            "object_position": 1,  # sorted, filtered and hidden with its line
+            "description": words[:200],
+        }
+        self._sheet.insert_image(self._next - 1, self._at[name], "poster.jpg", options)
+
+    def finish(self) -> None:
+        """Filters over everything written, and the header on every printed page."""
+        sheet = self._sheet
+        sheet.autofilter(0, 0, max(self._next - 1, 1), len(self._columns) - 1)
+        sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
+        sheet.hide_gridlines(0)  # printed too
+        sheet.set_paper(8)  # A3
+        sheet.repeat_rows(0)
+
+    def _cell(
+        self, row: int, index: int, value: str | int | float | Decimal, look: CellFormat
+    ) -> None:
+        linked = isinstance(value, str) and self._may_link(index, value)
+        if linked:
+            look = {**_LINK_LOOK, **look}
+        cell = self._formats(_base(self._columns[index]), look) if look else self._plain[index]
+        if not isinstance(value, str):
+            if self._columns[index].number_format == "@":
+                cell = self._formats(_base(self._columns[index]), _A_NUMBER)
+            self._sheet.write_number(row, index, float(value), cell)
+        elif linked:
+            self._links += 1
+            target = f"external:{_link_target(value)}"
+            self._sheet.write_url(row, index, target, cell, stored(value))
+        else:
+            self._sheet.write_string(row, index, stored(value), cell)
+
+    def _may_link(self, index: int, file: str) -> bool:
+        if self._columns[index].name not in _LINKED or self._links >= _MOST_LINKS:
+            return False
+        return len(_link_target(file)) < _LONGEST_LINK
+
+
+def _folding(column: layout.SheetColumn, before: layout.SheetColumn | None) -> dict[str, Any]:
+    """A folded column is hidden in a group; the sign that opens the group stands behind it."""
+    if column.folded:
+        return {"level": 1, "hidden": True}
+    return {"collapsed": True} if before and before.folded else {}
+
+
+def _base(column: layout.SheetColumn) -> CellFormat:
+    return {
+        "num_format": column.number_format,
+        "text_wrap": column.wrapped,
+        "align": column.align,
+        "indent": 1,
+    }
+
+
+_LINK_ESCAPES: Final = str.maketrans({sign: f"%{ord(sign):02x}" for sign in '% #"<>[]^`{}?'})
+
+
+def _link_target(file: str) -> str:
+    """A file of the run folder as a workbook links to it: relative, what is special escaped."""
+    return file.translate(_LINK_ESCAPES)

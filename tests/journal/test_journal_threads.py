@@ -1,0 +1,31 @@
+"""What was committed is seen at once, whatever other threads are reading."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from seedance_batch.journal.opening import open_journal
+from seedance_batch.journal.operations import set_meta
+
+
+def test_a_commit_is_seen_by_the_next_read_although_others_are_reading(tmp_path: Path) -> None:
+    done = threading.Event()
+    with open_journal(tmp_path / "journal.db") as journal:
+        journal.write(set_meta({f"name {n}": "x" * 500 for n in range(3_000)}))
+
+        def read_on() -> None:
+            while not done.is_set():
+                journal._read("SELECT * FROM meta")
+
+        others = [threading.Thread(target=read_on) for _ in range(2)]
+        for other in others:
+            other.start()
+        try:
+            for n in range(100):
+                journal.write(set_meta({"newest": str(n)}))
+                assert journal.meta("newest") == str(n)
+        finally:
+            done.set()
+            for other in others:
+                other.join()
