@@ -149,7 +149,7 @@ async def fetch_clips(
     signals: bool,
     reins: Reins | None = None,
 ) -> Report:
-    """Bring the clips that attempts lack (`batch.verify.lacking`); submits nothing, not even a resend.
+    """Bring the clips that attempts lack (`verify.lacking`); submits nothing, not even a resend.
 
     A file that stands where a lacking clip belongs is moved aside, never overwritten; a damaged
     download makes room for a better one.
