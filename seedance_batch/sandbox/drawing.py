@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 from io import BytesIO
 from typing import Final
@@ -43,12 +43,17 @@ class Scene:
         return Picture.of(covering(url, size, name.replace("_", " "))) if url else None
 
     def planes(self, number: int) -> Planes:
-        """A frame by its number, from 0."""
+        """A frame by its number, from 0; a plain clip shows one picture all the time."""
+        if self._lettering is None:
+            return self._still
         time = number / max(self._clip.frames - 1, 1)
         picture = self._picture(number / FPS, time).copy()
-        if self._lettering:
-            self._lettering.lay_on(picture, number)
+        self._lettering.lay_on(picture, number)
         return picture.packed()
+
+    @cached_property
+    def _still(self) -> Planes:
+        return self._picture(0.0, 0.0).packed()
 
     def _picture(self, seconds: float, time: float) -> Picture:
         """``time`` runs from 0 to 1: the first frame gives way, the last one takes over."""
