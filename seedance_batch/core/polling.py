@@ -15,10 +15,10 @@ from typing import Final, Generic, TypeVar
 # ── How long generations take, learned from those that ended: a survival curve over their age ─────
 
 
-_FIRST: Final = 0.25
+_FIRST: Final = 0.101
 """Seconds: the end of the first bin."""
 _GROWTH: Final = math.log(1.12)
-_BINS: Final = 100
+_BINS: Final = 108
 """Up to 20,000 s in steps of 12 %, half of what generations of one size scatter."""
 _KERNEL: Final = (0.1, 0.2, 0.4, 0.2, 0.1)
 """A measured length speaks for its neighbours as well."""
@@ -138,7 +138,7 @@ _KEEP_LOOKS: Final = 0.98
 _SAMPLE: Final = 24
 """Flights at one place that are reckoned with; more would only cost time."""
 _EXACT: Final = 0.25
-"""Seconds."""
+"""Seconds within which a look is due, and the same share of a wait that is shorter than one."""
 
 P = TypeVar("P", bound=Hashable)
 
@@ -278,7 +278,7 @@ class Looks:
             return early
         if self._worth(flights, late) < price:
             return late
-        while late - early > _EXACT:
+        while late - early > _EXACT * min(1.0, late - looked):
             middle = (early + late) / 2
             if self._worth(flights, middle) < price:
                 early = middle
