@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.outcome import RowRecord, outcomes
 from seedance_batch.page.picks import Mark, Pick, read_picks
 from tests.writer.samples import attempt, row
 
-from .conftest import Review, current, ids, press, until
+from .conftest import Review, current, emptied, ids, press, until
 
 ROWS = [row(number) for number in range(1, 7)]
 FINAL = TakeName(Kind.FINAL, 1)
 MADE = outcomes(ROWS, [attempt(of) for of in ROWS])
+
+
+@pytest.fixture
+def tab(lasting_tab: Any) -> Iterator[Any]:
+    """The tab that most tests here share."""
+    yield from emptied(lasting_tab)
 
 
 def progress(tab: Any) -> str:
@@ -272,14 +281,16 @@ def test_another_tab_of_the_same_page_sees_a_mark_at_once(review: Review, tab: A
 def test_a_browser_that_keeps_nothing_says_so_and_still_exports(
     review: Review, tab: Any, tmp_path: Path
 ) -> None:
-    tab.add_init_script(
+    page = review(MADE, open_it=False)
+    other = tab.context.new_page()
+    other.add_init_script(
         "for (const name of ['localStorage', 'sessionStorage'])"
         " Object.defineProperty(window, name, { get() { throw new Error('denied') } })"
     )
-    review(MADE)
-    press(tab, "yjn")
-    assert "keeps nothing" in tab.locator("#trouble").text_content()
-    assert ["keep", "reject"] == [str(pick.mark) for pick in export(tab, tmp_path)]
+    other.goto(page.as_uri())
+    press(other, "yjn")
+    assert "keeps nothing" in other.locator("#trouble").text_content()
+    assert ["keep", "reject"] == [str(pick.mark) for pick in export(other, tmp_path)]
 
 
 def test_keys_can_be_switched_off_and_do_nothing_while_one_writes(review: Review, tab: Any) -> None:
