@@ -66,7 +66,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def options(service: Service) -> dict[str, Any]:
     """Options of a run that nothing slows down."""
-    return {"api_url": service.api_url, "rpm": 60000, "poll_interval": 0.1, "progress": False}
+    return {"api_url": service.api_url, "rpm": 600000, "poll_interval": 0.1, "progress": False}
 
 
 def test_a_table_that_another_working_directory_has_bought_needs_its_own_yes(

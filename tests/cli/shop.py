@@ -18,7 +18,7 @@ from typing import Any
 from seedance_batch.cli.main import main
 from tests.service import SMALL, Batch
 
-QUICK = ("--rpm", "60000", "--poll-interval", "0.1")
+QUICK = ("--rpm", "600000", "--poll-interval", "0.1")
 """Flags of a run that nothing slows down."""
 ROW_COST = Decimal("0.192")
 """What the sandbox takes for a `shot`."""
