@@ -174,6 +174,10 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+def test_the_design_says_why_on_two_hundred_lines() -> None:
+    assert _lines(ROOT / "DESIGN.md") <= 200
+
+
 def test_imports_are_few_and_no_init_hands_names_on() -> None:
     spans = [
         node.end_lineno - node.lineno + 1

@@ -1,4 +1,4 @@
-"""DESIGN.md's recipes hold: whoever adds to a closed set is told of the place that they forgot."""
+"""CONTRIBUTING.md's recipes hold: whoever adds to a closed set is told of what they forgot."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from seedance_batch.writer.lines import _OF_OUTCOME, TAKE_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "seedance_batch"
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PRODUCERS = (ROOT / "docs" / "producers.md").read_text(encoding="utf-8")
@@ -137,7 +138,7 @@ def rooms_with_sets_of_phases() -> set[str]:
 
 
 def test_the_recipe_for_a_phase_names_every_set_of_phases() -> None:
-    recipe = DESIGN.partition("**a phase**")[2].partition("\n**")[0]
+    recipe = CONTRIBUTING.partition("**a phase**")[2].partition("\n**")[0]
     assert {room for room in rooms_with_sets_of_phases() if f"`{room}" not in recipe} == set()
 
 
@@ -213,7 +214,7 @@ def test_a_setting_has_a_flag_of_its_name() -> None:
 
 
 def test_everything_that_the_recipes_name_is_there() -> None:
-    recipes = DESIGN.partition("## How to add")[2].partition("\n## ")[0]
+    recipes = CONTRIBUTING.partition("## How to add")[2].partition("\n## ")[0]
     named = re.findall(r"`([\w/.-]+\.(?:py|yaml|md))`(?: \(((?:`\w+`(?:, )?)+)\))?", recipes)
     assert named
     for path, things in named:
@@ -231,10 +232,9 @@ def test_the_house_on_one_page_has_every_room() -> None:
 
 
 def test_every_bench_is_in_the_table_of_benches() -> None:
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     folder = ROOT / "tests" / "benchmarks"
     files = [p for p in folder.glob("*.py") if "__main__" in p.read_text(encoding="utf-8")]
     names = {
         "tests.benchmarks" if p.stem == "__main__" else f"tests.benchmarks.{p.stem}" for p in files
     }
-    assert names == set(re.findall(r"`(tests\.benchmarks[\w.]*)`", contributing))
+    assert names == set(re.findall(r"`(tests\.benchmarks[\w.]*)`", CONTRIBUTING))
