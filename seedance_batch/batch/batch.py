@@ -332,16 +332,7 @@ def _standing_for(row: RowRecord, attempt: Attempt) -> RowRecord:
 
 def row_record(job: Job) -> RowRecord:
     """What the journal keeps of a row."""
-    return RowRecord(
-        number=job.row.number,
-        key=job.key,
-        content=job.content,
-        cells=job.row.cells,
-        model=job.model,
-        resolution=job.input.resolution.value,
-        duration=job.input.duration,
-        aspect_ratio=job.input.aspect_ratio.value,
-    )
+    return RowRecord(number=job.row.number, cells=job.row.cells, **job.asked)
 
 
 def _is_part(manifest: Manifest, folder: RunFolder) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedance_batch.core import identity, names
 from seedance_batch.core.attempt import Attempt, Intent, Kind, Phase
+from seedance_batch.core.columns import INPUT_COLUMNS
 from seedance_batch.core.lifecycle import Refetch, step, was_given_up_early
 from seedance_batch.core.manifest import Job, LocalMedia
 from seedance_batch.core.model import BLOB_PREFIX
@@ -72,14 +73,9 @@ class IntentMaker:
         body = identity.render_body(template, self._data_uris(template))
         sha256 = hashlib.sha256(body).hexdigest()
         return Intent(
-            key=step.key,
+            **job.asked,
             kind=step.kind,
             number=step.number,
-            content=job.content,
-            model=job.model,
-            resolution=job.input.resolution.value,
-            duration=job.input.duration,
-            aspect_ratio=job.input.aspect_ratio.value,
             generate_audio=job.input.generate_audio,
             return_last_frame=job.input.return_last_frame,
             idempotency_key=key,
@@ -161,12 +157,7 @@ def read_unchanged(media: LocalMedia, place: object) -> bytes:
 
 def first_name(job: Job, pattern: str, kind: Kind) -> str:
     """The name of a row's first clip where nothing else has it."""
-    inputs = {
-        "model": job.model,
-        "resolution": job.input.resolution.value,
-        "duration": str(job.input.duration),
-        "aspect_ratio": job.input.aspect_ratio.value,
-    }
+    inputs = {name: str(value) for name, value in job.asked.items() if name in INPUT_COLUMNS}
     columns = {**inputs, **job.row.cells}
     return names.clip_name(
         job.key, pattern=pattern, columns=columns, kind=kind, taken=lambda _: False

@@ -24,7 +24,7 @@ from seedance_batch.clips.file_client import file_client
 from seedance_batch.core.forecast import Pace, forecast
 from seedance_batch.core.hiapi import Page, Verdict
 from seedance_batch.core.manifest import Finding, Manifest, Place, Severity
-from seedance_batch.core.media_type import content_of
+from seedance_batch.core.media_type import content_of, sides_warning
 from seedance_batch.core.model import MEDIA_FIELDS, MediaKind
 from seedance_batch.core.overview import price_note
 from seedance_batch.core.plan.make import make_plan
@@ -46,9 +46,7 @@ HEAD_BYTES: Final = 1 << 16
 """Enough to see an image's size in pixels, but for odd ones."""
 MOST_REDIRECTS: Final = 4
 MOST_BYTES: Final = 30_000_000
-MIN_SIDE: Final = 300
-MAX_SIDE: Final = 6000
-"""Upstream's limits for images; they warn only."""
+"""Upstream's limit for images; it warns only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +239,8 @@ def _size_words(answer: _Answer) -> list[str]:
 
 def _sides_words(answer: _Answer, kind: MediaKind) -> list[str]:
     sides = _sides(answer.head) if kind is MediaKind.IMAGE else None
-    if sides is None or MIN_SIDE <= min(sides) <= max(sides) <= MAX_SIDE:
-        return []
-    return [f"has {sides[0]}×{sides[1]} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are safe"]
+    words = sides_warning(*sides) if sides else None
+    return [words] if words else []
 
 
 def _sides(head: bytes) -> tuple[int, int] | None:

@@ -28,6 +28,7 @@ from seedance_batch.core.model import (
 )
 from seedance_batch.errors import UsageError
 from seedance_batch.publish import replacing
+from seedance_batch.reader.source import MOST_VARIANTS
 
 if TYPE_CHECKING:
     from xlsxwriter.worksheet import Worksheet
@@ -210,7 +211,7 @@ def manifest_schema() -> JsonSchema:
             "variants": {
                 "type": "integer",
                 "minimum": 1,
-                "maximum": 1000,
+                "maximum": MOST_VARIANTS,
                 "description": "Takes of every row; each take is paid for.",
             },
             "include": {

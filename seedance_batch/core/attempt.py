@@ -113,7 +113,10 @@ class Surety(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What an attempt asks for; written before the first POST and never changed."""
+    """What an attempt asks for; written before the first POST and never changed.
+
+    It adds to a `Job` which of its takes this is, and the exact request.
+    """
 
     key: str
     """The row's: its id, or one derived from its content."""
@@ -208,7 +211,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One paid try of a job: its intent and its state."""
+    """One paid try of a job: its `Intent`, and its `State` since."""
 
     id: int
     """The journal's number for it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypedDict
 
 from seedance_batch.core.model import BLOB_PREFIX, TaskInput
 
@@ -83,7 +84,7 @@ class LocalMedia:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the manifest as the person wrote it."""
+    """A line of the manifest as the person wrote it: its number, its place, their own columns."""
 
     number: int
     """1-based position among the manifest's rows."""
@@ -92,9 +93,20 @@ class Row:
     """The person's columns, in their order, text unchanged."""
 
 
+class Asked(TypedDict):
+    """What a job, an intent and the journal's record of a row say alike, by field."""
+
+    key: str
+    content: str
+    model: str
+    resolution: str
+    duration: int
+    aspect_ratio: str
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A valid row, ready to send."""
+    """A row that may be sent. It adds to the `Row` its key, and what is sent for it."""
 
     row: Row
     key: str
@@ -105,6 +117,18 @@ class Job:
     content: str
     """sha256 of model and effective input: equal content is the same order."""
     media: tuple[LocalMedia, ...] = ()
+
+    @property
+    def asked(self) -> Asked:
+        """What an intent and the journal's record of the row take over from the job."""
+        return {
+            "key": self.key,
+            "content": self.content,
+            "model": self.model,
+            "resolution": self.input.resolution.value,
+            "duration": self.input.duration,
+            "aspect_ratio": self.input.aspect_ratio.value,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,22 @@ HEAD_SIZE: Final = 64
 """Bytes that `content_of` wants to see."""
 
 
+MIN_SIDE: Final = 300
+MAX_SIDE: Final = 6000
+MIN_QUOTIENT: Final = 0.4
+MAX_QUOTIENT: Final = 2.5
+"""Upstream's limits for images; they warn only."""
+
+
+def sides_warning(width: int, height: int) -> str | None:
+    """What upstream's limits say of an image with so many pixels; None where it is within them."""
+    if not MIN_SIDE <= min(width, height) <= max(width, height) <= MAX_SIDE:
+        return f"has {width}×{height} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are safe"
+    if not MIN_QUOTIENT <= width / height <= MAX_QUOTIENT:
+        return f"has {width}×{height} pixels, a ratio that may be refused"
+    return None
+
+
 class Content(NamedTuple):
     """A media file's kind and MIME type."""
 

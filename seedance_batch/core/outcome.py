@@ -67,7 +67,7 @@ UNSENT: Final = frozenset({Status.NEW, Status.CHANGED})
 
 @dataclass(frozen=True, slots=True)
 class RowRecord:
-    """A row of the last-read manifest, as the journal keeps it."""
+    """A `Job` of the last-read manifest, as the journal keeps it for sheets and page."""
 
     number: int
     key: str
@@ -82,7 +82,7 @@ class RowRecord:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One line of the results: a row (or a removed one), its status, its attempts."""
+    """How a row stands: it adds to the row's record its status and all of its attempts."""
 
     key: str
     status: Status

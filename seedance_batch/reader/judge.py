@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from seedance_batch.core.identity import content_hash
-from seedance_batch.core.manifest import LocalMedia, Place
+from seedance_batch.core.manifest import Job, LocalMedia, Place, Row, Told
 from seedance_batch.core.model import (
+    DEFAULT_MODEL,
     HIGHEST_SEED,
     INPUT_FIELDS,
     LIST_FIELDS,
@@ -45,17 +46,36 @@ _BODY_OVERHEAD: Final = 2_000
 
 @dataclass(slots=True)
 class RowReading:
-    """A row while it is read: what its cells say, by input field."""
+    """One row of a `Table` while it is read.
+
+    It adds to the table what each cell means, by input field, and then what the judge made of it.
+    """
 
     table: Table
     index: int
     layout: Layout
+    row: Row
+    id: str | None = None
+    model: str = DEFAULT_MODEL
     fields: dict[str, Any] = field(default_factory=dict)
     """Typed values; addresses as texts, local files as tokens."""
     refused: dict[str, str] = field(default_factory=dict)
     """Field → why its cell cannot be read."""
     found: dict[str, list[Found]] = field(default_factory=dict)
     """Media field → what it names."""
+    told: Told | None = None
+    """In a sheet of ours, what it says of the row."""
+    base: str = ""
+    """Hash of the row as it is written, without flags: its key comes from this.
+
+    A flag (``--set``, ``--model``) must not change the key of a row without an id, or its history
+    would be lost and it would be bought anew; `content` tells whether it is the same order.
+    """
+    content: str = ""
+    """Hash of what would be sent: equal ones are the same order. Empty where nothing is."""
+    input: TaskInput | None = None
+    """None where the row has a problem, and is no job."""
+    media: tuple[LocalMedia, ...] = ()
 
     def place(self, name: str) -> Place:
         """The cell of that field; the row where no column feeds it."""
@@ -65,6 +85,12 @@ class RowReading:
     def cell(self, column: ManifestColumn) -> Place:
         """The cell in that column."""
         return self.table.place(self.index, column.position, column.heading)
+
+    def job(self, key: str) -> Job | None:
+        """The row under its key, ready to send; None where it has a problem."""
+        if self.input is None:
+            return None
+        return Job(self.row, key, self.model, self.input, self.content, self.media)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +105,6 @@ class Overrides:
         return bool(self.fields) or self.model is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What was decided about a row; without an input it is not sent.
-
-    The two hashes differ only where flags (``--set``, ``--model``) change a row: the key of a row
-    without an id must not change with a flag, or its history would be lost and it would be bought
-    anew; whether it is the same order must.
-    """
-
-    model: str
-    base: str
-    """Of the row as it is written: its key comes from this."""
-    content: str = ""
-    """Of what would be sent: equal ones are the same order. Empty where nothing is."""
-    task_input: TaskInput | None = None
-    media: tuple[LocalMedia, ...] = ()
-
-
 class Judge:
     """Judges rows, and notes problems and advice with their places."""
 
@@ -106,21 +114,22 @@ class Judge:
         self._max_body = max_body
         self._overrides = overrides
 
-    def judge(self, reading: RowReading, model: str) -> Judgement:
-        """The judgement of a row whose cells have been read."""
-        written = reading.fields
-        base = None
+    def judge(self, reading: RowReading) -> None:
+        """Say what would be sent for a row whose cells have been read, and who the row is."""
+        written, model = reading.fields, reading.model
         if self._overrides:
-            base = self._base(written, model)
-            model = self._overrides.model or model
+            reading.base = self._base(written, model)
+            reading.model = self._overrides.model or model
             reading.fields = self._overridden(reading)
-        task_input = self._validated(reading)
-        if task_input is None:
-            return Judgement(model, base or _raw_hash(written, model))
-        content = content_hash(model, task_input)
-        for name, words in advice(task_input, model, reading.found):
+        reading.input = self._validated(reading)
+        if reading.input is None:
+            reading.base = reading.base or _raw_hash(written, model)
+            return
+        reading.content = content_hash(reading.model, reading.input)
+        reading.base = reading.base or reading.content
+        reading.media = _media(reading.found)
+        for name, words in advice(reading.input, reading.model, reading.found):
             self._noted.warning(reading.place(name), words)
-        return Judgement(model, base or content, content, task_input, _media(reading.found))
 
     def _base(self, fields: Mapping[str, Any], model: str) -> str:
         try:

@@ -14,18 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from seedance_batch.core.manifest import LocalMedia
-from seedance_batch.core.media_type import HEAD_SIZE, content_of
+from seedance_batch.core.media_type import HEAD_SIZE, content_of, sides_warning
 from seedance_batch.core.model import LONGEST_REFERENCE, SHORTEST_REFERENCE, MediaKind
 from seedance_batch.reader.cells import quoted
 
 LENGTH_SLACK: Final = 0.1
 """Seconds by which containers round their length."""
-
-MIN_SIDE: Final = 300
-MAX_SIDE: Final = 6000
-MIN_QUOTIENT: Final = 0.4
-MAX_QUOTIENT: Final = 2.5
-"""Upstream's limits for images; they warn only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +174,9 @@ def _judged(media: LocalMedia, kind: MediaKind, text: str) -> Found:
     if sides is None:
         words = f"{quoted(text)} is a damaged image: it does not open"
         return Found(kind=kind, problem=words)
-    return Found(media.token, media, kind, sides, warning=_sides_warning(sides, text))
+    wrong = sides_warning(*sides)
+    warning = wrong and f"{quoted(text)} {wrong}"
+    return Found(media.token, media, kind, sides, warning=warning)
 
 
 def _length_problem(media: LocalMedia, text: str) -> str | None:
@@ -191,16 +187,6 @@ def _length_problem(media: LocalMedia, text: str) -> str | None:
     if least - LENGTH_SLACK <= length <= most + LENGTH_SLACK:
         return None
     return f"{quoted(text)} lasts {length:.1f} s, where {least} to {most} are wanted"
-
-
-def _sides_warning(sides: tuple[int, int], text: str) -> str | None:
-    width, height = sides
-    if not MIN_SIDE <= min(sides) <= max(sides) <= MAX_SIDE:
-        safe = f"sides of {MIN_SIDE} to {MAX_SIDE} are safe"
-        return f"{quoted(text)} has {width}×{height} pixels; {safe}"
-    if not MIN_QUOTIENT <= width / height <= MAX_QUOTIENT:
-        return f"{quoted(text)} has {width}×{height} pixels, a ratio that may be refused"
-    return None
 
 
 _ORIENTATION: Final = 0x0112

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from seedance_batch.core.columns import folded
 from seedance_batch.core.identity import row_keys
-from seedance_batch.core.manifest import Job, Manifest, Place, Told
+from seedance_batch.core.manifest import Job, Manifest, Place
 from seedance_batch.core.model import MEDIA_FIELDS, Allow, TaskInput
 from seedance_batch.reader.cells import quoted
 from seedance_batch.reader.headings import FIELDS, Layout, field_of, layout_of, resembles, slip_of
-from seedance_batch.reader.judge import Judge, Overrides
+from seedance_batch.reader.judge import Judge, Overrides, RowReading
 from seedance_batch.reader.media_files import Found, MediaFiles
-from seedance_batch.reader.rows import ReadRow, RowReader, addressed, read_cell
+from seedance_batch.reader.rows import RowReader, addressed, read_cell
 from seedance_batch.reader.source import (
     STDIN,
     Format,
@@ -169,20 +169,17 @@ def _assembled(
     ]
     _tell_columns(layouts, loading)
     _tell_defaults(pairs, overrides, loading)
+    keys = row_keys((row.id, row.base) for row in rows)
+    is_ours = any(layout.is_ours for layout in layouts)
     return Manifest(
         path=path,
         name=name,
         columns=_columns(layouts),
-        jobs=tuple(_jobs(rows, noted)),
+        jobs=tuple(_jobs(rows, keys, noted)),
         findings=tuple(dict.fromkeys(noted)),
         source=loading.about,
-        told=_told(rows) if any(layout.is_ours for layout in layouts) else {},
+        told={key: row.told for key, row in zip(keys, rows, strict=True) if row.told and is_ours},
     )
-
-
-def _told(rows: Sequence[ReadRow]) -> dict[str, Told]:
-    keys = row_keys((read.id, read.base) for read in rows)
-    return {key: read.told for key, read in zip(keys, rows, strict=True) if read.told is not None}
 
 
 def _is_narrow(table: Table, noted: Noted) -> bool:
@@ -315,20 +312,20 @@ def _overrides(options: ReadOptions, files: MediaFiles, noted: Noted) -> Overrid
 # ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _jobs(rows: Sequence[ReadRow], noted: Noted) -> Iterator[Job]:
-    # By what is written, so that a flag changes no key; twins are told by what would be sent.
-    keys = row_keys((read.id, read.base) for read in rows)
+def _jobs(rows: Sequence[RowReading], keys: Sequence[str], noted: Noted) -> Iterator[Job]:
+    # A key is made of what is written, so that no flag changes it; a twin is what is sent twice.
     first: dict[str, Place] = {}
-    for read, key in zip(rows, keys, strict=True):
-        if read.task_input is None:
+    for row, key in zip(rows, keys, strict=True):
+        job = row.job(key)
+        if job is None:
             continue
-        here = read.row.place
-        earlier = first.setdefault(read.content, here)
+        here = job.row.place
+        earlier = first.setdefault(job.content, here)
         # Takes of one line are meant to be equal; two lines that are equal never are for sure.
-        if earlier is not here and not (read.is_take and earlier == here):
+        if earlier is not here and not (row.table.is_repeated and earlier == here):
             where = earlier.seen_from(here)
             noted.warning(here, f"orders the same clip as {where}, once more")
-        yield Job(read.row, key, read.model, read.task_input, read.content, read.media)
+        yield job
 
 
 # ── Findings as people and programs read them: one line per cause, or JSON ────────────────────────

@@ -5,13 +5,12 @@ A row that has a problem is still read to its end, so that every row has its num
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from seedance_batch.core.manifest import LocalMedia, Place, Row, Told
-from seedance_batch.core.model import DEFAULT_MODEL, LIST_FIELDS, MEDIA_FIELDS, TaskInput
+from seedance_batch.core.manifest import Place, Row, Told
+from seedance_batch.core.model import LIST_FIELDS, MEDIA_FIELDS
 from seedance_batch.reader.cells import Cell, parser, quoted
 from seedance_batch.reader.headings import Layout, ManifestColumn
 from seedance_batch.reader.judge import Judge, RowReading
@@ -24,25 +23,6 @@ _REMOVED: Final = "removed"
 """Status of a paid row that had left the manifest when our sheet was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRow:
-    """A row that was read; without an input it has problems and is no job."""
-
-    row: Row
-    id: str | None
-    model: str
-    base: str
-    """Hash of the row as written, without flags: what a key is made from; see `Judgement`."""
-    content: str = ""
-    """Hash of what would be sent: what tells one order from another."""
-    task_input: TaskInput | None = None
-    media: tuple[LocalMedia, ...] = ()
-    is_take: bool = False
-    """One of several that were asked for in so many words; equal ones are meant."""
-    told: Told | None = None
-    """In a sheet of ours, what it says of the row."""
-
-
 class RowReader:
     """Reads the rows of a manifest's tables, one table after the other."""
 
@@ -53,7 +33,7 @@ class RowReader:
         self._number = 0
         self._ids: dict[str, Place] = {}
 
-    def read(self, table: Table, layout: Layout) -> Iterator[ReadRow]:
+    def read(self, table: Table, layout: Layout) -> Iterator[RowReading]:
         """What each row says; removed rows of our sheets are left out. Empties the table."""
         readers = [(column, _remembering(column)) for column in layout.inputs]
         notes = _notes_below(table, layout)
@@ -68,47 +48,35 @@ class RowReader:
             if len(values) < len(table.headings):
                 values = [*values, *[None] * (len(table.headings) - len(values))]
             self._number += 1
-            yield self._row(RowReading(table, index, layout), values, readers)
+            row = Row(self._number, table.place(index), _texts(values, layout))
+            yield self._read(RowReading(table, index, layout, row), values, readers)
 
-    def _row(
+    def _read(
         self,
         reading: RowReading,
         values: Sequence[Value],
         readers: Sequence[tuple[ManifestColumn, Callable[[Value], Cell]]],
-    ) -> ReadRow:
-        texts = {
-            column.heading: value
-            if type(value := values[column.position]) is str
-            else text_of(value)
-            for column in reading.layout.own
-        }
-        row = Row(self._number, reading.table.place(reading.index), texts)
-        is_text = self._check_texts(reading, texts)
+    ) -> RowReading:
         for column, read in readers:
             value = values[column.position]
             if value is not None and value != "":
                 self._take(reading, column, read(value))
         if reading.table.flaws:
             self._take_flaws(reading)
-        row_id = self._id(reading)
-        if row_id and "prompt" not in reading.fields:
+        reading.told = _told(values, reading.layout.told)
+        reading.id = self._id(reading)
+        if reading.id and "prompt" not in reading.fields:
             words = "is empty, and the row has an id: fill it, or delete the row"
             reading.refused.setdefault("prompt", words)
-        model = reading.fields.pop("model", None) or DEFAULT_MODEL
+        reading.model = reading.fields.pop("model", None) or reading.model
         if reading.layout.has_media:
             self._find_media(reading)
-        judgement = self._judge.judge(reading, model)
-        return ReadRow(
-            row,
-            row_id,
-            judgement.model,
-            judgement.base,
-            judgement.content,
-            judgement.task_input if is_text else None,
-            judgement.media,
-            reading.table.is_repeated,
-            _told(values, reading.layout.told),
-        )
+        self._judge.judge(reading)
+        if not self._is_text(reading):
+            reading.input = None
+        nothing: dict[str, Any] = {}  # many rows stay until the last one was read
+        reading.fields = reading.refused = reading.found = nothing
+        return reading
 
     def _id(self, reading: RowReading) -> str | None:
         row_id: str | None = reading.fields.pop("id", None)
@@ -145,8 +113,9 @@ class RowReader:
             reading.found[name] = [self._files.find(text, kind) for text in texts]
             reading.fields[name] = addressed(name, reading.found[name])
 
-    def _check_texts(self, reading: RowReading, texts: Mapping[str, str]) -> bool:
+    def _is_text(self, reading: RowReading) -> bool:
         """Whether every cell of the person's is text that any file can hold."""
+        texts = reading.row.cells
         joined = "".join(texts.values())
         if "\0" not in joined and _is_unicode(joined):
             return True
@@ -156,6 +125,13 @@ class RowReader:
             if "\0" in text or not _is_unicode(text):
                 self._noted.problem(reading.cell(column), f"holds {why}")
         return False
+
+
+def _texts(values: Sequence[Value], layout: Layout) -> dict[str, str]:
+    return {
+        column.heading: value if type(value := values[column.position]) is str else text_of(value)
+        for column in layout.own
+    }
 
 
 def addressed(name: str, found: Sequence[Found]) -> str | list[str]:

@@ -154,9 +154,12 @@ _ENDINGS: Final = {
     ".ndjson": Format.JSONL,
     ".json": Format.JSON,
 }
+YAML_KEYS: Final = ("defaults", "rows", "matrix", "variants", "include", "prompt_template")
+"""Everything that may stand at the top of a YAML manifest."""
+MOST_VARIANTS: Final = 1_000
 _YAML_START: Final = re.compile(
     rb"\s*(?:#[^\n]*\n\s*|---[^\n]*\n\s*|%[^\n]*\n\s*)*"
-    rb"(?:- |-\n|(?:defaults|rows|matrix|variants|include|prompt_template)\s*:(?:\s|$))"
+    rb"(?:- |-\n|(?:" + "|".join(YAML_KEYS).encode() + rb")\s*:(?:\s|$))"
 )
 
 

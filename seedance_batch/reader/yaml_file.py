@@ -24,7 +24,7 @@ from seedance_batch.reader.decoding import decoded
 from seedance_batch.reader.expansion import Axes, cross, fill, repeat, template
 from seedance_batch.reader.headings import FORBIDDEN, field_of, plain
 from seedance_batch.reader.media_files import is_url
-from seedance_batch.reader.source import Loading, Source, opened
+from seedance_batch.reader.source import MOST_VARIANTS, YAML_KEYS, Loading, Source, opened
 from seedance_batch.reader.table import Origin, Scalar, Table, Value
 
 # ── YAML text into plain nodes that know their lines: scalars keep their text, nothing is typed ───
@@ -212,11 +212,6 @@ class _Builder:
 # Values stay texts; what they mean is decided where cells of every format are read.
 
 
-KEYS: Final = ("defaults", "rows", "matrix", "variants", "include", "prompt_template")
-"""Everything that may stand at the top."""
-MOST_VARIANTS: Final = 1_000
-
-
 def yaml_tables(source: Source, loading: Loading) -> list[Table]:
     """The tables of a YAML manifest, fully expanded: its own rows, and the included files'."""
     text = decoded(source, loading)
@@ -289,7 +284,7 @@ class _Form:
 
     def _check_keys(self, root: YamlMapping) -> None:
         for key, line in root.key_lines.items():
-            if key not in KEYS:
+            if key not in YAML_KEYS:
                 self._noted.problem(self._place(line, key), _unknown_key(key))
 
     def _included(self, node: YamlNode | None) -> list[Table]:
@@ -374,7 +369,7 @@ class _Form:
         return [self._table(list(headings), rows, node.line)] if rows else []
 
     def _check_row_key(self, key: str, row: YamlMapping) -> None:
-        if key in KEYS:
+        if key in YAML_KEYS:
             line = row.key_lines[key]
             self._noted.problem(self._place(line, key), "belongs to the top, not into a row")
 
@@ -427,8 +422,8 @@ def _unknown_key(key: str) -> str:
         return why
     if field_of(key):
         return "is an input field: it belongs into defaults: or a row"
-    meant = get_close_matches(key, KEYS, n=1)
-    known = f"did you mean {meant[0]}?" if meant else f"those are {', '.join(KEYS)}"
+    meant = get_close_matches(key, YAML_KEYS, n=1)
+    known = f"did you mean {meant[0]}?" if meant else f"those are {', '.join(YAML_KEYS)}"
     return f"is no key of a manifest; {known}"
 
 
