@@ -35,11 +35,11 @@ def init(path: Path) -> int:
 
 @click.command(epilog="Example: seedance-batch check shots.xlsx --sheet Final")
 @flags.MANIFEST
-@flags.option("--net", is_flag=True, help="Look at each URL once, too.")
+@flags.option("--net", is_flag=True, help="Also check each URL once.")
 @flags.READING
 @flags.JSON
 def check(**given: Any) -> int:
-    """Find every problem of MANIFEST, with its cell. Nothing is sent."""
+    """Find every problem in MANIFEST and name its cell. Sends nothing."""
     from seedance_batch.reader.read import read_manifest
 
     manifest = read_manifest(given["manifest"], flags.read_options(given))
@@ -93,7 +93,7 @@ def _show(manifest: Manifest) -> None:
 
 @click.command(epilog="Example: seedance-batch schema > manifest.schema.json")
 def schema() -> int:
-    """Print the JSON Schema of the YAML form, for editors that complete by it."""
+    """Print the JSON Schema of YAML manifests, for editors."""
     from seedance_batch.cli.starter import manifest_schema
 
     click.echo(json.dumps(manifest_schema(), ensure_ascii=False, indent=2))

@@ -81,97 +81,113 @@ MANIFEST = click.argument("manifest", metavar="MANIFEST", type=_PATH)
 FOLDER = click.argument("folder", metavar="FOLDER", type=_PATH)
 
 READING = together(
-    option("--sheet", help="Sheet of a workbook; default: its first."),
-    option("--encoding", hidden=True, help="Encoding of a text file; default: found out."),
-    option("--delimiter", hidden=True, help="Delimiter of a text table; default: found out."),
-    option("--map", "column_map", multiple=True, metavar="FIELD=HEADING", help="Name a column."),
-    option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Set in every row."),
-    option("--model", hidden=True, help="Model of every row."),
+    option("--sheet", help="Sheet of the workbook; default: the first."),
+    option("--encoding", hidden=True, help="Encoding of a text file; default: detected."),
+    option("--delimiter", hidden=True, help="Delimiter of a CSV file; default: detected."),
+    option("--map", "column_map", multiple=True, metavar="FIELD=HEADING",
+           help="Say which column feeds a field."),
+    option("--set", "overrides", multiple=True, metavar="FIELD=VALUE",
+           help="Set a field in every row."),
+    option("--model", hidden=True, help="Set the model of every row."),
     option("--allow-4k", is_flag=True, hidden=True,
-           help="Let resolution 4k through, which is not documented."),
+           help="Allow resolution 4k, which is not documented."),
     option("--allow-mixed", is_flag=True, hidden=True,
-           help="Let frames and references through in one row."),
+           help="Allow frames and references in one row."),
     option("--allow-outside", is_flag=True, hidden=True,
-           help="Let media files lie outside of the manifest's folder."),
+           help="Allow media files outside the manifest's folder."),
     option("--max-body", type=click.IntRange(min=1), metavar="BYTES", hidden=True,
-           help="Most that one request may hold, its media included; default: 10 MiB."),
+           help="Largest request body, media included; default: 10 MiB."),
 )  # fmt: skip
 
 ADDRESS = together(
     option("--sandbox", is_flag=True, help="Use the embedded sandbox: no key, no money."),
-    option("--sandbox-config", type=_PATH, metavar="FILE", help="Faults to rehearse with."),
-    option("--api-url", metavar="URL", help="Another address of the API."),
+    option(
+        "--sandbox-config",
+        type=_PATH,
+        metavar="FILE",
+        help="Settings of the sandbox, faults included.",
+    ),
+    option("--api-url", metavar="URL", help="Use the API at this address."),
 )
 API = together(
     ADDRESS,
-    option("--price-file", type=_PATH, metavar="FILE", help="Prices to reckon with."),
+    option("--price-file", type=_PATH, metavar="FILE", help="Use the prices in this file."),
 )
 
-JSON = option("--json", "as_json", is_flag=True, help="For machines, on stdout.")
-REHEARSED = option("--sandbox", is_flag=True, help="Of a manifest: its sandbox folder.")
+JSON = option("--json", "as_json", is_flag=True, help="Print JSON for programs, on stdout.")
+REHEARSED = option("--sandbox", is_flag=True, help="Use the manifest's sandbox run folder.")
 OUT = option("--out", type=_PATH, metavar="DIR", help="The run folder; default: runs/<name>.")
 
 WAITING = together(
-    option("--rpm", type=click.FloatRange(min=1), help="Requests a minute (60)."),
+    option("--rpm", type=click.FloatRange(min=1), help="Requests per minute (60)."),
     option("--poll-interval", type=click.FloatRange(min=0.1), default=2.0, hidden=True,
-           help="Seconds between looks, at least."),
+           help="Shortest time between status checks, in seconds."),
     option("--downloads", type=click.IntRange(1, 16), default=4, hidden=True,
-           help="Clips fetched at once."),
-    option("--wait", type=click.FloatRange(min=0), help="Stop waiting after so many seconds."),
+           help="Downloads at the same time."),
+    option("--wait", type=click.FloatRange(min=0), help="Stop waiting after this many seconds."),
 )  # fmt: skip
 PACE = together(
     option("-j", "--concurrency", type=tasks_at_once, metavar="N|auto", default="10",
            show_default=True,
-           help="Tasks at once; auto finds the account's limit."),
+           help="Tasks at once; auto finds the limit."),
     WAITING,
 )  # fmt: skip
 
 MONEY = together(
-    option("--max-cost", type=cap, metavar="USD|none", help="Most that the folder may cost, ever."),
-    option("--max-cost-per-row", type=usd, metavar="USD", help="Most that one row may cost."),
+    option("--max-cost", type=cap, metavar="USD|none",
+           help="Never spend more than this on the run folder."),
+    option("--max-cost-per-row", type=usd, metavar="USD",
+           help="Never spend more than this on one row."),
     option("--max-failures", type=click.IntRange(min=0), metavar="N", default=10,
-           show_default=True, help="Stop after N rows with no clip; 0: never."),
-    option("--canary", type=click.IntRange(min=1), metavar="N", help="First the N cheapest."),
-    option("--draft", is_flag=True, help="480p, 4 s, silent: look first, pay later."),
-    option("--remake", is_flag=True, help="Make rows anew that were made with other flags."),
+           show_default=True, help="Stop after N failures in a row; 0: never."),
+    option("--canary", type=click.IntRange(min=1), metavar="N",
+           help="Try the N cheapest rows before the others."),
+    option("--draft", is_flag=True, help="Make cheap drafts: 480p, 4 s, no sound."),
+    option("--remake", is_flag=True, help="Buy rows again that were made with other flags."),
     option("--again", is_flag=True, hidden=True,
-           help="Agree to rows that look bought already, and are not known here."),
+           help="Buy rows even if they look bought elsewhere."),
 )  # fmt: skip
 
 SELECTION = together(
-    option("--rows", metavar="1-20,57", help="Rows by number; the first shot is 1."),
-    option("--ids", metavar="A,B", help="Rows by id."),
-    option("--where", metavar="EXPR", help="Rows by condition: \"[Shot no.] == '4'\"."),
-    option("--from", "picks", type=_PATH, metavar="CSV", help="Rows of a list of picks."),
-    option("--sample", type=click.IntRange(min=1), metavar="N", help="So many, drawn at random."),
-    option("--sample-seed", type=int, default=0, hidden=True, help="Draws another sample."),
-    option("--limit", type=click.IntRange(min=1), metavar="N", help="The first so many."),
+    option("--rows", metavar="1-20,57", help="Pick rows by number; the first row is 1."),
+    option("--ids", metavar="A,B", help="Pick rows by id."),
+    option("--where", metavar="EXPR", help="Pick rows by a condition: \"[Shot no.] == '4'\"."),
+    option(
+        "--from", "picks", type=_PATH, metavar="CSV", help="Pick the rows marked in a picks file."
+    ),
+    option("--sample", type=click.IntRange(min=1), metavar="N", help="Pick N rows at random."),
+    option("--sample-seed", type=int, default=0, hidden=True, help="Seed of the random pick."),
+    option("--limit", type=click.IntRange(min=1), metavar="N", help="Take only the first N rows."),
 )
 
 SAVED = together(
-    option("--save", type=_PATH, metavar="FILE", help="Keep the plan, to run it as approved."),
-    option("--plan", "plan_file", type=_PATH, metavar="FILE", help="Run exactly this plan."),
+    option(
+        "--save", type=_PATH, metavar="FILE", help="Save the plan, to run it later as approved."
+    ),
+    option("--plan", "plan_file", type=_PATH, metavar="FILE", help="Run this saved plan exactly."),
 )
 
 CLIPS = together(
-    option("--name", default="{id}", show_default=True, metavar="PATTERN", help="Clip names."),
+    option("--name", default="{id}", show_default=True, metavar="PATTERN",
+           help="File names of the clips."),
     option("--callback-url", metavar="URL", hidden=True,
-           help="Have HiAPI call this public address."),
-    option("--callback-bind", metavar="HOST:PORT", hidden=True, help="Take those calls here."),
+           help="Public address that HiAPI calls when a clip is ready."),
+    option("--callback-bind", metavar="HOST:PORT", hidden=True,
+           help="Local address that receives those calls."),
 )  # fmt: skip
 OUTPUT = together(
     option("--storage", type=click.Choice(["temp", "persistent"]), hidden=True,
-           help="HiAPI's storage."),
+           help="How long HiAPI stores the clips."),
     CLIPS,
 )  # fmt: skip
 
 QUIET = together(
-    option("-q", "--quiet", is_flag=True, help="Say less."),
-    option("--no-progress", is_flag=True, help="No bars."),
+    option("-q", "--quiet", is_flag=True, help="Show less."),
+    option("--no-progress", is_flag=True, help="Show no progress bars."),
 )
 TALK = together(
-    option("-y", "--yes", is_flag=True, help="Agree to new money."),
-    option("-v", "--verbose", count=True, help="Say more."),
+    option("-y", "--yes", is_flag=True, help="Approve new spending without asking."),
+    option("-v", "--verbose", count=True, help="Show more detail."),
     QUIET,
 )
 

@@ -28,8 +28,8 @@ _LOOK_EVERY: Final = 2.0
 
 @click.command(epilog="Example: seedance-batch status manifests/runs/storyboard-sandbox")
 @flags.FOLDER
-@flags.option("--by", metavar="COLUMN", help="Count by one of your columns.")
-@flags.option("--watch", is_flag=True, help="Look again while a run goes on.")
+@flags.option("--by", metavar="COLUMN", help="Group the counts by one of your columns.")
+@flags.option("--watch", is_flag=True, help="Keep refreshing while a run is going on.")
 @flags.JSON
 @flags.OUT
 @flags.REHEARSED
@@ -127,14 +127,12 @@ def fetched(site: Site, lost: Collection[int], given: dict[str, Any]) -> int:
     "--adopt",
     multiple=True,
     metavar="ROW=TASK",
-    help="This task is that row's; ROW@draft where both kinds are in doubt.",
+    help="Record that TASK belongs to ROW (ROW@draft for a draft).",
 )
-@flags.option(
-    "--release", multiple=True, metavar="ROW", help="No task exists for that row, or any more."
-)
+@flags.option("--release", multiple=True, metavar="ROW", help="Record that ROW has no task.")
 @flags.JSON
 def reconcile(**given: Any) -> int:
-    """Settle rows in doubt of run FOLDER: show the tasks that could be theirs, or decide.
+    """Settle doubtful rows of run FOLDER: list tasks that may be theirs, or decide.
 
     Nothing is decided by itself. To adopt costs nothing more. To release a row whose task exists
     after all means that it was paid for, and will be again by a rerun.
@@ -263,7 +261,7 @@ def _moment(at: float) -> str:
 @flags.OUT
 @flags.REHEARSED
 def results(**given: Any) -> int:
-    """Write the sheets of run FOLDER anew, from its journal alone."""
+    """Write the results sheets of run FOLDER again, from its journal."""
     from seedance_batch.batch.open import open_folder
     from seedance_batch.batch.sheets import rebuild
 
@@ -282,9 +280,9 @@ def results(**given: Any) -> int:
 @flags.FOLDER
 @flags.OUT
 @flags.REHEARSED
-@flags.option("--watch", is_flag=True, help="Refresh it while a run goes on.")
+@flags.option("--watch", is_flag=True, help="Keep refreshing while a run is going on.")
 def report(**given: Any) -> int:
-    """Write the review page of run FOLDER: one file, to look at clips and choose."""
+    """Write the review page of run FOLDER: one file to watch and choose clips."""
     from seedance_batch.batch.sheets import review_page, watched_page
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of
@@ -303,7 +301,9 @@ def report(**given: Any) -> int:
 @flags.FOLDER
 @flags.OUT
 @flags.REHEARSED
-@flags.option("--claims", type=click.Path(path_type=Path), help="Write what to claim back.")
+@flags.option(
+    "--claims", type=click.Path(path_type=Path), help="Write a list of clips to claim a refund for."
+)
 @flags.JSON
 def verify(**given: Any) -> int:
     """Check every clip of run FOLDER again: its bytes, and what they decode to."""

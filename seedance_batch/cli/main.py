@@ -34,16 +34,16 @@ _WHERE: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("check", "Find a manifest's problems; sends nothing."),
     "plan": ("run", "Show what a run would do and cost; sends nothing."),
     "run": ("run", "Plan, ask, submit, watch, download, check; again: continue."),
-    "rerun": ("run", "Make failed rows again."),
+    "rerun": ("run", "Try failed rows again."),
     "promote": ("run", "Make final clips of the drafts that were kept."),
     "status": ("folder", "Show how a run folder stands."),
     "fetch": ("folder", "Download paid clips that are missing; never submits."),
     "reconcile": ("folder", "Settle rows whose task may or may not exist."),
-    "results": ("folder", "Write the sheets anew from the journal."),
-    "report": ("folder", "Write the page to look at clips and choose."),
-    "verify": ("folder", "Check the clips on disk again."),
+    "results": ("folder", "Write the results sheets again."),
+    "report": ("folder", "Write the page to watch and choose clips."),
+    "verify": ("folder", "Check the downloaded clips."),
     "prices": ("service", "Show the price list, its source and its date."),
-    "doctor": ("service", "Look whether anything is off; free."),
+    "doctor": ("service", "Check the installation and the account; free."),
     "schema": ("check", "Print the JSON Schema of YAML manifests."),
     "sandbox": ("service", "Serve the sandbox by itself."),
     "help": ("help", "Show the documentation, page by page."),
@@ -98,7 +98,7 @@ def keep_report(error: BaseException) -> Path | None:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Try it for free: seedance-batch run manifests/storyboard.csv --sandbox",
+    epilog="To try: seedance-batch init shots.csv, then seedance-batch run shots.csv --sandbox",
 )
 @click.version_option(package_name="seedance-batch", message="%(prog)s %(version)s")
 @click.pass_context

@@ -41,7 +41,7 @@ _SHARED = flags.together(
     flags.JSON,
     flags.TALK,
 )
-_DRY_RUN = flags.option("--dry-run", is_flag=True, help="Only show the plan.")
+_DRY_RUN = flags.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 
 
 @click.command(epilog="Example: seedance-batch plan shots.csv --max-cost 40 --save plan.json")
@@ -60,7 +60,7 @@ def plan(**given: Any) -> int:
 @_SHARED
 @_DRY_RUN
 def run(**given: Any) -> int:
-    """Turn the rows of MANIFEST into clips; the same command again continues.
+    """Turn the rows of MANIFEST into clips. Run it again to continue.
 
     Shows the plan and its price, asks before new money is spent, and leaves clips and results
     sheets in runs/<name> beside the manifest. Nothing is ever paid for twice.
@@ -72,11 +72,11 @@ def run(**given: Any) -> int:
 
 @click.command(epilog="Example: seedance-batch rerun shots.csv --class transient")
 @_SHARED
-@flags.option("--class", "classes", multiple=True, help="Failed rows of this class only.")
-@flags.option("--force", is_flag=True, help="Refused content too, unchanged.")
+@flags.option("--class", "classes", multiple=True, help="Only failed rows of this error class.")
+@flags.option("--force", is_flag=True, help="Also send refused content again, unchanged.")
 @_DRY_RUN
 def rerun(**given: Any) -> int:
-    """Make failed rows of MANIFEST again: new attempts, for new money.
+    """Try failed rows of MANIFEST again. Each new attempt costs money.
 
     Takes transient failures; refused content needs an edit or --force; expired and media_mismatch
     rows were paid for, and need --class. With --from, makes new takes of the rows marked redo.
@@ -93,7 +93,7 @@ def rerun(**given: Any) -> int:
 @_SHARED
 @_DRY_RUN
 def promote(**given: Any) -> int:
-    """Make final clips of the drafts marked keep in a list of picks.
+    """Make final clips of the drafts marked keep in a picks file.
 
     A final clip is a new generation and may differ from its draft, also where the row gives a
     seed, which is sent again.

@@ -55,7 +55,7 @@ def prices(**given: Any) -> int:
 @flags.API
 @flags.JSON
 def doctor(**given: Any) -> int:
-    """Look whether anything is off: key, prices, disk, fonts, SQLite. Free, changes nothing."""
+    """Check key, prices, disk, fonts and SQLite. Free; changes nothing."""
     from seedance_batch.batch.preflight import diagnosis_lines, examine
 
     found = examine(flags.run_settings(given), os.environ)
@@ -81,28 +81,37 @@ def _option(*names: str, **attributes: Any) -> Callable[[F], F]:
 
 
 @click.command(epilog="Example: seedance-batch sandbox --port 8080 --state sandbox.db")
-@_option("--port", type=click.IntRange(0, 65535), default=0, help="API port; 0: a free one.")
-@_option("--files-port", type=click.IntRange(0, 65535), default=0, help="Port of the files.")
+@_option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port of the API; 0 picks a free one."
+)
+@_option(
+    "--files-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port of the clip files; 0 picks a free one.",
+)
 @_option("--host", default="127.0.0.1", show_default=True, help="Loopback address to bind.")
 @_option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="SQLite file that keeps tasks, keys and ledger; default: memory.",
+    help="SQLite file for tasks, keys and ledger; default: memory.",
 )
 @_option(
     "--config",
     "config_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="YAML file with every setting, faults included; options win over it.",
+    help="YAML file with settings and faults; flags override it.",
 )
-@_option("--rpm", type=click.IntRange(1), help="API requests a minute; default: no limit.")
-@_option("--max-at-once", type=click.IntRange(0), help="Unfinished tasks; default: no limit.")
+@_option("--rpm", type=click.IntRange(1), help="Limit of API requests per minute; default: none.")
+@_option("--max-at-once", type=click.IntRange(0), help="Limit of unfinished tasks; default: none.")
 @_option("--generation-time", help="Seconds, or lognormal:MEDIAN:SIGMA.  [default: 2.0]")
-@_option("--speed", type=float, help="Divides every duration of the service.  [default: 1]")
-@_option("--clips", type=click.Choice(["full", "plain"]), help="plain: fast, without text.")
-@_option("--api-key", help="The one good key; default: any that starts with sk-.")
-@_option("--seed", type=int, help="Seeds faults and generation times.  [default: 0]")
-@_option("--json", "as_json", is_flag=True, help="One JSON line with the URLs, no more.")
+@_option("--speed", type=float, help="Make the service this many times faster.  [default: 1]")
+@_option(
+    "--clips", type=click.Choice(["full", "plain"]), help="plain: quick to render, without text."
+)
+@_option("--api-key", help="The only valid key; default: any that starts with sk-.")
+@_option("--seed", type=int, help="Seed of faults and generation times.  [default: 0]")
+@_option("--json", "as_json", is_flag=True, help="Print one JSON line with the URLs.")
 def sandbox(
     port: int,
     files_port: int,
