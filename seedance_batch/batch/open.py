@@ -93,7 +93,8 @@ def sound_manifest(source: ManifestSource, options: ReadOptions) -> Manifest:
         raise ManifestError(
             f"{manifest.path} has {count}; nothing was sent.",
             grouped(manifest.problems),
-            hint=f"mend what is above, then: seedance-batch check {shlex.quote(manifest.path)}",
+            hint="fix the problems above, then run: "
+            f"seedance-batch check {shlex.quote(manifest.path)}",
         )
     return manifest
 

@@ -197,6 +197,6 @@ def price_note(table: PriceTable | None) -> str:
         return "Sandbox prices, no real money."
     day = datetime.fromtimestamp(table.dated, UTC).date()
     return (
-        "An estimate before the account's group ratio, not a cap;"
+        "An estimate at list price: your account's discount is not included, and this is no limit;"
         f" prices from {shown(table.source)} of {day}."
     )

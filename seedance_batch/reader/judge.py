@@ -359,7 +359,7 @@ def _fighting_frames(task_input: TaskInput, found: Mapping[str, list[Found]]) ->
             width, height = frame.sides
             if abs(width / height / wanted - 1) > FRAME_RATIO_TOLERANCE:
                 ratio = task_input.aspect_ratio.value
-                yield name, f"the frame has {width}×{height} pixels, which fights {ratio}"
+                yield name, f"the frame has {width}×{height} pixels, which does not match {ratio}"
 
 
 def _missing_references(task_input: TaskInput) -> Advice:

@@ -324,7 +324,7 @@ def _jobs(rows: Sequence[RowReading], keys: Sequence[str], noted: Noted) -> Iter
         # Takes of one line are meant to be equal; two lines that are equal never are for sure.
         if earlier is not here and not (row.table.is_repeated and earlier == here):
             where = earlier.seen_from(here)
-            noted.warning(here, f"orders the same clip as {where}, once more")
+            noted.warning(here, f"duplicates {where}: you pay twice")
         yield job
 
 

@@ -49,7 +49,7 @@ def test_a_plan_is_a_table_by_action_with_what_is_new_and_what_was_spent() -> No
         "",
         "Spent so far: $1.00 settled, $0.50 reserved, up to $0.50 for failed attempts.",
         "Rows to be made again have cost $0.50 before.",
-        "An estimate before the account's group ratio, not a cap;"
+        "An estimate at list price: your account's discount is not included, and this is no limit;"
         " prices from https://api.example/api/pricing of 2026-09-21.",
     ]
 

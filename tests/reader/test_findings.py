@@ -90,7 +90,7 @@ def test_rows_are_named_by_their_cells_and_never_counted(tmp_path: Path) -> None
 
     assert told(manifest, Severity.PROBLEM) == ["shots.xlsx!Shots!A5: ‘a’ is the id in A2 already"]
     assert told(manifest, Severity.WARNING) == [
-        "shots.xlsx!Shots!6: orders the same clip as line 4, once more"
+        "shots.xlsx!Shots!6: duplicates line 4: you pay twice"
     ]
 
 
@@ -216,7 +216,7 @@ def test_takes_of_an_included_file_are_meant_and_other_equals_are_not(tmp_path: 
 
     written(tmp_path, "include: inner.yaml\nrows:\n- prompt: A lamp wakes\n", "outer.yaml")
     assert told(read_manifest(outer), Severity.WARNING) == [
-        "outer.yaml:3: orders the same clip as inner.yaml:3, once more"
+        "outer.yaml:3: duplicates inner.yaml:3: you pay twice"
     ]
 
 

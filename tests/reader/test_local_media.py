@@ -181,7 +181,7 @@ def test_a_frame_of_another_shape_is_worth_a_word(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, "tall.jpg,,", "turned.jpg,,")
 
     assert grouped(manifest.findings) == [
-        "shots.csv:2:first_frame_url: the frame has 360×640 pixels, which fights 16:9"
+        "shots.csv:2:first_frame_url: the frame has 360×640 pixels, which does not match 16:9"
     ]
 
 
