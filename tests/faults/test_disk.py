@@ -81,7 +81,7 @@ def test_a_refused_sync_or_name_ends_clearly_and_goes_on(
         finishes(bench)
 
 
-@pytest.mark.parametrize("most", some(8_000, 100_000, slow=(40_000, 400_000)))
+@pytest.mark.parametrize("most", some(8_000, 60_000, slow=(40_000, 400_000)))
 def test_files_that_may_grow_no_more_are_a_full_disk(most: int, make_bench: MakeBench) -> None:
     bench = make_bench(ROWS)
     ran = bench.forked(call="tests.faults.inside:limited", kind="RLIMIT_FSIZE", soft=most)
