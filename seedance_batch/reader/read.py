@@ -5,7 +5,6 @@ Nothing here sends anything. What a format needs is imported when a file of that
 from __future__ import annotations
 
 import gc
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from seedance_batch.core.columns import folded
 from seedance_batch.core.identity import row_keys
 from seedance_batch.core.manifest import Job, Manifest, Place
-from seedance_batch.core.model import MEDIA_FIELDS, Allow, TaskInput
+from seedance_batch.core.model import MEDIA_FIELDS, Allow
 from seedance_batch.reader.cells import quoted
-from seedance_batch.reader.headings import FIELDS, Layout, field_of, layout_of, resembles, slip_of
+from seedance_batch.reader.headings import FIELDS, Layout, field_of, layout_of, slip_of
 from seedance_batch.reader.judge import Judge, Overrides, RowReading
 from seedance_batch.reader.media_files import Found, MediaFiles
 from seedance_batch.reader.rows import RowReader, addressed, read_cell
@@ -32,6 +31,7 @@ from seedance_batch.reader.source import (
     opened,
 )
 from seedance_batch.reader.table import Table
+from seedance_batch.reader.unsent import DEFAULTS, warn_of_unsent
 
 if TYPE_CHECKING:
     import pandas
@@ -169,6 +169,8 @@ def _assembled(
     ]
     _tell_columns(layouts, loading)
     _tell_defaults(pairs, overrides, loading)
+    set_anyway = (*overrides.fields, *(["model"] if overrides.model else []))
+    warn_of_unsent(pairs, [row.row.cells for row in rows], set_anyway, noted)
     keys = row_keys((row.id, row.base) for row in rows)
     is_ours = any(layout.is_ours for layout in layouts)
     return Manifest(
@@ -253,10 +255,7 @@ def _tell_columns(layouts: Sequence[Layout], loading: Loading) -> None:
         loading.about["sheet of ours"] = "its own results columns are not read as the manifest's"
 
 
-_COSTLY: Final = {
-    "duration": f"{TaskInput.model_fields['duration'].default} s",
-    "resolution": TaskInput.model_fields["resolution"].default.value,
-}
+_COSTLY: Final = {field: DEFAULTS[field] for field in ("duration", "resolution")}
 """The inputs that set the price, with what applies where a manifest says nothing."""
 
 
@@ -268,15 +267,6 @@ def _tell_defaults(
     missing = {f: d for f, d in _COSTLY.items() if f not in given and f not in overrides.fields}
     if missing and "not sent" in loading.about:
         loading.about["no column for"] = _listed([f"{f} ({d})" for f, d in missing.items()])
-    for field, default in missing.items():
-        for table, layout in pairs:
-            for column in layout.own if layout.column_of("prompt") else ():
-                if column.field is None and resembles(column.heading, field):
-                    loading.noted.warning(
-                        table.heading_place(column.position, column.heading),
-                        f"is not sent, and may be the {field}: every row gets {default} "
-                        f"(rename it, or say --map {field}={shlex.quote(column.heading)})",
-                    )
 
 
 def _listed(texts: Sequence[str], most: int = 20) -> str:

@@ -170,11 +170,12 @@ class _Reader:
             within = [i for i, line in enumerate(table.lines) if first <= line <= last]
             if len(within) > 1 and names_prompt(table.headings[position], column_map):
                 letter = column_letter(table.first_letter + position)
-                self._loading.noted.warning(
-                    table.place(within[0], position),
-                    f"{letter}{first}:{letter}{last} is merged; its text is used for "
-                    f"{len(within)} rows, and each is paid for",
-                )
+                for index in within:
+                    self._loading.noted.warning(
+                        table.place(index, position),
+                        f"{letter}{first}:{letter}{last} is merged; its text is used for "
+                        f"{len(within)} rows, and each is paid for",
+                    )
 
 
 _Merged = tuple[int, int, int]

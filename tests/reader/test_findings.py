@@ -171,7 +171,8 @@ def test_a_prompt_that_is_merged_over_rows_is_said_to_be_paid_for_in_each(tmp_pa
 
     assert len(manifest.jobs) == 4
     assert told(manifest, Severity.WARNING)[0] == (
-        "shots.xlsx!Shots!B2: B2:B4 is merged; its text is used for 3 rows, and each is paid for"
+        "shots.xlsx!Shots!B2, B3, B4: "
+        "B2:B4 is merged; its text is used for 3 rows, and each is paid for"
     )
 
 

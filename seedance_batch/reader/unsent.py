@@ -1,0 +1,164 @@
+"""Columns that are not sent and were probably meant to be, by their headings or by their values."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+from seedance_batch.core.model import DEFAULT_MODEL, MEDIA_FIELDS, MODEL_SPELLINGS, TaskInput
+from seedance_batch.reader.cells import parser
+from seedance_batch.reader.headings import Layout, ManifestColumn, resembles, slip_of
+from seedance_batch.reader.source import Noted
+from seedance_batch.reader.table import Table
+
+Cells = Mapping[str, str]
+"""A row's own texts by heading."""
+
+DEFAULTS: Final = {
+    "duration": f"{TaskInput.model_fields['duration'].default} s",
+    "resolution": TaskInput.model_fields["resolution"].default.value,
+    "aspect_ratio": TaskInput.model_fields["aspect_ratio"].default.value,
+    "model": DEFAULT_MODEL,
+}
+"""What applies where a manifest says nothing."""
+
+
+def warn_of_unsent(
+    pairs: Sequence[tuple[Table, Layout]],
+    rows: Sequence[Cells],
+    overridden: Collection[str],
+    noted: Noted,
+) -> None:
+    """Warn of each column that is not sent and seems to say what no other column says."""
+    said = {*overridden, *_said(pairs, rows)}
+    for table, layout in pairs:
+        for column in layout.own if layout.column_of("prompt") else ():
+            if column.field is not None or slip_of(column.heading):
+                continue  # sent, or a problem already
+            if words := _suspicion(column, rows, said):
+                noted.warning(table.heading_place(column.position, column.heading), words)
+
+
+def _said(pairs: Sequence[tuple[Table, Layout]], rows: Sequence[Cells]) -> Iterator[str]:
+    """The fields that some row says something about; a column of blanks says nothing."""
+    for _, layout in pairs:
+        for column in layout.inputs:
+            own = column in layout.own
+            if not own or any(row.get(column.heading, "").strip() for row in rows):
+                yield str(column.field)
+
+
+def _suspicion(column: ManifestColumn, rows: Sequence[Cells], said: set[str]) -> str | None:
+    for field in ("duration", "resolution"):
+        if field not in said and resembles(column.heading, field):
+            return _words(field, "may be", column.heading)
+    for field, is_one in _KINDS.items():
+        if field not in said and _are_all(is_one, column.heading, rows):
+            return _words(field, "holds what looks like", column.heading)
+    if said.isdisjoint(MEDIA_FIELDS) and _are_all(_is_picture, column.heading, rows):
+        return (
+            "is not sent, and holds what looks like pictures: no row gets one "
+            f"({_way('first_frame_url', column.heading)})"
+        )
+    return None
+
+
+def _words(field: str, seems: str, heading: str) -> str:
+    default = DEFAULTS[field]
+    return (
+        f"is not sent, and {seems} the {field}: every row gets {default} ({_way(field, heading)})"
+    )
+
+
+def _way(field: str, heading: str) -> str:
+    return f"rename it, or say --map {field}={shlex.quote(heading)}"
+
+
+def _are_all(is_one: Callable[[str], bool], heading: str, rows: Sequence[Cells]) -> bool:
+    """Whether each value of a column is of a kind, blanks aside, and there is one at all."""
+    known: set[str] = set()
+    for row in rows:
+        text = row.get(heading, "").strip()
+        if text and text not in known:
+            if len(text) > _LONGEST or not is_one(text):
+                return False
+            known.add(text)
+    if is_one is _is_model:
+        return any(text not in MODEL_SPELLINGS for text in known)
+    return bool(known) and not (is_one is _is_length and _is_numbering(heading, rows))
+
+
+_LONGEST: Final = 200
+
+
+# ── what one value looks like ───────────────────────────────────────────────────────────────────
+
+_OTHER_RATIOS: Final = frozenset(
+    "4:5 5:4 2:3 3:2 3:5 5:3 1:2 2:1 16:10 10:16 9:21 9:18 18:9 17:9 "
+    "1.33:1 1.37:1 1.66:1 1.78:1 1.85:1 1.9:1 1.91:1 2:1 2.2:1 2.35:1 2.39:1 2.4:1 2.40:1".split()
+)
+"""Ratios that people write and the service does not take: mapped, such a cell is a problem."""
+_SIGN: Final = re.compile(r"\s*[:：∶x×]\s*", re.IGNORECASE)
+_SIZE: Final = re.compile(
+    r"(?:480|720|1080|1440|2160)[pi]?|[248]k"
+    r"|(?:u|q|f|full[ -]?|ultra[ -]?)?hd(?:[ -](?:720|1080)p?)?"
+    r"|[0-9]{3,4}\s?[x×]\s?[0-9]{3,4}",
+    re.IGNORECASE,
+)
+_LENGTH: Final = re.compile(
+    r"(?:[0-9]{1,2}\s?[-–]\s?)?[0-9]{1,3}(?:[.,][0-9]+)?\s?"
+    r"(?:s|secs?\.?|seconds?|sek\.?|sekunden|segundos|secondes|secondi|seconden|秒|″|\"|'')"
+    r"|0?0:[0-9]{2}|00:00:[0-9]{2}|0?[4-9]|1[0-5]",
+    re.IGNORECASE,
+)
+"""With its unit, or as a clock shows it; a bare number only where a clip may last so long."""
+_PICTURE: Final = re.compile(
+    r"\S.*\.(?:jpe?g|png|webp|bmp|tiff?|gif|heic)(?:\?\S*)?", re.IGNORECASE
+)
+
+
+def _is_ratio(text: str) -> bool:
+    return parser("aspect_ratio")(text).problem is None or _SIGN.sub(":", text) in _OTHER_RATIOS
+
+
+def _is_length(text: str) -> bool:
+    return _LENGTH.fullmatch(text) is not None
+
+
+def _is_size(text: str) -> bool:
+    return _SIZE.fullmatch(text) is not None
+
+
+def _is_model(text: str) -> bool:
+    return "seedance" in text.casefold()
+
+
+def _is_picture(text: str) -> bool:
+    return _PICTURE.fullmatch(text) is not None
+
+
+_KINDS: Final[Mapping[str, Callable[[str], bool]]] = {
+    "aspect_ratio": _is_ratio,
+    "resolution": _is_size,
+    "duration": _is_length,
+    "model": _is_model,
+}
+
+
+def _is_numbering(heading: str, rows: Sequence[Cells]) -> bool:
+    """Whether a column of bare numbers or times counts up, as scenes and time codes do."""
+    texts = [text for row in rows if (text := row.get(heading, "").strip())]
+    if not all(_NUMBER.fullmatch(text) for text in texts):
+        return False
+    numbers = [int(text.replace(":", "")) for text in texts]
+    steps = [after - before for before, after in pairwise(numbers)]
+    is_clock = any(":" in text for text in texts)
+    if is_clock:
+        return len(steps) > 1 and all(step > 0 for step in steps)
+    return any(steps) and set(steps) <= {0, 1}
+
+
+_NUMBER: Final = re.compile(r"[0-9]+(?::[0-9]+)*")
