@@ -52,6 +52,7 @@ from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.overview import purchase
 from seedance_batch.core.plan.steps import UNSETTLED, Plan, running_problem
 from seedance_batch.core.select import Selection
+from seedance_batch.core.text import shown
 from seedance_batch.errors import (
     AccountStopped,
     BudgetExceeded,
@@ -64,7 +65,8 @@ from seedance_batch.errors import (
     UsageError,
     WorkUnfinished,
 )
-from seedance_batch.events import Observer, RunEvent
+from seedance_batch.events import Observer, Remark, RunEvent
+from seedance_batch.reader.read import grouped
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.runner.runner import Holder, beside_any_loop
 from seedance_batch.settings import NO_CAP, RunSettings
@@ -100,6 +102,11 @@ class Reading:
         """What forbids sending, each with its cell."""
         return self.manifest.problems
 
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What is sent as it stands and should be looked at first, each with its cell."""
+        return self.manifest.warnings
+
     def to_frame(self) -> pandas.DataFrame:
         """One row per job: ``row``, ``id``, ``model`` and HiAPI's fourteen input fields."""
         import pandas as pd
@@ -121,6 +128,8 @@ class Planned:
     """What a run would do; see `plan`. Costs are estimates in US dollars."""
 
     plan: Plan
+    warnings: tuple[Finding, ...] = ()
+    """What reading warned of that concerns the rows to be paid for, each with its cell."""
 
     @property
     def new_rows(self) -> int:
@@ -217,7 +226,8 @@ def plan(source: ManifestSource, **options: Unpack[RunKeywords]) -> Planned:
 
     def make() -> Planned:
         with open_plan(source, found.reading, found.settings, os.environ) as batch:
-            return Planned(batch.plan(selected=batch.chosen(found.selection)))
+            plan = batch.plan(selected=batch.chosen(found.selection))
+            return Planned(plan, tuple(batch.warnings(plan)))
 
     return beside_any_loop(make)
 
@@ -292,6 +302,8 @@ async def _arun(
         agreed = _agreed(batch, found, yes=yes)
         found, over_budget = agreed, bool(found.new and not agreed.new)
         with _watched(found, watch, progress=progress) as observer:
+            for line in grouped(batch.warnings(found)):
+                observer(Remark(f"warning: {shown(line)}"))
             report = await run_batch(batch, found, observer, signals=False, reins=holder.take)
         if over_budget:
             report = replace(report, exit_code=max(report.exit_code, Exit.BUDGET))

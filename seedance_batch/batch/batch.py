@@ -18,7 +18,7 @@ from seedance_batch.batch.ownership import continues, whereabouts
 from seedance_batch.batch.traces import Neighbour, bought_beside
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.identity import folder_mark
-from seedance_batch.core.manifest import Job, Manifest, Told
+from seedance_batch.core.manifest import Finding, Job, Manifest, Told
 from seedance_batch.core.outcome import RowRecord, outcomes
 from seedance_batch.core.overview import price_note
 from seedance_batch.core.plan.make import Doubt, Traces, doubts, draft_job, make_plan
@@ -125,6 +125,10 @@ class Batch:
         standing = outcomes(rows, self.journal.attempts())
         aliases = {h: field for h in self.manifest.columns if (field := field_of(h)) is not None}
         return select(self.manifest.jobs, standing, selection, aliases)
+
+    def warnings(self, plan: Plan) -> list[Finding]:
+        """What reading the manifest warned of that concerns the rows that a plan would buy."""
+        return self.manifest.warnings_of(step.job for step in plan.new if step.job is not None)
 
     @property
     def kept_cap(self) -> Decimal | None:

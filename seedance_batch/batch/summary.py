@@ -17,10 +17,12 @@ from seedance_batch.core.plan.steps import Action
 from seedance_batch.core.text import moment, redact, shown, some, spaced
 from seedance_batch.errors import Exit
 from seedance_batch.events import Stop
+from seedance_batch.reader.read import finding_objects
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch, Site
     from seedance_batch.batch.running import Report
+    from seedance_batch.core.manifest import Finding
     from seedance_batch.core.plan.make import Doubt
     from seedance_batch.core.plan.steps import Plan, Step
 
@@ -136,8 +138,13 @@ def lifetime_cost(plan: Plan) -> Decimal | None:
     return (committed + new).quantize(Decimal("0.01"), ROUND_UP)
 
 
-def opening_object(site: Site, plan: Plan | None = None) -> dict[str, Any]:
-    """What a run sets out to do, for machines; without a plan nothing new is paid for."""
+def opening_object(
+    site: Site, plan: Plan | None = None, warnings: Sequence[Finding] = ()
+) -> dict[str, Any]:
+    """What a run sets out to do, for machines; without a plan nothing new is paid for.
+
+    ``warnings`` are those of the manifest that concern the rows to be paid for.
+    """
     cost = Decimal(0) if plan is None else plan.new_cost
     return {
         "event": "start",
@@ -148,6 +155,7 @@ def opening_object(site: Site, plan: Plan | None = None) -> dict[str, Any]:
         "rows": 0 if plan is None else len(plan.steps),
         "new_rows": 0 if plan is None else plan.new_rows,
         "new_cost": None if cost is None else f"{cost:f}",
+        "warnings": finding_objects(warnings),
     }
 
 

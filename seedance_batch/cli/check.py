@@ -35,6 +35,7 @@ def init(path: Path) -> int:
 
 @click.command(epilog="Example: seedance-batch check shots.xlsx --sheet Final")
 @flags.MANIFEST
+@flags.option("--strict", is_flag=True, help="Treat warnings as problems.")
 @flags.option("--net", is_flag=True, help="Also check each URL once.")
 @flags.READING
 @flags.JSON
@@ -45,8 +46,10 @@ def check(**given: Any) -> int:
     manifest = read_manifest(given["manifest"], flags.read_options(given))
     if given["net"]:
         manifest = _looked_at(manifest)
-    _show_as_json(manifest) if given["as_json"] else _show(manifest)
-    return Exit.USAGE if manifest.problems else Exit.OK
+    strict: bool = given["strict"]
+    _show_as_json(manifest) if given["as_json"] else _show(manifest, strict=strict)
+    refused = manifest.problems or (strict and manifest.warnings)
+    return Exit.USAGE if refused else Exit.OK
 
 
 def _looked_at(manifest: Manifest) -> Manifest:
@@ -70,7 +73,7 @@ def _show_as_json(manifest: Manifest) -> None:
     click.echo(json.dumps(found, ensure_ascii=False))
 
 
-def _show(manifest: Manifest) -> None:
+def _show(manifest: Manifest, *, strict: bool) -> None:
     from seedance_batch.core.manifest import Severity
     from seedance_batch.core.text import shown
     from seedance_batch.reader.read import grouped
@@ -83,10 +86,12 @@ def _show(manifest: Manifest) -> None:
             click.echo(f"{word}: {shown(line)}")
     for line in grouped(manifest.problems):
         click.echo(shown(line), err=True)
-    count = len(manifest.problems)
-    if count:
-        problems = some(count, "problem")
-        click.echo(f"error: {manifest.path} has {problems}; nothing was sent.", err=True)
+    problems, warnings = len(manifest.problems), len(manifest.warnings) if strict else 0
+    if problems or warnings:
+        counts = [some(problems, "problem")] if problems else []
+        counts += [some(warnings, "warning")] if warnings else []
+        found = " and ".join(counts)
+        click.echo(f"error: {manifest.path} has {found}; nothing was sent.", err=True)
     else:
         click.echo(f"{some(len(manifest.jobs), 'row')}, no problem.")
 

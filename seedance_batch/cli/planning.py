@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -43,14 +43,16 @@ def show(
         found, choice = wanted(batch, given, saved, marks=marks, choice=choice)
         if given["as_json"]:
             from seedance_batch.core.plan.saved import to_json
+            from seedance_batch.reader.read import finding_objects
 
             origin, folder = batch.access.origin, batch.folder_mark
             document = to_json(found, plan_flags(batch), origin=origin, folder=folder)
             document["doubts"] = [
                 {"sign": doubt.sign.value, "ids": list(doubt.keys)} for doubt in batch.doubts(found)
             ]
+            document["warnings"] = finding_objects(batch.warnings(found))
             click.echo(json.dumps(document, ensure_ascii=False))
-            for line in already_bought(batch, found):
+            for line in [*warning_lines(batch, found), *already_bought(batch, found)]:
                 click.echo(line, err=True)
         else:
             say(batch, found, verbose=given["verbose"], err=False)
@@ -212,6 +214,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
         )
     if not batch.access.sandbox:
         lines += forecast_lines(forecast(found, pace, time.time()), pace)
+    lines += warning_lines(batch, found)
     for line in lines:
         click.echo(line, err=err)
 
@@ -248,6 +251,28 @@ def foretold(batch: Batch, found: Plan) -> float | None:
     from seedance_batch.core.forecast import forecast
 
     return None if batch.access.sandbox else forecast(found, _pace(batch), time.time()).seconds
+
+
+_MOST_WARNINGS: Final = 12
+"""Causes that a plan names; ``check`` has the rest."""
+_READING: Final = frozenset(
+    {"sheet", "encoding", "delimiter", "column_map", "overrides", "model", "visible"}
+    | {"allow_4k", "allow_mixed", "allow_outside", "max_body"}
+)
+"""Flags that ``check`` takes as well."""
+
+
+def warning_lines(batch: Batch, found: Plan) -> list[str]:
+    """What somebody should look at before these rows are paid for, a line for each cause."""
+    from seedance_batch.core.text import shown, some
+    from seedance_batch.reader.read import grouped
+
+    lines = [f"warning: {shown(line)}" for line in grouped(batch.warnings(found))]
+    if len(lines) <= _MOST_WARNINGS:
+        return lines
+    check = command_again("check", source=Path(batch.manifest.path), only=_READING)
+    more = some(len(lines) - _MOST_WARNINGS, "more warning")
+    return [*lines[:_MOST_WARNINGS], f"warning: and {more}, which this names: {check}"]
 
 
 def already_bought(batch: Batch, found: Plan) -> list[str]:

@@ -140,7 +140,8 @@ def carry_out(
     ):
         found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
         if given["quiet"]:
-            for line in planning.already_bought(batch, found):
+            bought = planning.already_bought(batch, found)
+            for line in [*planning.warning_lines(batch, found), *bought]:
                 click.echo(line, err=True)
         else:
             planning.say(batch, found, verbose=given["verbose"], err=True)
@@ -253,7 +254,8 @@ def begin(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
     from seedance_batch.batch.summary import opening_object
 
     if given["as_json"]:
-        click.echo(json.dumps(opening_object(batch.site, found), ensure_ascii=False))
+        warnings = batch.warnings(found)
+        click.echo(json.dumps(opening_object(batch.site, found, warnings), ensure_ascii=False))
 
 
 def _at_a_terminal() -> bool:

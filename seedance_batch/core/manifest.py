@@ -5,7 +5,7 @@ Values only; reading files is `seedance_batch.reader`'s work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypedDict
@@ -164,3 +164,18 @@ class Manifest:
     def problems(self) -> tuple[Finding, ...]:
         """The findings that forbid sending."""
         return tuple(f for f in self.findings if f.severity is Severity.PROBLEM)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings that somebody should look at before the rows are paid for."""
+        return tuple(f for f in self.findings if f.severity is Severity.WARNING)
+
+    def warnings_of(self, jobs: Iterable[Job]) -> list[Finding]:
+        """The warnings that concern some of the jobs: those of other jobs' rows are left out."""
+        wanted = {_line_of(job.row.place) for job in jobs}
+        others = {_line_of(job.row.place) for job in self.jobs} - wanted
+        return [f for f in self.warnings if _line_of(f.place) not in others] if wanted else []
+
+
+def _line_of(place: Place) -> tuple[str, str | None, int | None]:
+    return place.file, place.sheet, place.line
