@@ -1,29 +1,15 @@
-"""Which clip a task gets, as a value, and its files, made when they are first asked for."""
+"""Which clip a task gets, as a value: size, length, sound and everything drawn on it."""
 
 from __future__ import annotations
 
 import math
-import os
-import threading
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
-from functools import partial
 from typing import Any, Final
 
-import anyio
-
-from seedance_batch.sandbox import given_media
 from seedance_batch.sandbox.config import OutputFault, SandboxConfig
-from seedance_batch.sandbox.engine import Engine
-from seedance_batch.sandbox.faults import invalid
 from seedance_batch.sandbox.store import StoredTask
 from seedance_batch.sandbox.views import output_fault
-
-# ── Which clip a task gets, as a value: size, length, sound and everything drawn on it ────────────
-
 
 FPS: Final = 24
 
@@ -151,89 +137,3 @@ def _drawn(task: StoredTask, fields: dict[str, Any]) -> Drawn:
 def _numbered(kind: str, fields: dict[str, Any]) -> list[tuple[str, int]]:
     count = len(fields.get(f"reference_{kind}_urls", ()))
     return [(kind, number + 1) for number in range(count)]
-
-
-# ── Makes output files when they are first asked for, once each, beside the event loop ────────────
-
-
-Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
-
-_SHORTEST: Final = 2.0 - 0.05
-_LONGEST: Final = 15.0 + 0.05
-"""Seconds of a reference, with a frame's tolerance."""
-_NOMINAL: Final = Decimal(5)
-"""Billed for a reference video whose length is not known, because it is not ours to fetch."""
-_SHELF: Final = 256 * 2**20
-"""Bytes of finished files kept; what is dropped is rendered again, to the same bytes."""
-
-
-class Studio:
-    """Renders clips and keeps the latest."""
-
-    def __init__(self, engine: Engine, offload: Offload) -> None:
-        self._engine = engine
-        self._offload = offload
-        self._shelf: OrderedDict[tuple[ClipSpec, str], bytes] = OrderedDict()
-        self._making: dict[tuple[ClipSpec, str], anyio.Event] = {}
-        self._benches = anyio.Semaphore(max(os.cpu_count() or 1, 2))
-        self.closed = threading.Event()
-
-    def close(self) -> None:
-        """Gives up what is being rendered, so that the process can end at once."""
-        self.closed.set()
-
-    async def contents(self, task: StoredTask, name: str) -> bytes:
-        """The bytes of a task's output file."""
-        wanted = (clip_of(task, self._engine.config, await self._adaptive(task)), name)
-        while wanted not in self._shelf:
-            if wanted in self._making:
-                await self._making[wanted].wait()
-            else:
-                await self._make(*wanted)
-        self._shelf.move_to_end(wanted)
-        return self._shelf[wanted]
-
-    async def _make(self, clip: ClipSpec, name: str) -> None:
-        done = self._making[clip, name] = anyio.Event()
-        try:
-            async with self._benches:
-                made = await self._offload(lambda: _render(clip, name, self.closed))
-        finally:
-            del self._making[clip, name]
-            done.set()
-        self._shelf[clip, name] = made
-        while sum(map(len, self._shelf.values())) > _SHELF and len(self._shelf) > 1:
-            self._shelf.popitem(last=False)
-
-    async def _adaptive(self, task: StoredTask) -> float | None:
-        """The ratio that an adaptive clip takes from its first frame."""
-        fields = task.input
-        url = fields.get("first_frame_url")
-        if fields.get("aspect_ratio") != "adaptive" or url is None:
-            return None
-        ratio: float | None = await self._offload(lambda: given_media.ratio(url))
-        return ratio
-
-    async def reference_seconds(self, fields: Mapping[str, Any]) -> Decimal:
-        """Seconds of reference video, which are billed; 400 where the limits are passed."""
-        if not fields.keys() & {"reference_video_urls", "reference_audio_urls"}:
-            return Decimal(0)
-        await self._lengths(fields, "reference_audio_urls")
-        videos = await self._lengths(fields, "reference_video_urls")
-        return sum((_NOMINAL if s is None else Decimal(f"{s:.3f}") for s in videos), Decimal(0))
-
-    async def _lengths(self, fields: Mapping[str, Any], name: str) -> list[float | None]:
-        urls = fields.get(name, ())
-        known = [await self._offload(partial(given_media.seconds, url)) for url in urls]
-        measured = [length for length in known if length is not None]
-        if any(not _SHORTEST <= length <= _LONGEST for length in measured):
-            raise invalid(f"input.{name}: each lasts 2 to 15 s")
-        if sum(measured) > _LONGEST:
-            raise invalid(f"input.{name}: together they last at most 15 s")
-        return known
-
-
-def _render(clip: ClipSpec, name: str, stop: threading.Event) -> bytes:
-    from seedance_batch.sandbox.render import render
-
-    return render(clip, name, stop)

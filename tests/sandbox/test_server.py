@@ -130,4 +130,4 @@ def test_ending_gives_up_a_clip_that_is_being_rendered() -> None:
     with pytest.raises(Abandoned):
         render(clip, "video.mp4", stopped)
     sandbox.close()
-    assert sandbox.studio.closed.is_set()
+    assert sandbox.clip_files.closed.is_set()
