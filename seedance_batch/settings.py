@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -60,22 +61,41 @@ def public_access(environ: Mapping[str, str], api_url: str | None = None) -> Acc
 
 
 def _key(environ: Mapping[str, str]) -> str:
-    key = environ.get(KEY, "").strip()
+    name, key = KEY, environ.get(KEY, "").strip()
     if not key and environ.get(KEY_FILE):
-        key = _key_from(Path(environ[KEY_FILE]))
+        name, key = KEY_FILE, _key_from(Path(environ[KEY_FILE]))
     if not key:
         raise SettingsError(
             f"There is no API key: neither {KEY} nor {KEY_FILE} is set. Nothing was sent.",
             hint=f"add --sandbox to rehearse for free, or: export {KEY}=sk-…",
         )
+    if (wrapped := _wrapping(key)) is not None:
+        raise SettingsError(f"{name} {wrapped}. Nothing was sent.", hint="give the key alone")
     if not key.isascii() or HIDDEN in key or any(c.isspace() or not c.isprintable() for c in key):
-        raise SettingsError(f"{KEY} holds characters that no key has; was it copied whole?")
+        raise SettingsError(f"{name} holds characters that no key has; was it copied whole?")
     return key
+
+
+def _wrapping(key: str) -> str | None:
+    """What stands around a key that was copied with its line; None for a key alone."""
+    name, equals, _ = key.partition("=")
+    if equals and re.fullmatch(r"((export|set|\$env:)\s*)?[A-Za-z_][A-Za-z0-9_]*\s*", name):
+        return "holds a whole line: a name and an equals sign stand before the key"
+    if key[0] in _QUOTES or key[-1] in _QUOTES:
+        return "holds the key in quotes, which are no part of it"
+    if key[:7].casefold() == "bearer ":
+        return "begins with Bearer, which is no part of a key"
+    return None
+
+
+_QUOTES: Final = frozenset("\"'`“”„‘’«»")
 
 
 def _key_from(path: Path) -> str:
     try:
-        return path.expanduser().read_text(encoding="utf-8").strip()
+        content = path.expanduser().read_bytes()
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # as PowerShell's > writes
+        return content.decode("utf-16" if wide else "utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{KEY_FILE} cannot be read: {error}") from error
 

@@ -6,6 +6,7 @@ exactly that, so that a name cannot mean one thing when checked and another when
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
@@ -13,7 +14,6 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -265,8 +265,31 @@ class PinnedTransport(httpx.AsyncHTTPTransport):
 
 @cache
 def authorities() -> ssl.SSLContext:
-    """Whom we trust to say who a server is; loaded once, since that takes 20 ms."""
-    return httpx.create_ssl_context()
+    """Whom we trust to say who a server is; loaded once, since that takes 20 ms.
+
+    Raises `SettingsError` naming the variable whose certificates cannot be used.
+    """
+    name = next((name for name in _CERTIFICATES if os.environ.get(name)), None)
+    try:
+        if name == "SSL_CERT_DIR" and not os.path.isdir(os.environ[name]):  # noqa: PTH112
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return httpx.create_ssl_context()
+    except OSError as error:  # TLS's own errors among them
+        if name is None:
+            raise
+        raise SettingsError(
+            f"{name} names no certificates that can be used: {os.environ[name]}: "
+            f"{_fault_of(error)}. Nothing was sent.",
+            hint=f"mend {name}, or for the certificates that come along: unset {name}",
+        ) from error
+
+
+def _fault_of(error: OSError) -> str:
+    return "no certificate is in it" if isinstance(error, ssl.SSLError) else str(error.strerror)
+
+
+_CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""The variables that httpx takes certificates from, the first one first."""
 
 
 # ── proxies ─────────────────────────────────────────────────────────────────────────────────────
@@ -281,7 +304,18 @@ def proxy_for(scheme: str, host: str) -> str | None:
         return None
     proxies = getproxies()
     proxy = proxies.get(scheme) or proxies.get("all")
-    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+    return None if proxy is None else _as_url(proxy.strip())
+
+
+def _as_url(proxy: str) -> str:
+    """A proxy as httpx takes it. What desktops write as ``socks://`` is SOCKS 5."""
+    if "://" not in proxy:
+        return f"http://{proxy}"
+    scheme, _, rest = proxy.partition("://")
+    if scheme.casefold() not in {"socks", "socks5", "socks5h"}:
+        return proxy
+    port = "" if re.search(r":\d+/?$", rest) else ":1080"
+    return f"socks5{'h' if scheme.casefold() == 'socks5h' else ''}://{rest.rstrip('/')}{port}"
 
 
 def check_proxy(scheme: str, host: str) -> str | None:
@@ -292,7 +326,7 @@ def check_proxy(scheme: str, host: str) -> str | None:
     proxy = proxy_for(scheme, host)
     if proxy is None:
         return None
-    fault = _proxy_fault(proxy)
+    fault = proxy_fault(proxy)
     if fault is None:
         return proxy
     name = proxy_variable(scheme)
@@ -302,20 +336,34 @@ def check_proxy(scheme: str, host: str) -> str | None:
     )
 
 
-def _proxy_fault(proxy: str) -> str | None:
+def check_file_proxy() -> str | None:
+    """The environment's proxy for hosts of files, as `check_proxy`: paid clips come through it."""
+    return check_proxy("https", _SOME_FILE_HOST)
+
+
+NO_SOCKS: Final = "it does not answer as SOCKS 5 does"
+_SOME_FILE_HOST: Final = "files.example.com"
+_LIKE: Final = "it has to be like http://host:port, with # @ / of a password as %23 %40 %2F"
+
+
+def proxy_fault(proxy: str) -> str | None:
+    """Why a proxy cannot be used; None where it may be tried."""
     try:
-        parsed = httpx.Proxy(proxy)
+        url = httpx.Proxy(proxy).url
     except (httpx.InvalidURL, ValueError):
-        return "it has to be like http://host:port, with odd characters of a password as %23"
-    if not parsed.url.host:
+        return _LIKE
+    if not url.host:
         return "it has no host"
-    if parsed.url.scheme.startswith("socks") and find_spec("socksio") is None:
-        return "SOCKS needs another package (pip install 'httpx[socks]')"
+    if url.path not in {"", "/"} or url.query or url.fragment:  # the end of a password, mostly
+        return _LIKE
     return None
 
 
 def proxy_variable(scheme: str) -> str:
-    """The variable that names the proxy for a scheme, as it is spelled in the environment."""
+    """The variable that names the proxy for a scheme, as it is spelled in the environment.
+
+    Where none does, Windows and macOS have it in their settings, and HTTPS_PROXY goes before those.
+    """
     wanted = (f"{scheme}_proxy", "all_proxy")
     for name in wanted:
         for spelled in (name, name.upper()):
@@ -326,7 +374,7 @@ def proxy_variable(scheme: str) -> str:
 
 def unpinned_note() -> str | None:
     """A sentence to say once where a proxy resolves hosts, so that addresses cannot be pinned."""
-    proxy = proxy_for("https", "files.example.com")
+    proxy = check_file_proxy()
     if proxy is None:
         return None
     return (

@@ -16,8 +16,9 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 import anyio
 import httpx
+from socksio.exceptions import SOCKSError
 
-from seedance_batch.api.addresses import authorities, check_proxy, proxy_variable
+from seedance_batch.api.addresses import NO_SOCKS, authorities, check_proxy, proxy_variable
 from seedance_batch.core import hiapi, shapes
 from seedance_batch.core.hiapi import (
     ACCOUNT,
@@ -237,21 +238,26 @@ class Client:
             with anyio.fail_after(deadline):
                 async with self._http.stream(method, path, timeout=timeout, **request) as response:
                     content = await _read_capped(response)
-        except httpx.ProxyError as error:
-            return self._proxy_refused(error)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            return _no_answer(error, connected=False)
+        except (httpx.ProxyError, *_NOT_CONNECTED) as error:
+            return (
+                _no_answer(error, connected=False) if self._proxy is None else self._no_way(error)
+            )
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
-            return _no_answer(error, connected=True)
+            way = "" if self._proxy is None else f", through the proxy {self._proxy_named()}"
+            return _no_answer(error, connected=True, way=way)
         self._note_time(response)
         return _Raw(response.status_code, response.headers, content)
 
-    def _proxy_refused(self, error: httpx.ProxyError) -> Answer[Any]:
+    def _no_way(self, error: Exception) -> Answer[Any]:
         """The proxy makes no connection to the API, so that nothing can have been received."""
-        scheme = urlsplit(self.base_url).scheme
-        named = f"{httpx.URL(self._proxy or '').netloc.decode('ascii')} ({proxy_variable(scheme)})"
-        words = f"the proxy {named} makes no connection: {root_reason(error)}"
+        why = NO_SOCKS if isinstance(error, SOCKSError) else root_reason(error)
+        words = f"the proxy {self._proxy_named()} makes no connection: {why}"
         return Answer(Verdict.UNKNOWN, error=TaskError("", words), connected=False)
+
+    def _proxy_named(self) -> str:
+        """Its host and port, without a password, and the variable that it comes from."""
+        host = httpx.URL(self._proxy or "").netloc.decode("ascii")
+        return f"{host} ({proxy_variable(urlsplit(self.base_url).scheme)})"
 
     def _note_time(self, response: httpx.Response) -> None:
         at = hiapi.http_date(response.headers.get("date"))
@@ -282,6 +288,14 @@ class Client:
             rate=rate,
             reset_in=rate.reset - now if rate and rate.reset else None,
         )
+
+
+_NOT_CONNECTED: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    SOCKSError,  # a proxy that is none, which httpcore lets through
+)
 
 
 def _headers(api_key: str) -> dict[str, str]:
@@ -363,9 +377,9 @@ def _not_understood(response: _Raw, content: Any, how: str) -> str:
     return f"HTTP {response.status}, whose content {how}: {raw or '(empty)'}"
 
 
-def _no_answer(error: Exception, *, connected: bool) -> Answer[Any]:
+def _no_answer(error: Exception, *, connected: bool, way: str = "") -> Answer[Any]:
     name = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
-    words = f"{name}: {root_reason(error)}" if str(error) else name
+    words = (f"{name}: {root_reason(error)}" if str(error) else name) + way
     return Answer(Verdict.UNKNOWN, error=TaskError("", words), connected=connected)
 
 

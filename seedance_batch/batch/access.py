@@ -28,42 +28,62 @@ if TYPE_CHECKING:
 # ── Gets the price list: a file, the API in use, or the last list that it gave ────────────────────
 
 
+_PATIENCE: Final = 15.0
+"""Seconds for an answer before anything is sent."""
 _FRESH: Final = 3600.0
 """Seconds for which a list that was had is today's."""
 
 
 async def load_prices(
-    access: Access, price_file: Path | None, *, needed: bool
+    access: Access, price_file: Path | None, *, needed: bool, or_why: bool = False
 ) -> PriceTable | None:
     """The prices to reckon with, or None where none can be had.
 
     ``needed`` makes an API that does not answer, or that is none of HiAPI's, an error
-    (`ApiUnreachable`): it is about to be sent rows. Raises `SettingsError` for a price file that
+    (`ApiUnreachable`): it is about to be sent rows. With ``or_why`` that is an error only where no
+    earlier list is kept. Raises `SettingsError` for a price file that
     cannot be used.
     """
     table = None if price_file is None else read_price_file(price_file)
     if table is not None and not needed:
         return table
-    async with Client(access.base_url, access.api_key) as client:
+    async with Client(access.base_url, access.api_key, deadline=_PATIENCE) as client:
         answer = await client.pricing()
         if needed and answer.connected and answer.verdict is not Verdict.OK:
-            await _check_address(client)
+            await _check_address(client, silent=not answer.status)
     if table is not None and answer.connected:
         return table
     if answer.verdict is Verdict.OK:
         return _parsed_and_kept(answer.value, access)
-    if needed and not answer.connected:
+    kept = None if access.sandbox else _kept(access)
+    if (needed and not answer.connected) or (or_why and kept is None and not answer.status):
+        words = answer.error.message
         raise ApiUnreachable(
-            f"{access.base_url} cannot be reached ({answer.error.message}); nothing was sent.",
-            hint="check the network and HIAPI_BASE_URL, then run the same command again",
+            f"{access.base_url} cannot be reached ({words}); nothing was sent.",
+            hint=_UNTRUSTED if "CERTIFICATE_VERIFY_FAILED" in words else _UNREACHED,
         )
-    return None if access.sandbox else _kept(access)
+    return kept
 
 
-async def _check_address(client: Client) -> None:
-    """Raise `ApiUnreachable` where who answers is not HiAPI's API, asked twice."""
+_UNREACHED: Final = "check the network and HIAPI_BASE_URL, then run the same command again"
+_UNTRUSTED: Final = (
+    "where your network looks into TLS, name the file of its certificates: "
+    "export SSL_CERT_FILE=certificates.pem"
+)
+
+
+async def _check_address(client: Client, *, silent: bool) -> None:
+    """Raise `ApiUnreachable` where who answers is not HiAPI's API, asked twice.
+
+    ``silent`` who gave the price list no answer: without one to this either, nobody is there.
+    """
     for pause in (1.0, 0.0):
         answer = await client.probe()
+        if silent and not answer.status:
+            raise ApiUnreachable(
+                f"{client.base_url} gives no answer ({answer.error.message}); nothing was sent.",
+                hint=_UNREACHED,
+            )
         if not answer.baffles or answer.verdict in ACCOUNT:
             return
         await anyio.sleep(pause)
@@ -152,7 +172,7 @@ def price_list(settings: RunSettings, environ: Mapping[str, str]) -> PriceTable 
         return read_price_file(settings.price_file)
     if not settings.sandbox:
         access = public_access(environ, settings.api_url)
-        return anyio.run(lambda: load_prices(access, None, needed=False))
+        return anyio.run(lambda: load_prices(access, None, needed=False, or_why=True))
     with sandbox_access(settings.sandbox_config, None) as access:
         return anyio.run(lambda: load_prices(access, None, needed=False))
 

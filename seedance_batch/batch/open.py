@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 
+from seedance_batch.api.addresses import check_file_proxy
 from seedance_batch.batch.access import load_prices, sandbox_access, too_old
 from seedance_batch.batch.batch import NO_LIMIT, Batch, Site
 from seedance_batch.batch.orders import check_names
@@ -113,6 +114,8 @@ def open_batch(
     source, settings = at_home(source, settings)
     check_settings(settings)
     access = None if settings.sandbox else access_from(environ, settings.api_url)
+    if access is not None and not access.private_files:
+        check_file_proxy()
     manifest, folder = _found(source, options, settings)
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(folder))

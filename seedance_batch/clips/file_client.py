@@ -8,15 +8,19 @@ from typing import Any, Final
 
 import httpcore
 import httpx
+from socksio.exceptions import SOCKSError
 
 from seedance_batch.api.addresses import (
+    NO_SOCKS,
     PinnedBackend,
     PinnedTransport,
     Resolve,
     authorities,
+    proxy_fault,
     proxy_for,
     resolve,
 )
+from seedance_batch.errors import SettingsError
 
 _READ: Final = 256 * 1024
 """Bytes: what asyncio's transports read at once."""
@@ -34,14 +38,25 @@ def file_client(
     ``allow_private`` only while the API itself is on loopback. Proxies of the environment hold.
     """
     limits = httpx.Limits(max_connections=lanes, max_keepalive_connections=lanes)
+    trusted = trusted or _trusted(allow_private=allow_private)
     backend = PinnedBackend(allow_private=allow_private, resolve=resolve, inner=_WideBackend())
-    pinned = PinnedTransport(backend, context=trusted or authorities(), limits=limits)
+    pinned = PinnedTransport(backend, context=trusted, limits=limits)
     return httpx.AsyncClient(
-        transport=_ByEnvironment(pinned, limits),
+        transport=_ByEnvironment(pinned, trusted, limits),
         follow_redirects=False,
         timeout=None,  # noqa: S113 - each wait of a transfer has a deadline of its own
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
+
+
+def _trusted(*, allow_private: bool) -> ssl.SSLContext:
+    """Whom to trust. Files beside an API on this machine come without TLS, and need nobody."""
+    try:
+        return authorities()
+    except SettingsError:
+        if not allow_private:
+            raise
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _WideBackend(httpcore.AnyIOBackend):
@@ -78,19 +93,29 @@ class _WideStream(httpcore.AsyncNetworkStream):
 class _ByEnvironment(httpx.AsyncBaseTransport):
     """Direct and pinned, or through the proxy that the environment names for the host."""
 
-    def __init__(self, direct: httpx.AsyncBaseTransport, limits: httpx.Limits) -> None:
+    def __init__(
+        self, direct: httpx.AsyncBaseTransport, trusted: ssl.SSLContext, limits: httpx.Limits
+    ) -> None:
         self._direct = direct
+        self._trusted = trusted
         self._limits = limits
         self._proxied: dict[str, httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         proxy = proxy_for(request.url.scheme, request.url.host)
         transport = self._direct if proxy is None else self._through(proxy)
-        return await transport.handle_async_request(request)
+        try:
+            return await transport.handle_async_request(request)
+        except SOCKSError as error:  # which httpcore lets through
+            raise httpx.ProxyError(f"the proxy makes no connection: {NO_SOCKS}") from error
 
     def _through(self, proxy: str) -> httpx.AsyncHTTPTransport:
         if proxy not in self._proxied:
-            self._proxied[proxy] = httpx.AsyncHTTPTransport(proxy=proxy, limits=self._limits)
+            if (fault := proxy_fault(proxy)) is not None:
+                raise httpx.ProxyError(f"the proxy cannot be used: {fault}")
+            self._proxied[proxy] = httpx.AsyncHTTPTransport(
+                proxy=proxy, verify=self._trusted, limits=self._limits
+            )
         return self._proxied[proxy]
 
     async def aclose(self) -> None:

@@ -139,16 +139,6 @@ def test_a_proxy_that_cannot_be_read_is_named_by_its_variable(
         assert value not in said.err
 
 
-def test_a_socks_proxy_wants_its_package_or_is_tried(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop.fill(1)
-    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
-    monkeypatch.delenv("NO_PROXY")
-    said = say("run", str(shop.manifest), "--api-url", "https://api.example.test", "--yes")
-    assert (said.code, "all_proxy" in said.err) in {(2, True), (9, False)}
-
-
 def test_exceptions_from_a_proxy_may_name_networks(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
