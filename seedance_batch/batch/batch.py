@@ -21,7 +21,7 @@ from seedance_batch.core.identity import folder_mark
 from seedance_batch.core.manifest import Finding, Job, Manifest, Told
 from seedance_batch.core.outcome import RowRecord, outcomes
 from seedance_batch.core.overview import price_note
-from seedance_batch.core.plan.make import Doubt, Traces, doubts, draft_job, make_plan
+from seedance_batch.core.plan.make import Doubt, Traces, contents_of, doubts, draft_job, make_plan
 from seedance_batch.core.plan.rules import BodyFlags, Flags
 from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step
 from seedance_batch.core.pricing import PriceTable
@@ -145,13 +145,14 @@ class Batch:
         """Another run folder that has bought rows that this plan would buy for the first time:
         beside this one, or ``anywhere`` on this machine.
         """
-        first = (s for s in plan.new if s.action is not Action.RERUN)
-        wanted = Counter(step.job.content for step in first if step.job is not None)
-        if not wanted:
+        first = [s.job for s in plan.new if s.action is not Action.RERUN and s.job is not None]
+        if not first:
             return None
+        wanted = Counter(job.content for job in first)
+        spellings = {content: job.content for job in first for content in contents_of(job)}
         origin = self.access.origin
         elsewhere = ownership.folders(origin) if anywhere else ()
-        return bought_beside(self.folder, origin, wanted, elsewhere)
+        return bought_beside(self.folder, origin, wanted, spellings, elsewhere)
 
     def doubts(self, plan: Plan) -> list[Doubt]:
         """The new rows of a plan that look bought already; see `core.plan.make.doubts`."""

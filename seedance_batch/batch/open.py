@@ -29,6 +29,7 @@ from seedance_batch.batch.running import check_callbacks
 from seedance_batch.core.attempt import COMING_PHASES, ErrorClass, Kind
 from seedance_batch.core.manifest import Manifest
 from seedance_batch.core.names import check_pattern
+from seedance_batch.core.plan.make import as_ordered
 from seedance_batch.core.plan.steps import RerunChoice
 from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.text import some
@@ -122,6 +123,7 @@ def open_batch(
         if not folder.exists() and has_traces(folder.path):
             stack.callback(drop_unless_used, folder)
         journal = stack.enter_context(open_journal(folder.journal, wal=wal_is_safe(folder.path)))
+        manifest = _as_ordered(manifest, journal)
         if settings.out is None:
             check_table(journal, folder, manifest)
         claim(journal, folder, manifest, SANDBOX_ORIGIN if access is None else access.origin)
@@ -151,11 +153,16 @@ def open_plan(
             access = stack.enter_context(sandbox_access(settings.sandbox_config, None))
         else:
             access = public_access(environ, settings.api_url)
+        manifest = _as_ordered(manifest, journal)
         if settings.out is None:
             check_table(journal, folder, manifest)
         check_claim(journal, folder, manifest, access.origin)
         prices = anyio.run(lambda: load_prices(access, settings.price_file, needed=False))
         yield _batch(manifest, options, settings, access, folder, journal, prices)
+
+
+def _as_ordered(manifest: Manifest, journal: Journal) -> Manifest:
+    return replace(manifest, jobs=as_ordered(manifest.jobs, journal.attempts()))
 
 
 def _batch(

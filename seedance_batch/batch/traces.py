@@ -144,13 +144,17 @@ def ids_in_neighbours(folder: RunFolder) -> set[str]:
 
 
 def bought_beside(
-    folder: RunFolder, origin: str, wanted: Counter[str], elsewhere: Iterable[Path] = ()
+    folder: RunFolder,
+    origin: str,
+    wanted: Counter[str],
+    spellings: Mapping[str, str],
+    elsewhere: Iterable[Path],
 ) -> Neighbour | None:
     """The run folder of the same API that has sent most of these orders; None where none has any.
 
     It lies beside ``folder``, or is one of those ``elsewhere``. A manifest that was renamed has
     another run folder, where each of its rows is new. An order that failed, or never was sent, is
-    not worth going there.
+    not worth going there. ``spellings`` maps contents that are the same order to the wanted one.
     """
     sent = "SELECT content, COUNT(*) FROM attempts WHERE phase NOT IN (?, ?) GROUP BY content"
     found = list[Neighbour]()
@@ -159,7 +163,9 @@ def bought_beside(
             look("SELECT name, value FROM meta WHERE name IN ('origin', 'manifest')")
         )
         if meta.get("origin") == origin:
-            bought: Counter[str] = Counter(dict(look(sent, Phase.PLANNED, Phase.FAILED)))
+            bought = Counter[str]()
+            for content, count in look(sent, Phase.PLANNED, Phase.FAILED):
+                bought[spellings.get(content, content)] += count
             orders = bought & wanted
             owner = meta.get("manifest", "-")
             found.append(Neighbour(path, orders.total(), owner, frozenset(orders)))

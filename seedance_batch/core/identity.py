@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -29,6 +30,15 @@ def content_hash(model: str, task_input: TaskInput) -> str:
     content = {"model": canonical_model(model), "input": task_input.effective()}
     text = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+_LINE_END: Final = re.compile(r"[^\S\r\n]*(?:\r\n?|\n)")
+
+
+def loosened(text: str) -> str:
+    """The text without what git, editors and spreadsheets change unasked: one kind of line end, no
+    blanks at the ends of its lines, none around it."""
+    return _LINE_END.sub("\n", text).strip()
 
 
 def row_keys(rows: Iterable[tuple[str | None, str]]) -> list[str]:

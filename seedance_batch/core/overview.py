@@ -66,6 +66,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.left_out:
         count, have = some(plan.left_out, "row"), "has" if plan.left_out == 1 else "have"
         yield f"Left out: {count} that {have} not failed; run takes those."
+    yield from _edits(plan)
     yield from _answered(plan)
     yield from _unanswered(plan)
     yield from _spent(plan)
@@ -75,6 +76,19 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield from _bounded(plan)
         if plan.table is not None:
             yield price_note(plan.table)
+
+
+_EDITS: Final = 3
+"""Edited rows that are named one by one."""
+
+
+def _edits(plan: Plan) -> Iterator[str]:
+    """What was edited in rows that are bought again for it."""
+    edited = [step for step in plan.steps if step.action is Action.CHANGED]
+    for step in edited[:_EDITS]:
+        yield f"{shown(step.key)}: {shown(step.reason)}."
+    if len(edited) > _EDITS:
+        yield f"{len(edited) - _EDITS:,} more changed: plan -v shows each."
 
 
 def _answered(plan: Plan) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from seedance_batch.core.columns import folded
-from seedance_batch.core.identity import row_keys
+from seedance_batch.core.identity import content_hash, loosened, row_keys
 from seedance_batch.core.manifest import Job, Manifest, Place
 from seedance_batch.core.model import MEDIA_FIELDS, Allow
 from seedance_batch.reader.cells import quoted
@@ -310,12 +310,20 @@ def _jobs(rows: Sequence[RowReading], keys: Sequence[str], noted: Noted) -> Iter
         if job is None:
             continue
         here = job.row.place
-        earlier = first.setdefault(job.content, here)
+        earlier = first.setdefault(_order(job), here)
         # Takes of one line are meant to be equal; two lines that are equal never are for sure.
         if earlier is not here and not (row.table.is_repeated and earlier == here):
             where = earlier.seen_from(here)
             noted.warning(here, f"duplicates {where}: you pay twice")
         yield job
+
+
+def _order(job: Job) -> str:
+    """What tells one order from another: blanks at the ends of lines do not."""
+    prompt = loosened(job.input.prompt)
+    if prompt == job.input.prompt:
+        return job.content
+    return content_hash(job.model, job.input.model_copy(update={"prompt": prompt}))
 
 
 # ── Findings as people and programs read them: one line per cause, or JSON ────────────────────────

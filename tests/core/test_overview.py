@@ -47,6 +47,7 @@ def test_a_plan_is_a_table_by_action_with_what_is_new_and_what_was_spent() -> No
         "  - removed          1 row         5 s",
         "    new money       2 rows        15 s         $1.50",
         "",
+        "edited: duration 5 → 10.",
         "Spent so far: $1.00 settled, $0.50 reserved, up to $0.50 for failed attempts.",
         "Rows to be made again have cost $0.50 before.",
         "An estimate at list price: your account's discount is not included, and this is no limit;"

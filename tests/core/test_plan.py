@@ -112,7 +112,7 @@ def test_an_edited_row_is_a_new_attempt_with_its_reason_and_what_it_cost_before(
 ) -> None:
     step = only(plan(EDITED, attempt(FOX, phase, number=3)))
     assert (step.action, step.number, step.attempt) == (Action.CHANGED, 4, None)
-    assert step.reason == "prompt changed"
+    assert step.reason == "prompt changed (‘a red fox’ → ‘a grey wolf’)"
     assert (step.cost, step.spent_before) == (Decimal("0.50"), Decimal("0.50"))
 
 
@@ -135,7 +135,7 @@ def test_an_edited_row_is_a_new_attempt_with_its_reason_and_what_it_cost_before(
         (
             {"prompt": "one fox", "resolution": "480p"},
             {"prompt": "two foxes", "resolution": "1080p"},
-            "prompt changed, resolution 480p → 1080p",
+            "prompt changed (‘one fox’ → ‘two foxes’), resolution 480p → 1080p",
         ),
         ({}, {"model": "seedance-3-0"}, "model seedance-2-0 → seedance-3-0"),
     ],

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from seedance_batch.core.attempt import RESEND_WINDOW, Attempt, Kind, Phase
-from seedance_batch.core.identity import content_hash
+from seedance_batch.core.identity import content_hash, loosened
 from seedance_batch.core.manifest import Job, Told
 from seedance_batch.core.model import SHORTEST_CLIP, Resolution, TaskInput
 from seedance_batch.core.plan.rules import Decision, Flags, History, decide, histories
@@ -204,6 +206,75 @@ def _total(estimates: Iterable[Estimate]) -> Total:
     costs = [price.cost for price in found if price.cost is not None]
     cost = sum(costs, Decimal(0)) if len(costs) == len(found) else None
     return Total(len(found), sum(price.seconds for price in found), cost)
+
+
+# ── Texts that were only saved otherwise: the same words are the same order ───────────────────────
+
+
+def as_ordered(jobs: Sequence[Job], attempts: Sequence[Attempt]) -> tuple[Job, ...]:
+    """The jobs, each with its prompt in the spelling in which it was ordered before.
+
+    Git, editors and spreadsheets change line ends and blanks unasked, and that is no edit. A row
+    whose prompt differs from the ordered one in nothing else takes the ordered one, and so has the
+    same content hash: whatever compares orders finds it bought, under any version of this program.
+    """
+    ordered = _Ordered(attempts)
+    return tuple(map(ordered.respelled, jobs)) if attempts else tuple(jobs)
+
+
+def contents_of(job: Job) -> set[str]:
+    """The content hashes that a job has in its text's usual spellings, its own among them."""
+    plain = loosened(job.input.prompt)
+    spelled = (job.input.prompt, plain, plain.replace("\n", "\r\n"))
+    return {_with_prompt(job, prompt).content for prompt in spelled}
+
+
+class _Ordered:
+    """Prompts that were ordered, by row and by their words."""
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        self._attempts = attempts
+        self._contents = frozenset(attempt.intent.content for attempt in attempts)
+        self._of_row: dict[str, list[Attempt]] = defaultdict(list)
+        for attempt in attempts:
+            self._of_row[attempt.intent.key].append(attempt)
+
+    @cached_property
+    def _spellings(self) -> dict[str, list[str]]:
+        """Words → the prompts that have them, each once, the newest first."""
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for prompt in (attempt.intent.prompt for attempt in reversed(self._attempts)):
+            found[_words(prompt)][prompt] = None
+        return {words: list(prompts) for words, prompts in found.items()}
+
+    def respelled(self, job: Job) -> Job:
+        """The job, or the same with a prompt that was ordered."""
+        own = self._of_row.get(job.key, [])
+        if any(attempt.intent.content == job.content for attempt in own):
+            return job
+        plain = loosened(job.input.prompt)
+        for prompt in (attempt.intent.prompt for attempt in reversed(own)):
+            if loosened(prompt) == plain:
+                return _with_prompt(job, prompt)
+        if job.content in self._contents:
+            return job
+        same = (_with_prompt(job, text) for text in self._spellings.get(_words(plain), []))
+        return next(filter(self._is_known, same), job)
+
+    def _is_known(self, job: Job) -> bool:
+        return not self._contents.isdisjoint((job.content, draft_job(job).content))
+
+
+def _words(prompt: str) -> str:
+    """A prompt without blanks and quotes around it: both come and go with a file's format."""
+    return loosened(loosened(prompt).strip('"'))
+
+
+def _with_prompt(job: Job, prompt: str) -> Job:
+    if prompt == job.input.prompt:
+        return job
+    task_input = job.input.model_copy(update={"prompt": prompt})
+    return replace(job, input=task_input, content=content_hash(job.model, task_input))
 
 
 # ── Which rows of a plan look bought already, although the journal does not know them. Pure ───────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from seedance_batch.core.identity import canonical_model
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import INPUT_FIELDS
 from seedance_batch.core.plan.steps import Action, RerunChoice, is_content, is_paid
+from seedance_batch.core.text import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,7 +416,7 @@ _OFF_UNSENT: Final = frozenset({"return_last_frame", "nsfw_checker"})
 
 
 def changes(template: str, job: Job) -> str:
-    """What was edited since, e.g. ``prompt changed, duration 5 → 8, seed added (7)``.
+    """What was edited since, e.g. ``prompt changed (‘one fox’ → ‘two’), duration 5 → 8``.
 
     ``template`` is the earlier body (`Intent.template`).
     """
@@ -424,6 +426,35 @@ def changes(template: str, job: Job) -> str:
     if canonical_model(body["model"]) != canonical_model(job.model):
         found.insert(0, f"model {body['model']} → {job.model}")
     return ", ".join(text for text in found if text) or "content changed"
+
+
+_AROUND: Final = 2
+"""Words that are shown beside what differs."""
+_LONGEST: Final = 60
+"""Characters of each side of a difference."""
+_WORD: Final = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]|[^\s\u3040-\u9fff\uac00-\ud7af]+")
+"""Chinese and Japanese have no blanks between words: each sign counts as one."""
+
+
+def difference(old: str, new: str) -> str:
+    """Where two texts differ, with a few words around: ``‘a red fox…’ → ‘a blue fox…’``."""
+    before, after = _WORD.findall(old), _WORD.findall(new)
+    if before == after:
+        return "in its blanks"
+    least = min(len(before), len(after))
+    head = next((i for i in range(least) if before[i] != after[i]), least)
+    rest = least - head
+    tail = next((i for i in range(rest) if before[-1 - i] != after[-1 - i]), rest)
+    return f"{_excerpt(old, head, tail)} → {_excerpt(new, head, tail)}"
+
+
+def _excerpt(text: str, head: int, tail: int) -> str:
+    words = list(_WORD.finditer(text))
+    start, end = max(head - _AROUND, 0), min(len(words) - tail + _AROUND, len(words))
+    part = text[words[start].start() : words[end - 1].end()] if start < end else ""
+    part = shown(part, _LONGEST, one_line=True)
+    more = "…" if end < len(words) and not part.endswith("…") else ""
+    return f"‘{'…' if start else ''}{part}{more}’"
 
 
 def changed_fields(template: str, job: Job) -> frozenset[str]:
@@ -441,6 +472,8 @@ def _change(name: str, before: Mapping[str, object], after: Mapping[str, object]
     old, new = before.get(name, unsent), after.get(name, unsent)
     if old == new:
         return ""
+    if name == "prompt" and isinstance(old, str) and isinstance(new, str):
+        return f"prompt changed ({difference(old, new)})"
     if name not in _SHOWN:
         return f"{name} {'added' if old is None else 'removed' if new is None else 'changed'}"
     if old is None:
