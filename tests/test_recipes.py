@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import click
 import pytest
@@ -19,6 +20,7 @@ from seedance_batch.core.attempt import Phase
 from seedance_batch.core.model import INPUT_FIELDS, LIST_FIELDS, MEDIA_FIELDS, TaskInput
 from seedance_batch.core.outcome import Status
 from seedance_batch.core.plan import rules
+from seedance_batch.core.select import Selection
 from seedance_batch.reader import cells, judge, read
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
 from seedance_batch.sandbox import config, faults, views
@@ -188,26 +190,18 @@ def test_a_fault_of_a_file_spoils_a_download(fault: config.FileFault) -> None:
 # ── a flag ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class Asked(dict[str, Any]):
-    """Parameters of a command, none of them given; knows which were asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def get(self, name: str, otherwise: Any = None) -> Any:
-        self.names.add(name)
-        return otherwise
-
-
 def test_a_setting_has_a_flag_of_its_name() -> None:
-    # Settings are taken from parameters by name: a flag of another name would do nothing.
-    asked = Asked()
-    flags.read_options(asked)
-    flags.selection(asked)
-    wanted = RunSettings.__dataclass_fields__.keys() | asked.names
+    # Settings are taken from flags by name: one of another name would do nothing.
     assert isinstance(run, click.Command)
-    assert wanted <= {parameter.name for parameter in run.params}
+    given = {parameter.name for parameter in run.params}
+    assert {field.name for field in dataclasses.fields(RunSettings)} <= given
+    assert {field.name for field in dataclasses.fields(Selection)} - {"from_ids"} <= given
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RunSettings)])
+def test_a_flag_is_of_its_settings_type(name: str) -> None:
+    flag, setting = get_type_hints(flags.Planning)[name], get_type_hints(RunSettings)[name]
+    assert setting in {flag, flag | None}  # 0 stands for None where a flag has a default
 
 
 # ── the recipes themselves ──────────────────────────────────────────────────────────────────────

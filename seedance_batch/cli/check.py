@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -33,22 +33,24 @@ def init(path: Path) -> int:
     return Exit.OK
 
 
-@click.command(epilog="Example: seedance-batch check shots.xlsx --sheet Final")
-@flags.MANIFEST
-@flags.option("--strict", is_flag=True, help="Treat warnings as problems.")
-@flags.option("--net", is_flag=True, help="Also check each URL once.")
-@flags.READING
-@flags.JSON
-def check(**given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Checking(flags.OfManifest, flags.ReadFlags, flags.Json):
+    """What ``check`` takes."""
+
+    strict: bool = flags.option("--strict", help="Treat warnings as problems.")
+    net: bool = flags.option("--net", help="Also check each URL once.")
+
+
+@flags.command(Checking, epilog="Example: seedance-batch check shots.xlsx --sheet Final")
+def check(given: Checking) -> int:
     """Find every problem in MANIFEST and name its cell. Sends nothing."""
     from seedance_batch.reader.read import read_manifest
 
-    manifest = read_manifest(given["manifest"], flags.read_options(given))
-    if given["net"]:
+    manifest = read_manifest(given.manifest, flags.read_options(given))
+    if given.net:
         manifest = _looked_at(manifest)
-    strict: bool = given["strict"]
-    _show_as_json(manifest) if given["as_json"] else _show(manifest, strict=strict)
-    refused = manifest.problems or (strict and manifest.warnings)
+    _show_as_json(manifest) if given.as_json else _show(manifest, strict=given.strict)
+    refused = manifest.problems or (given.strict and manifest.warnings)
     return Exit.USAGE if refused else Exit.OK
 
 

@@ -13,9 +13,13 @@ from typing import Any, Final
 
 import click
 
-from seedance_batch.cli.flags import CONSENT
 from seedance_batch.errors import SettingsError
 
+CONSENT: Final = frozenset(
+    {"--yes", "--again", "--force", "--remake", "--adopt", "--release", "--plan"}
+)
+"""Decisions about money (a saved plan is a yes): made on the command line or not at all, so that
+none has a variable or a place in the config file."""
 VARIABLE: Final = "SEEDANCE_BATCH_CONFIG"
 _PREFIX: Final = "SEEDANCE_BATCH_"
 _NOT_FOR: Final = frozenset({"sandbox"})

@@ -1,16 +1,18 @@
-"""Flags that commands share, and how they become settings."""
+"""Flags: what a command takes, as frozen dataclasses that click's parameters fill once."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from seedance_batch.cli.config_file import CONSENT
 from seedance_batch.errors import EmptySelection, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -18,31 +20,63 @@ if TYPE_CHECKING:
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
 
-F = TypeVar("F", bound=Callable[..., Any])
-CONSENT: Final = frozenset(
-    {"--yes", "--again", "--force", "--remake", "--adopt", "--release", "--plan"}
-)
-"""Decisions about money (a saved plan is a yes): made on the command line or not at all, so that
-none has a variable or a place in the config file."""
+G = TypeVar("G")
+
+# ── A class is what a command takes, and each field of it is a flag ──────────────────────────────
 
 
-def option(*names: str, **attributes: Any) -> Callable[[F], F]:
-    """A click option with its ``SEEDANCE_BATCH_…`` variable."""
-    flag = next(name for name in names if name.startswith("--")).split("/")[0]
+def option(*names: str, **attributes: Any) -> Any:
+    """A field that is a click option, with its ``SEEDANCE_BATCH_…`` variable."""
+    flag = next(name for name in names if name.startswith("--"))
     if flag not in CONSENT:
-        attributes.setdefault("envvar", f"SEEDANCE_BATCH_{flag[2:].replace('-', '_').upper()}")
-    return click.option(*names, **attributes)
+        attributes["envvar"] = f"SEEDANCE_BATCH_{flag[2:].replace('-', '_').upper()}"
+    return field(metadata={"option": (names, attributes)})
 
 
-def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, shown in this order."""
+def argument(metavar: str) -> Any:
+    """A field that is a click argument: a path."""
+    return field(metadata={"argument": metavar})
 
-    def decorate(function: F) -> F:
-        for add in reversed(options):
-            function = add(function)
-        return function
+
+def command(given: type[G], *, epilog: str) -> Callable[[Callable[[G], int]], click.Command]:
+    """Make a command of a function of one ``given``, a class of flags."""
+
+    def decorate(function: Callable[[G], int]) -> click.Command:
+        return click.Command(
+            function.__name__,
+            params=[_parameter(each) for each in _in_order(given)],
+            callback=lambda **values: function(given(**values)),
+            help=function.__doc__,
+            epilog=epilog,
+        )
 
     return decorate
+
+
+def _in_order(given: type) -> list[Field[Any]]:
+    """The fields as ``--help`` lists them: the class's own come first, then each base's."""
+    inherited = [each for b in given.__bases__ if is_dataclass(b) for each in _in_order(b)]
+    return [each for each in fields(given) if each not in inherited] + inherited
+
+
+def _parameter(flag: Field[Any]) -> click.Parameter:
+    """A field as click has it, under the field's own name."""
+    if "argument" in flag.metadata:
+        return click.Argument([flag.name], metavar=flag.metadata["argument"], type=_PATH)
+    names, attributes = flag.metadata["option"]
+    return click.Option([*names, flag.name], **_BY_TYPE.get(str(flag.type), {}), **attributes)
+
+
+_PATH: Final = click.Path(path_type=Path)
+_BY_TYPE: Final[Mapping[str, dict[str, Any]]] = {
+    "bool": {"is_flag": True},
+    "tuple[str, ...]": {"multiple": True},
+    "Path | None": {"type": _PATH},
+}
+"""What a field's annotation says of its option."""
+
+
+# ── What texts mean ──────────────────────────────────────────────────────────────────────────────
 
 
 def usd(given: object) -> Decimal:
@@ -76,120 +110,177 @@ def tasks_at_once(given: object) -> int:
     return int(text)
 
 
-_PATH = click.Path(path_type=Path)
-MANIFEST = click.argument("manifest", metavar="MANIFEST", type=_PATH)
-FOLDER = click.argument("folder", metavar="FOLDER", type=_PATH)
+# ── What commands take, in groups ────────────────────────────────────────────────────────────────
 
-READING = together(
-    option("--sheet", help="Sheet of the workbook; default: the first."),
-    option("--encoding", hidden=True, help="Encoding of a text file; default: detected."),
-    option("--delimiter", hidden=True, help="Delimiter of a CSV file; default: detected."),
-    option("--map", "column_map", multiple=True, metavar="FIELD=HEADING",
-           help="Say which column feeds a field."),
-    option("--set", "overrides", multiple=True, metavar="FIELD=VALUE",
-           help="Set a field in every row."),
-    option("--model", hidden=True, help="Set the model of every row."),
-    option("--allow-4k", is_flag=True, hidden=True,
-           help="Allow resolution 4k, which is not documented."),
-    option("--allow-mixed", is_flag=True, hidden=True,
-           help="Allow frames and references in one row."),
-    option("--allow-outside", is_flag=True, hidden=True,
-           help="Allow media files outside the manifest's folder."),
-    option("--max-body", type=click.IntRange(min=1), metavar="BYTES", hidden=True,
-           help="Largest request body, media included; default: 10 MiB."),
-)  # fmt: skip
+# fmt: off
 
-ADDRESS = together(
-    option("--sandbox", is_flag=True, help="Use the embedded sandbox: no key, no money."),
-    option(
-        "--sandbox-config",
-        type=_PATH,
-        metavar="FILE",
-        help="Settings of the sandbox, faults included.",
-    ),
-    option("--api-url", metavar="URL", help="Use the API at this address."),
-)
-API = together(
-    ADDRESS,
-    option("--price-file", type=_PATH, metavar="FILE", help="Use the prices in this file."),
-)
 
-JSON = option("--json", "as_json", is_flag=True, help="Print JSON for programs, on stdout.")
-REHEARSED = option("--sandbox", is_flag=True, help="Use the manifest's sandbox run folder.")
-OUT = option("--out", type=_PATH, metavar="DIR", help="The run folder; default: runs/<name>.")
+@dataclass(frozen=True, kw_only=True)
+class OfManifest:
+    """What is to be made."""
 
-WAITING = together(
-    option("--rpm", type=click.FloatRange(min=1), help="Requests per minute (60)."),
-    option("--poll-interval", type=click.FloatRange(min=0.1), default=2.0, hidden=True,
-           help="Shortest time between status checks, in seconds."),
-    option("--downloads", type=click.IntRange(1, 16), default=4, hidden=True,
-           help="Downloads at the same time."),
-    option("--wait", type=click.FloatRange(min=0), help="Stop waiting after this many seconds."),
-)  # fmt: skip
-PACE = together(
-    option("-j", "--concurrency", type=tasks_at_once, metavar="N|auto", default="10",
-           show_default=True,
-           help="Tasks at once; auto finds the limit."),
-    WAITING,
-)  # fmt: skip
+    manifest: Path = argument("MANIFEST")
 
-MONEY = together(
-    option("--max-cost", type=cap, metavar="USD|none",
-           help="Never spend more than this on the run folder."),
-    option("--max-cost-per-row", type=usd, metavar="USD",
-           help="Never spend more than this on one row."),
-    option("--max-failures", type=click.IntRange(min=0), metavar="N", default=10,
-           show_default=True, help="Stop after N failures in a row; 0: never."),
-    option("--canary", type=click.IntRange(min=1), metavar="N",
-           help="Try the N cheapest rows before the others."),
-    option("--draft", is_flag=True, help="Make cheap drafts: 480p, 4 s, no sound."),
-    option("--remake", is_flag=True, help="Buy rows again that were made with other flags."),
-    option("--again", is_flag=True, hidden=True,
-           help="Buy rows even if they look bought elsewhere."),
-)  # fmt: skip
 
-SELECTION = together(
-    option("--rows", metavar="1-20,57", help="Pick rows by number; the first row is 1."),
-    option("--ids", metavar="A,B", help="Pick rows by id."),
-    option("--where", metavar="EXPR", help="Pick rows by a condition: \"[Shot no.] == '4'\"."),
-    option(
-        "--from", "picks", type=_PATH, metavar="CSV", help="Pick the rows marked in a picks file."
-    ),
-    option("--sample", type=click.IntRange(min=1), metavar="N", help="Pick N rows at random."),
-    option("--sample-seed", type=int, default=0, hidden=True, help="Seed of the random pick."),
-    option("--limit", type=click.IntRange(min=1), metavar="N", help="Take only the first N rows."),
-)
+@dataclass(frozen=True, kw_only=True)
+class ReadFlags:
+    """How a manifest is read; see `ReadOptions`."""
 
-SAVED = together(
-    option(
-        "--save", type=_PATH, metavar="FILE", help="Save the plan, to run it later as approved."
-    ),
-    option("--plan", "plan_file", type=_PATH, metavar="FILE", help="Run this saved plan exactly."),
-)
+    sheet: str | None = option("--sheet", help="Sheet of the workbook; default: the first.")
+    encoding: str | None = option("--encoding", hidden=True,
+        help="Encoding of a text file; default: detected.")
+    delimiter: str | None = option("--delimiter", hidden=True,
+        help="Delimiter of a CSV file; default: detected.")
+    column_map: tuple[str, ...] = option("--map", metavar="FIELD=HEADING",
+        help="Say which column feeds a field.")
+    overrides: tuple[str, ...] = option("--set", metavar="FIELD=VALUE",
+        help="Set a field in every row.")
+    model: str | None = option("--model", hidden=True, help="Set the model of every row.")
+    allow_4k: bool = option("--allow-4k", hidden=True,
+        help="Allow resolution 4k, which is not documented.")
+    allow_mixed: bool = option("--allow-mixed", hidden=True,
+        help="Allow frames and references in one row.")
+    allow_outside: bool = option("--allow-outside", hidden=True,
+        help="Allow media files outside the manifest's folder.")
+    max_body: int | None = option("--max-body", type=click.IntRange(min=1), metavar="BYTES",
+        hidden=True, help="Largest request body, media included; default: 10 MiB.")
 
-CLIPS = together(
-    option("--name", default="{id}", show_default=True, metavar="PATTERN",
-           help="File names of the clips."),
-    option("--callback-url", metavar="URL", hidden=True,
-           help="Public address that HiAPI calls when a clip is ready."),
-    option("--callback-bind", metavar="HOST:PORT", hidden=True,
-           help="Local address that receives those calls."),
-)  # fmt: skip
-OUTPUT = together(
-    option("--storage", type=click.Choice(["temp", "persistent"]), hidden=True,
-           help="How long HiAPI stores the clips."),
-    CLIPS,
-)  # fmt: skip
 
-QUIET = together(
-    option("-q", "--quiet", is_flag=True, help="Show less."),
-    option("--no-progress", is_flag=True, help="Show no progress bars."),
-)
-TALK = together(
-    option("-y", "--yes", is_flag=True, help="Approve new spending without asking."),
-    option("-v", "--verbose", count=True, help="Show more detail."),
-    QUIET,
-)
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Which API is meant."""
+
+    sandbox: bool = option("--sandbox", help="Use the embedded sandbox: no key, no money.")
+    sandbox_config: Path | None = option("--sandbox-config", metavar="FILE",
+        help="Settings of the sandbox, faults included.")
+    api_url: str | None = option("--api-url", metavar="URL", help="Use the API at this address.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Priced(Address):
+    """Which API is meant, and what it costs."""
+
+    price_file: Path | None = option("--price-file", metavar="FILE",
+        help="Use the prices in this file.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Json:
+    """Whom the output is for."""
+
+    as_json: bool = option("--json", help="Print JSON for programs, on stdout.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Out:
+    """Where the run folder is, if not at its usual place."""
+
+    out: Path | None = option("--out", metavar="DIR",
+        help="The run folder; default: runs/<name>.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfFolder(Out):
+    """A run folder, or the manifest that has one."""
+
+    folder: Path = argument("FOLDER")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsed(OfFolder):
+    """A run folder, perhaps that of a rehearsal."""
+
+    sandbox: bool = option("--sandbox", help="Use the manifest's sandbox run folder.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """How work under way is waited for."""
+
+    rpm: float | None = option("--rpm", type=click.FloatRange(min=1),
+        help="Requests per minute (60).")
+    poll_interval: float = option("--poll-interval", type=click.FloatRange(min=0.1), default=2.0,
+        hidden=True, help="Shortest time between status checks, in seconds.")
+    downloads: int = option("--downloads", type=click.IntRange(1, 16), default=4, hidden=True,
+        help="Downloads at the same time.")
+    wait: float | None = option("--wait", type=click.FloatRange(min=0),
+        help="Stop waiting after this many seconds.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """How clips arrive."""
+
+    name: str = option("--name", default="{id}", show_default=True, metavar="PATTERN",
+        help="File names of the clips.")
+    callback_url: str | None = option("--callback-url", metavar="URL", hidden=True,
+        help="Public address that HiAPI calls when a clip is ready.")
+    callback_bind: str | None = option("--callback-bind", metavar="HOST:PORT", hidden=True,
+        help="Local address that receives those calls.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(Json):
+    """How work is shown while it goes on."""
+
+    quiet: bool = option("-q", "--quiet", help="Show less.")
+    no_progress: bool = option("--no-progress", help="Show no progress bars.")
+
+    @property
+    def progress(self) -> bool:
+        """Whether bars are wanted."""
+        return not (self.quiet or self.no_progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planning(OfManifest, Priced, Out, Waiting, Clips, ReadFlags, Watched):
+    """What ``plan`` takes, and ``run`` and its kin."""
+
+    max_cost: Decimal | None = option("--max-cost", type=cap, metavar="USD|none",
+        help="Never spend more than this on the run folder.")
+    max_cost_per_row: Decimal | None = option("--max-cost-per-row", type=usd, metavar="USD",
+        help="Never spend more than this on one row.")
+    max_failures: int = option("--max-failures", type=click.IntRange(min=0), metavar="N",
+        default=10, show_default=True, help="Stop after N failures in a row; 0: never.")
+    canary: int | None = option("--canary", type=click.IntRange(min=1), metavar="N",
+        help="Try the N cheapest rows before the others.")
+    draft: bool = option("--draft", help="Make cheap drafts: 480p, 4 s, no sound.")
+    remake: bool = option("--remake", help="Buy rows again that were made with other flags.")
+    again: bool = option("--again", hidden=True,
+        help="Buy rows even if they look bought elsewhere.")
+
+    rows: str | None = option("--rows", metavar="1-20,57",
+        help="Pick rows by number; the first row is 1.")
+    ids: str | None = option("--ids", metavar="A,B", help="Pick rows by id.")
+    where: str | None = option("--where", metavar="EXPR",
+        help="Pick rows by a condition: \"[Shot no.] == '4'\".")
+    picks: Path | None = option("--from", metavar="CSV",
+        help="Pick the rows marked in a picks file.")
+    sample: int | None = option("--sample", type=click.IntRange(min=1), metavar="N",
+        help="Pick N rows at random.")
+    sample_seed: int = option("--sample-seed", default=0, hidden=True,
+        help="Seed of the random pick.")
+    limit: int | None = option("--limit", type=click.IntRange(min=1), metavar="N",
+        help="Take only the first N rows.")
+
+    concurrency: int = option("-j", "--concurrency", type=tasks_at_once, metavar="N|auto",
+        default="10", show_default=True, help="Tasks at once; auto finds the limit.")
+
+    storage: str | None = option("--storage", type=click.Choice(["temp", "persistent"]),
+        hidden=True, help="How long HiAPI stores the clips.")
+
+    save: Path | None = option("--save", metavar="FILE",
+        help="Save the plan, to run it later as approved.")
+    plan_file: Path | None = option("--plan", metavar="FILE", help="Run this saved plan exactly.")
+
+    yes: bool = option("-y", "--yes", help="Approve new spending without asking.")
+    verbose: int = option("-v", "--verbose", count=True, help="Show more detail.")
+
+
+# fmt: on
+
+
+# ── What the flags come to ───────────────────────────────────────────────────────────────────────
 
 
 def check_place(path: Path) -> None:
@@ -201,63 +292,54 @@ def check_place(path: Path) -> None:
         )
 
 
-def run_settings(given: Mapping[str, Any]) -> RunSettings:
-    """The settings in a command's parameters."""
+def run_settings(given: Address | OfFolder) -> RunSettings:
+    """The settings among a command's flags: the fields that have the name of one."""
     from seedance_batch.settings import RunSettings
 
-    names = RunSettings.__dataclass_fields__.keys() & given.keys()
-    chosen = {name: given[name] for name in names}
-    if "concurrency" in chosen:
-        chosen["concurrency"] = chosen["concurrency"] or None
-    if "max_failures" in chosen:
-        chosen["max_failures"] = chosen["max_failures"] or None
-    return RunSettings(**chosen)
+    names = {each.name for each in fields(RunSettings)} & {each.name for each in fields(given)}
+    chosen = {name: getattr(given, name) for name in names}
+    # 0 stands for no limit; None is what was not given.
+    unlimited = dict.fromkeys({"concurrency", "max_failures"} & names)
+    return RunSettings(**chosen | {name: chosen[name] or None for name in unlimited})
 
 
-def read_options(given: Mapping[str, Any]) -> ReadOptions:
-    """How the manifest is to be read, from a command's parameters."""
+def read_options(given: ReadFlags) -> ReadOptions:
+    """How the manifest is to be read."""
     from seedance_batch.core.model import Allow
-    from seedance_batch.reader.source import ReadOptions
+    from seedance_batch.reader.source import MAX_BODY, ReadOptions
 
-    plain = ReadOptions()
     return ReadOptions(
-        sheet=given.get("sheet"),
-        encoding=given.get("encoding"),
-        delimiter=given.get("delimiter"),
-        column_map=pairs("--map", given.get("column_map") or ()),
-        model=given.get("model"),
-        overrides=pairs("--set", given.get("overrides") or ()),
-        allow=Allow(
-            resolution_4k=bool(given.get("allow_4k")),
-            mixed_references=bool(given.get("allow_mixed")),
-        ),
-        allow_outside=bool(given.get("allow_outside")),
-        max_body=given.get("max_body") or plain.max_body,
+        sheet=given.sheet,
+        encoding=given.encoding,
+        delimiter=given.delimiter,
+        column_map=pairs("--map", given.column_map),
+        model=given.model,
+        overrides=pairs("--set", given.overrides),
+        allow=Allow(resolution_4k=given.allow_4k, mixed_references=given.allow_mixed),
+        allow_outside=given.allow_outside,
+        max_body=given.max_body or MAX_BODY,
     )
 
 
-def selection(
-    given: Mapping[str, Any], *, marks: Collection[str] | None = None, page: str | None = None
-) -> Selection:
+def selection(given: Planning, *, marks: Collection[str] | None, page: str | None) -> Selection:
     """Which rows are meant. ``marks`` of a list of picks count; None means all that it names.
 
     ``page`` is the command that writes the page to choose on, for hints.
     """
     from seedance_batch.core.select import Selection
 
-    ids = given.get("ids")
-    picks = given.get("picks")
-    from_ids = None if picks is None else picked(picks, marks, page)
-    if given.get("plan_file") is not None:  # it brings its rows, whatever a file or variable says
+    from_ids = None if given.picks is None else picked(given.picks, marks, page)
+    if given.plan_file is not None:  # it brings its rows, whatever a file or variable says
         return Selection(from_ids=from_ids)
+    ids = None if given.ids is None else [part.strip() for part in given.ids.split(",")]
     return Selection(
-        rows=given.get("rows"),
-        ids=None if ids is None else [part.strip() for part in ids.split(",") if part.strip()],
-        where=given.get("where"),
+        rows=given.rows,
+        ids=None if ids is None else [each for each in ids if each],
+        where=given.where,
         from_ids=from_ids,
-        sample=given.get("sample"),
-        sample_seed=given.get("sample_seed") or 0,
-        limit=given.get("limit"),
+        sample=given.sample,
+        sample_seed=given.sample_seed,
+        limit=given.limit,
     )
 
 

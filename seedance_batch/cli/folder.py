@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,14 +27,18 @@ _LOOK_EVERY: Final = 2.0
 """Seconds between looks of ``status --watch``."""
 
 
-@click.command(epilog="Example: seedance-batch status manifests/runs/storyboard-sandbox")
-@flags.FOLDER
-@flags.option("--by", metavar="COLUMN", help="Group the counts by one of your columns.")
-@flags.option("--watch", is_flag=True, help="Keep refreshing while a run is going on.")
-@flags.JSON
-@flags.OUT
-@flags.REHEARSED
-def status(**given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Standing(flags.Rehearsed, flags.Json):
+    """What ``status`` takes."""
+
+    by: str | None = flags.option(
+        "--by", metavar="COLUMN", help="Group the counts by one of your columns."
+    )
+    watch: bool = flags.option("--watch", help="Keep refreshing while a run is going on.")
+
+
+@flags.command(Standing, epilog="Example: seedance-batch status manifests/runs/storyboard-sandbox")
+def status(given: Standing) -> int:
     """Show how run FOLDER stands: rows by status, and money. Sends nothing."""
     from seedance_batch.batch.sheets import catch_up, is_at_work, standing
     from seedance_batch.batch.verify import note_of_missing
@@ -41,24 +46,24 @@ def status(**given: Any) -> int:
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of
 
-    folder = folder_of(given["folder"], out=given["out"], sandbox=given["sandbox"])
+    folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
     catch_up(folder)
     while True:
-        at_work = given["watch"] and is_at_work(folder)
+        at_work = given.watch and is_at_work(folder)
         with look_into(folder.journal) as journal:
             found = standing(journal)
             columns = journal.columns()
-        if given["by"] is not None and given["by"] not in columns:
+        if given.by is not None and given.by not in columns:
             raise UsageError(
-                f"There is no column {given['by']!r}.",
+                f"There is no column {given.by!r}.",
                 hint=command_again(by=columns[0] if columns else None),
             )
-        if given["as_json"]:
-            click.echo(json.dumps(standing_object(found, by=given["by"]), ensure_ascii=False))
+        if given.as_json:
+            click.echo(json.dumps(standing_object(found, by=given.by), ensure_ascii=False))
         else:
-            if given["watch"]:
+            if given.watch:
                 click.clear()
-            for line in standing_lines(found, by=given["by"]):
+            for line in standing_lines(found, by=given.by):
                 click.echo(line)
         if not at_work or sys.stdout.closed:
             missing = note_of_missing(folder, found)
@@ -68,27 +73,25 @@ def status(**given: Any) -> int:
         time.sleep(_LOOK_EVERY)
 
 
-@click.command(epilog="Example: seedance-batch fetch shots.csv")
-@flags.FOLDER
-@flags.ADDRESS
-@flags.OUT
-@flags.WAITING
-@flags.CLIPS
-@flags.JSON
-@flags.QUIET
-def fetch(**given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Fetching(flags.OfFolder, flags.Address, flags.Waiting, flags.Clips, flags.Watched):
+    """What ``fetch`` takes."""
+
+
+@flags.command(Fetching, epilog="Example: seedance-batch fetch shots.csv")
+def fetch(given: Fetching) -> int:
     """Download every paid clip of run FOLDER that is missing or damaged. Never submits anything."""
     from seedance_batch.batch.open import open_folder
     from seedance_batch.batch.verify import lacking
 
     with (
-        open_folder(given["folder"], flags.run_settings(given)) as opened,
+        open_folder(given.folder, flags.run_settings(given)) as opened,
         opened.site(os.environ) as site,
     ):
         return fetched(site, lacking(site.folder, site.journal.attempts()), given)
 
 
-def fetched(site: Site, lost: Collection[int], given: dict[str, Any]) -> int:
+def fetched(site: Site, lost: Collection[int], given: flags.Watched) -> int:
     """See what is in flight to its end, and fetch the clips that are lost; the exit code."""
     import anyio
 
@@ -101,17 +104,17 @@ def fetched(site: Site, lost: Collection[int], given: dict[str, Any]) -> int:
     observer = observer_for(
         sum(a.state.phase in COMING_PHASES or a.id in lost for a in attempts),
         attempts,
-        as_json=given["as_json"],
-        progress=not (given["no_progress"] or given["quiet"]),
+        as_json=given.as_json,
+        progress=given.progress,
         stream=sys.stderr,
     )
-    if given["as_json"]:
+    if given.as_json:
         click.echo(json.dumps(opening_object(site), ensure_ascii=False))
     try:
         report = anyio.run(lambda: fetch_clips(site, observer, lost, signals=True))
     finally:
         observer.close()
-    if given["as_json"]:
+    if given.as_json:
         click.echo(json.dumps(closing_object(site, report), ensure_ascii=False))
     else:
         for line in outcome_lines(site, report):
@@ -119,19 +122,24 @@ def fetched(site: Site, lost: Collection[int], given: dict[str, Any]) -> int:
     return report.exit_code
 
 
-@click.command(epilog="Example: seedance-batch reconcile runs/shots --adopt 17=tk-hiapi-…")
-@flags.FOLDER
-@flags.ADDRESS
-@flags.OUT
-@flags.option(
-    "--adopt",
-    multiple=True,
-    metavar="ROW=TASK",
-    help="Record that TASK belongs to ROW (ROW@draft for a draft).",
+@dataclass(frozen=True, kw_only=True)
+class Deciding(flags.OfFolder, flags.Address, flags.Json):
+    """What ``reconcile`` takes."""
+
+    adopt: tuple[str, ...] = flags.option(
+        "--adopt",
+        metavar="ROW=TASK",
+        help="Record that TASK belongs to ROW (ROW@draft for a draft).",
+    )
+    release: tuple[str, ...] = flags.option(
+        "--release", metavar="ROW", help="Record that ROW has no task."
+    )
+
+
+@flags.command(
+    Deciding, epilog="Example: seedance-batch reconcile runs/shots --adopt 17=tk-hiapi-…"
 )
-@flags.option("--release", multiple=True, metavar="ROW", help="Record that ROW has no task.")
-@flags.JSON
-def reconcile(**given: Any) -> int:
+def reconcile(given: Deciding) -> int:
     """Settle doubtful rows of run FOLDER: list tasks that may be theirs, or decide.
 
     Nothing is decided by itself. To adopt costs nothing more. To release a row whose task exists
@@ -146,15 +154,15 @@ def reconcile(**given: Any) -> int:
     from seedance_batch.core.text import shown
 
     with (
-        open_folder(given["folder"], flags.run_settings(given)) as opened,
+        open_folder(given.folder, flags.run_settings(given)) as opened,
         opened.site(os.environ) as site,
     ):
-        for key, task_id in flags.pairs("--adopt", given["adopt"]).items():
+        for key, task_id in flags.pairs("--adopt", given.adopt).items():
             note = anyio.run(adopt, site, key, task_id)
             click.echo(f"{key} is task {task_id}; run continues it, at no further cost.", err=True)
             if note is not None:
                 click.echo(f"  {shown(note)}", err=True)
-        for key in given["release"]:
+        for key in given.release:
             freed = anyio.run(release, site, key)
             cost = freed.intent.est_cost
             price = "an unknown price" if cost is None else money(cost)
@@ -165,20 +173,16 @@ def reconcile(**given: Any) -> int:
             )
         left = anyio.run(questions, site)
         rebuild(site.folder, site.journal)
-        _show_questions(left, given)
-    return Exit.UNFINISHED if left else Exit.OK
-
-
-def _show_questions(left: list[Question], given: dict[str, Any]) -> None:
-    if given["as_json"]:
+    if given.as_json:
         for question in left:
             click.echo(json.dumps(_as_object(question), ensure_ascii=False))
-        return
+        return Exit.UNFINISHED if left else Exit.OK
     if not left:
         click.echo("No row is ambiguous.")
     for question in left:
         for line in _question_lines(question, left):
             click.echo(line)
+    return Exit.UNFINISHED if left else Exit.OK
 
 
 def _as_object(question: Question) -> dict[str, Any]:
@@ -256,16 +260,13 @@ def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-@click.command(epilog="Example: seedance-batch results runs/shots")
-@flags.FOLDER
-@flags.OUT
-@flags.REHEARSED
-def results(**given: Any) -> int:
+@flags.command(flags.Rehearsed, epilog="Example: seedance-batch results runs/shots")
+def results(given: flags.Rehearsed) -> int:
     """Write the results sheets of run FOLDER again, from its journal."""
     from seedance_batch.batch.open import open_folder
     from seedance_batch.batch.sheets import rebuild
 
-    with open_folder(given["folder"], flags.run_settings(given)) as opened:
+    with open_folder(given.folder, flags.run_settings(given)) as opened:
         written = rebuild(opened.folder, opened.journal)
     for path in written.files.values():
         click.echo(path)
@@ -276,19 +277,22 @@ def results(**given: Any) -> int:
     return Exit.OK
 
 
-@click.command(epilog="Example: seedance-batch report runs/shots")
-@flags.FOLDER
-@flags.OUT
-@flags.REHEARSED
-@flags.option("--watch", is_flag=True, help="Keep refreshing while a run is going on.")
-def report(**given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Looking(flags.Rehearsed):
+    """What ``report`` takes."""
+
+    watch: bool = flags.option("--watch", help="Keep refreshing while a run is going on.")
+
+
+@flags.command(Looking, epilog="Example: seedance-batch report runs/shots")
+def report(given: Looking) -> int:
     """Write the review page of run FOLDER: one file to watch and choose clips."""
     from seedance_batch.batch.sheets import review_page, watched_page
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of
 
-    folder = folder_of(given["folder"], out=given["out"], sandbox=given["sandbox"])
-    if given["watch"]:
+    folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
+    if given.watch:
         for path in watched_page(folder):
             click.echo(path)
         return Exit.OK
@@ -297,37 +301,39 @@ def report(**given: Any) -> int:
     return Exit.OK
 
 
-@click.command(epilog="Example: seedance-batch verify runs/shots --claims claims.csv")
-@flags.FOLDER
-@flags.OUT
-@flags.REHEARSED
-@flags.option(
-    "--claims", type=click.Path(path_type=Path), help="Write a list of clips to claim a refund for."
-)
-@flags.JSON
-def verify(**given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Verifying(flags.Rehearsed, flags.Json):
+    """What ``verify`` takes."""
+
+    claims: Path | None = flags.option(
+        "--claims", help="Write a list of clips to claim a refund for."
+    )
+
+
+@flags.command(Verifying, epilog="Example: seedance-batch verify runs/shots --claims claims.csv")
+def verify(given: Verifying) -> int:
     """Check every clip of run FOLDER again: its bytes, and what they decode to."""
     from seedance_batch.batch.verify import check_clips, write_claims
     from seedance_batch.core.text import shown
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of
 
-    if given["claims"] is not None:
-        flags.check_place(given["claims"])
-    folder = folder_of(given["folder"], out=given["out"], sandbox=given["sandbox"])
+    if given.claims is not None:
+        flags.check_place(given.claims)
+    folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
     with look_into(folder.journal) as journal:
         found = check_clips(folder, journal.attempts())
     bad = [finding for finding in found if finding.fault is not None]
-    if given["as_json"]:
+    if given.as_json:
         faults = [{"id": f.attempt.intent.key, "fault": f.fault} for f in bad]
         click.echo(json.dumps({"checked": len(found), "faults": faults}, ensure_ascii=False))
     else:
         for finding in bad:
             click.echo(f"{shown(finding.attempt.intent.key)}: {shown(finding.fault or '')}")
         click.echo(f"{some(len(found), 'clip')} checked, {len(bad):,} at fault.")
-    if given["claims"] is not None:
-        count = write_claims(given["claims"], found)
-        click.echo(f"{some(count, 'claim')} in {given['claims']}", err=True)
+    if given.claims is not None:
+        count = write_claims(given.claims, found)
+        click.echo(f"{some(count, 'claim')} in {given.claims}", err=True)
     if any(finding.can_be_fetched for finding in bad):
         command = command_again("fetch", only={"out", "sandbox"})
         click.echo(f"hint: {shown(command)}", err=True)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import click
 from click.core import ParameterSource
@@ -28,13 +28,36 @@ _ONCE: Final = frozenset({"yes", "dry_run", "save"})
 """Flags that belong to the command that was given, not to one that follows it."""
 
 
+class Changed(TypedDict, total=False):
+    """What a hint may say otherwise than what was typed: parameters by name."""
+
+    adopt: Sequence[str] | None
+    again: bool
+    by: str | None
+    draft: bool
+    dry_run: bool
+    force: bool
+    max_cost: Decimal
+    max_cost_per_row: Decimal | None
+    model: str | None
+    out: str
+    overrides: Sequence[str]
+    picks: str
+    plan_file: Path
+    release: Sequence[str] | None
+    remake: bool
+    save: Path | None
+    verbose: int
+    yes: bool
+
+
 def command_again(
     command: str | None = None,
     *,
     source: Path | None = None,
     only: Collection[str] | None = None,
     without: Collection[str] = (),
-    **changed: Any,
+    **changed: Unpack[Changed],
 ) -> str:
     """The command line that is at work, shell-quoted, as a person would type it next.
 
@@ -51,7 +74,7 @@ def command_again(
         if isinstance(parameter, click.Argument):
             words.append(str(value) if source is None else relative(source))
         elif name in changed:
-            flags += _flag(parameter, changed[name])
+            flags += _flag(parameter, changed.get(name))
         elif was_typed(name) and name not in _ONCE and name not in without:
             if only is None or name in only:
                 flags += _flag(parameter, value)
@@ -181,7 +204,7 @@ def _after_failed_redo(plan: Plan, report: Report) -> str | None:
 def _after_failures(batch: Batch, report: Report, blocked: Sequence[Attempt]) -> str:
     from seedance_batch.core.plan.steps import RerunChoice
 
-    flags: dict[str, Any] = {}
+    flags: Changed = {}
     if click.get_current_context().params.get("plan_file") is not None:
         flags = as_planned(batch)
     rerun = command_again(
@@ -194,7 +217,7 @@ def _after_failures(batch: Batch, report: Report, blocked: Sequence[Attempt]) ->
     return f"edit the row, or make it again unchanged: {rerun} --force"
 
 
-def as_planned(batch: Batch) -> dict[str, Any]:
+def as_planned(batch: Batch) -> Changed:
     """The flags that a saved plan brought along, to be typed where it is not."""
     from seedance_batch.batch.open import overrides_in
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from seedance_batch.cli import flags
-from seedance_batch.cli.hints import CHOICE, as_planned, command_again, or_elsewhere, was_typed
+from seedance_batch.cli.hints import (
+    CHOICE,
+    Changed,
+    as_planned,
+    command_again,
+    or_elsewhere,
+    was_typed,
+)
 from seedance_batch.errors import BudgetExceeded, Exit, PlanDrifted, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -29,24 +37,23 @@ if TYPE_CHECKING:
 
 
 def show(
-    given: dict[str, Any],
-    environ: Mapping[str, str],
+    given: flags.Planning,
     *,
     marks: Collection[str] | None = None,
     choice: RerunChoice | None = None,
 ) -> int:
     """``plan``: the plan on stdout, and exit 4 where it does not fit."""
     from seedance_batch.batch.open import open_plan
+    from seedance_batch.core.plan.saved import to_json
+    from seedance_batch.core.plan.steps import budget_problem
+    from seedance_batch.reader.read import finding_objects
 
-    saved = saved_plan(given)
-    with or_elsewhere(), open_plan(given["manifest"], *chosen(given, saved), environ) as batch:
+    saved = saved_plan(given.plan_file)
+    with or_elsewhere(), open_plan(given.manifest, *chosen(given, saved), os.environ) as batch:
         found, choice = wanted(batch, given, saved, marks=marks, choice=choice)
-        if given["as_json"]:
-            from seedance_batch.core.plan.saved import to_json
-            from seedance_batch.reader.read import finding_objects
-
+        if given.as_json:
             origin, folder = batch.access.origin, batch.folder_mark
-            document = to_json(found, plan_flags(batch), origin=origin, folder=folder)
+            document = to_json(found, batch.flags, origin=origin, folder=folder)
             document["doubts"] = [
                 {"sign": doubt.sign.value, "ids": list(doubt.keys)} for doubt in batch.doubts(found)
             ]
@@ -55,14 +62,15 @@ def show(
             for line in [*warning_lines(batch, found), *already_bought(batch, found)]:
                 click.echo(line, err=True)
         else:
-            say(batch, found, verbose=given["verbose"], err=False)
-        if given["save"] is not None:
-            save_plan(batch, found, given["save"])
-        hold_against_caps(found, batch.settings.max_cost, batch.settings.max_cost_per_row)
+            say(batch, found, verbose=given.verbose, err=False)
+        if given.save is not None:
+            save_plan(batch, found, given.save)
+        caps = batch.settings.max_cost, batch.settings.max_cost_per_row
+        _hold(budget_problem(found, *caps), found, *caps)
     return Exit.OK
 
 
-def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions, RunSettings]:
+def chosen(given: flags.Planning, saved: SavedPlan | None) -> tuple[ReadOptions, RunSettings]:
     """Reading options and settings; a saved plan brings the flags that it was made with.
 
     What a file or variable says of those is overruled; what was typed raises `SettingsError`.
@@ -84,11 +92,10 @@ def chosen(given: dict[str, Any], saved: SavedPlan | None) -> tuple[ReadOptions,
     return options, replace(settings, draft=saved.kind is Kind.DRAFT)
 
 
-def saved_plan(given: dict[str, Any]) -> SavedPlan | None:
+def saved_plan(path: Path | None) -> SavedPlan | None:
     """The plan that ``--plan`` names. Raises `UsageError` for a file that is none."""
     from seedance_batch.core.plan.saved import from_json
 
-    path: Path | None = given["plan_file"]
     if path is None:
         return None
     try:
@@ -99,7 +106,7 @@ def saved_plan(given: dict[str, Any]) -> SavedPlan | None:
 
 def wanted(
     batch: Batch,
-    given: dict[str, Any],
+    given: flags.Planning,
     saved: SavedPlan | None,
     *,
     marks: Collection[str] | None = None,
@@ -112,15 +119,15 @@ def wanted(
     from seedance_batch.core.plan.saved import approved, drift
 
     selected: Collection[str] | None = None
-    if saved is None or given["picks"] is not None:
+    if saved is None or given.picks is not None:
         page = (
             command_again("report", source=batch.folder.path, only=())
             if batch.folder.exists()
             else None
         )
         selected = batch.chosen(flags.selection(given, marks=marks, page=page))
-    if choice is not None and given["picks"] is not None:
-        choice = replace(choice, redo=_wishes(batch, given["picks"], selected or ()))
+    if choice is not None and given.picks is not None:
+        choice = replace(choice, redo=_wishes(batch, given.picks, selected or ()))
     if saved is None:
         return batch.plan(rerun=choice, selected=selected), choice
     fresh = batch.plan(rerun=choice, selected=saved.keys)
@@ -133,9 +140,7 @@ def wanted(
             hint=command_again(
                 "plan" if choice is None else None,
                 without={"plan_file"},
-                dry_run=choice is not None,
-                save=given["plan_file"],
-                **as_planned(batch),
+                **as_planned(batch) | {"dry_run": choice is not None, "save": given.plan_file},
             ),
         )
     return approved(saved, fresh), choice
@@ -184,13 +189,6 @@ def rest_of(
         choice = replace(choice, redo={k: t for k, t in choice.redo.items() if k not in tried})
     fresh = batch.plan(rerun=choice, selected=yes.keys)
     return approved(yes, fresh).without(tried, "tried as a canary just now"), choice
-
-
-def rerun_choice_of(given: dict[str, Any]) -> RerunChoice:
-    """Which failed rows to make again."""
-    from seedance_batch.batch.open import rerun_choice
-
-    return rerun_choice(given["classes"], force=given["force"])
 
 
 def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
@@ -255,11 +253,6 @@ def foretold(batch: Batch, found: Plan) -> float | None:
 
 _MOST_WARNINGS: Final = 12
 """Causes that a plan names; ``check`` has the rest."""
-_READING: Final = frozenset(
-    {"sheet", "encoding", "delimiter", "column_map", "overrides", "model", "visible"}
-    | {"allow_4k", "allow_mixed", "allow_outside", "max_body"}
-)
-"""Flags that ``check`` takes as well."""
 
 
 def warning_lines(batch: Batch, found: Plan) -> list[str]:
@@ -270,7 +263,8 @@ def warning_lines(batch: Batch, found: Plan) -> list[str]:
     lines = [f"warning: {shown(line)}" for line in grouped(batch.warnings(found))]
     if len(lines) <= _MOST_WARNINGS:
         return lines
-    check = command_again("check", source=Path(batch.manifest.path), only=_READING)
+    reading = {field.name for field in fields(flags.ReadFlags)}
+    check = command_again("check", source=Path(batch.manifest.path), only=reading)
     more = some(len(lines) - _MOST_WARNINGS, "more warning")
     return [*lines[:_MOST_WARNINGS], f"warning: and {more}, which this names: {check}"]
 
@@ -332,11 +326,6 @@ def _repeated(found: Plan) -> list[str]:
     ]
 
 
-def plan_flags(batch: Batch) -> dict[str, str]:
-    """The flags that a saved plan brings back when it is run."""
-    return dict(batch.flags)
-
-
 def save_plan(batch: Batch, found: Plan, path: Path) -> None:
     """Keep the plan in a file."""
     from seedance_batch.core.plan.saved import to_json
@@ -344,7 +333,7 @@ def save_plan(batch: Batch, found: Plan, path: Path) -> None:
     from seedance_batch.publish import replacing
 
     origin, folder = batch.access.origin, batch.folder_mark
-    document = to_json(found, plan_flags(batch), origin=origin, folder=folder)
+    document = to_json(found, batch.flags, origin=origin, folder=folder)
     text = json.dumps(document, ensure_ascii=False, indent=1)
     flags.check_place(path)
     try:
@@ -360,17 +349,8 @@ def save_plan(batch: Batch, found: Plan, path: Path) -> None:
     click.echo(f"hint: {shown(command)}", err=True)
 
 
-def hold_against_caps(
-    found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None
-) -> None:
-    """Raise `BudgetExceeded` where a plan does not fit; nothing was sent then."""
-    from seedance_batch.core.plan.steps import budget_problem
-
-    _hold(budget_problem(found, max_cost, max_cost_per_row), found, max_cost, max_cost_per_row)
-
-
 def hold_before_running(batch: Batch, found: Plan) -> Plan:
-    """As `hold_against_caps`, save that a run sends the rows that fit under ``max_cost``.
+    """As `show` does, save that a run sends the rows that fit under ``max_cost``.
 
     Where paid work is under way it is seen to its end, without the new rows: no cap concerns it.
     """
@@ -410,7 +390,7 @@ def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal
         )
     if needed is None:  # what earlier attempts have cost is not known, and will not be
         return command_again(max_cost=NO_CAP, max_cost_per_row=None)
-    caps: dict[str, Any] = {}
+    caps: Changed = {}
     if max_cost is not None and needed > max_cost:
         caps["max_cost"] = needed
     dearest = max(step.cost or Decimal(0) for step in found.new)

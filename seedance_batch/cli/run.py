@@ -6,17 +6,17 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from seedance_batch.cli import flags, planning
-from seedance_batch.cli.hints import command_again, next_command, or_elsewhere
+from seedance_batch.cli.hints import command_again, next_command, or_elsewhere, was_typed
 from seedance_batch.core.text import some
-from seedance_batch.errors import ConsentNeeded, Exit, ManifestError
+from seedance_batch.errors import ConsentNeeded, Exit, ManifestError, UsageError
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
@@ -28,100 +28,84 @@ if TYPE_CHECKING:
 # ── ``plan``, ``run``, ``rerun`` and ``promote``: from a manifest to clips, the price first ───────
 
 
-_SHARED = flags.together(
-    flags.MANIFEST,
-    flags.API,
-    flags.OUT,
-    flags.MONEY,
-    flags.SELECTION,
-    flags.PACE,
-    flags.OUTPUT,
-    flags.SAVED,
-    flags.READING,
-    flags.JSON,
-    flags.TALK,
+@dataclass(frozen=True, kw_only=True)
+class Running(flags.Planning):
+    """What ``run`` and ``promote`` take."""
+
+    dry_run: bool = flags.option("--dry-run", help="Show the plan and stop.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerunning(Running):
+    """What ``rerun`` takes."""
+
+    classes: tuple[str, ...] = flags.option("--class", help="Only failed rows of this error class.")
+    force: bool = flags.option("--force", help="Also send refused content again, unchanged.")
+
+
+@flags.command(
+    flags.Planning,
+    epilog="Example: seedance-batch plan shots.csv --max-cost 40 --save plan.json",
 )
-_DRY_RUN = flags.option("--dry-run", is_flag=True, help="Show the plan and stop.")
-
-
-@click.command(epilog="Example: seedance-batch plan shots.csv --max-cost 40 --save plan.json")
-@_SHARED
-def plan(**given: Any) -> int:
+def plan(given: flags.Planning) -> int:
     """Show what a run of MANIFEST would do to each row, why, and for how much.
 
     Sends nothing and changes nothing. With --max-cost, exits 4 when the plan is dearer.
     """
-    from seedance_batch.cli.planning import show
-
-    return show(given, os.environ)
+    return planning.show(given)
 
 
-@click.command(epilog="Example: seedance-batch run manifests/storyboard.csv --sandbox")
-@_SHARED
-@_DRY_RUN
-def run(**given: Any) -> int:
+@flags.command(Running, epilog="Example: seedance-batch run manifests/storyboard.csv --sandbox")
+def run(given: Running) -> int:
     """Turn the rows of MANIFEST into clips. Run it again to continue.
 
     Shows the plan and its price, asks before new money is spent, and leaves clips and results
     sheets in runs/<name> beside the manifest. Nothing is ever paid for twice.
     """
-    from seedance_batch.cli.planning import show
-
-    return show(given, os.environ) if given["dry_run"] else carry_out(given, os.environ)
+    return _shown_or_done(given)
 
 
-@click.command(epilog="Example: seedance-batch rerun shots.csv --class transient")
-@_SHARED
-@flags.option("--class", "classes", multiple=True, help="Only failed rows of this error class.")
-@flags.option("--force", is_flag=True, help="Also send refused content again, unchanged.")
-@_DRY_RUN
-def rerun(**given: Any) -> int:
+@flags.command(Rerunning, epilog="Example: seedance-batch rerun shots.csv --class transient")
+def rerun(given: Rerunning) -> int:
     """Try failed rows of MANIFEST again. Each new attempt costs money.
 
     Takes transient failures; refused content needs an edit or --force; expired and media_mismatch
     rows were paid for, and need --class. With --from, makes new takes of the rows marked redo.
     """
-    from seedance_batch.cli.planning import rerun_choice_of, show
+    from seedance_batch.batch.open import rerun_choice
 
-    choice = rerun_choice_of(given)
-    if given["dry_run"]:
-        return show(given, os.environ, marks={"redo"}, choice=choice)
-    return carry_out(given, os.environ, marks={"redo"}, choice=choice)
+    choice = rerun_choice(given.classes, force=given.force)
+    return _shown_or_done(given, marks={"redo"}, choice=choice)
 
 
-@click.command(epilog="Example: seedance-batch promote runs/shots --from picks.csv")
-@_SHARED
-@_DRY_RUN
-def promote(**given: Any) -> int:
+@flags.command(Running, epilog="Example: seedance-batch promote runs/shots --from picks.csv")
+def promote(given: Running) -> int:
     """Make final clips of the drafts marked keep in a picks file.
 
     A final clip is a new generation and may differ from its draft, also where the row gives a
     seed, which is sent again.
     """
-    from seedance_batch.cli.hints import command_again, was_typed
-    from seedance_batch.cli.planning import show
-    from seedance_batch.errors import UsageError
-
-    if given["picks"] is None:
-        raise UsageError(
-            "promote needs a list of picks.",
-            hint=command_again(picks="picks.csv"),
-        )
-    if given["draft"] and was_typed("draft"):
+    if given.picks is None:
+        raise UsageError("promote needs a list of picks.", hint=command_again(picks="picks.csv"))
+    if given.draft and was_typed("draft"):
         raise UsageError("promote makes final clips; --draft is for run.")
-    given["draft"] = False  # a config file's is for run
     click.echo("A final is a new generation, and may differ from its draft.", err=True)
-    if given["dry_run"]:
-        return show(given, os.environ, marks={"keep"})
-    return carry_out(given, os.environ, marks={"keep"})
+    # A config file's --draft is for run.
+    return _shown_or_done(replace(given, draft=False), marks={"keep"})
+
+
+def _shown_or_done(
+    given: Running, *, marks: Collection[str] | None = None, choice: RerunChoice | None = None
+) -> int:
+    act = planning.show if given.dry_run else carry_out
+    return act(given, marks=marks, choice=choice)
 
 
 # ── Carries a plan out: ask once, run, perhaps a canary first, and sum up ─────────────────────────
 
 
 def carry_out(
-    given: dict[str, Any],
-    environ: Mapping[str, str],
+    given: flags.Planning,
     *,
     marks: Collection[str] | None = None,
     choice: RerunChoice | None = None,
@@ -129,38 +113,44 @@ def carry_out(
     """``run`` and its kin: plan, ask, work, sum up; returns the exit code."""
     from seedance_batch.batch import ownership
     from seedance_batch.batch.open import open_batch
+    from seedance_batch.batch.summary import opening_object
     from seedance_batch.core.plan.steps import cheapest, fitting
 
-    saved = planning.saved_plan(given)
+    saved = planning.saved_plan(given.plan_file)
     options, settings = planning.chosen(given, saved)
     with (
         or_elsewhere(),
-        _paid_rows_first(given, options, settings, environ),
-        open_batch(given["manifest"], options, settings, environ) as batch,
+        _paid_rows_first(given, options, settings),
+        open_batch(given.manifest, options, settings, os.environ) as batch,
     ):
         found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
-        if given["quiet"]:
+        if given.quiet:
             bought = planning.already_bought(batch, found)
             for line in [*planning.warning_lines(batch, found), *bought]:
                 click.echo(line, err=True)
         else:
-            planning.say(batch, found, verbose=given["verbose"], err=True)
-        if given["save"] is not None:
-            planning.save_plan(batch, found, given["save"])
+            planning.say(batch, found, verbose=given.verbose, err=True)
+        if given.save is not None:
+            planning.save_plan(batch, found, given.save)
         batch.remember_cap()
         begun = planning.hold_before_running(batch, found)
         found, over_budget = begun, begun is not found
+        again = given.again
         if saved is None:
-            found = consent(batch, found, given)
-        hold_doubts(batch, found, given)
+            found, answered = consent(batch, found, given)
+            again = again or answered
+        if not again:
+            hold_doubts(batch, found, given)
         if choice is not None:
             batch.remember_redo(choice)
         if saved is not None and not batch.access.sandbox:
             ownership.note(batch.folder, batch.access.origin, saved.digest)
-        begin(batch, found, given)
-        if given["canary"] is not None and found.new_rows > given["canary"]:
+        if given.as_json:
+            start = opening_object(batch.site, found, batch.warnings(found))
+            click.echo(json.dumps(start, ensure_ascii=False))
+        if given.canary is not None and found.new_rows > given.canary:
             first = replace(
-                found, steps=cheapest(fitting(found, batch.settings.max_cost), given["canary"])
+                found, steps=cheapest(fitting(found, batch.settings.max_cost), given.canary)
             )
             code = canary(batch, found, first, given, choice)
             if code is not None:
@@ -176,7 +166,7 @@ def carry_out(
 
 @contextlib.contextmanager
 def _paid_rows_first(
-    given: dict[str, Any], options: ReadOptions, settings: RunSettings, environ: Mapping[str, str]
+    given: flags.Planning, options: ReadOptions, settings: RunSettings
 ) -> Iterator[None]:
     """Where a manifest has problems, paid rows under way are seen to their end before it ends."""
     try:
@@ -185,7 +175,7 @@ def _paid_rows_first(
         from seedance_batch.batch.open import open_unfinished
         from seedance_batch.cli.folder import fetched
 
-        with open_unfinished(given["manifest"], options, settings, environ) as found:
+        with open_unfinished(given.manifest, options, settings, os.environ) as found:
             if found is not None:
                 site, coming = found
                 rows = some(coming, "paid row")
@@ -198,29 +188,29 @@ def _paid_rows_first(
         raise
 
 
-def consent(batch: Batch, found: Plan, given: dict[str, Any]) -> Plan:
+def consent(batch: Batch, found: Plan, given: flags.Planning) -> tuple[Plan, bool]:
     """Ask before money is spent: once, with rows and cost; the sandbox never asks.
 
-    Returns what was agreed to: without a yes, sends that were taken back are left as they are.
+    Returns what was agreed to, and whether the question was about new rows and answered by a yes.
+    Without a yes, sends that were taken back are left as they are.
     """
     from seedance_batch.core.overview import purchase
     from seedance_batch.core.plan.steps import UNSETTLED
 
     rows = purchase(found, batch.settings.max_cost)
-    if given["yes"] or batch.access.sandbox or not (rows or found.settling):
-        return found
+    if given.yes or batch.access.sandbox or not (rows or found.settling):
+        return found, False
     if not _at_a_terminal():
         if rows is None:
-            return found.without_settling(UNSETTLED)
+            return found.without_settling(UNSETTLED), False
         raise ConsentNeeded(
             f"The plan would send {rows}, and there is no terminal to ask at. Nothing was sent.",
-            hint=command_again(yes=True, save=given["save"]),
+            hint=command_again(yes=True, save=given.save),
         )
     if click.confirm(_question(batch, found, rows), err=True):
-        given["again"] = given["again"] or rows is not None  # the question has said it
-        return found
+        return found, rows is not None
     if rows is None:
-        return found.without_settling(UNSETTLED)
+        return found.without_settling(UNSETTLED), False
     raise ConsentNeeded("Nothing was sent.", hint=command_again(dry_run=True, verbose=1))
 
 
@@ -238,24 +228,14 @@ def _question(batch: Batch, found: Plan, rows: str | None) -> str:
     return f"{bought if count else ''}Send {', and '.join(parts)}?"
 
 
-def hold_doubts(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
+def hold_doubts(batch: Batch, found: Plan, given: flags.Planning) -> None:
     """A yes that nobody saw the plan for is none to rows that look bought already."""
     from seedance_batch.batch.summary import refused_doubts
 
-    if not given["again"]:
-        problem = refused_doubts(batch, found)
-        if problem is not None:
-            command = command_again(again=True, yes=given["yes"])
-            raise ConsentNeeded(problem, hint=f"where you want them again: {command}")
-
-
-def begin(batch: Batch, found: Plan, given: dict[str, Any]) -> None:
-    """Tell machines what is about to be done."""
-    from seedance_batch.batch.summary import opening_object
-
-    if given["as_json"]:
-        warnings = batch.warnings(found)
-        click.echo(json.dumps(opening_object(batch.site, found, warnings), ensure_ascii=False))
+    problem = refused_doubts(batch, found)
+    if problem is not None:
+        command = command_again(again=True, yes=given.yes)
+        raise ConsentNeeded(problem, hint=f"where you want them again: {command}")
 
 
 def _at_a_terminal() -> bool:
@@ -263,7 +243,7 @@ def _at_a_terminal() -> bool:
 
 
 def canary(
-    batch: Batch, found: Plan, first: Plan, given: dict[str, Any], choice: RerunChoice | None
+    batch: Batch, found: Plan, first: Plan, given: flags.Planning, choice: RerunChoice | None
 ) -> int | None:
     """Run the rows of ``first``; the exit code where the rest is not to follow."""
     from seedance_batch.core.outcome import Status
@@ -284,7 +264,7 @@ def canary(
     return report.exit_code
 
 
-def work(batch: Batch, found: Plan, given: dict[str, Any]) -> Report:
+def work(batch: Batch, found: Plan, given: flags.Planning) -> Report:
     """Run a plan under the observer that fits where the output goes."""
     import anyio
 
@@ -295,8 +275,8 @@ def work(batch: Batch, found: Plan, given: dict[str, Any]) -> Report:
     observer = observer_for(
         work_in(found),
         found.attempts,
-        as_json=given["as_json"],
-        progress=not (given["no_progress"] or given["quiet"]),
+        as_json=given.as_json,
+        progress=given.progress,
         stream=sys.stderr,
         foretold=planning.foretold(batch, found),
     )
@@ -307,7 +287,7 @@ def work(batch: Batch, found: Plan, given: dict[str, Any]) -> Report:
 
 
 def sum_up(
-    batch: Batch, found: Plan, report: Report, given: dict[str, Any], choice: RerunChoice | None
+    batch: Batch, found: Plan, report: Report, given: flags.Planning, choice: RerunChoice | None
 ) -> None:
     """What came of it: counts, money, paths, and the next command."""
     from seedance_batch.batch.summary import closing_lines, closing_object
@@ -317,7 +297,7 @@ def sum_up(
     command = next_command(batch, found, report, choice)
     if command is not None:
         lines.append(f"hint: {shown(command)}")
-    if given["as_json"]:
+    if given.as_json:
         click.echo(json.dumps(closing_object(batch.site, report), ensure_ascii=False))
     else:
         for line in lines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["doctor", "prices", "sandbox"]
 
 
-@click.command(epilog="Example: seedance-batch prices --sandbox")
-@flags.API
-@flags.JSON
-def prices(**given: Any) -> int:
+@dataclass(frozen=True, kw_only=True)
+class OfService(flags.Priced, flags.Json):
+    """What ``prices`` and ``doctor`` take."""
+
+
+@flags.command(OfService, epilog="Example: seedance-batch prices --sandbox")
+def prices(given: OfService) -> int:
     """Show the price list of the API in use, its source and its date.
 
     A list of your own, for --price-file, is YAML in US dollars a second:
@@ -39,10 +43,10 @@ def prices(**given: Any) -> int:
     table = price_list(flags.run_settings(given), os.environ)
     if table is None:
         raise ApiUnreachable(
-            no_prices(public_access(os.environ, given["api_url"]).base_url),
+            no_prices(public_access(os.environ, given.api_url).base_url),
             hint="try again, or write a list of your own, as in: seedance-batch prices --help",
         )
-    if given["as_json"]:
+    if given.as_json:
         click.echo(json.dumps(listing_object(table)))
         return Exit.OK
     for line in listing(table):
@@ -51,15 +55,13 @@ def prices(**given: Any) -> int:
     return Exit.OK
 
 
-@click.command(epilog="Example: seedance-batch doctor")
-@flags.API
-@flags.JSON
-def doctor(**given: Any) -> int:
+@flags.command(OfService, epilog="Example: seedance-batch doctor")
+def doctor(given: OfService) -> int:
     """Check key, prices, disk, fonts and SQLite. Free; changes nothing."""
     from seedance_batch.batch.preflight import diagnosis_lines, examine
 
     found = examine(flags.run_settings(given), os.environ)
-    if given["as_json"]:
+    if given.as_json:
         for f in found:
             click.echo(json.dumps({"what": f.what, "ok": f.ok, "says": f.says}))
     else:

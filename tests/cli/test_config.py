@@ -11,8 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from seedance_batch.cli.config_file import VARIABLE, check_variables, defaults
-from seedance_batch.cli.flags import CONSENT
+from seedance_batch.cli.config_file import CONSENT, VARIABLE, check_variables, defaults
 from seedance_batch.cli.main import cli
 from seedance_batch.errors import Exit, SettingsError
 from tests.cli.shop import say
