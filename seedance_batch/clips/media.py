@@ -58,7 +58,7 @@ _LATE_SOUND: Final = 0.5
 """Seconds by which the sound, which counts for the declared length, may outlast the picture."""
 
 T = TypeVar("T")
-_POSTER_MOMENTS: Final = (0.1, 0.4, 0.7)
+_POSTER_MOMENTS: Final = (0.1, 0.4)
 
 
 class MediaUnreadable(Exception):
