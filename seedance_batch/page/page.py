@@ -17,7 +17,7 @@ from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.clips.posters import poster, poster_name
 from seedance_batch.core.attempt import Clip
@@ -25,6 +25,9 @@ from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.text import redact
 from seedance_batch.page.values import films, labels, page_rows, page_sums
 from seedance_batch.publish import replacing
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 PAGE: Final = "report.html"
 
@@ -112,16 +115,10 @@ _UNSAFE: Final = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\
 
 def page_html(data: Mapping[str, Any], words: Mapping[str, str]) -> str:
     """The whole page: ``data`` for its script, ``words`` for its template, which escapes them."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     style, script = _asset("review.css"), "\n".join(map(_asset, _SCRIPTS))
-    environment = Environment(
-        loader=PackageLoader("seedance_batch.page", "static"),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
-    return environment.get_template("review.html").render(
+    return _template().render(
         words,
         policy=policy(style, script),
         # Our own files and escaped JSON: the only texts that are not escaped by the template.
@@ -129,6 +126,16 @@ def page_html(data: Mapping[str, Any], words: Mapping[str, str]) -> str:
         script=Markup(script),  # noqa: S704
         data=Markup(script_json(data)),  # noqa: S704
     )
+
+
+@cache
+def _template() -> Template:
+    """Compiled once: a run writes its page every few seconds."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("seedance_batch.page", "static")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("review.html")
 
 
 def policy(style: str, script: str) -> str:
