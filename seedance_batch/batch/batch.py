@@ -285,7 +285,7 @@ class Batch:
             rows, columns = _merged(self.journal.rows(), rows), self.journal.columns()
         facts = {
             "prices_note": price_note(self.prices),
-            "given_inputs": self.manifest.source.get("given_inputs", ""),
+            "given_inputs": " ".join(self.manifest.given_inputs),
             f"made_with.{self.kind}": json.dumps(self._flags_of(plan)),
         }
         if self.manifest.path != STDIN and not continues(self.manifest, self.folder):

@@ -80,7 +80,7 @@ def _show(manifest: Manifest, *, strict: bool) -> None:
     from seedance_batch.core.text import shown
     from seedance_batch.reader.read import grouped
 
-    source = {name: text for name, text in manifest.source.items() if name != "given_inputs"}
+    source = dict(manifest.source)
     kind = source.pop("format", "a table")
     click.echo(shown("; ".join([f"Read as {kind}", *(f"{k}: {v}" for k, v in source.items())])))
     for severity, word in ((Severity.RECEIPT, "read as"), (Severity.WARNING, "warning")):

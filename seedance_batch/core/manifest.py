@@ -157,6 +157,8 @@ class Manifest:
     findings: tuple[Finding, ...] = ()
     source: Mapping[str, str] = field(default_factory=dict)
     """How it was read, for people: format, encoding, delimiter, sheet, column map."""
+    given_inputs: tuple[str, ...] = ()
+    """Input fields among the person's columns, whatever their headings."""
     told: Mapping[str, Told] = field(default_factory=dict)
     """In a results sheet of ours: row key → what it says of the row."""
 

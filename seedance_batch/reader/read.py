@@ -180,6 +180,7 @@ def _assembled(
         jobs=tuple(_jobs(rows, keys, noted)),
         findings=tuple(dict.fromkeys(noted)),
         source=loading.about,
+        given_inputs=tuple(dict.fromkeys(c.field for each in layouts for c in each.own if c.field)),
         told={key: row.told for key, row in zip(keys, rows, strict=True) if row.told and is_ours},
     )
 
@@ -245,8 +246,6 @@ def _tell_columns(layouts: Sequence[Layout], loading: Loading) -> None:
     own = [column for layout in layouts for column in layout.own]
     renamed = {c.heading: c.field for c in own if c.field and c.heading != c.field}
     kept = list(dict.fromkeys(c.heading for c in own if not c.field))
-    if given := " ".join(dict.fromkeys(str(column.field) for column in own if column.field)):
-        loading.about["given_inputs"] = given
     if renamed:
         loading.about["columns"] = _listed([f"{h} → {f}" for h, f in renamed.items()])
     if kept:

@@ -48,7 +48,7 @@ def results_of(
         prices_note="",
         written_hashes={},
         manifest_name=manifest.name,
-        given_inputs=manifest.source["given_inputs"].split(),
+        given_inputs=manifest.given_inputs,
     )
     write_sheets(source, only=only)
 

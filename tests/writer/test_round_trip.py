@@ -63,8 +63,9 @@ def folder(tmp_path: Path, manifest: Manifest) -> Path:
     phases = [Phase.DONE, Phase.FAILED, Phase.DONE, Phase.FAILED, Phase.IN_FLIGHT]
     attempts = [attempt(of, phase) for of, phase in zip(rows, phases, strict=True)]
     found = outcomes(rows, [*attempts, attempt(row(50, key="removed"))])
-    given = manifest.source.get("given_inputs", "").split()
-    write_sheets(source(folder, found, columns=manifest.columns, given_inputs=given))
+    write_sheets(
+        source(folder, found, columns=manifest.columns, given_inputs=manifest.given_inputs)
+    )
     return folder
 
 
