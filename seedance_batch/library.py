@@ -409,6 +409,7 @@ class ReadKeywords(TypedDict, total=False):
     model: str | None
     overrides: Mapping[str, object]
     allow: Allow | None
+    visible: bool
     allow_outside: bool
     max_body: int
     folder: Path | str | None

@@ -127,6 +127,7 @@ class ReadFlags:
     """How a manifest is read; see `ReadOptions`."""
 
     sheet: str | None = option("--sheet", help="Sheet of the workbook; default: the first.")
+    visible: bool = option("--visible", help="Leave out rows that are hidden or filtered.")
     encoding: str | None = option("--encoding", hidden=True,
         help="Encoding of a text file; default: detected.")
     delimiter: str | None = option("--delimiter", hidden=True,
@@ -316,6 +317,7 @@ def read_options(given: ReadFlags) -> ReadOptions:
         model=given.model,
         overrides=pairs("--set", given.overrides),
         allow=Allow(resolution_4k=given.allow_4k, mixed_references=given.allow_mixed),
+        visible=given.visible,
         allow_outside=given.allow_outside,
         max_body=given.max_body or MAX_BODY,
     )

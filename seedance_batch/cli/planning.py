@@ -196,6 +196,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     from seedance_batch.core.forecast import forecast, forecast_lines
     from seedance_batch.core.overview import overview
     from seedance_batch.core.pricing import money
+    from seedance_batch.core.text import shown
 
     pace = _pace(batch)
     lines = overview(found, verbose=bool(verbose))
@@ -204,6 +205,8 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
+    if left_out := batch.manifest.source.get("left out"):
+        lines.append(f"Left out: {shown(left_out)}.")
     lines += already_bought(batch, found)
     if batch.kept_cap is not None:
         lines.append(

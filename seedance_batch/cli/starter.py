@@ -208,12 +208,7 @@ def manifest_schema() -> JsonSchema:
             },
             "rows": {"type": "array", "items": row, "minItems": 1},
             "matrix": _matrix(),
-            "variants": {
-                "type": "integer",
-                "minimum": 1,
-                "maximum": MOST_VARIANTS,
-                "description": "Takes of every row; each take is paid for.",
-            },
+            "variants": {**_takes(), "description": "Takes of every row; each take is paid for."},
             "include": {
                 "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
                 "description": "Files in this folder whose rows come first.",
@@ -230,12 +225,18 @@ def manifest_schema() -> JsonSchema:
 def _row() -> JsonSchema:
     fields = {name: {**_field(name), "description": NOTES[name]} for name in ("id", "model")}
     fields |= {name: {**_field(name), "description": NOTES[name]} for name in INPUT_FIELDS}
+    fields["skip"] = {**_TRUTH, "description": "Whether to leave the row out."}
+    fields["variants"] = {**_takes(), "description": "Takes of this row; each take is paid for."}
     return {
         "type": "object",
         "description": "Other keys are your own columns; they come back in the results.",
         "properties": fields,
         "additionalProperties": {"anyOf": [{"type": list(_PLAIN)}, _list_of({"type": "string"})]},
     }
+
+
+def _takes() -> JsonSchema:
+    return {"type": "integer", "minimum": 1, "maximum": MOST_VARIANTS}
 
 
 def _matrix() -> JsonSchema:

@@ -71,8 +71,10 @@ def _duration(value: Value) -> Cell:
     return cell
 
 
-_TRUE: Final = frozenset("true yes y on 1 1.0 wahr ja vrai oui verdadero sí vero 是 真 ✓ ✔".split())
-_FALSE: Final = frozenset("false no n off 0 0.0 falsch nein faux non falso 否 假 ✗ ✘".split())
+TRUE_WORDS: Final = frozenset(
+    "true yes y on 1 1.0 wahr ja vrai oui verdadero sí vero 是 真 ✓ ✔".split()
+)
+FALSE_WORDS: Final = frozenset("false no n off 0 0.0 falsch nein faux non falso 否 假 ✗ ✘".split())
 
 
 def _truth(value: Value) -> Cell:
@@ -80,8 +82,8 @@ def _truth(value: Value) -> Cell:
         return Cell(value)
     text = text_of(value).strip()
     word = text.casefold()
-    if word in _TRUE or word in _FALSE:
-        is_true = word in _TRUE
+    if word in TRUE_WORDS or word in FALSE_WORDS:
+        is_true = word in TRUE_WORDS
         plain = word in {"true", "false"} or not isinstance(value, str)
         return Cell(is_true) if plain else _repaired(is_true, text)
     return Cell(problem=f"{quoted(text)} is neither true nor false")

@@ -1,5 +1,7 @@
 """Few rows into many: defaults filled in, a matrix crossed, a template worded, takes repeated.
 
+Also which rows are left out again: those to skip, and those that a filter hides.
+
 Works on tables in place; every cell that is set remembers where it was written.
 """
 
@@ -8,16 +10,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Final
+from typing import Final, NamedTuple
 
 from seedance_batch.core.manifest import Place
-from seedance_batch.reader.cells import quoted
-from seedance_batch.reader.headings import field_of, plain
-from seedance_batch.reader.source import Noted
+from seedance_batch.reader.cells import FALSE_WORDS, TRUE_WORDS, quoted
+from seedance_batch.reader.headings import Layout, ManifestColumn, field_of, plain
+from seedance_batch.reader.source import MOST_VARIANTS, Loading, Noted
 from seedance_batch.reader.table import Origin, Table, Value, is_blank, text_of
 
 MOST_ROWS: Final = 100_000
@@ -101,9 +103,17 @@ def repeat(table: Table, times: int, noted: Noted) -> bool:
             f"variants make {len(table.rows) * times:,} rows, where {MOST_ROWS:,} are the most",
         )
         return False
-    _multiply(table, lambda index: _takes(table, index, times))
-    table.is_repeated = True
+    id_position, seed_position = _position(table, "id"), _position(table, "seed")
+    repeat_each(table, [times] * len(table.rows), id_position, seed_position)
     return True
+
+
+def repeat_each(
+    table: Table, times: Sequence[int], id_position: int | None, seed_position: int | None
+) -> None:
+    """Each row as often as ``times`` says, which may be not at all."""
+    _multiply(table, lambda index: _takes(table, index, times[index], id_position, seed_position))
+    table.is_repeated = True
 
 
 # ── one row ─────────────────────────────────────────────────────────────────────────────────────
@@ -199,8 +209,9 @@ def _word(
     _set(table, index, position, prompt, place)
 
 
-def _takes(table: Table, index: int, times: int) -> Iterator[_Made]:
-    id_position, seed_position = _position(table, "id"), _position(table, "seed")
+def _takes(
+    table: Table, index: int, times: int, id_position: int | None, seed_position: int | None
+) -> Iterator[_Made]:
     for take in range(times):
         values, origins = _copy(table, index)
         if take and id_position is not None:
@@ -243,8 +254,9 @@ def _column(table: Table, heading: str) -> int:
 
 
 def _copy(table: Table, index: int) -> _Made:
-    origins = table.origins[index] if table.origins else [None] * len(table.headings)
-    return list(table.rows[index]), list(origins)
+    row, width = table.rows[index], len(table.headings)
+    origins = table.origins[index] if table.origins else [None] * width
+    return [*row, *[None] * (width - len(row))], list(origins)
 
 
 def _set(table: Table, index: int, position: int, value: Value, place: Place) -> None:
@@ -253,3 +265,103 @@ def _set(table: Table, index: int, position: int, value: Value, place: Place) ->
     table.rows[index] = values
     if table.origins is not None:
         table.origins[index] = origins
+
+
+# ── A table's columns `skip` and `variants`, and what a filter hides: how often a row is wanted ───
+
+
+_SKIP: Final = TRUE_WORDS | frozenset("x × skip skipped hold omit ☑ ✅ ☒".split())
+_SEND: Final = FALSE_WORDS | frozenset("- – — ☐".split())
+
+
+class Wish(NamedTuple):
+    """How often a row is wanted, and why where that is not at all."""
+
+    times: int
+    why_not: str = ""
+
+
+def keep_wanted(table: Table, layout: Layout, loading: Loading) -> Counter[str]:
+    """Leave out the rows that are not wanted, and repeat those that are wanted several times.
+
+    Returns how many rows were left out, by reason. What cannot be understood is noted, and taken
+    for a row that is wanted once: nothing is sent then.
+    """
+    wishes = list(_wishes(table, layout, loading))
+    left_out = Counter(wish.why_not for wish in wishes if not wish.times)
+    count = sum(wish.times for wish in wishes)
+    if count > MOST_ROWS:
+        words = f"variants make {count:,} rows, where {MOST_ROWS:,} are the most"
+        loading.noted.problem(table.heading_place(), words)
+    elif any(wish.times != 1 for wish in wishes):
+        id_, seed = layout.column_of("id"), layout.column_of("seed")
+        repeat_each(
+            table,
+            [wish.times for wish in wishes],
+            None if id_ is None else id_.position,
+            None if seed is None else seed.position,
+        )
+    return left_out
+
+
+def _wishes(table: Table, layout: Layout, loading: Loading) -> Iterator[Wish]:
+    skip = _named(layout, "skip")
+    # The rows of a sheet of ours are takes already.
+    variants = None if layout.is_ours else _named(layout, "variants")
+    if variants is not None and not _has_a_number(table, variants):
+        variants = None
+    for index in range(len(table.rows)):
+        if loading.options.visible and index in table.hidden:
+            yield Wish(0, "hidden in the workbook")
+        elif skip is not None and _is_skipped(table, index, skip, loading):
+            yield Wish(0, f"by the column {quoted(skip.heading)}")
+        else:
+            yield Wish(1 if variants is None else _times(table, index, variants, loading))
+
+
+def _named(layout: Layout, name: str) -> ManifestColumn | None:
+    own = (column for column in layout.own if column.field is None)
+    return next((column for column in own if plain(column.heading).rstrip("?") == name), None)
+
+
+def _text(table: Table, index: int, column: ManifestColumn) -> str:
+    row = table.rows[index]
+    return text_of(row[column.position]).strip() if column.position < len(row) else ""
+
+
+def _is_skipped(table: Table, index: int, column: ManifestColumn, loading: Loading) -> bool:
+    word = _text(table, index, column).casefold()
+    if word and word not in _SKIP | _SEND and not _is_empty(table, index, column):
+        loading.noted.problem(
+            table.place(index, column.position, column.heading),
+            f"{quoted(word)} does not say whether to skip the row: write yes or no "
+            "(or rename the column, where it means something else)",
+        )
+    return word in _SKIP
+
+
+def _is_empty(table: Table, index: int, but: ManifestColumn) -> bool:
+    """Whether a row says nothing beside that column: it is a note, and no row."""
+    return all(is_blank(v) for p, v in enumerate(table.rows[index]) if p != but.position)
+
+
+def _has_a_number(table: Table, column: ManifestColumn) -> bool:
+    """Whether a column called variants counts them; names of variants are the person's own."""
+    return any(_number(_text(table, index, column)) for index in range(len(table.rows)))
+
+
+def _times(table: Table, index: int, column: ManifestColumn, loading: Loading) -> int:
+    text = _text(table, index, column)
+    times = _number(text) if text else 1
+    if times is None:
+        loading.noted.problem(
+            table.place(index, column.position, column.heading),
+            f"{quoted(text)} is no number of takes, 1 to {MOST_VARIANTS:,} "
+            "(or rename the column, where it means something else)",
+        )
+    return times or 1
+
+
+def _number(text: str) -> int | None:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    return number if 1 <= number <= MOST_VARIANTS else None

@@ -5,6 +5,7 @@ Nothing here sends anything. What a format needs is imported when a file of that
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,7 +16,9 @@ from seedance_batch.core.columns import folded
 from seedance_batch.core.identity import content_hash, loosened, row_keys
 from seedance_batch.core.manifest import Job, Manifest, Place
 from seedance_batch.core.model import MEDIA_FIELDS, Allow
+from seedance_batch.core.text import some
 from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.expansion import keep_wanted
 from seedance_batch.reader.headings import FIELDS, Layout, field_of, layout_of, slip_of
 from seedance_batch.reader.judge import Judge, Overrides, RowReading
 from seedance_batch.reader.media_files import Found, MediaFiles
@@ -161,12 +164,9 @@ def _assembled(
     overrides = _overrides(options, files, noted)
     judge = Judge(noted, options.allow or Allow(), options.max_body, overrides)
     reader = RowReader(noted, files, judge)
-    rows = [
-        row
-        for table, layout in pairs
-        if _has_rows(table, layout, overrides, noted)
-        for row in reader.read(table, layout)
-    ]
+    whole = [pair for pair in pairs if _has_rows(*pair, overrides, noted)]
+    _leave_out(whole, loading)
+    rows = [row for table, layout in whole for row in reader.read(table, layout)]
     _tell_columns(layouts, loading)
     _tell_defaults(pairs, overrides, loading)
     set_anyway = (*overrides.fields, *(["model"] if overrides.model else []))
@@ -218,6 +218,20 @@ def _has_rows(table: Table, layout: Layout, overrides: Overrides, noted: Noted) 
         f"no column is the prompt; the headings are {headings}; name the right one: --map prompt=…",
     )
     return False
+
+
+def _leave_out(pairs: Sequence[tuple[Table, Layout]], loading: Loading) -> None:
+    """Only the rows that are wanted stay, as often as they are; the others are counted."""
+    counts: Counter[str] = Counter()
+    if loading.options.visible and not any(table.sheet for table, _ in pairs):
+        for table, _ in pairs[:1]:
+            words = "has no hidden rows that could be told: --visible leaves none out"
+            loading.noted.warning(Place(table.file), words)
+    for table, layout in pairs:
+        counts += keep_wanted(table, layout, loading)
+    if counts:
+        listed = (f"{some(count, 'row')} {why}" for why, count in counts.items())
+        loading.about["left out"] = ", ".join(listed)
 
 
 def _check_map(column_map: Mapping[str, str], tables: Sequence[Table], noted: Noted) -> None:

@@ -45,6 +45,8 @@ class ReadOptions:
     """
     allow: Allow | None = None
     """None allows what the documentation allows."""
+    visible: bool = False
+    """Take only the rows that a workbook shows: hidden and filtered ones are left out."""
     allow_outside: bool = False
     """Let rows name files outside the manifest's folder."""
     max_body: int = MAX_BODY

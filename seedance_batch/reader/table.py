@@ -39,6 +39,8 @@ class Table:
     """(row, column) → what is wrong with a cell, where its value does not tell."""
     is_repeated: bool = False
     """Whether its rows were multiplied by ``variants``: a line's equals are meant."""
+    hidden: frozenset[int] = frozenset()
+    """The rows that a workbook hides, as long as none was left out or repeated."""
     is_csv: bool = False
     """Our own CSV sheets guard their cells against being taken for formulas; others do not."""
 

@@ -50,6 +50,8 @@ def workbook_tables(source: Source, loading: Loading) -> list[Table]:
 def _load(source: Source, loading: Loading) -> Table | None:
     file_format = format_of(source.data, source.file)
     archive = None if file_format is Format.XLS else opened_archive(source.data)
+    if archive is None and loading.options.visible:
+        raise WorkbookFault("does not tell which rows are hidden (--visible); save it as .xlsx")
     if archive is None:
         loading.noted.receipt(
             source.place,
@@ -104,7 +106,7 @@ class _Reader:
         return table
 
     def _first_with_prompt(self, names: Sequence[str]) -> Table | None:
-        first: tuple[Table, SheetFacts, list[_Merged]] | None = None
+        first: tuple[Table, list[_Merged]] | None = None
         for name in names[:_MOST_SHEETS_TRIED]:
             read = self._table(name)
             if read is None:
@@ -116,12 +118,12 @@ class _Reader:
                 break
         if first is None:
             return None
-        table, facts, merged = first
-        self._tell_hidden(table, facts)
+        table, merged = first
+        self._tell_hidden(table)
         self._tell_merged(table, merged)
         return table
 
-    def _table(self, name: str) -> tuple[Table, SheetFacts, list[_Merged]] | None:
+    def _table(self, name: str) -> tuple[Table, list[_Merged]] | None:
         facts = self._facts(name)
         values = self._book.values(name)
         if values is None:
@@ -146,21 +148,26 @@ class _Reader:
             sheet=name,
             first_letter=values.left,
             flaws=_flaws(facts, values, body),
+            hidden=frozenset(
+                number for number, i in enumerate(body) if values.top + i in facts.hidden
+            ),
         )
         if titles:
             self._loading.noted.receipt(table.heading_place(), HEADINGS_BELOW)
-        return table, facts, merged
+        return table, merged
 
     def _facts(self, name: str) -> SheetFacts:
         if self._archive is None:
             return SheetFacts()
         return self._known.get(name) or xlsx_facts(self._archive, name)
 
-    def _tell_hidden(self, table: Table, facts: SheetFacts) -> None:
-        for index, line in enumerate(table.lines):
-            if line - 1 in facts.hidden:
+    def _tell_hidden(self, table: Table) -> None:
+        if not self._loading.options.visible:
+            for index in sorted(table.hidden):
                 self._loading.noted.warning(
-                    table.place(index), "is hidden in the workbook, and is sent like any other row"
+                    table.place(index),
+                    "is hidden in the workbook, and is sent like any other row "
+                    "(--visible leaves it out)",
                 )
 
     def _tell_merged(self, table: Table, merged: Sequence[_Merged]) -> None:

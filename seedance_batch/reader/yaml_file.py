@@ -262,7 +262,7 @@ class _Form:
         # What the matrix sets, defaults need not fill.
         crossed = [t for t in tables if axes is None or cross(t, axes, self._noted)]
         self._complete(crossed, parts)
-        return self._repeated(crossed, self._variants(parts.get("variants")))
+        return self._repeated(crossed, self._variants(parts.get("variants")), parts)
 
     def _complete(self, tables: list[Table], parts: dict[str, YamlNode]) -> None:
         defaults = self._defaults(parts.get("defaults"))
@@ -274,11 +274,17 @@ class _Form:
                 place = self._place(parts["prompt_template"].line, "prompt_template")
                 template(table, wording, place, self._noted)
 
-    def _repeated(self, tables: list[Table], variants: int) -> list[Table]:
+    def _repeated(
+        self, tables: list[Table], variants: int, parts: Mapping[str, YamlNode]
+    ) -> list[Table]:
         if variants == 1:
             return tables
         self._loading.about["variants"] = str(variants)
-        return [table for table in tables if repeat(table, variants, self._noted)]
+        own = [table for table in tables if "variants" in table.headings]
+        for table in own:  # where a row says it for itself, that counts
+            place = self._place(parts["variants"].line, "variants")
+            fill(table, "variants", str(variants), place)
+        return [t for t in tables if t in own or repeat(t, variants, self._noted)]
 
     # ── the top ─────────────────────────────────────────────────────────────────────────────────
 
@@ -369,7 +375,7 @@ class _Form:
         return [self._table(list(headings), rows, node.line)] if rows else []
 
     def _check_row_key(self, key: str, row: YamlMapping) -> None:
-        if key in YAML_KEYS:
+        if key in YAML_KEYS and key != "variants":  # which a row may have for itself
             line = row.key_lines[key]
             self._noted.problem(self._place(line, key), "belongs to the top, not into a row")
 
