@@ -22,7 +22,7 @@ from seedance_batch.errors import UsageError
 from seedance_batch.reader.cells import SEVERAL, quoted
 from seedance_batch.reader.decoding import decoded
 from seedance_batch.reader.expansion import Axes, cross, fill, repeat, template
-from seedance_batch.reader.headings import FORBIDDEN, field_of, plain
+from seedance_batch.reader.headings import FORBIDDEN, field_of, names_prompt, plain
 from seedance_batch.reader.media_files import is_url
 from seedance_batch.reader.source import MOST_VARIANTS, YAML_KEYS, Loading, Source, opened
 from seedance_batch.reader.table import Origin, Scalar, Table, Value
@@ -42,6 +42,9 @@ class YamlScalar:
 
     text: str | None
     line: int
+    left_out: str = ""
+    """What stands beside the text and is not part of it for YAML: a comment, or an anchor."""
+    is_quoted: bool = False
 
 
 @dataclass(slots=True)
@@ -79,7 +82,7 @@ def tree(text: str) -> tuple[YamlNode | None, list[YamlFault]]:
     Raises `YamlFault` where the text cannot be read to its end.
     """
     loader = getattr(yaml, "CLoader", yaml.Loader)
-    builder = _Builder()
+    builder = _Builder(text)
     try:
         return builder.build(yaml.parse(text, Loader=loader)), builder.faults
     except yaml.MarkedYAMLError as error:
@@ -129,10 +132,15 @@ def _too_deep(text: str) -> int | None:
     return None
 
 
+_BLOCKS: Final = frozenset({"|", ">"})
+_COMMENT: Final = re.compile(r"[ \t]+(#[^\r\n]*)")
+
+
 class _Builder:
     """Builds the tree from events with a stack of its own, so that depth is counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self._text = text
         self._stack: list[YamlListing | YamlMapping] = []
         self._keys: list[YamlScalar | None] = []
         self._root: YamlNode | None = None
@@ -150,7 +158,8 @@ class _Builder:
             case yaml.ScalarEvent():
                 self._refuse_tag(event, line)
                 is_nothing = not event.style and event.value in _NOTHING
-                self._add(YamlScalar(None if is_nothing else event.value, line))
+                text = None if is_nothing else event.value
+                self._add(YamlScalar(text, line, self._left_out(event), bool(event.style)))
             case yaml.SequenceStartEvent():
                 self._refuse_tag(event, line)
                 self._open(YamlListing(line))
@@ -167,6 +176,14 @@ class _Builder:
                 self._documents += 1
                 if self._documents > 1:
                     raise YamlFault(line, "a second document begins here; a manifest has one")
+
+    def _left_out(self, event: yaml.ScalarEvent) -> str:
+        if event.anchor:
+            return f"&{event.anchor}"
+        if event.style in _BLOCKS or event.end_mark is None:
+            return ""
+        comment = _COMMENT.match(self._text, event.end_mark.index)
+        return comment[1].rstrip() if comment else ""
 
     def _open(self, node: YamlListing | YamlMapping) -> None:
         if len(self._stack) >= MOST_NESTING:
@@ -235,6 +252,8 @@ class _Form:
         self._source = source
         self._loading = loading
         self._noted = loading.noted
+        self._words_prompts = False
+        """Whether a row's other texts may come to stand in its prompt."""
 
     def tables(self, root: YamlNode | None) -> list[Table]:
         match root:
@@ -251,6 +270,7 @@ class _Form:
     def _expanded(self, root: YamlMapping) -> list[Table]:
         self._check_keys(root)
         parts = root.entries
+        self._words_prompts = "prompt_template" in parts
         tables = self._included(parts.get("include"))
         if "rows" in parts:
             tables += self._rows(parts["rows"])
@@ -267,6 +287,7 @@ class _Form:
     def _complete(self, tables: list[Table], parts: dict[str, YamlNode]) -> None:
         defaults = self._defaults(parts.get("defaults"))
         wording = self._text(parts.get("prompt_template"), "prompt_template")
+        self._check_whole(parts.get("prompt_template"), "prompt_template")
         for table in tables:
             for heading, value, place in defaults:
                 fill(table, heading, value, place)
@@ -397,6 +418,7 @@ class _Form:
     def _value(self, node: YamlNode, key: str) -> Value:
         match node:
             case YamlScalar():
+                self._check_whole(node, key)
                 return node.text
             case YamlListing():
                 return tuple(self._item(item, key) for item in node.items)
@@ -406,6 +428,26 @@ class _Form:
                     "is a mapping, where a text or a list is wanted; quotes make it a text",
                 )
                 return None
+
+    def _check_whole(self, node: YamlNode | None, key: str) -> None:
+        """Whether YAML has read less than was written: ``jersey #7`` is *jersey* and a comment."""
+        if not isinstance(node, YamlScalar) or not node.left_out:
+            return
+        is_comment = node.left_out[1:2].isspace()  # as people write them, and nothing else
+        words = (
+            f"YAML leaves out {quoted(node.left_out)} here; put the text in quotes, "
+            "or a comment on a line of its own"
+        )
+        if self._is_sent(key):
+            if not (node.is_quoted and is_comment):
+                self._noted.problem(self._place(node.line, key), words)
+        elif not is_comment and (field_of(key) or "id") in _TEXTS:
+            self._noted.warning(self._place(node.line, key), words)
+
+    def _is_sent(self, key: str) -> bool:
+        if names_prompt(key, self._loading.options.column_map) or key == "prompt_template":
+            return True
+        return self._words_prompts and field_of(key) is None
 
     def _item(self, node: YamlNode, key: str) -> str:
         if isinstance(node, YamlScalar):
@@ -421,6 +463,10 @@ class _Form:
 
     def _place(self, line: int, column: str | None = None) -> Place:
         return Place(self._source.file, line=line, column=column)
+
+
+_TEXTS: Final = MEDIA_FIELDS.keys() | {"id", "model"}
+"""Fields that hold a text, as the person's own columns do."""
 
 
 def _unknown_key(key: str) -> str:
