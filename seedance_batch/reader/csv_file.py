@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from seedance_batch.core.manifest import Place
@@ -28,6 +30,8 @@ def csv_tables(source: Source, loading: Loading) -> list[Table]:
     text = decoded(source, loading)
     if text is None:
         return []
+    if _is_list(source, text, loading):
+        return _listed(source, text, loading)
     asked = loading.options.delimiter
     if asked is not None and (len(_NAMES.get(asked, asked)) != 1 or asked in '"\r\n'):
         loading.noted.problem(source.place, f"--delimiter {quoted(asked)} is not one character")
@@ -130,3 +134,63 @@ def _check_widths(table: Table, loading: Loading) -> None:
                     "the delimiter needs quotes around it",
                 )
             table.rows[index] = row[:width]
+
+
+# ── A text file with one prompt a line ────────────────────────────────────────────────────────────
+
+_LIST: Final = ".txt"
+_BARS: Final = "\t;|"
+"""What divides the cells of a table; a comma is too common in prompts to tell one."""
+_MARK: Final = re.compile(r"\s*(?:[-*•–]|[0-9]{1,4}[.)])\s+")
+
+
+def _is_list(source: Source, text: str, loading: Loading) -> bool:
+    """Whether a text is a list of prompts, and no table that was saved as ``.txt``."""
+    if not source.file.casefold().endswith(_LIST) or loading.options.delimiter:
+        return False
+    lines = [line for line in text[:_SNIFFED].splitlines() if line.strip()]
+    if _is_heading(lines[0]):
+        return True
+    if loading.options.column_map or _announced(text)[0]:
+        return False
+    return not any(_is_table(lines, sign) for sign in (*_BARS, ","))
+
+
+def _is_table(lines: Sequence[str], sign: str) -> bool:
+    """Whether a sign divides lines into cells: under known headings, or the same in each line."""
+    if any(sign in line and any(map(field_of, line.split(sign))) for line in lines[:10]):
+        return True
+    counts = {line.count(sign) for line in lines}
+    return sign in _BARS and len(lines) > 1 and len(counts) == 1 and 0 not in counts
+
+
+def _is_heading(line: str) -> bool:
+    return field_of(line.strip().strip('"')) == "prompt"
+
+
+def _listed(source: Source, text: str, loading: Loading) -> list[Table]:
+    loading.about["format"] = "a list of prompts, one a line"
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if lines and _is_heading(lines[0][1]):
+        lines = lines[1:]
+    told = [(n, line.rstrip("\r")) for n, line in lines if not line.lstrip().startswith("#")]
+    for number in sorted({n for n, _ in lines} - {n for n, _ in told}):
+        words = "begins with #, and is left out as a comment"
+        loading.noted.warning(Place(source.file, line=number), words)
+    _warn_of_wrapped(source, told, loading)
+    marked = len(told) > 1 and all(_MARK.match(line) for _, line in told)
+    if marked:
+        words = "each line begins with a mark or a number of a list, which is left out"
+        loading.noted.receipt(source.place, words)
+    rows = [[_MARK.sub("", line, count=1) if marked else line] for _, line in told]
+    return [Table(source.file, ["prompt"], list(rows), [n for n, _ in told])]
+
+
+def _warn_of_wrapped(source: Source, lines: Sequence[tuple[int, str]], loading: Loading) -> None:
+    """A sentence that was broken over several lines would be bought as several prompts."""
+    if all(line.lstrip()[:1].islower() for _, line in lines):
+        return
+    for (_, before), (number, line) in pairwise(lines):
+        if line.lstrip()[:1].islower() and not before.rstrip().endswith((".", "!", "?", "…")):
+            words = "seems to go on from the line above, and is a prompt of its own"
+            loading.noted.warning(Place(source.file, line=number), words)
