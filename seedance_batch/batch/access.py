@@ -1,4 +1,4 @@
-"""How a command reaches an API: the embedded sandbox, started and stopped, and the price list."""
+"""What a command works with: an API, its price list, and the run folder that belongs to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -18,9 +18,19 @@ import anyio
 from seedance_batch.api.client import DEFAULT_BASE_URL, Client
 from seedance_batch.core.hiapi import ACCOUNT, Verdict
 from seedance_batch.core.pricing import PriceTable, parse_price_file, parse_pricing
-from seedance_batch.errors import ApiUnreachable, SettingsError
+from seedance_batch.errors import ApiUnreachable, FolderMismatch, FolderMissing, SettingsError
+from seedance_batch.journal.journal import Journal
+from seedance_batch.journal.opening import open_journal
 from seedance_batch.publish import replacing
-from seedance_batch.settings import Access, RunSettings, check_settings, public_access
+from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
+from seedance_batch.settings import (
+    SANDBOX_ORIGIN,
+    Access,
+    RunSettings,
+    access_from,
+    check_settings,
+    public_access,
+)
 
 if TYPE_CHECKING:
     import yaml
@@ -197,3 +207,48 @@ def sandbox_access(config: Path | None, state: Path | None) -> Iterator[Access]:
     chosen = chosen.model_copy(update={"webhook_secret": secret})
     with running(chosen, state=state) as address:
         yield Access(address.api_url, address.api_key, sandbox=True, webhook_keys=(secret,))
+
+
+# ── An open run folder: what is run, fetched, settled, rebuilt or checked in it needs no more ─────
+
+
+@dataclass(frozen=True)
+class Site:
+    """An open run folder with its journal, and the API that it belongs to."""
+
+    folder: RunFolder
+    journal: Journal
+    access: Access
+    settings: RunSettings
+
+
+@contextlib.contextmanager
+def open_folder(given: Path, settings: RunSettings) -> Iterator[tuple[RunFolder, Journal]]:
+    """Hold the run folder that ``M`` or ``D`` names. Raises `FolderMissing`, `FolderInUse`."""
+    folder = folder_of(given, out=settings.out, sandbox=settings.sandbox)
+    with held(folder), open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
+        yield folder, journal
+
+
+@contextlib.contextmanager
+def open_site(given: Path, settings: RunSettings, environ: Mapping[str, str]) -> Iterator[Site]:
+    """Hold a run folder as `open_folder` does, with the API that it belongs to.
+
+    Raises also `FolderMismatch` where another API is named, `FolderMissing` where it is nobody's.
+    """
+    with contextlib.ExitStack() as stack:
+        folder, journal = stack.enter_context(open_folder(given, settings))
+        origin = journal.facts().origin
+        if origin is None:
+            raise FolderMissing(f"Nothing was run in the run folder {folder.path} yet.")
+        if origin == SANDBOX_ORIGIN:
+            sandbox = sandbox_access(settings.sandbox_config, folder.sandbox_state)
+            access = stack.enter_context(sandbox)
+        else:
+            access = access_from(environ, settings.api_url)
+        if access.origin != origin:
+            raise FolderMismatch(
+                f"The run folder {folder.path} belongs to {origin}, not to {access.origin}. "
+                "Nothing was sent."
+            )
+        yield Site(folder, journal, access, replace(settings, sandbox=access.sandbox))

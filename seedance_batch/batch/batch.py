@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Final
 
 from seedance_batch.batch import ownership, traces
+from seedance_batch.batch.access import Site
 from seedance_batch.batch.orders import resumed
 from seedance_batch.batch.ownership import continues, whereabouts
 from seedance_batch.batch.traces import Neighbour, bought_beside
@@ -27,35 +26,17 @@ from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step
 from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.select import Selection, select
 from seedance_batch.journal import operations
-from seedance_batch.journal.journal import Journal
+from seedance_batch.journal.records import Facts, KindFacts, order_name
 from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.source import STDIN
 from seedance_batch.run_folder import RunFolder
-from seedance_batch.settings import NO_CAP, Access, RunSettings
-
-NO_LIMIT: Final = "none"
-"""What the journal keeps of a cap that was lifted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A run folder at work: held by this process, with its journal and its API."""
-
-    folder: RunFolder
-    journal: Journal
-    access: Access
-    settings: RunSettings
 
 
 @dataclass(frozen=True)
-class Batch:
-    """A manifest, its run folder, and the API to run it with; see `open_batch`."""
+class Batch(Site):
+    """A manifest beside its run folder and the API to run it with; see `open_batch`."""
 
     manifest: Manifest
-    settings: RunSettings
-    access: Access
-    folder: RunFolder
-    journal: Journal
     prices: PriceTable | None
     flags: Mapping[str, str]
     """The flags that change bodies, with their values: ``model``, ``set resolution``, …"""
@@ -70,17 +51,12 @@ class Batch:
         """Drafts or finals."""
         return Kind.DRAFT if self.settings.draft else Kind.FINAL
 
-    @property
-    def site(self) -> Site:
-        """Where it runs."""
-        return Site(self.folder, self.journal, self.access, self.settings)
-
     @cached_property
     def folder_mark(self) -> str | None:
         """Tells the run folder from others, and tells nothing else; None where there is none."""
         if not self.folder.exists():
             return None
-        return folder_mark(self.journal.meta("folder_id") or "")
+        return folder_mark(self.journal.facts().folder_id or "")
 
     @cached_property
     def jobs(self) -> tuple[Job, ...]:
@@ -138,8 +114,7 @@ class Batch:
     def remember_cap(self) -> None:
         """Keep a cap that was given: it is the folder's until another one is."""
         if self.cap_given is not None:
-            text = NO_LIMIT if self.cap_given == NO_CAP else str(self.cap_given)
-            self.journal.write(operations.set_meta({"max_cost": text}))
+            self.journal.write(operations.note(Facts(max_cost=self.cap_given)))
 
     def bought_beside(self, plan: Plan, *, anywhere: bool = True) -> Neighbour | None:
         """Another run folder that has bought rows that this plan would buy for the first time:
@@ -162,7 +137,7 @@ class Batch:
         placeless = self.manifest.path == STDIN or bool(self.manifest.told)
         beside = self.bought_beside(plan, anywhere=placeless)
         sheets = self._told_by_sheets
-        made_at = traces.made_at(self.journal)
+        made_at = self.journal.facts().made_at
         found = Traces(
             sheets=sheets,
             sheets_are_own=traces.are_own(self.folder, self.folder_mark, made_at),
@@ -190,7 +165,7 @@ class Batch:
         when such a list was first used, so that the same list, however it was saved since, never
         buys a third one. Rows without any take are left out.
         """
-        taken = self._last_takes() | self._takes_redone()
+        taken = {**self._last_takes(), **self._takes_redone()}
         found = {key: take or _named(self.kind, taken.get(key)) for key, take in wishes.items()}
         return {key: take for key, take in found.items() if take is not None}
 
@@ -198,19 +173,12 @@ class Batch:
         """Note which takes were asked for anew, before their successors are made."""
         asked = {key: t.number for key, t in choice.redo.items() if t.kind is self.kind}
         if asked:
-            noted = json.dumps(self._takes_redone() | asked)
-            self.journal.write(operations.set_meta({f"redone.{self.kind}": noted}))
+            noted = KindFacts(redone={**self._takes_redone(), **asked})
+            self.journal.write(operations.note_of(self.kind, noted))
 
-    def _takes_redone(self) -> dict[str, int]:
+    def _takes_redone(self) -> Mapping[str, int]:
         """The take of each row that was asked for anew last."""
-        found: dict[str, int] = {}
-        draft = self.kind is Kind.DRAFT
-        for name, value in self.journal.metas("redo.").items():  # as earlier versions noted it
-            if name.startswith("redo.draft.") is draft:
-                for key, owed in json.loads(value).items():
-                    found[key] = max(found.get(key, 0), owed - 1)
-        found |= json.loads(self.journal.meta(f"redone.{self.kind}") or "{}")
-        return found
+        return self.journal.facts_of(self.kind).redone or {}
 
     def _last_takes(self) -> dict[str, int]:
         """The number of each row's last take; of its last attempt where none came to be one."""
@@ -248,33 +216,23 @@ class Batch:
 
     def _made_with(self) -> Callable[[Attempt], BodyFlags]:
         """The flags of orders, as the journal has them now: a canary adds some on the way."""
-        kept, usual = self._flags_kept(), self._folder_flags()
-        return lambda a: kept.get(_order(a.intent.key, a.intent.number), usual)
-
-    def _flags_kept(self) -> dict[str, BodyFlags]:
-        """Flags of orders, by row and number."""
-        kept = self.journal.meta(f"made_with.{self.kind}")
-        found: dict[str, BodyFlags] = json.loads(kept or "{}")
-        return found
-
-    def _folder_flags(self) -> BodyFlags:
-        """Those of orders for which none are kept: an earlier version knew one set a folder."""
-        found: BodyFlags = json.loads(self.journal.meta(f"flags.{self.kind}") or "{}")
-        return found
+        facts = self.journal.facts_of(self.kind)
+        kept, usual = facts.made_with or {}, facts.flags or {}
+        return lambda a: kept.get(order_name(a.intent.key, a.intent.number), usual)
 
     def _flags_of(self, plan: Plan) -> dict[str, BodyFlags]:
-        """Flags of all orders, once this plan is carried out.
+        """Flags of all orders that are not the usual ones, once this plan is carried out.
 
         Noted before the order is: what is never sent has its number taken by the next plan.
         """
-        found, made_with = self._flags_kept(), self._made_with()
+        facts, made_with = self.journal.facts_of(self.kind), self._made_with()
+        found = dict(facts.made_with or {})
         for step in plan.new:
-            found[_order(step.key, step.number)] = self.flags
+            found[order_name(step.key, step.number)] = self.flags
         for step in plan.steps:
             if step.action is Action.MOVED and step.attempt is not None:
-                found[_order(step.key, step.number)] = made_with(step.attempt)
-        usual = self._folder_flags()
-        return {order: flags for order, flags in found.items() if flags != usual}
+                found[order_name(step.key, step.number)] = made_with(step.attempt)
+        return {order: flags for order, flags in found.items() if flags != (facts.flags or {})}
 
     # ── what is remembered ──────────────────────────────────────────────────────────────────────
 
@@ -283,18 +241,19 @@ class Batch:
         rows, columns = self._asked_for(plan), self.manifest.columns
         if self._rows_elsewhere:
             rows, columns = _merged(self.journal.rows(), rows), self.journal.columns()
-        facts = {
-            "prices_note": price_note(self.prices),
-            "given_inputs": " ".join(self.manifest.given_inputs),
-            f"made_with.{self.kind}": json.dumps(self._flags_of(plan)),
-        }
+        flags = KindFacts(made_with=self._flags_of(plan))
+        self.journal.write(operations.note_of(self.kind, flags))
+        facts = Facts(
+            prices_note=price_note(self.prices),
+            given_inputs=self.manifest.given_inputs,
+        )
         if self.manifest.path != STDIN and not continues(self.manifest, self.folder):
-            facts |= whereabouts(self.manifest, self.folder)
+            facts = whereabouts(self.manifest, self.folder, facts)
         digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()
-        if self.journal.meta("rows_digest") != digest:
+        if self.journal.facts().rows_digest != digest:
             self.journal.write(operations.set_rows(rows, columns))
-            facts["rows_digest"] = digest
-        self.journal.write(operations.set_meta(facts))
+            facts = replace(facts, rows_digest=digest)
+        self.journal.write(operations.note(facts))
 
     def _asked_for(self, plan: Plan) -> list[RowRecord]:
         """The manifest's rows, each with what it asks for: flags speak for rows that they buy."""
@@ -317,10 +276,6 @@ def _unless_edited(row: RowRecord, before: Mapping[str, RowRecord]) -> RowRecord
 
 def _named(kind: Kind, number: int | None) -> TakeName | None:
     return None if number is None else TakeName(kind, number)
-
-
-def _order(key: str, number: int) -> str:
-    return f"{key}\n{number}"
 
 
 def _standing_for(row: RowRecord, attempt: Attempt) -> RowRecord:

@@ -7,16 +7,15 @@ import os
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 
 from seedance_batch.api.addresses import check_file_proxy
-from seedance_batch.batch.access import load_prices, sandbox_access, too_old
-from seedance_batch.batch.batch import NO_LIMIT, Batch, Site
+from seedance_batch.batch.access import Site, load_prices, open_site, sandbox_access, too_old
+from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.orders import check_names
 from seedance_batch.batch.ownership import (
     check_claim,
@@ -31,11 +30,8 @@ from seedance_batch.core.manifest import Manifest
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.plan.make import as_ordered
 from seedance_batch.core.plan.steps import RerunChoice
-from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.text import some
 from seedance_batch.errors import (
-    FolderMismatch,
-    FolderMissing,
     ManifestError,
     SeedanceBatchError,
     SettingsError,
@@ -49,7 +45,6 @@ from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held
 from seedance_batch.settings import (
     NO_CAP,
     SANDBOX_ORIGIN,
-    Access,
     RunSettings,
     access_from,
     check_settings,
@@ -132,8 +127,7 @@ def open_batch(
                 sandbox_access(settings.sandbox_config, folder.sandbox_state)
             )
         check_callbacks(settings, access)
-        prices = anyio.run(lambda: load_prices(access, settings.price_file, needed=True))
-        yield _batch(manifest, options, settings, access, folder, journal, prices)
+        yield _batch(Site(folder, journal, access, settings), manifest, options, needed=True)
 
 
 @contextlib.contextmanager
@@ -157,38 +151,33 @@ def open_plan(
         if settings.out is None:
             check_table(journal, folder, manifest)
         check_claim(journal, folder, manifest, access.origin)
-        prices = anyio.run(lambda: load_prices(access, settings.price_file, needed=False))
-        yield _batch(manifest, options, settings, access, folder, journal, prices)
+        yield _batch(Site(folder, journal, access, settings), manifest, options, needed=False)
 
 
 def _as_ordered(manifest: Manifest, journal: Journal) -> Manifest:
     return replace(manifest, jobs=as_ordered(manifest.jobs, journal.attempts()))
 
 
-def _batch(
-    manifest: Manifest,
-    options: ReadOptions,
-    settings: RunSettings,
-    access: Access,
-    folder: RunFolder,
-    journal: Journal,
-    prices: PriceTable | None,
-) -> Batch:
-    """A batch under the cap that is in force, with prices that it can be held against."""
-    given = settings.max_cost
-    settings = replace(settings, max_cost=_cap(given, journal.meta("max_cost")))
+def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool) -> Batch:
+    """A batch under the cap that is in force, with prices that it can be held against; ``needed``
+    as in `load_prices`."""
+    given = site.settings.max_cost
+    cap = site.journal.facts().max_cost if given is None else given
+    settings = replace(site.settings, max_cost=None if cap == NO_CAP else cap)
+    prices = anyio.run(lambda: load_prices(site.access, settings.price_file, needed=needed))
     capped = settings.max_cost is not None or settings.max_cost_per_row is not None
-    old = prices if capped and prices is not None and too_old(prices, time.time()) else None
-    prices = None if old is not None else prices
-    flags = body_flags(options)
-    return Batch(manifest, settings, access, folder, journal, prices, flags, given, old)
-
-
-def _cap(given: Decimal | None, kept: str | None) -> Decimal | None:
-    """The cap in force: the one that was given, else the folder's own."""
-    if given is not None:
-        return None if given == NO_CAP else given
-    return None if kept is None or kept == NO_LIMIT else Decimal(kept)
+    is_old = capped and prices is not None and too_old(prices, time.time())
+    return Batch(
+        site.folder,
+        site.journal,
+        site.access,
+        settings,
+        manifest=manifest,
+        prices=None if is_old else prices,
+        flags=body_flags(options),
+        cap_given=given,
+        old_prices=prices if is_old else None,
+    )
 
 
 def _found(
@@ -220,7 +209,7 @@ def at_home(source: ManifestSource, settings: RunSettings) -> tuple[ManifestSour
     folder = folder_of(Path(source), out=None, sandbox=False)
     with look_into(folder.journal) as journal:
         manifest = manifest_of(journal, folder)
-        in_sandbox = journal.meta("origin") == SANDBOX_ORIGIN
+        in_sandbox = journal.facts().origin == SANDBOX_ORIGIN
     return manifest, replace(settings, out=folder.path, sandbox=in_sandbox or settings.sandbox)
 
 
@@ -254,55 +243,6 @@ def overrides_in(flags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-# ── What is done to a run folder without its manifest: look, fetch, settle, rebuild, check ────────
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A run folder that this process holds."""
-
-    folder: RunFolder
-    journal: Journal
-    settings: RunSettings
-
-    @contextlib.contextmanager
-    def site(self, environ: Mapping[str, str]) -> Iterator[Site]:
-        """With the API that it belongs to.
-
-        Raises `FolderMismatch` where another one is named, `FolderMissing` where it is nobody's.
-        """
-        origin = self.journal.meta("origin")
-        if origin is None:
-            raise FolderMissing(f"Nothing was run in the run folder {self.folder.path} yet.")
-        with _access(origin, self, environ) as access:
-            settings = replace(self.settings, sandbox=access.sandbox)
-            yield Site(self.folder, self.journal, access, settings)
-
-
-@contextlib.contextmanager
-def open_folder(given: Path, settings: RunSettings) -> Iterator[Opened]:
-    """Hold the run folder that ``M`` or ``D`` names. Raises `FolderMissing`, `FolderInUse`."""
-    folder = folder_of(given, out=settings.out, sandbox=settings.sandbox)
-    with held(folder), open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
-        yield Opened(folder, journal, settings)
-
-
-@contextlib.contextmanager
-def _access(origin: str, opened: Opened, environ: Mapping[str, str]) -> Iterator[Access]:
-    if origin == SANDBOX_ORIGIN:
-        state = opened.folder.sandbox_state
-        with sandbox_access(opened.settings.sandbox_config, state) as access:
-            yield access
-        return
-    access = access_from(environ, opened.settings.api_url)
-    if access.origin != origin:
-        raise FolderMismatch(
-            f"The run folder {opened.folder.path} belongs to {origin}, not to {access.origin}. "
-            "Nothing was sent."
-        )
-    yield access
-
-
 # ── Paid rows that are in flight while their manifest has problems: they are seen to their end ────
 
 
@@ -316,10 +256,7 @@ def open_unfinished(
     read from here.
     """
     with contextlib.ExitStack() as stack:
-        try:
-            yield _entered(stack, source, options, settings, environ)
-        finally:
-            stack.close()
+        yield _entered(stack, source, options, settings, environ)
 
 
 def _entered(
@@ -338,7 +275,6 @@ def _entered(
             coming = sum(a.state.phase in COMING_PHASES for a in journal.attempts())
         if not coming:
             return None
-        opened = stack.enter_context(open_folder(folder.path, settings))
-        return stack.enter_context(opened.site(environ)), coming
+        return stack.enter_context(open_site(folder.path, settings, environ)), coming
     except SeedanceBatchError:
         return None  # the manifest's problems are what is told

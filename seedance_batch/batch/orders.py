@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from seedance_batch.batch.access import Site
+from seedance_batch.clips.partial import files_on_disk
 from seedance_batch.core import identity, names
 from seedance_batch.core.attempt import Attempt, Intent, Kind, Phase
 from seedance_batch.core.columns import INPUT_COLUMNS
@@ -24,9 +26,6 @@ from seedance_batch.errors import StorageFailed, UsageError
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
 from seedance_batch.runner.attempts import BodyLost, MediaChanged
-
-if TYPE_CHECKING:
-    from seedance_batch.batch.batch import Batch, Site
 
 # ── From a plan's step to an intent: the exact body, its key, and the media it stands on ──────────
 
@@ -54,8 +53,8 @@ class IntentMaker:
         offload: Offload,
     ) -> None:
         self._journal = journal
-        self._folder_id = journal.meta("folder_id") or ""
-        self._salt = journal.meta("salt") or ""
+        facts = journal.facts()
+        self._folder_id, self._salt = facts.folder_id or "", facts.salt or ""
         self.key_fingerprint = identity.fingerprint(api_key, self._salt)
         self._storage = storage
         self._callback_url = callback_url
@@ -185,8 +184,6 @@ class ClipNames:
     """Gives clips names that are free on disk and in the journal."""
 
     def __init__(self, site: Site, attempts: Iterable[Attempt]) -> None:
-        from seedance_batch.clips.partial import files_on_disk
-
         self._pattern = site.settings.name
         self._columns = {row.key: row.cells for row in site.journal.rows()}
         self._taken = names.Taken(files_on_disk(site.folder.path))
@@ -224,7 +221,7 @@ def _input_columns(attempt: Attempt) -> dict[str, str]:
 # ── Brings the journal in line with a plan before anything is sent for it ─────────────────────────
 
 
-def settled_intents(batch: Batch, plan: Plan, key_fingerprint: str) -> list[Attempt]:
+def settled_intents(journal: Journal, plan: Plan, key_fingerprint: str) -> list[Attempt]:
     """All attempts, once moved clips are at their new rows and stale intents are dropped.
 
     What was planned and never accepted is sent under today's key, so it says so: a resend under
@@ -244,14 +241,14 @@ def settled_intents(batch: Batch, plan: Plan, key_fingerprint: str) -> list[Atte
         if s.attempt and s.job and s.attempt.intent.content == s.job.content
     ]
     # A clip that moved takes its new row's name before anything new is written for that row.
-    batch.journal.write(operations.forget_planned(_stale(plan, {a.id for a in taken_up})))
-    batch.journal.write(operations.rekey(moved))
-    batch.journal.write(operations.renew(taken_up))
-    before, now = batch.journal.attempts(), time.time()
+    journal.write(operations.forget_planned(_stale(plan, {a.id for a in taken_up})))
+    journal.write(operations.rekey(moved))
+    journal.write(operations.renew(taken_up))
+    before, now = journal.attempts(), time.time()
     after = list(resumed(before, now))
     for attempt, again in zip(before, after, strict=True):
         if again is not attempt:
-            batch.journal.write(operations.save(again, at=now, event="Refetch"))
+            journal.write(operations.save(again, at=now, event="Refetch"))
     return after
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path, PureWindowsPath
 from typing import Final
@@ -17,6 +17,7 @@ from seedance_batch.errors import FolderMismatch, SeedanceBatchError
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into
+from seedance_batch.journal.records import Facts
 from seedance_batch.reader.source import STDIN
 from seedance_batch.run_folder import JOURNAL, RunFolder
 
@@ -26,8 +27,9 @@ from seedance_batch.run_folder import JOURNAL, RunFolder
 def claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
     """Make the folder this API's and this manifest's, unless it is another's."""
     check_claim(journal, folder, manifest, origin)
-    if _is_free(journal) or journal.meta("origin") != origin:
-        journal.write(operations.set_meta({"origin": origin, **whereabouts(manifest, folder)}))
+    if _is_free(journal) or journal.facts().origin != origin:
+        facts = whereabouts(manifest, folder, Facts(origin=origin))
+        journal.write(operations.note(facts))
 
 
 def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:
@@ -38,7 +40,8 @@ def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin:
     """
     if _is_free(journal):
         return
-    owner, former = journal.meta("origin"), journal.meta("manifest") or ""
+    facts = journal.facts()
+    owner, former = facts.origin, facts.manifest or ""
     if owner != origin and journal.attempts():
         raise FolderMismatch(
             f"The run folder {folder.path} belongs to {owner}, not to {origin}; a row "
@@ -70,9 +73,8 @@ def drop_unless_used(folder: RunFolder) -> None:
 
 def _is_free(journal: Journal) -> bool:
     """Whether nobody has agreed to a run here."""
-    if journal.meta("origin") is None:
-        return True
-    return journal.meta("rows_digest") is None and not journal.attempts()
+    facts = journal.facts()
+    return facts.origin is None or (facts.rows_digest is None and not journal.attempts())
 
 
 def _is_the_same(journal: Journal, former: str, manifest: Manifest) -> bool:
@@ -98,27 +100,30 @@ def is_there(manifest: str) -> bool:
     return manifest != STDIN and os.path.exists(manifest)  # noqa: PTH110 - never raises
 
 
-def whereabouts(manifest: Manifest, folder: RunFolder) -> dict[str, str]:
-    """What a journal keeps of where its manifest lies, also as seen from the run folder."""
-    facts = {"manifest": manifest.path, "manifest_name": manifest.name, _FROM_HERE: ""}
+def whereabouts(manifest: Manifest, folder: RunFolder, facts: Facts) -> Facts:
+    """The facts, with where the manifest lies, also as seen from the run folder."""
+    from_here = ""
     with contextlib.suppress(ValueError):  # on another drive
         if manifest.path != STDIN:
-            facts[_FROM_HERE] = os.path.relpath(manifest.path, folder.path)
-    return facts
+            from_here = os.path.relpath(manifest.path, folder.path)
+    return replace(
+        facts,
+        manifest=manifest.path,
+        manifest_name=manifest.name,
+        manifest_from_here=from_here,
+    )
 
 
 def manifest_of(journal: Journal, folder: RunFolder) -> str:
     """Where a run folder's manifest is today: where it was as seen from there, so that a project
     may be moved or copied; else where it was."""
-    recorded, from_here = journal.meta("manifest") or "", journal.meta(_FROM_HERE)
+    facts = journal.facts()
+    recorded, from_here = facts.manifest or "", facts.manifest_from_here
     if from_here is None and not is_there(recorded):  # a journal of an earlier version
         name = PureWindowsPath(recorded).name if "\\" in recorded else Path(recorded).name
         from_here = str(Path("..", "..", name))
     moved = os.path.normpath(folder.path / from_here) if from_here else recorded
     return moved if os.path.isfile(moved) else recorded  # noqa: PTH113 - never raises
-
-
-_FROM_HERE: Final = "manifest_from_here"
 
 
 def check_table(journal: Journal, folder: RunFolder, manifest: Manifest) -> None:

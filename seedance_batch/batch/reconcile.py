@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from seedance_batch.api.client import Client
-from seedance_batch.batch.batch import Site
+from seedance_batch.batch.access import Site
 from seedance_batch.batch.traces import ids_in_neighbours
 from seedance_batch.clips.download import look_at
 from seedance_batch.clips.media import Probe, judge
@@ -78,7 +78,7 @@ async def questions(site: Site) -> list[Question]:
         tasks, ahead = await _tasks_since(client, waiting)
         free = [task for task in tasks if task.task_id not in held]
         tasks = await _with_orders(client, free)
-    ours = fingerprint(site.access.api_key, site.journal.meta("salt") or "")
+    ours = fingerprint(site.access.api_key, site.journal.facts().salt or "")
     return [
         *(
             Question(
@@ -116,7 +116,7 @@ async def _with_orders(client: Client, tasks: list[Task]) -> list[Task]:
 
 async def _forgotten(site: Site, client: Client, attempts: Iterable[Attempt]) -> list[Question]:
     """Attempts whose task the service does not know, minutes after it has accepted it."""
-    ours = fingerprint(site.access.api_key, site.journal.meta("salt") or "")
+    ours = fingerprint(site.access.api_key, site.journal.facts().salt or "")
     waiting = [
         attempt
         for attempt in attempts

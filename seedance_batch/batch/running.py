@@ -24,7 +24,8 @@ from seedance_batch.api.addresses import unpinned_note
 from seedance_batch.api.callbacks import Hear, Receiver
 from seedance_batch.api.client import Client
 from seedance_batch.batch import ownership
-from seedance_batch.batch.batch import Batch, Site
+from seedance_batch.batch.access import Site
+from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.orders import ClipNames, IntentMaker, settled_intents
 from seedance_batch.batch.sheets import current, rebuild, standing, write_page
 from seedance_batch.batch.verify import gone_from_disk, note_of_missing, set_aside
@@ -49,6 +50,7 @@ from seedance_batch.events import (
 )
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
+from seedance_batch.journal.records import Facts
 from seedance_batch.page.page import PAGE
 from seedance_batch.run_folder import sweep_leftovers
 from seedance_batch.runner.attempts import BodyLost, Book, MediaChanged, Order, Terms
@@ -100,14 +102,14 @@ async def run_batch(
     if plan.new:
         journal = batch.journal
         if batch.settings.again and journal.lost_since is not None:
-            journal.write(operations.lost(None))
+            journal.write(operations.note(Facts(log_lost_since=0.0)))
         if not batch.access.sandbox:
             ownership.note(batch.folder, batch.access.origin)
-    _sweep(batch.site)
-    run = _Run(batch.site, observer)
+    _sweep(batch)
+    run = _Run(batch, observer)
     if reins is not None:
         reins(run.stopper)
-    attempts = settled_intents(batch, plan, run.key_fingerprint)
+    attempts = settled_intents(batch.journal, plan, run.key_fingerprint)
     await run.mend_media(attempts, plan.jobs)
     attempts = await _brought_back(run, plan, attempts)
     run.left_alone = plan.left_alone
@@ -133,12 +135,12 @@ async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[
 def _open_in(journal: Journal) -> Iterator[None]:
     """Note that a run is at work, in the journal's own file: it tells a copy without its log."""
     journal.settle()
-    journal.write(operations.run_opened(time.time()))
+    journal.write(operations.note(Facts(run_open=time.time())))
     try:
         yield
     finally:
         with contextlib.suppress(StorageFailed):
-            journal.write(operations.run_closed())
+            journal.write(operations.note(Facts(run_open=0.0)))
 
 
 async def fetch_clips(

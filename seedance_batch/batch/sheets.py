@@ -16,6 +16,7 @@ from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into, open_journal
+from seedance_batch.journal.records import Facts
 from seedance_batch.page.page import PAGE, write_report
 from seedance_batch.run_folder import RunFolder, held, wal_is_safe
 from seedance_batch.writer.files import SHEETS, SheetSource, Written, write_sheets
@@ -28,7 +29,7 @@ def standing(journal: Journal) -> list[Outcome]:
 
 def given_inputs(journal: Journal) -> tuple[str, ...]:
     """Inputs that the manifest has under other headings; see `columns.result_columns`."""
-    return tuple((journal.meta("given_inputs") or "").split())
+    return journal.facts().given_inputs or ()
 
 
 def rebuild(
@@ -39,29 +40,29 @@ def rebuild(
     only: Collection[str] | None = None,
 ) -> Written:
     """Write the sheets as the journal has it."""
-    stamp = _stamp(journal, exit_code)
+    facts, stamp = journal.facts(), _stamp(journal, exit_code)
     source = SheetSource(
         folder=folder.path,
-        columns=journal.columns(),
+        columns=facts.columns or (),
         outcomes=standing(journal),
-        prices_note=journal.meta("prices_note") or "",
+        prices_note=facts.prices_note or "",
         written_hashes=journal.sheet_hashes(),
-        manifest_name=journal.meta("manifest_name") or "",
-        given_inputs=given_inputs(journal),
+        manifest_name=facts.manifest_name or "",
+        given_inputs=facts.given_inputs or (),
         exit_code=exit_code,
-        journal_mark=folder_mark(journal.meta("folder_id") or ""),
+        journal_mark=folder_mark(facts.folder_id or ""),
         announce=lambda hashes: journal.write(operations.set_sheet_hashes(hashes)),
     )
     written = write_sheets(source, only=only)
     journal.write(operations.set_sheet_hashes(written.hashes))
     if only is None:
-        journal.write(operations.set_meta({_WRITTEN: stamp}))
+        journal.write(operations.note(Facts(sheets_written_from=stamp)))
     return written
 
 
 def current(folder: RunFolder, journal: Journal, exit_code: int) -> Written | None:
     """The sheets that lie there, where they and the page still say what the journal says."""
-    if journal.meta(_WRITTEN) != _stamp(journal, exit_code):
+    if journal.facts().sheets_written_from != _stamp(journal, exit_code):
         return None
     if not all((folder.path / name).exists() for name in (*_ALWAYS, PAGE)):
         return None
@@ -71,8 +72,10 @@ def current(folder: RunFolder, journal: Journal, exit_code: int) -> Written | No
 
 def _stamp(journal: Journal, exit_code: int | None) -> str:
     """What the sheets are made from, in short; equal stamps make equal sheets."""
-    facts = ("rows_digest", "prices_note", "given_inputs", "manifest_name")
-    return json.dumps([journal.last_event(), exit_code, *map(journal.meta, facts)])
+    facts = journal.facts()
+    given = None if facts.given_inputs is None else " ".join(facts.given_inputs)
+    said = facts.rows_digest, facts.prices_note, given, facts.manifest_name
+    return json.dumps([journal.last_event(), exit_code, *said])
 
 
 def write_page(folder: RunFolder, journal: Journal, *, refresh: float | None = None) -> Path:
@@ -100,14 +103,15 @@ def review_page(folder: RunFolder, journal: Journal) -> Path:
 
 
 def _write_page(folder: RunFolder, journal: Journal, refresh: float | None) -> Path:
+    facts = journal.facts()
     return write_report(
         folder.path,
-        journal.columns(),
+        facts.columns or (),
         standing(journal),
-        title=journal.meta("manifest_name") or folder.path.name,
-        prices_note=journal.meta("prices_note") or "",
+        title=facts.manifest_name or folder.path.name,
+        prices_note=facts.prices_note or "",
         refresh=refresh,
-        folder_id=journal.meta("folder_id") or "",
+        folder_id=facts.folder_id or "",
     )
 
 
@@ -149,11 +153,10 @@ def catch_up(folder: RunFolder) -> None:
     holding = held(folder, briefly=True, patient=False)
     with contextlib.suppress(FolderInUse, FolderUnusable, StorageFailed, OSError), holding:
         with open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
-            written_at = json.loads(journal.meta(_WRITTEN) or "[0]")[0]
+            written_at = json.loads(journal.facts().sheets_written_from or "[0]")[0]
             if written_at != journal.last_event():
                 rebuild(folder, journal)
 
 
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_WRITTEN: Final = "sheets_written_from"
 _ALWAYS: Final = ("results.csv", "results.jsonl", "summary.json")

@@ -20,7 +20,8 @@ from seedance_batch.events import Stop
 from seedance_batch.reader.read import finding_objects
 
 if TYPE_CHECKING:
-    from seedance_batch.batch.batch import Batch, Site
+    from seedance_batch.batch.access import Site
+    from seedance_batch.batch.batch import Batch
     from seedance_batch.batch.running import Report
     from seedance_batch.core.manifest import Finding
     from seedance_batch.core.plan.make import Doubt

@@ -5,28 +5,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
+from seedance_batch.batch.access import Site
 from seedance_batch.batch.orders import first_name
 from seedance_batch.core import names
-from seedance_batch.core.attempt import Phase
 from seedance_batch.core.manifest import Told
 from seedance_batch.core.plan.steps import Action, Plan, Step
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.opening import connect_to_look
+from seedance_batch.journal.opening import glance_at
 from seedance_batch.reader.read import read_manifest
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.run_folder import JOURNAL, RunFolder
-
-if TYPE_CHECKING:
-    from seedance_batch.batch.batch import Batch
 
 # ── Finds what lies beside a journal and tells of rows that it does not know. Looks only ──────────
 
@@ -70,20 +65,20 @@ def _ages(folder: RunFolder) -> Iterator[float]:
             yield (folder.path / name).stat().st_mtime
 
 
-def clips_of(batch: Batch, plan: Plan, *, listed: bool) -> Mapping[str, float]:
+def clips_of(site: Site, plan: Plan, *, listed: bool) -> Mapping[str, float]:
     """When the clip was written that lies where a new row's would, if no attempt has made it.
 
     Where the journal knows of no attempt at all, any clip may be any row's, unless sheets have
     ``listed`` whose they are.
     """
-    home = batch.folder.path / names.FOLDERS[plan.kind]
+    home = site.folder.path / names.FOLDERS[plan.kind]
     if not home.is_dir():
         return {}
     known = {name for a in plan.attempts for name in _files(a.state.file, a.state.clip)}
     steps = [step for step in plan.new if step.action is Action.NEW]
     if not (plan.attempts or listed) and (written := max(_written(home), default=None)) is not None:
         return dict.fromkeys((step.key for step in steps), written)
-    return dict(_clips(batch, steps, known))
+    return dict(_clips(site, steps, known))
 
 
 def _written(home: Path) -> Iterator[float]:
@@ -93,14 +88,14 @@ def _written(home: Path) -> Iterator[float]:
                 yield path.stat().st_mtime
 
 
-def _clips(batch: Batch, steps: Iterable[Step], known: set[str]) -> Iterator[tuple[str, float]]:
+def _clips(site: Site, steps: Iterable[Step], known: set[str]) -> Iterator[tuple[str, float]]:
     for step in steps:
         if step.job is not None:
-            named = first_name(step.job, batch.settings.name, step.kind)
+            named = first_name(step.job, site.settings.name, step.kind)
             stem = named.removesuffix(names.CLIP_ENDING)
             for file in {f"{stem}{ending}" for ending in names.CLIP_ENDINGS} - known:
                 with contextlib.suppress(OSError):
-                    yield step.key, (batch.folder.path / file).stat().st_mtime
+                    yield step.key, (site.folder.path / file).stat().st_mtime
 
 
 def _files(named: str | None, clip: object) -> Iterator[str]:
@@ -111,18 +106,8 @@ def _files(named: str | None, clip: object) -> Iterator[str]:
         yield str(file)
 
 
-def made_at(journal: Journal) -> float | None:
-    """When the run folder got its identity; None in a journal of an earlier version."""
-    try:
-        return float(journal.meta("made_at") or "")
-    except ValueError:
-        return None
-
-
-# ── Run folders beside this one or elsewhere, and what was bought in them. Looks only, and minds ──
-#    no
-#
-# damage.
+# ── Run folders beside this one or elsewhere, and what was bought in them. Looks only, and passes ─
+# over what cannot be read.
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +124,11 @@ class Neighbour:
 
 def ids_in_neighbours(folder: RunFolder) -> set[str]:
     """Task ids that journals beside this one hold: they are other rows' clips."""
-    query = "SELECT task_id FROM attempts WHERE task_id IS NOT NULL"
-    return {str(row[0]) for _, look in _looks(folder) for row in look(query)}
+    found = set[str]()
+    for path in _neighbours(folder):
+        with _passing_over_damage(), glance_at(path) as journal:
+            found |= journal.task_ids()
+    return found
 
 
 def bought_beside(
@@ -156,41 +144,30 @@ def bought_beside(
     another run folder, where each of its rows is new. An order that failed, or never was sent, is
     not worth going there. ``spellings`` maps contents that are the same order to the wanted one.
     """
-    sent = "SELECT content, COUNT(*) FROM attempts WHERE phase NOT IN (?, ?) GROUP BY content"
     found = list[Neighbour]()
-    for path, look in _looks(folder, elsewhere):
-        meta: dict[str, str] = dict(
-            look("SELECT name, value FROM meta WHERE name IN ('origin', 'manifest')")
-        )
-        if meta.get("origin") == origin:
-            bought = Counter[str]()
-            for content, count in look(sent, Phase.PLANNED, Phase.FAILED):
-                bought[spellings.get(content, content)] += count
-            orders = bought & wanted
-            owner = meta.get("manifest", "-")
-            found.append(Neighbour(path, orders.total(), owner, frozenset(orders)))
+    for path in _neighbours(folder, elsewhere):
+        with _passing_over_damage(), glance_at(path) as journal:
+            facts = journal.facts()
+            if facts.origin == origin:
+                bought = Counter[str]()
+                for content, count in journal.contents_bought().items():
+                    bought[spellings.get(content, content)] += count
+                orders = bought & wanted
+                owner = facts.manifest or "-"
+                found.append(Neighbour(path.parent, orders.total(), owner, frozenset(orders)))
     best = max(found, key=lambda each: each.orders, default=None)
     return best if best is not None and best.orders else None
 
 
-Query = Callable[..., list[tuple[Any, ...]]]
+def _passing_over_damage() -> contextlib.AbstractContextManager[None]:
+    return contextlib.suppress(SeedanceBatchError, OSError, ValueError)
 
 
-def _looks(folder: RunFolder, elsewhere: Iterable[Path] = ()) -> Iterator[tuple[Path, Query]]:
-    """Each neighbour's path, with what answers a query; nothing where it cannot be read."""
+def _neighbours(folder: RunFolder, elsewhere: Iterable[Path] = ()) -> Iterator[Path]:
+    """The other journals, each once."""
     seen = {folder.path.resolve()}
     beside = sorted(folder.path.parent.glob(f"*/{JOURNAL}"))
     for path in (*beside, *(other / JOURNAL for other in elsewhere)):
-        if path.parent.is_symlink() or path.parent.resolve() in seen:
-            continue
-        seen.add(path.parent.resolve())
-        with contextlib.suppress(sqlite3.Error, OSError):
-            with contextlib.closing(connect_to_look(path)) as journal:
-                yield path.parent, partial(_answer, journal)
-
-
-def _answer(journal: sqlite3.Connection, query: str, *values: str) -> list[tuple[Any, ...]]:
-    try:
-        return journal.execute(query, values).fetchall()
-    except sqlite3.Error:  # damaged, or no journal of ours
-        return []
+        if not path.parent.is_symlink() and path.parent.resolve() not in seen:
+            seen.add(path.parent.resolve())
+            yield path

@@ -19,7 +19,7 @@ from seedance_batch.core.text import some
 from seedance_batch.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from seedance_batch.batch.batch import Site
+    from seedance_batch.batch.access import Site
     from seedance_batch.batch.reconcile import Question
 
 _SHOWN_CANDIDATES: Final = 10
@@ -81,13 +81,10 @@ class Fetching(flags.OfFolder, flags.Address, flags.Waiting, flags.Clips, flags.
 @flags.command(Fetching, epilog="Example: seedance-batch fetch shots.csv")
 def fetch(given: Fetching) -> int:
     """Download every paid clip of run FOLDER that is missing or damaged. Never submits anything."""
-    from seedance_batch.batch.open import open_folder
+    from seedance_batch.batch.access import open_site
     from seedance_batch.batch.verify import lacking
 
-    with (
-        open_folder(given.folder, flags.run_settings(given)) as opened,
-        opened.site(os.environ) as site,
-    ):
+    with open_site(given.folder, flags.run_settings(given), os.environ) as site:
         return fetched(site, lacking(site.folder, site.journal.attempts()), given)
 
 
@@ -147,16 +144,13 @@ def reconcile(given: Deciding) -> int:
     """
     import anyio
 
-    from seedance_batch.batch.open import open_folder
+    from seedance_batch.batch.access import open_site
     from seedance_batch.batch.reconcile import adopt, questions, release
     from seedance_batch.batch.sheets import rebuild
     from seedance_batch.core.pricing import money
     from seedance_batch.core.text import shown
 
-    with (
-        open_folder(given.folder, flags.run_settings(given)) as opened,
-        opened.site(os.environ) as site,
-    ):
+    with open_site(given.folder, flags.run_settings(given), os.environ) as site:
         for key, task_id in flags.pairs("--adopt", given.adopt).items():
             note = anyio.run(adopt, site, key, task_id)
             click.echo(f"{key} is task {task_id}; run continues it, at no further cost.", err=True)
@@ -263,11 +257,11 @@ def _moment(at: float) -> str:
 @flags.command(flags.Rehearsed, epilog="Example: seedance-batch results runs/shots")
 def results(given: flags.Rehearsed) -> int:
     """Write the results sheets of run FOLDER again, from its journal."""
-    from seedance_batch.batch.open import open_folder
+    from seedance_batch.batch.access import open_folder
     from seedance_batch.batch.sheets import rebuild
 
-    with open_folder(given.folder, flags.run_settings(given)) as opened:
-        written = rebuild(opened.folder, opened.journal)
+    with open_folder(given.folder, flags.run_settings(given)) as (folder, journal):
+        written = rebuild(folder, journal)
     for path in written.files.values():
         click.echo(path)
     for path in written.kept:

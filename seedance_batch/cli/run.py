@@ -146,7 +146,7 @@ def carry_out(
         if saved is not None and not batch.access.sandbox:
             ownership.note(batch.folder, batch.access.origin, saved.digest)
         if given.as_json:
-            start = opening_object(batch.site, found, batch.warnings(found))
+            start = opening_object(batch, found, batch.warnings(found))
             click.echo(json.dumps(start, ensure_ascii=False))
         if given.canary is not None and found.new_rows > given.canary:
             first = replace(
@@ -293,12 +293,12 @@ def sum_up(
     from seedance_batch.batch.summary import closing_lines, closing_object
     from seedance_batch.core.text import shown
 
-    lines = list(closing_lines(batch.site, found, report))
+    lines = list(closing_lines(batch, found, report))
     command = next_command(batch, found, report, choice)
     if command is not None:
         lines.append(f"hint: {shown(command)}")
     if given.as_json:
-        click.echo(json.dumps(closing_object(batch.site, report), ensure_ascii=False))
+        click.echo(json.dumps(closing_object(batch, report), ensure_ascii=False))
     else:
         for line in lines:
             click.echo(line)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import queue
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import Any, Final, Self, TypeVar
 
 import anyio
 
-from seedance_batch.core.attempt import Attempt
+from seedance_batch.core.attempt import Attempt, Kind, Phase
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.errors import StorageFailed
 from seedance_batch.journal import records
 from seedance_batch.journal.operations import Operation
+from seedance_batch.journal.records import Facts, KindFacts
 
 # ── The open journal: what is read from it, and operations that are durable when they return ──────
 
@@ -141,17 +142,14 @@ class Journal:
 
     # ── what is kept ────────────────────────────────────────────────────────────────────────
 
-    def meta(self, name: str) -> str | None:
-        """A named value, or None."""
-        found = self._read("SELECT value FROM meta WHERE name = ?", (name,))
-        return str(found[0][0]) if found else None
+    def facts(self) -> Facts:
+        """What is known beside rows and attempts."""
+        texts = self._read(f"SELECT name, value FROM meta WHERE name IN ({records.FACTS})")
+        return records.facts_from(texts)
 
-    def metas(self, prefix: str) -> dict[str, str]:
-        """All named values whose names begin so."""
-        found = self._read(
-            "SELECT name, value FROM meta WHERE substr(name, 1, ?) = ?", (len(prefix), prefix)
-        )
-        return {str(name): str(value) for name, value in found}
+    def facts_of(self, kind: Kind) -> KindFacts:
+        """What is known beside them about one kind."""
+        return records.kind_facts_from(self._read("SELECT name, value FROM meta"), kind)
 
     def attempts(self) -> list[Attempt]:
         """Every attempt, oldest first."""
@@ -165,7 +163,7 @@ class Journal:
 
     def columns(self) -> tuple[str, ...]:
         """The person's columns of the last-read manifest, in their order."""
-        return tuple(json.loads(self.meta("columns") or "[]"))
+        return self.facts().columns or ()
 
     def blob(self, sha256: str) -> tuple[str, bytes]:
         """Media type and bytes of a stored media file. Raises ``KeyError``."""
@@ -178,9 +176,14 @@ class Journal:
         """Whether an attempt has that key, whichever row it belongs to by now."""
         return bool(self._read("SELECT 1 FROM attempts WHERE idempotency_key = ?", (key,)))
 
-    def has_blob(self, sha256: str) -> bool:
-        """Whether those bytes are stored."""
-        return bool(self._read("SELECT 1 FROM blobs WHERE sha256 = ?", (sha256,)))
+    def task_ids(self) -> set[str]:
+        """Every task that an attempt has."""
+        return {a[0] for a in self._read("SELECT task_id FROM attempts WHERE task_id IS NOT NULL")}
+
+    def contents_bought(self) -> Counter[str]:
+        """How many attempts there are at each content that was sent and has not failed."""
+        query = "SELECT content, COUNT(*) FROM attempts WHERE phase NOT IN (?, ?) GROUP BY content"
+        return Counter(dict(self._read(query, (Phase.PLANNED, Phase.FAILED))))
 
     def sheet_hashes(self) -> dict[str, str]:
         """sha256 of each sheet as we last wrote it, by file name."""

@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from sqlite3 import Connection
 from sqlite3 import Error as SqliteError
@@ -16,7 +16,8 @@ from typing import Final
 from seedance_batch.errors import FolderUnusable, JournalUnreadable
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.operations import LOST_SINCE, RUN_OPEN, lost, run_closed, set_meta
+from seedance_batch.journal.operations import note
+from seedance_batch.journal.records import Facts
 
 # ── Opens journals, and refuses those that it cannot be sure of ───────────────────────────────────
 
@@ -79,7 +80,7 @@ def look_into(path: Path) -> Journal:
     logged = _has_its_log(path)
     with contextlib.ExitStack() as opened:
         try:
-            connection = connect_to_look(path)
+            connection = _connect_to_look(path)
         except sqlite3.Error as error:
             if path.exists():
                 raise _cannot_open(path, error, "reading") from error
@@ -100,14 +101,14 @@ def _has_its_log(path: Path) -> bool:
     if not has_log(path):
         return False
     uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-    check_log(path, lambda: _connect(uri, uri=True), lambda: connect_to_look(path))
+    check_log(path, lambda: _connect(uri, uri=True), lambda: _connect_to_look(path))
     return True
 
 
 def _check_first(path: Path) -> None:
     """Judge a journal before anything opens it for writing: that merges its log into it."""
     try:
-        with contextlib.closing(connect_to_look(path)) as connection:
+        with contextlib.closing(_connect_to_look(path)) as connection:
             _check(connection, path)
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from error
@@ -121,7 +122,18 @@ def _connect(database: str | Path, *, uri: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def connect_to_look(path: Path) -> sqlite3.Connection:
+@contextlib.contextmanager
+def glance_at(path: Path) -> Iterator[Journal]:
+    """A journal to read only, of which nothing is checked: what is odd is told when it is read."""
+    try:
+        connection = _connect_to_look(path)
+    except sqlite3.Error as error:
+        raise _cannot_open(path, error, "reading") from error
+    with Journal(connection, connection, path, threaded=False) as journal:
+        yield journal
+
+
+def _connect_to_look(path: Path) -> sqlite3.Connection:
     """A connection that reads a journal, wherever it lies. Raises ``sqlite3.Error``."""
     uri = f"{path.resolve().as_uri()}?mode=ro"
     connection = _connect(uri, uri=True)
@@ -177,8 +189,7 @@ def _taken_stock(connection: sqlite3.Connection, *, logged: bool) -> float | Non
     was_open, lost_since = _losses(connection, logged=logged)
     if was_open:
         connection.execute("BEGIN IMMEDIATE")
-        lost(lost_since)(connection)
-        run_closed()(connection)
+        note(Facts(run_open=0.0, log_lost_since=lost_since or 0.0))(connection)
         connection.execute("COMMIT")
     return lost_since
 
@@ -189,13 +200,13 @@ def _losses(connection: sqlite3.Connection, *, logged: bool) -> tuple[bool, floa
     A run that ended has its records in the journal's file, and one that was killed leaves its log;
     who has neither was copied, without the log, while a run went on.
     """
-    query = "SELECT name, value FROM meta WHERE name IN (?, ?)"
-    found: dict[str, str] = dict(connection.execute(query, (RUN_OPEN, LOST_SINCE)).fetchall())
-    since, begun = found.get(LOST_SINCE, ""), found.get(RUN_OPEN, "")
+    query = f"SELECT name, value FROM meta WHERE name IN ({records.FACTS})"
+    facts = records.facts_from(connection.execute(query))
+    since, begun = facts.log_lost_since or None, facts.run_open
     keeps_a_log = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     if begun and keeps_a_log and not logged:
         since = since or begun
-    return bool(begun), float(since) if since else None
+    return bool(begun), since
 
 
 def _check(connection: sqlite3.Connection, path: Path, *, is_new: bool = False) -> bool:
@@ -221,13 +232,9 @@ def _check(connection: sqlite3.Connection, path: Path, *, is_new: bool = False) 
 
 
 def _create_schema(connection: sqlite3.Connection) -> None:
-    identity = {
-        "folder_id": secrets.token_hex(16),
-        "salt": secrets.token_hex(16),
-        "made_at": repr(time.time()),
-    }
+    identity = Facts(secrets.token_hex(16), secrets.token_hex(16), made_at=time.time())
     connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
-    set_meta(identity)(connection)
+    note(identity)(connection)
     connection.execute("COMMIT")
 
 

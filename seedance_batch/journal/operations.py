@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from seedance_batch.core.attempt import Attempt, Intent, State
+from seedance_batch.core.attempt import Attempt, Intent, Kind, State
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.journal import records
+from seedance_batch.journal.records import Facts, KindFacts
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 
 
-def set_meta(values: Mapping[str, str]) -> Operation[None]:
-    """Keep named values."""
+def note(facts: Facts) -> Operation[None]:
+    """Keep what these facts say."""
+    return _set_meta(records.texts_of(facts))
 
+
+def note_of(kind: Kind, facts: KindFacts) -> Operation[None]:
+    """Keep what these facts say about one kind."""
+    return _set_meta(records.texts_of(facts, kind))
+
+
+def _set_meta(texts: Mapping[str, str]) -> Operation[None]:
     def run(connection: sqlite3.Connection) -> None:
-        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", texts.items())
 
     return run
-
-
-RUN_OPEN: Final = "run_open"
-"""Meta: when the run began that is at work; empty once it has ended, and its records are whole."""
-LOST_SINCE: Final = "log_lost_since"
-"""Meta: when the run began whose last records this journal has lost, if it has."""
-
-
-def run_opened(at: float) -> Operation[None]:
-    """Note that a run is about to send: what it records is whole again once `run_closed` is."""
-    return set_meta({RUN_OPEN: repr(at)})
-
-
-def run_closed() -> Operation[None]:
-    """Note that what the last run recorded is whole."""
-    return set_meta({RUN_OPEN: ""})
-
-
-def lost(since: float | None) -> Operation[None]:
-    """Note since when records are missing; None where that does not matter any more."""
-    return set_meta({LOST_SINCE: "" if since is None else repr(since)})
 
 
 def set_rows(rows: Collection[RowRecord], columns: Sequence[str]) -> Operation[None]:
@@ -54,7 +41,7 @@ def set_rows(rows: Collection[RowRecord], columns: Sequence[str]) -> Operation[N
             f"INSERT INTO rows VALUES ({records.ROW_MARKS})",
             ((position, *records.row_values(row)) for position, row in enumerate(rows, 1)),
         )
-        set_meta({"columns": json.dumps(list(columns), ensure_ascii=False)})(connection)
+        note(Facts(columns=tuple(columns)))(connection)
 
     return run
 
@@ -125,15 +112,6 @@ def save(attempt: Attempt, *, at: float, event: str, detail: str = "") -> Operat
             "INSERT INTO events (attempt, at, name, detail) VALUES (?, ?, ?, ?)",
             (attempt.id, at, event, detail),
         )
-
-    return run
-
-
-def add_blob(sha256: str, mime: str, content: bytes) -> Operation[None]:
-    """Keep the bytes of a media file, once."""
-
-    def run(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?)", (sha256, mime, content))
 
     return run
 

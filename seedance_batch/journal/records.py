@@ -1,17 +1,22 @@
-"""How rows and attempts are laid out in SQLite: dataclasses to columns and back.
+"""How rows, attempts and facts are laid out in SQLite: dataclasses to columns and back.
 
-Column names are field names, so that a journal can be read with any SQLite shell.
+Columns and facts have the names of their fields, so that a journal can be read with any SQLite
+shell.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any, Final
 
 from seedance_batch.core.attempt import Attempt, Clip, ErrorClass, Intent, Kind, Phase, State
 from seedance_batch.core.outcome import RowRecord
+
+# ── Rows and attempts, each a line of its table ───────────────────────────────────────────────────
+
 
 _REAL: Final = frozenset(
     {"planned_at", "first_sent_at", "submitted_at", "finished_at", "url_expires_at"}
@@ -115,3 +120,114 @@ def _state(column: dict[str, Any]) -> State:
             "clip": None if clip is None else Clip(**json.loads(clip)),
         }
     )
+
+
+# ── Facts: what a journal knows beside rows and attempts, each a named text in the table `meta` ───
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a journal knows about its run folder; None stands for what it does not know.
+
+    As an operation's argument (`operations.note`): what to keep, None for what stays as it is.
+    """
+
+    folder_id: str | None = None
+    """Drawn once; tells the folder from every other."""
+    salt: str | None = None
+    """Drawn once; goes into fingerprints of API keys and into callback tokens."""
+    made_at: float | None = None
+    """When the two were drawn; journals of earlier versions do not know it."""
+    origin: str | None = None
+    """The API that the folder belongs to."""
+    manifest: str | None = None
+    """The manifest's path, or ``-``."""
+    manifest_name: str | None = None
+    manifest_from_here: str | None = None
+    """The path as seen from the run folder; empty where there is none, None in journals of earlier
+    versions."""
+    columns: tuple[str, ...] | None = None
+    """The person's columns of the last-read manifest, in their order."""
+    given_inputs: tuple[str, ...] | None = None
+    """Inputs that the manifest has under other headings; see `columns.result_columns`."""
+    rows_digest: str | None = None
+    """Tells whether the manifest's rows are those that are kept."""
+    prices_note: str | None = None
+    max_cost: Decimal | None = None
+    """The cap that was given last; infinite where it was lifted."""
+    sheets_written_from: str | None = None
+    """What the sheets on disk were made from; see `batch.sheets`."""
+    run_open: float | None = None
+    """When the run began that is at work; 0 once it has ended, and its records are whole."""
+    log_lost_since: float | None = None
+    """When the run began whose last records this journal has lost; 0 where none are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindFacts:
+    """What a journal knows about the drafts alone, or about the finals; None as in `Facts`."""
+
+    flags: Mapping[str, str] | None = None
+    """Flags that changed all bodies, as an earlier version knew them."""
+    made_with: Mapping[str, Mapping[str, str]] | None = None
+    """Such flags for each order, by `order_name`, where they are others than those."""
+    redone: Mapping[str, int] | None = None
+    """The take of each row that was asked for anew last."""
+
+
+def order_name(key: str, number: int) -> str:
+    """What `KindFacts.made_with` calls the order of a row's attempt."""
+    return f"{key}\n{number}"
+
+
+_TO_TEXT: Final[Mapping[str, Callable[[Any], str]]] = {
+    **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda at: repr(at) if at else ""),
+    **dict.fromkeys(("flags", "made_with", "redone"), json.dumps),
+    "columns": lambda columns: json.dumps(columns, ensure_ascii=False),
+    "given_inputs": " ".join,
+    "max_cost": lambda cap: str(cap) if cap.is_finite() else "none",
+}
+_FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda text: float(text or 0)),
+    **dict.fromkeys(("flags", "made_with", "redone"), json.loads),
+    "columns": lambda text: tuple(json.loads(text)),
+    "given_inputs": lambda text: tuple(text.split()),
+    "max_cost": lambda text: Decimal("Infinity" if text == "none" else text),
+}
+FACTS: Final = ", ".join(f"'{field.name}'" for field in fields(Facts))
+"""The names of all facts, for a query."""
+
+
+def texts_of(facts: Facts | KindFacts, kind: Kind | None = None) -> dict[str, str]:
+    """The named texts that say what is known here; those of a kind are named after it."""
+    known = {field.name: getattr(facts, field.name) for field in fields(facts)}
+    return {
+        name if kind is None else f"{name}.{kind}": _TO_TEXT.get(name, str)(value)
+        for name, value in known.items()
+        if value is not None
+    }
+
+
+def facts_from(texts: Iterable[tuple[str, str]]) -> Facts:
+    """The facts that these named texts say."""
+    return Facts(**{name: _FROM_TEXT.get(name, str)(text) for name, text in texts})
+
+
+def kind_facts_from(texts: Iterable[tuple[str, str]], kind: Kind) -> KindFacts:
+    """What these named texts say about one kind."""
+    found = dict(texts)
+    kept = {f.name: found.get(f"{f.name}.{kind}") for f in fields(KindFacts)}
+    facts = {n: _FROM_TEXT[n](text) for n, text in kept.items() if text is not None}
+    redone = _noted_earlier(found, kind) | facts.get("redone", {})
+    return KindFacts(**facts | {"redone": redone})
+
+
+def _noted_earlier(texts: Mapping[str, str], kind: Kind) -> dict[str, int]:
+    """The takes that were asked for anew, as earlier versions noted them: list by list, the number
+    of the take that was owed."""
+    found: dict[str, int] = {}
+    for name, text in texts.items():
+        if name.startswith("redo.") and name.startswith("redo.draft.") is (kind is Kind.DRAFT):
+            for key, owed in json.loads(text).items():
+                found[key] = max(found.get(key, 0), owed - 1)
+    return found

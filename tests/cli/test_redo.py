@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from typing import Any
 
 import pytest
 
 from seedance_batch.core.attempt import Kind
 from seedance_batch.errors import Exit
-from seedance_batch.journal import operations
-from seedance_batch.journal.opening import open_journal
 from tests.cli.shop import QUICK, Shop, say
 from tests.service import write_rows
 
@@ -83,8 +83,8 @@ def test_what_an_earlier_version_noted_of_a_list_holds(shop: Shop) -> None:
     plain = picks(shop, {"id": "shot1", "mark": "redo"})
     assert again(shop, plain) is Exit.OK
     noted = {f"redone.{Kind.FINAL}": "{}", "redo." + "a" * 64: json.dumps({"shot1": 2})}
-    with open_journal(shop.run_folder / "journal.db", wal=False) as journal:
-        journal.write(operations.set_meta(noted))
+    with contextlib.closing(sqlite3.connect(shop.run_folder / "journal.db")) as journal, journal:
+        journal.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", noted.items())
     assert again(shop, plain) is Exit.OK
     assert len(shop.tasks()) == 2
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -16,15 +17,18 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.core.attempt import Attempt, Phase, State
+from seedance_batch.core.attempt import Attempt, Kind, Phase, State
 from seedance_batch.core.lifecycle import Accepted, Published, Seen, Sent, step
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.errors import FolderUnusable, JournalUnreadable, StorageFailed
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import SCHEMA_VERSION, look_into, open_journal
+from seedance_batch.journal.records import Facts, KindFacts, order_name
 from tests.core.state_samples import CLIP, MADE, TASK, intent
 
+FLAGS = KindFacts({"model": "m"}, {order_name("a", 1): {"set seed": "日"}}, {"a": 2})
+TWO = Facts(origin="1"), Facts(manifest="2")
 ROW = RowRecord(1, "a", "c" * 64, {"id": "a", "prompt": "日本 'boat'"}, "m", "480p", 4, "16:9")
 
 
@@ -64,21 +68,27 @@ def test_everything_comes_back_as_it_was(journal: Journal, path: Path) -> None:
     expected = saved(journal, attempt, done, "Published")
     second = added(journal, 2)
     journal.write(operations.set_rows([ROW], ["id", "prompt"]))
-    journal.write(operations.add_blob("ab", "image/png", b"\0\xff"))
-    journal.write(operations.add_blob("ab", "image/png", b"ignored"))
+    journal.write(operations.put_blob("ab", "image/png", b"damaged"))
+    journal.write(operations.put_blob("ab", "image/png", b"\0\xff"))
+    facts = Facts(origin="https://api", max_cost=Decimal("1.50"), given_inputs=("seed",))
+    journal.write(operations.note(facts))
+    journal.write(operations.note_of(Kind.DRAFT, FLAGS))
     journal.write(operations.set_sheet_hashes({"results.csv": "12"}))
     for seen in (journal, look_into(path)):
         assert seen.attempts() == [expected, second]
         assert seen.rows() == [ROW]
         assert seen.columns() == ("id", "prompt")
         assert seen.blob("ab") == ("image/png", b"\0\xff")
-        assert (seen.has_blob("ab"), seen.has_blob("cd")) == (True, False)
         assert seen.knows_idempotency_key("sb-2")
         assert not seen.knows_idempotency_key("sb-3")
         assert seen.sheet_hashes() == {"results.csv": "12"}
         assert seen.events(attempt.id) == [(12.5, "Published", "why")]
         assert seen.last_event() == 1
-        assert seen.meta("no such thing") is None
+        known = replace(seen.facts(), folder_id=None, salt=None, made_at=None)
+        assert known == replace(facts, columns=("id", "prompt"))
+        assert seen.facts_of(Kind.DRAFT) == FLAGS
+        assert seen.facts_of(Kind.FINAL) == KindFacts(redone={})
+        assert (seen.task_ids(), seen.contents_bought()) == ({TASK}, {intent().content: 2})
         with pytest.raises(KeyError):
             seen.blob("cd")
         if seen is not journal:
@@ -92,10 +102,12 @@ def test_an_unknown_price_stays_unknown(journal: Journal) -> None:
 
 def test_a_new_journal_has_an_identity_and_keeps_it(path: Path) -> None:
     with open_journal(path) as first:
-        identity = first.meta("folder_id"), first.meta("salt")
-        assert all(identity)
+        identity = first.facts()
+        assert identity.folder_id
+        assert identity.salt
+        assert identity.made_at
     with open_journal(path, wal=False) as again:
-        assert (again.meta("folder_id"), again.meta("salt")) == identity
+        assert again.facts() == identity
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -148,7 +160,7 @@ def test_a_cancelled_write_is_recorded_all_the_same(path: Path) -> None:
     async def cancelled(journal: Journal) -> None:
         held: Future[None] = Future()
         journal._writer.submit(lambda _: held.result())  # type: ignore[union-attr]
-        task = asyncio.create_task(journal.awrite(operations.set_meta({"name": "value"})))
+        task = asyncio.create_task(journal.awrite(operations.note(Facts(origin="value"))))
         await asyncio.sleep(0.05)
         task.cancel()
         held.set_result(None)
@@ -158,7 +170,7 @@ def test_a_cancelled_write_is_recorded_all_the_same(path: Path) -> None:
     with open_journal(path) as journal:
         asyncio.run(cancelled(journal))
         assert journal.write(lambda _: None) is None  # behind it in the queue
-        assert journal.meta("name") == "value"
+        assert journal.facts().origin == "value"
 
 
 def test_closing_commits_what_waits(path: Path) -> None:
@@ -166,13 +178,13 @@ def test_closing_commits_what_waits(path: Path) -> None:
     held: Future[None] = Future()
     waiting = [journal._writer.submit(lambda _: held.result())]  # type: ignore[union-attr]
     time.sleep(0.05)
-    for name in "ab":
-        waiting.append(journal._writer.submit(operations.set_meta({name: "1"})))  # type: ignore[union-attr]
+    for facts in TWO:
+        waiting.append(journal._writer.submit(operations.note(facts)))  # type: ignore[union-attr]
     threading.Timer(0.1, held.set_result, (None,)).start()
     journal.close()
     assert [future.result() for future in waiting] == [None] * 3
     with look_into(path) as again:
-        assert (again.meta("a"), again.meta("b")) == ("1", "1")
+        assert (again.facts().origin, again.facts().manifest) == ("1", "2")
 
 
 def test_one_broken_operation_takes_no_other_with_it(path: Path) -> None:
@@ -181,13 +193,13 @@ def test_one_broken_operation_takes_no_other_with_it(path: Path) -> None:
         journal._writer.submit(lambda _: held.result())  # type: ignore[union-attr]
         writer = journal._writer
         assert writer is not None
-        good = [writer.submit(operations.set_meta({name: "1"})) for name in "ab"]
+        good = [writer.submit(operations.note(facts)) for facts in TWO]
         twice = writer.submit(_twice_the_same)
         held.set_result(None)
         assert [future.result() for future in good] == [None, None]
         with pytest.raises(sqlite3.IntegrityError):
             twice.result()
-        assert (journal.meta("a"), journal.attempts()) == ("1", [])
+        assert (journal.facts().origin, journal.attempts()) == ("1", [])
 
 
 def _twice_the_same(connection: sqlite3.Connection) -> None:
@@ -238,14 +250,14 @@ def test_after_one_failed_commit_nothing_is_recorded_any_more(
         monkeypatch.setattr(Refusing, "full", error)
         for _ in range(2):
             with pytest.raises(StorageFailed, match="cannot be written"):
-                journal.write(operations.set_meta({"a": "1"}))
+                journal.write(operations.note(TWO[0]))
         with pytest.raises(StorageFailed):
             journal.check()
         monkeypatch.setattr(Refusing, "full", None)
         with pytest.raises(StorageFailed):  # once is for ever: what came between is lost
-            journal.write(operations.set_meta({"a": "1"}))
+            journal.write(operations.note(TWO[0]))
     with open_journal(path) as journal:
-        assert journal.meta("a") is None
+        assert journal.facts().origin is None
 
 
 def test_a_journal_that_can_no_longer_be_read_says_so(path: Path) -> None:

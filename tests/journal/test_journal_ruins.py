@@ -17,6 +17,7 @@ from seedance_batch.errors import FolderUnusable, JournalUnreadable
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into, open_journal
+from seedance_batch.journal.records import Facts
 from tests.core.state_samples import intent
 
 
@@ -37,7 +38,7 @@ def at_work(path: Path) -> Iterator[Journal]:
     """A run that has sent more than its journal's own file knows of."""
     with open_journal(path) as journal:
         journal.settle()
-        journal.write(operations.run_opened(1000.0))
+        journal.write(operations.note(Facts(run_open=1000.0)))
         add(journal, 1)
         yield journal
 
@@ -53,7 +54,7 @@ def test_the_file_alone_knows_whose_it_is_from_the_first_moment(path: Path) -> N
         copy = shutil.copy(path, path.with_name("copy.db"))
         with contextlib.closing(sqlite3.connect(copy)) as alone:
             query = "SELECT value FROM meta WHERE name = 'folder_id'"
-            assert alone.execute(query).fetchone()[0] == journal.meta("folder_id")
+            assert alone.execute(query).fetchone()[0] == journal.facts().folder_id
 
 
 def test_what_was_committed_is_in_the_file_alone_soon_after(
@@ -84,7 +85,7 @@ def test_a_copy_without_its_log_says_since_when_records_are_missing(
     with opened(copy) as journal:  # it stays so, however often it is opened
         assert journal.lost_since == 1000.0
     with open_journal(copy) as journal:
-        journal.write(operations.lost(None))
+        journal.write(operations.note(Facts(log_lost_since=0.0)))
     with opened(copy) as journal:
         assert journal.lost_since is None
 
@@ -101,7 +102,7 @@ def test_a_copy_with_its_log_is_whole(path: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_ended_has_lost_nothing(path: Path) -> None:
     with at_work(path) as journal:
-        journal.write(operations.run_closed())
+        journal.write(operations.note(Facts(run_open=0.0)))
     with open_journal(path) as journal:
         assert journal.lost_since is None
 
@@ -177,7 +178,7 @@ def test_the_log_of_another_journal_is_refused_and_left_as_it_is(
     other = tmp_path / "other" / "journal.db"
     other.parent.mkdir()
     with at_work(other) as journal:
-        journal.write(operations.set_meta({"manifest": "other.csv"}))
+        journal.write(operations.note(Facts(manifest="other.csv")))
         shutil.copy(f"{other}-wal", f"{path}-wal")
     before = files(path)
     with pytest.raises(JournalUnreadable):
@@ -189,7 +190,7 @@ def test_an_empty_file_where_nothing_was_ever_run_becomes_a_journal(path: Path) 
     """A process died while it made one."""
     path.touch()
     with open_journal(path) as journal:
-        assert journal.meta("folder_id")
+        assert journal.facts().folder_id
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")

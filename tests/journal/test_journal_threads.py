@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from seedance_batch.core.attempt import Kind
 from seedance_batch.journal.opening import open_journal
-from seedance_batch.journal.operations import set_meta
+from seedance_batch.journal.operations import note, note_of
+from seedance_batch.journal.records import Facts, KindFacts
 
 
 def test_a_commit_is_seen_by_the_next_read_although_others_are_reading(tmp_path: Path) -> None:
     done = threading.Event()
     with open_journal(tmp_path / "journal.db") as journal:
-        journal.write(set_meta({f"name {n}": "x" * 500 for n in range(3_000)}))
+        flags = {f"order {n}": {"set prompt": "x" * 500} for n in range(3_000)}
+        journal.write(note_of(Kind.FINAL, KindFacts(made_with=flags)))
 
         def read_on() -> None:
             while not done.is_set():
@@ -23,8 +26,8 @@ def test_a_commit_is_seen_by_the_next_read_although_others_are_reading(tmp_path:
             other.start()
         try:
             for n in range(30):
-                journal.write(set_meta({"newest": str(n)}))
-                assert journal.meta("newest") == str(n)
+                journal.write(note(Facts(origin=str(n))))
+                assert journal.facts().origin == str(n)
         finally:
             done.set()
             for other in others:
