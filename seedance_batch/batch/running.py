@@ -53,9 +53,9 @@ from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.records import Facts
 from seedance_batch.page.page import PAGE
 from seedance_batch.run_folder import sweep_leftovers
-from seedance_batch.runner.attempts import BodyLost, Book, MediaChanged, Order, Terms
-from seedance_batch.runner.gate import Reins, Stopper
-from seedance_batch.runner.runner import RunEnding, Runner, RunPace
+from seedance_batch.runner.attempts import Attempts, BodyLost, MediaChanged, Order, Terms
+from seedance_batch.runner.gate import Reins, Stopper, tools_for
+from seedance_batch.runner.runner import RunEnding, Runner
 from seedance_batch.settings import Access, RunSettings
 from seedance_batch.writer.files import Written
 
@@ -286,83 +286,78 @@ class _Run:
     async def _carry_out(
         self, attempts: Sequence[Attempt], steps: Sequence[Step], *, signals: bool, settle: bool
     ) -> RunEnding:
-        site = self.site
-        book = Book(site.journal, attempts, wall=time.time, observer=self._observe)
+        site, settings = self.site, self.site.settings
         allow_private = site.access.private_files
         if not allow_private and (note := unpinned_note()) is not None:
             self._observe(Remark(note))
         async with (
             Client(site.access.base_url, site.access.api_key) as client,
-            file_client(allow_private=allow_private, lanes=site.settings.downloads) as files,
+            file_client(allow_private=allow_private, lanes=settings.downloads) as files,
             anyio.create_task_group() as group,
         ):
+            tools = tools_for(
+                client,
+                site.journal,
+                attempts,
+                self.stopper,
+                rpm=settings.requests_per_minute,
+                wall=time.time,
+                jitter=random.random,
+            )
+            if site.access.sandbox:  # it serves its files at another port each time
+                for attempt in tools.attempts.in_phase(Phase.DOWNLOADING):
+                    doubted = Doubted("the sandbox was started anew")
+                    await tools.attempts.apply(attempt.id, doubted)
+            if signals:
+                await group.start(self._listen)
+            group.start_soon(self._keep_sheets_current, tools.attempts)
             downloader = Downloader(
                 site.folder.path,
                 files,
                 allow_private=allow_private,
                 observe=lambda count: self._observe(BytesArrived(count)),
             )
-            if site.access.sandbox:  # it serves its files at another port each time
-                for attempt in book.in_phase(Phase.DOWNLOADING):
-                    await book.apply(attempt.id, Doubted("the sandbox was started anew"))
-            if signals:
-                await group.start(self._listen)
-            group.start_soon(self._keep_sheets_current, book)
-            runner = self._runner(client, book, downloader)
+            runner = Runner(
+                tools,
+                downloader,
+                settings,
+                self._terms(tools.attempts),
+                name_for=ClipNames(site, attempts),
+                called_back=self._hearing.socket is not None,
+            )
             async with self._hearing.listening(runner.hear):
-                ending = await runner.run(self._orders(steps, book), settle=settle)
+                ending = await runner.run(self._orders(steps, tools.attempts), settle=settle)
             group.cancel_scope.cancel()
         return ending
 
-    def _runner(self, client: Client, book: Book, downloader: Downloader) -> Runner:
-        settings = self.site.settings
-        return Runner(
-            client=client,
-            book=book,
-            downloader=downloader,
-            stopper=self.stopper,
-            pace=RunPace(
-                rpm=settings.requests_per_minute,
-                concurrency=settings.concurrency,
-                poll_interval=settings.poll_interval,
-                lanes=settings.downloads,
-                called_back=self._hearing.socket is not None,
-                wait=settings.wait,
-            ),
-            terms=Terms(
-                key_fingerprint=self._maker.key_fingerprint,
-                max_cost=settings.max_cost,
-                max_failures=settings.max_failures,
-                body_of=self._maker.body_of,
-                room=partial(self._has_room, book),
-                left_alone=self.left_alone,
-                only_settled=self.only_settled,
-            ),
-            name_for=ClipNames(self.site, book.attempts.values()),
-            observer=self._observe,
-            wall=time.time,
-            jitter=random.random,
+    def _terms(self, attempts: Attempts) -> Terms:
+        return Terms(
+            key_fingerprint=self._maker.key_fingerprint,
+            body_of=self._maker.body_of,
+            room=partial(self._has_room, attempts),
+            left_alone=self.left_alone,
+            only_settled=self.only_settled,
         )
 
-    def _orders(self, steps: Sequence[Step], book: Book) -> list[Order]:
+    def _orders(self, steps: Sequence[Step], attempts: Attempts) -> list[Order]:
         orders = []
         for wanted in steps:
             if wanted.job is None:
                 continue
-            planned = book.attempts.get(wanted.attempt.id) if wanted.attempt else None
+            planned = attempts.by_id.get(wanted.attempt.id) if wanted.attempt else None
             prepare = partial(self._maker.make, wanted, wanted.job)
             orders.append(Order(wanted.key, wanted.cost, prepare, planned))
         return orders
 
-    def _has_room(self, book: Book) -> bool:
+    def _has_room(self, attempts: Attempts) -> bool:
         """Whether the disk takes more clips; raises an error where waiting will not help."""
         try:
             free = shutil.disk_usage(self.site.folder.path).free
         except OSError:
             return True
-        coming = book.in_phase(*UNDER_WAY_PHASES)
+        coming = attempts.in_phase(*UNDER_WAY_PHASES)
         if free <= _ROOM and not coming:
-            sent = self._moved or book.in_phase(Phase.AMBIGUOUS)
+            sent = self._moved or attempts.in_phase(Phase.AMBIGUOUS)
             raise (StorageFailed if sent else FolderUnusable)(
                 f"The disk of {self.site.folder.path} has {free >> 20} MB left, too little for "
                 f"more clips. {'No more rows were' if sent else 'Nothing was'} sent.",
@@ -383,12 +378,12 @@ class _Run:
                     Stop.SIGNAL, "interrupted; what is under way is recorded, a second one quits"
                 )
 
-    async def _keep_sheets_current(self, book: Book) -> None:
+    async def _keep_sheets_current(self, attempts: Attempts) -> None:
         rows = len(self.site.journal.rows())
         only = None if rows <= _WORKBOOKS_UP_TO else _LIGHT_SHEETS
         write = partial(rebuild, self.site.folder, self.site.journal, only=only)
         while True:
-            await book.changed()
+            await attempts.changed()
             await anyio.sleep(_SHEETS_AFTER)
             started = time.monotonic()
             try:

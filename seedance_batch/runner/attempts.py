@@ -54,11 +54,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What every submit obeys."""
+    """What every submit obeys, beside the settings."""
 
     key_fingerprint: str
-    max_cost: Decimal | None
-    max_failures: int | None
     body_of: Callable[[Intent], bytes]
     """The exact bytes of an intent, rebuilt from the journal and checked; raises `BodyLost`."""
     room: Callable[[], bool]
@@ -68,11 +66,6 @@ class Terms:
     only_settled: frozenset[int] = frozenset()
     """Those that somebody agreed to: resent to learn whether they exist. Once one is refused, it is
     known that none does, and it is never sent again."""
-
-
-def order_again(order: Order, attempt: Attempt) -> Order:
-    """The same order, to be tried with the intent that a refused try left behind."""
-    return Order(order.key, order.cost, order.prepare, attempt)
 
 
 def event_of(answer: Answer[Created], at: float) -> Event:
@@ -96,7 +89,7 @@ def event_of(answer: Answer[Created], at: float) -> Event:
 # The states in memory are always those that the journal was handed, in the same order.
 
 
-class Book:
+class Attempts:
     """All attempts of a run folder, kept in step with its journal.
 
     ``wall`` is the wall clock in Unix seconds.
@@ -114,7 +107,7 @@ class Book:
         self._wall = wall
         self._observer = observer
         self._pulse = anyio.Event()
-        self.attempts: dict[int, Attempt] = {}
+        self.by_id: dict[int, Attempt] = {}
         self.by_task: dict[str, int] = {}
         self._phases: dict[Phase, dict[int, None]] = defaultdict(dict)
         self.committed = Decimal(0)
@@ -124,7 +117,7 @@ class Book:
 
     def in_phase(self, *phases: Phase) -> list[Attempt]:
         """Attempts in these phases, in the order in which they came there."""
-        return [self.attempts[id] for phase in phases for id in self._phases[phase]]
+        return [self.by_id[id] for phase in phases for id in self._phases[phase]]
 
     def count(self, *phases: Phase) -> int:
         """How many attempts are in these phases."""
@@ -140,7 +133,7 @@ class Book:
 
     async def apply(self, attempt_id: int, event: Event, detail: str = "") -> Attempt:
         """Take a step; returns once it is durable. An event that changes nothing costs nothing."""
-        before = self.attempts[attempt_id]
+        before = self.by_id[attempt_id]
         state = step(before.state, event)
         if state == before.state:
             return before
@@ -174,7 +167,7 @@ class Book:
         self.wake()
 
     def _take(self, attempt: Attempt) -> None:
-        self.attempts[attempt.id] = attempt
+        self.by_id[attempt.id] = attempt
         self._phases[attempt.state.phase][attempt.id] = None
         if attempt.state.task_id is not None:
             self.by_task[attempt.state.task_id] = attempt.id

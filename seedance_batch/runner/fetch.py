@@ -15,9 +15,7 @@ from seedance_batch.core.lifecycle import Doubted, FileWrong, Named, Published, 
 from seedance_batch.core.pace import file_pause
 from seedance_batch.core.text import shown
 from seedance_batch.errors import SeedanceBatchError
-from seedance_batch.events import Remark
-from seedance_batch.runner.attempts import Book
-from seedance_batch.runner.gate import Stopper
+from seedance_batch.runner.gate import Tools
 from seedance_batch.runner.waiting import Returns, Useless
 
 PATIENCE: Final = 600.0
@@ -56,33 +54,28 @@ class _Trouble:
 class Fetcher:
     """Moves attempts from ``downloading`` to ``done``, or to what else their file deserves.
 
-    ``name_for`` gives an attempt's free file name; ``wall`` is the wall clock, ``server_time`` the
-    service's where it is known; ``weigh`` is called when ``returns`` has learned something.
+    ``name_for`` gives an attempt's free file name; ``weigh`` is called when ``returns`` has learned
+    something.
     """
 
     def __init__(
         self,
-        *,
+        tools: Tools,
         downloader: Downloader,
-        book: Book,
-        stopper: Stopper,
-        name_for: Callable[[Attempt], str],
-        lanes: int,
-        jitter: Callable[[], float],
-        wall: Callable[[], float],
-        server_time: Callable[[], float | None],
         returns: Returns,
+        *,
+        lanes: int,
+        name_for: Callable[[Attempt], str],
         weigh: Callable[[], None],
     ) -> None:
+        self._tools = tools
+        self._client = tools.client
+        self._attempts = tools.attempts
+        self._stopper = tools.stopper
         self._downloader = downloader
-        self._book = book
-        self._stopper = stopper
-        self._name_for = name_for
-        self._lanes = lanes
-        self._jitter = jitter
-        self._wall = wall
-        self._server_time = server_time
         self._returns = returns
+        self._lanes = lanes
+        self._name_for = name_for
         self._weigh = weigh
         self._busy: set[int] = set()
         self._troubles: dict[int, _Trouble] = {}
@@ -118,7 +111,7 @@ class Fetcher:
             while not over() and not self._stopper.leaving:
                 attempt = self._next() if len(self._busy) < self._lanes else None
                 if attempt is None:
-                    await self._book.changed(within=self._nap())
+                    await self._attempts.changed(within=self._nap())
                     continue
                 self._busy.add(attempt.id)
                 group.start_soon(self._in_lane, attempt)
@@ -133,12 +126,12 @@ class Fetcher:
             self._stopper.failed(error, f"the clip of row {attempt.intent.key}")
         finally:
             self._busy.discard(attempt.id)
-            self._book.wake()
+            self._attempts.wake()
 
     # ── which ───────────────────────────────────────────────────────────────────────────────
 
     def _downloading(self) -> list[Attempt]:
-        return self._book.in_phase(Phase.DOWNLOADING)
+        return self._attempts.in_phase(Phase.DOWNLOADING)
 
     def _could_fetch(self, attempt: Attempt) -> bool:
         """Whether this run may still get it: by a fetch, or by a look that brings a new URL."""
@@ -153,7 +146,7 @@ class Fetcher:
             self._queue = sorted(self._downloading(), key=_expiry, reverse=True)
             self._queued_until = now + _SORTED_FOR
         while self._queue:
-            attempt = self._book.attempts[self._queue.pop().id]
+            attempt = self._attempts.by_id[self._queue.pop().id]
             if self._is_ready(attempt, now):
                 return attempt
         return None
@@ -174,17 +167,23 @@ class Fetcher:
 
     def _expires_soon(self, attempt: Attempt) -> bool:
         at = attempt.state.url_expires_at
-        return at is not None and at - self._wall() < EXPIRY_IS_NEAR and self._could_fetch(attempt)
+        return (
+            at is not None
+            and at - self._tools.wall() < EXPIRY_IS_NEAR
+            and self._could_fetch(attempt)
+        )
 
     # ── one clip ────────────────────────────────────────────────────────────────────────────
 
     async def _fetch(self, attempt: Attempt) -> None:
         url = attempt.state.video_url
         if url is None:
-            await self._book.apply(attempt.id, UrlGone("the task names no clip", self._wall()))
+            await self._attempts.apply(
+                attempt.id, UrlGone("the task names no clip", self._tools.wall())
+            )
             return
         if attempt.state.file is None:
-            attempt = await self._book.apply(attempt.id, Named(self._name_for(attempt)))
+            attempt = await self._attempts.apply(attempt.id, Named(self._name_for(attempt)))
         result = await self._downloader.fetch(
             url,
             file=attempt.state.file or "",
@@ -194,36 +193,36 @@ class Fetcher:
         await self._record(attempt, result)
 
     async def _record(self, attempt: Attempt, result: Result) -> None:
-        at = self._wall()
+        at = self._tools.wall()
         match result:
             case Fetched(clip, note):
                 if note:
-                    self._stopper.observer(Remark(f"row {attempt.intent.key}: {note}"))
+                    self._tools.remark(f"row {attempt.intent.key}: {note}")
                 self._troubles.pop(attempt.id, None)
                 self._returns.arrived(attempt.id)
-                await self._book.apply(attempt.id, Published(clip, at))
+                await self._attempts.apply(attempt.id, Published(clip, at))
             case NoFrame(clip, message) if self._frame_may_come(attempt):
                 pass
             case NoFrame(clip, message):
                 note = f"row {attempt.intent.key}: no last frame ({message})"
-                self._stopper.observer(Remark(note))
+                self._tools.remark(note)
                 self._returns.arrived(attempt.id)
-                await self._book.apply(attempt.id, Published(clip, at))
+                await self._attempts.apply(attempt.id, Published(clip, at))
             case Gone(message):
                 self._later(attempt, message)
-                gone = UrlGone(message, at, self._server_time())
-                self._ended(await self._book.apply(attempt.id, gone, message), message)
+                gone = UrlGone(message, at, self._client.server_time())
+                self._ended(await self._attempts.apply(attempt.id, gone, message), message)
             case Wrong(sha256, reason, kept):
                 self._wrong(attempt, reason)
                 wrong = FileWrong(sha256, reason, kept, at)
-                self._ended(await self._book.apply(attempt.id, wrong, reason), reason)
+                self._ended(await self._attempts.apply(attempt.id, wrong, reason), reason)
             case Failed(message, _, True):
                 self._refused(attempt, message)
-                await self._book.apply(attempt.id, Doubted(message), message)
+                await self._attempts.apply(attempt.id, Doubted(message), message)
             case Failed(message, retry_after):
                 trouble = self._later(attempt, message, retry_after)
                 if trouble.tries % _DOUBTED_EVERY == 2:
-                    await self._book.apply(attempt.id, Doubted(message), message)
+                    await self._attempts.apply(attempt.id, Doubted(message), message)
         self._weigh()
 
     def _frame_may_come(self, attempt: Attempt) -> bool:
@@ -231,7 +230,7 @@ class Fetcher:
         now = anyio.current_time()
         trouble = self._troubles.setdefault(attempt.id, _Trouble(since=now))
         elapsed = now - trouble.since
-        trouble.not_before = now + file_pause(elapsed, self._jitter())
+        trouble.not_before = now + file_pause(elapsed, self._tools.gate.jitter())
         return elapsed < _FRAME_PATIENCE
 
     def _ended(self, attempt: Attempt, why: str) -> None:
@@ -254,7 +253,7 @@ class Fetcher:
         """Ask again after a pause, unless that would be too late for this run."""
         trouble, now = self._trouble(attempt, why), anyio.current_time()
         elapsed = now - trouble.since
-        pause = max(retry_after or 0.0, file_pause(elapsed, self._jitter()))
+        pause = max(retry_after or 0.0, file_pause(elapsed, self._tools.gate.jitter()))
         trouble.not_before = now + pause
         if elapsed >= PATIENCE or (retry_after or 0.0) > PATIENCE - elapsed:
             self._give_up(attempt, trouble, why)
@@ -296,7 +295,7 @@ class Fetcher:
         self._returns.useless(attempt.id, Useless.UNDELIVERED, why)
         row = attempt.intent.key
         what = f"row {row}: the clip could not be fetched in this run ({why}); it is paid"
-        self._stopper.observer(Remark(what))
+        self._tools.remark(what)
         self._say_once(
             "given up",
             "seedance-batch fetch asks for such clips again, and buys nothing; by hand: save "
@@ -307,7 +306,7 @@ class Fetcher:
     def _say_once(self, what: str, words: str) -> None:
         if what not in self._said:
             self._said.add(what)
-            self._stopper.observer(Remark(words))
+            self._tools.remark(words)
 
 
 _USELESS: Final = {

@@ -1,16 +1,20 @@
-"""The gate that every request of a run passes, and what ends the run."""
+"""What all parts of a run share: the gate that every request passes, and what ends the run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import anyio
 
-from seedance_batch.api.client import Answer
+from seedance_batch.api.client import Answer, Client
+from seedance_batch.core.attempt import Attempt
 from seedance_batch.core.hiapi import Verdict, Voice
 from seedance_batch.core.pace import Breaker, RequestBudget, backoff, is_rate_refusal
 from seedance_batch.core.text import span
 from seedance_batch.events import Observer, Paused, Remark, RequestEnded, Stop, Stopping
+from seedance_batch.journal.journal import Journal
+from seedance_batch.runner.attempts import Attempts
 
 # ── The one place where requests to the API wait for their turn ───────────────────────────────────
 
@@ -45,14 +49,14 @@ class Gate:
 
     def __init__(
         self,
-        budget: RequestBudget,
+        rpm: float,
         *,
         jitter: Callable[[], float],
         observer: Observer,
         address: str,
     ) -> None:
         self._address = address
-        self.budget = budget
+        self.budget = RequestBudget(rpm)
         self.jitter = jitter
         self._observer = observer
         self._breaker = Breaker()
@@ -246,3 +250,47 @@ class Stopper:
 
 Reins = Callable[[Stopper], None]
 """Takes the switch of a run that is about to begin."""
+
+
+# ── What every part of a run works with ───────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The API, the attempts and the switches of one run."""
+
+    client: Client
+    attempts: Attempts
+    gate: Gate
+    stopper: Stopper
+    wall: Callable[[], float]
+    """The wall clock in Unix seconds."""
+
+    def remark(self, words: str) -> None:
+        """Tell whoever watches."""
+        self.stopper.observer(Remark(words))
+
+    def earlier_clock(self) -> float:
+        """Unix seconds, by the earlier one of our clock and the service's."""
+        return min(self.wall(), self.client.server_time() or self.wall())
+
+    def later_clock(self) -> float:
+        """Unix seconds, by the later one of the two."""
+        return max(self.wall(), self.client.server_time() or self.wall())
+
+
+def tools_for(
+    client: Client,
+    journal: Journal,
+    attempts: Iterable[Attempt],
+    stopper: Stopper,
+    *,
+    rpm: float,
+    wall: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Tools:
+    """The tools of a run that begins with these attempts; ``jitter`` draws from [0, 1)."""
+    observer = stopper.observer
+    kept = Attempts(journal, attempts, wall=wall, observer=observer)
+    gate = Gate(rpm, jitter=jitter, observer=observer, address=client.base_url)
+    return Tools(client, kept, gate, stopper, wall)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
 import anyio
 
 from seedance_batch.api.callbacks import Reception, ToldTask, token_of
-from seedance_batch.api.client import Client
 from seedance_batch.core.attempt import FINAL_PHASES, TASKLESS_PHASES, Attempt
 from seedance_batch.core.lifecycle import Accepted
 from seedance_batch.core.model import Task
-from seedance_batch.runner.attempts import Book
-from seedance_batch.runner.gate import Gate
+from seedance_batch.runner.gate import Tools
 from seedance_batch.runner.watch import Sightings, lacks_its_ending
 
 _WAITING: Final = 1000
@@ -25,26 +22,16 @@ _HELD: Final = 1000
 """Without a task as far as is known, so that a callback may bring it."""
 
 
-class Desk:
+class Inbox:
     """Takes callbacks while a run goes on. `hear` answers at once; the work is done by `run`.
 
     What a signature proves is taken as seen. What only a token vouches for is a hint to look.
     """
 
-    def __init__(
-        self,
-        *,
-        client: Client,
-        book: Book,
-        gate: Gate,
-        sightings: Sightings,
-        wall: Callable[[], float],
-    ) -> None:
-        self._client = client
-        self._book = book
-        self._gate = gate
+    def __init__(self, tools: Tools, sightings: Sightings) -> None:
+        self._tools = tools
+        self._attempts = tools.attempts
         self._sightings = sightings
-        self._wall = wall
         self._tokens: dict[str, int] = {}
         self._read = 0
         self._checked: set[int] = set()
@@ -72,18 +59,18 @@ class Desk:
         return Reception.TAKEN
 
     def _by_token(self, token: str | None) -> Attempt | None:
-        # Attempts are in the book before they are sent, so a token is known before its callback.
-        for attempt in islice(self._book.attempts.values(), self._read, None):
+        # Attempts are recorded before they are sent, so a token is known before its callback.
+        for attempt in islice(self._attempts.by_id.values(), self._read, None):
             known = token_of(attempt.intent.template)
             if known is not None:
                 self._tokens[known] = attempt.id
-        self._read = len(self._book.attempts)
+        self._read = len(self._attempts.by_id)
         attempt_id = self._tokens.get(token or "")
-        return None if attempt_id is None else self._book.attempts[attempt_id]
+        return None if attempt_id is None else self._attempts.by_id[attempt_id]
 
     def _by_task(self, task: Task) -> Attempt | None:
-        attempt_id = self._book.by_task.get(task.task_id)
-        return None if attempt_id is None else self._book.attempts[attempt_id]
+        attempt_id = self._attempts.by_task.get(task.task_id)
+        return None if attempt_id is None else self._attempts.by_id[attempt_id]
 
     def _hold(self, task: Task) -> None:
         self._held[task.task_id] = task
@@ -107,11 +94,11 @@ class Desk:
         """Take up what was held, once its task is known."""
         while True:
             await self._holding.wait()
-            await self._book.changed()
-            for task_id in self._held.keys() & self._book.by_task.keys():
+            await self._attempts.changed()
+            for task_id in self._held.keys() & self._attempts.by_task.keys():
                 task = self._held.pop(task_id, None)  # later ones may have pushed it out by now
                 if task is not None:
-                    await self._proven(self._book.by_task[task_id], task)
+                    await self._proven(self._attempts.by_task[task_id], task)
             if not self._held:
                 self._holding = anyio.Event()
 
@@ -127,10 +114,10 @@ class Desk:
             self._sightings.hint(attempt.id)
 
     async def _proven(self, attempt_id: int, task: Task) -> None:
-        if self._book.by_task.get(task.task_id, attempt_id) != attempt_id:
+        if self._attempts.by_task.get(task.task_id, attempt_id) != attempt_id:
             return  # meanwhile it turned out to be another row's
-        if self._book.attempts[attempt_id].state.phase in TASKLESS_PHASES:
-            await self._book.apply(attempt_id, Accepted(task.task_id, self._wall()))
+        if self._attempts.by_id[attempt_id].state.phase in TASKLESS_PHASES:
+            await self._attempts.apply(attempt_id, Accepted(task.task_id, self._tools.wall()))
         if lacks_its_ending(task):
             self._sightings.hint(attempt_id)
         else:
@@ -142,10 +129,10 @@ class Desk:
         if attempt.id in self._checked:
             return
         self._checked.add(attempt.id)
-        await self._gate.wait()
-        answer = await self._client.get(task.task_id)
-        self._gate.heard("get", answer)
-        if answer.value is not None and task.task_id not in self._book.by_task:
+        await self._tools.gate.wait()
+        answer = await self._tools.client.get(task.task_id)
+        self._tools.gate.heard("get", answer)
+        if answer.value is not None and task.task_id not in self._attempts.by_task:
             await self._proven(attempt.id, answer.value)
 
 

@@ -12,40 +12,25 @@ from typing import TypeVar
 import anyio
 
 from seedance_batch.api.callbacks import Hear
-from seedance_batch.api.client import Client
 from seedance_batch.clips.download import Downloader
 from seedance_batch.core.attempt import Attempt, Phase
-from seedance_batch.core.pace import RequestBudget, Slots
+from seedance_batch.core.pace import Slots
 from seedance_batch.core.polling import Demand, Looks
-from seedance_batch.events import Observer, Remark, RunEvent, Stop
-from seedance_batch.runner.attempts import Book, Order, Terms
+from seedance_batch.events import Observer, RunEvent, Stop
+from seedance_batch.runner.attempts import Order, Terms
 from seedance_batch.runner.fetch import Fetcher
-from seedance_batch.runner.gate import Gate, Stopper
-from seedance_batch.runner.inbox import Desk
+from seedance_batch.runner.gate import Stopper, Tools
+from seedance_batch.runner.inbox import Inbox
 from seedance_batch.runner.submit import Submitter
 from seedance_batch.runner.waiting import Overdue, Returns
 from seedance_batch.runner.watch import Sightings, Watcher
+from seedance_batch.settings import RunSettings
 
 # ── One run: a submitter, a watcher and download lanes in one task group ──────────────────────────
 
 
 _GRACE = 8.0
 """Seconds that POSTs and downloads under way have after the first Ctrl-C."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunPace:
-    """How fast a run may go."""
-
-    rpm: float
-    concurrency: int | None
-    """Tasks at once at most; None finds out without a ceiling."""
-    poll_interval: float
-    lanes: int
-    called_back: bool = False
-    """A receiver of callbacks passes them to `Runner.hear`."""
-    wait: float | None = None
-    """Seconds after which waiting ends; None waits for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,108 +45,84 @@ class RunEnding:
 
 
 class Runner:
-    """Drives a book of attempts to its end. ``jitter`` draws from [0, 1)."""
+    """Drives attempts to their end. ``name_for`` gives an attempt's free file name.
+
+    ``called_back``: a receiver of callbacks passes them to `hear`.
+    """
 
     def __init__(
         self,
-        *,
-        client: Client,
-        book: Book,
+        tools: Tools,
         downloader: Downloader,
-        stopper: Stopper,
-        pace: RunPace,
+        settings: RunSettings,
         terms: Terms,
+        *,
         name_for: Callable[[Attempt], str],
-        observer: Observer,
-        wall: Callable[[], float],
-        jitter: Callable[[], float],
+        called_back: bool,
     ) -> None:
-        gate = Gate(
-            RequestBudget(pace.rpm), jitter=jitter, observer=observer, address=client.base_url
-        )
-        looks = Looks(pace.poll_interval, called_back=pace.called_back)
-        slots = Slots(pace.concurrency)
-        returns = self._returns = Returns(terms.max_failures)
-        self._book = book
-        self._pace = pace
+        self._tools = tools
+        self._attempts = tools.attempts
+        self._stopper = tools.stopper
+        self._wait = settings.wait
         self._left_alone = terms.left_alone
-        self._stopper = stopper
         self._said_that_it_waits = False
+        looks = Looks(settings.poll_interval, called_back=called_back)
+        slots = Slots(settings.concurrency)
+        returns = self._returns = Returns(settings.max_failures)
         self._fetcher = Fetcher(
-            downloader=downloader,
-            book=book,
-            stopper=stopper,
+            tools,
+            downloader,
+            returns,
+            lanes=settings.downloads,
             name_for=name_for,
-            lanes=pace.lanes,
-            jitter=jitter,
-            wall=wall,
-            server_time=client.server_time,
-            returns=returns,
             weigh=self._weigh_returns,
         )
         self._submitter = Submitter(
-            client=client,
-            book=book,
-            gate=gate,
-            slots=slots,
-            stopper=stopper,
-            terms=replace(terms, room=lambda: self._has_room() and terms.room()),
+            tools,
+            replace(terms, room=lambda: self._has_room() and terms.room()),
+            slots,
+            returns,
+            max_cost=settings.max_cost,
             typical=looks.typical,
-            wall=wall,
-            returns=returns,
             weigh=self._weigh_returns,
         )
-        sightings = Sightings(
-            book=book,
-            looks=looks,
-            stopper=stopper,
-            ended=self._submitter.task_ended,
-            wall=wall,
-            server=client.server_time,
-        )
-        self._overdue = Overdue(book=book, sightings=sightings, stopper=stopper, slots=slots)
-        self._desk = Desk(client=client, book=book, gate=gate, sightings=sightings, wall=wall)
+        sightings = Sightings(tools, looks, ended=self._submitter.task_ended)
+        self._overdue = Overdue(tools, sightings, slots)
+        self._inbox = Inbox(tools, sightings)
         self._watcher = Watcher(
-            client=client,
-            book=book,
-            gate=gate,
-            sightings=sightings,
-            stopper=stopper,
-            demand=self._demand,
-            key_fingerprint=terms.key_fingerprint,
-            wall=wall,
+            tools, sightings, demand=self._demand, key_fingerprint=terms.key_fingerprint
         )
 
     @property
     def hear(self) -> Hear:
         """Where a receiver passes callbacks to."""
-        return self._desk.hear
+        return self._inbox.hear
 
     async def run(self, orders: list[Order], *, settle: bool = True) -> RunEnding:
-        """Send ``orders``, take up what the book holds, and return when nothing is left to do.
+        """Send ``orders``, take up what there is, and return when nothing is left to do.
 
         ``settle`` False leaves unanswered sends alone, so that nothing at all is submitted.
         """
-        unsettled = self._book.in_phase(Phase.SUBMITTING) if settle else []
+        unsettled = self._attempts.in_phase(Phase.SUBMITTING) if settle else []
         unsettled = [a for a in unsettled if a.id not in self._left_alone]
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._leave_in_time, scope)
-                if self._pace.wait is not None:
-                    group.start_soon(self._stop_waiting, self._pace.wait)
+                if self._wait is not None:
+                    group.start_soon(self._stop_waiting, self._wait)
                 group.start_soon(self._submitter.run, orders, unsettled, group)
                 group.start_soon(self._watcher.run, self._over)
                 group.start_soon(self._overdue.run, lambda: self._submitter.idle)
-                group.start_soon(self._desk.run)
+                group.start_soon(self._inbox.run)
                 await self._fetcher.run(self._over)
                 while not self._submitter.idle:
-                    await self._book.changed(within=1.0)
+                    await self._attempts.changed(within=1.0)
                 scope.cancel()
         if self._stopper.fault is not None:
             raise self._stopper.fault
         forgotten = tuple(attempt.intent.key for attempt in self._watcher.given_up())
         if forgotten and self._stopper.why is None:
-            self._stopper.observer(Remark(_not_waited_for(forgotten)))
+            self._tools.remark(_not_waited_for(forgotten))
         return RunEnding(
             self._stopper.why, self._stopper.message, self._submitter.waiting, forgotten
         )
@@ -186,18 +147,18 @@ class Runner:
         elif self._returns.is_held(coming) and not self._said_that_it_waits:
             self._said_that_it_waits = True
             words = "no more rows are bought until one does, or all is tried"
-            self._stopper.observer(Remark(f"{self._returns.missing}: {words}"))
+            self._tools.remark(f"{self._returns.missing}: {words}")
 
     def _over(self) -> bool:
         blind = self._watcher.blind
-        in_flight = self._book.count(Phase.IN_FLIGHT) and not blind
+        in_flight = self._attempts.count(Phase.IN_FLIGHT) and not blind
         if in_flight and self._submitter.idle:
             in_flight = len(self._watcher.given_up()) < in_flight
         return self._submitter.idle and not in_flight and self._fetcher.idle(blind=blind)
 
     async def _leave_in_time(self, scope: anyio.CancelScope) -> None:
         await self._stopper.until_left()
-        self._book.wake()
+        self._attempts.wake()
         await anyio.sleep(_GRACE)
         scope.cancel()
 

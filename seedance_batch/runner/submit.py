@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import ROUND_UP, Decimal
 from functools import partial
 from typing import Final, TypeVar
@@ -11,7 +12,7 @@ from typing import Final, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from seedance_batch.api.client import Answer, Client, Created
+from seedance_batch.api.client import Answer, Created
 from seedance_batch.core import hiapi
 from seedance_batch.core.attempt import (
     GENERATING_PHASES,
@@ -27,17 +28,9 @@ from seedance_batch.core.pace import RetryBudget, Slots, backoff
 from seedance_batch.core.polling import Demand
 from seedance_batch.core.pricing import money
 from seedance_batch.errors import SeedanceBatchError
-from seedance_batch.events import Remark, RowSkipped, Stop
-from seedance_batch.runner.attempts import (
-    BodyLost,
-    Book,
-    MediaChanged,
-    Order,
-    Terms,
-    event_of,
-    order_again,
-)
-from seedance_batch.runner.gate import Gate, Stopper
+from seedance_batch.events import RowSkipped, Stop
+from seedance_batch.runner.attempts import BodyLost, MediaChanged, Order, Terms, event_of
+from seedance_batch.runner.gate import Tools
 from seedance_batch.runner.waiting import Returns, Useless
 
 _CENT: Final = Decimal("0.01")
@@ -73,27 +66,25 @@ class Submitter:
 
     def __init__(
         self,
-        *,
-        client: Client,
-        book: Book,
-        gate: Gate,
-        slots: Slots,
-        stopper: Stopper,
+        tools: Tools,
         terms: Terms,
-        typical: Callable[[], float],
-        wall: Callable[[], float],
+        slots: Slots,
         returns: Returns,
+        *,
+        max_cost: Decimal | None,
+        typical: Callable[[], float],
         weigh: Callable[[], None],
     ) -> None:
-        self._client = client
-        self._book = book
-        self._gate = gate
-        self._slots = slots
-        self._stopper = stopper
+        self._tools = tools
+        self._client = tools.client
+        self._attempts = tools.attempts
+        self._gate = tools.gate
+        self._stopper = tools.stopper
         self._terms = terms
-        self._typical = typical
-        self._wall = wall
+        self._slots = slots
         self._returns = returns
+        self._max_cost = max_cost
+        self._typical = typical
         self._weigh = weigh
         self._retries = RetryBudget()
         self._waiting: deque[Order] = deque()
@@ -132,7 +123,7 @@ class Submitter:
             await self._submit(orders, unsettled, group)
         finally:
             self._finished = True
-            self._book.wake()
+            self._attempts.wake()
 
     async def _submit(
         self, orders: list[Order], unsettled: list[Attempt], group: TaskGroup
@@ -171,7 +162,7 @@ class Submitter:
             if self._waiting and self._may_start():
                 return self._affordable()
             wait = self._slots.next_change(anyio.current_time()) - anyio.current_time()
-            await self._book.changed(within=min(5.0, wait))
+            await self._attempts.changed(within=min(5.0, wait))
         return False
 
     def _may_start(self) -> bool:
@@ -181,31 +172,31 @@ class Submitter:
         return taken < self._slots.allowed(anyio.current_time()) and self._terms.room()
 
     def _running(self) -> int:
-        return self._book.count(*GENERATING_PHASES) - self._left_alone()
+        return self._attempts.count(*GENERATING_PHASES) - self._left_alone()
 
     def _under_way_unrecorded(self) -> int:
         # Orders between the gate and their first record; the others are counted by their phase.
-        recorded = self._book.count(Phase.SUBMITTING) - self._left_alone()
+        recorded = self._attempts.count(Phase.SUBMITTING) - self._left_alone()
         return max(0, self._under_way - recorded)
 
     def _left_alone(self) -> int:
         """Sends of earlier runs that wait for a person: they take no place from others."""
         ids = self._terms.left_alone
-        return sum(self._book.attempts[id].state.phase is Phase.SUBMITTING for id in ids)
+        return sum(self._attempts.by_id[id].state.phase is Phase.SUBMITTING for id in ids)
 
     def _still_wanted(self) -> int:
         """What is under way, but for POSTs of which a callback has told what they would answer."""
-        told = (self._book.attempts[i].state.phase not in SENDABLE_PHASES for i in self._posting)
+        told = (self._attempts.by_id[i].state.phase not in SENDABLE_PHASES for i in self._posting)
         return self._under_way - sum(told)
 
     def _affordable(self) -> bool:
-        cap, order = self._terms.max_cost, self._waiting[0]
+        cap, order = self._max_cost, self._waiting[0]
         if cap is None:
             return True
         if order.cost is None:
             self._stopper.stop(Stop.BUDGET, f"row {order.key} has no known price")
             return False
-        total = self._book.committed + self._reserved + order.cost
+        total = self._attempts.committed + self._reserved + order.cost
         if total > cap:
             self._stopper.stop(
                 Stop.BUDGET,
@@ -233,7 +224,7 @@ class Submitter:
 
     def _is_unsettled(self, attempt: Attempt) -> bool:
         """Whether no callback has told meanwhile what became of it."""
-        return self._book.attempts[attempt.id].state.phase in SENDABLE_PHASES
+        return self._attempts.by_id[attempt.id].state.phase in SENDABLE_PHASES
 
     async def _probe(self, tries: int, before: Answer[Page] | None) -> Answer[Page]:
         """The list, by turns with a task that there is not: either may be out of order."""
@@ -284,7 +275,7 @@ class Submitter:
             self._stopper.failed(error, "the send of a row")
         finally:
             self._under_way -= 1
-            self._book.wake()
+            self._attempts.wake()
 
     async def _place(self, order: Order) -> None:
         try:
@@ -300,9 +291,9 @@ class Submitter:
         answer = await self._post(attempt)
         if answer.verdict is Verdict.BUSY:
             await self._stopper.sleep(self._retries.wait(anyio.current_time()))
-        attempt = self._book.attempts[attempt.id]
+        attempt = self._attempts.by_id[attempt.id]
         if attempt.state.phase is Phase.PLANNED:
-            self._waiting.appendleft(order_again(order, attempt))
+            self._waiting.appendleft(replace(order, attempt=attempt))
         elif attempt.state.phase is Phase.SUBMITTING:
             await self._resend(attempt, answer)
 
@@ -310,11 +301,11 @@ class Submitter:
         """The order as an attempt being sent; its reservation ends where the attempt's begins."""
         try:
             if order.attempt is None:
-                return await self._book.add(await order.prepare(), self._earlier_clock())
+                return await self._attempts.add(await order.prepare(), self._tools.earlier_clock())
             await self._check_body(order, order.attempt)
         finally:
             self._reserved -= order.cost or Decimal(0)
-        return await self._book.apply(order.attempt.id, Sent(self._earlier_clock()))
+        return await self._attempts.apply(order.attempt.id, Sent(self._tools.earlier_clock()))
 
     async def _check_body(self, order: Order, attempt: Attempt) -> None:
         """Before a send is recorded: what the journal lost of its media may still be there."""
@@ -332,12 +323,12 @@ class Submitter:
             pause = self._pause(tries, answer) if tries or answer is not None else 0.0
             if not await self._safe_again(attempt, pause):
                 return
-            attempt = await self._book.apply(attempt.id, Sent(self._earlier_clock()))
+            attempt = await self._attempts.apply(attempt.id, Sent(self._tools.earlier_clock()))
             if attempt.state.phase is not Phase.SUBMITTING:
                 self._gate.unsent()
                 return
             answer = await self._post(attempt)
-            attempt = self._book.attempts[attempt.id]
+            attempt = self._attempts.by_id[attempt.id]
             tries += 1
             baffled = baffled + 1 if answer.baffles else 0
             since = since if baffled else anyio.current_time()
@@ -345,7 +336,7 @@ class Submitter:
                 return self._give_up(attempt, answer)
             if tries == _OFTEN and attempt.state.phase in SENDABLE_PHASES:
                 words = f"row {attempt.intent.key} is still answered: {answer.error.message}"
-                self._stopper.observer(Remark(f"{words}; it is asked on, nothing is paid twice"))
+                self._tools.remark(f"{words}; it is asked on, nothing is paid twice")
 
     def _is_hopeless(self, baffled: int, since: float) -> bool:
         """Whether a send that strangers answered so often in a row, since then, is to be left."""
@@ -367,7 +358,7 @@ class Submitter:
             words = f"creates are answered with what HiAPI does not say ({answer.error.message})"
             self._stopper.stop(Stop.NOT_UNDERSTOOD, words)
         key, message = attempt.intent.key, answer.error.message
-        self._stopper.observer(Remark(f"row {key} has no answer that HiAPI would give: {message}"))
+        self._tools.remark(f"row {key} has no answer that HiAPI would give: {message}")
 
     def _may_be_sent(self, attempt: Attempt) -> bool:
         if attempt.state.phase is Phase.PLANNED and attempt.id in self._terms.only_settled:
@@ -391,19 +382,19 @@ class Submitter:
             self._gate.unsent()
             if refused:
                 self._stopper.observer(RowSkipped(attempt.intent.key, reason))
-            await self._book.apply(attempt.id, WindowPassed(reason, self._wall()), reason)
+            await self._attempts.apply(attempt.id, WindowPassed(reason, self._tools.wall()), reason)
         return reason is None
 
     def _may_repeat(self, attempt: Attempt, refused: bool) -> bool:
         """Whether a repeated send is still allowed, and still needed: a callback may have told."""
-        phase = self._book.attempts[attempt.id].state.phase
+        phase = self._attempts.by_id[attempt.id].state.phase
         return phase in SENDABLE_PHASES and (self._going() if refused else self._settling())
 
     async def _paused(self, attempt: Attempt, seconds: float) -> None:
         """Wait before a repeated send, but no longer than one is allowed and needed."""
         with anyio.move_on_after(seconds):
             while self._may_repeat(attempt, refused=False):
-                await self._book.changed(within=_NAP)
+                await self._attempts.changed(within=_NAP)
 
     def _pause(self, tries: int, answer: Answer[Created] | None) -> float:
         wished = answer.retry_after if answer is not None else None
@@ -413,7 +404,7 @@ class Submitter:
     def _unsafe(self, attempt: Attempt) -> str | None:
         if attempt.intent.key_fingerprint != self._terms.key_fingerprint:
             return "it was sent under another API key, where this one is no replay"
-        if not may_resend(attempt.state, self._later_clock()):
+        if not may_resend(attempt.state, self._tools.later_clock()):
             return "the service may have forgotten its key after 23 h; a resend could pay again"
         try:
             self._terms.body_of(attempt.intent)
@@ -423,14 +414,14 @@ class Submitter:
 
     async def _post(self, attempt: Attempt) -> Answer[Created]:
         body = self._terms.body_of(attempt.intent)
-        self._book.check()
+        self._attempts.check()
         self._posting.add(attempt.id)
         try:
             answer = await self._client.create(body, attempt.intent.idempotency_key)
         finally:
             self._posting.discard(attempt.id)
-        event = self._unless_taken(attempt, event_of(answer, self._wall()))
-        attempt = await self._book.apply(attempt.id, event, answer.error.message)
+        event = self._unless_taken(attempt, event_of(answer, self._tools.wall()))
+        attempt = await self._attempts.apply(attempt.id, event, answer.error.message)
         self._learn(attempt, answer)
         return answer
 
@@ -438,10 +429,10 @@ class Submitter:
         """A task belongs to one attempt: an answer that names another one's settles nothing."""
         if not isinstance(event, Accepted):
             return event
-        holder = self._book.by_task.get(event.task_id, attempt.id)
+        holder = self._attempts.by_task.get(event.task_id, attempt.id)
         if holder == attempt.id:
             return event
-        row = self._book.attempts[holder].intent.key
+        row = self._attempts.by_id[holder].intent.key
         message = f"the answer names task {event.task_id}, which is row {row}'s already"
         return KeyMismatch(message, event.at)
 
@@ -452,7 +443,7 @@ class Submitter:
         self._heard_strangers(answer)
         if answer.verdict is Verdict.OK:
             self._baffled_rows, self._accepted = 0, True
-            self._slots.accepted(self._book.count(Phase.IN_FLIGHT))
+            self._slots.accepted(self._attempts.count(Phase.IN_FLIGHT))
         elif crowded:
             self._too_many(answer)
         elif answer.verdict in hiapi.ACCOUNT and not answer.baffles:
@@ -466,7 +457,7 @@ class Submitter:
             self._strange_since = anyio.current_time()
 
     def _too_many(self, answer: Answer[Created]) -> None:
-        in_flight = self._book.count(Phase.IN_FLIGHT)
+        in_flight = self._attempts.count(Phase.IN_FLIGHT)
         pause = answer.retry_after or 0.0
         if not in_flight and not pause:  # others use up the account; come back without haste
             pause = self._gate.pause("create")
@@ -480,9 +471,3 @@ class Submitter:
         else:
             self._returns.useless(attempt.id, how, message_of(attempt)[:_WHY])
         self._weigh()
-
-    def _earlier_clock(self) -> float:
-        return min(self._wall(), self._client.server_time() or self._wall())
-
-    def _later_clock(self) -> float:
-        return max(self._wall(), self._client.server_time() or self._wall())

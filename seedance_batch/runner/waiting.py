@@ -13,9 +13,7 @@ from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.pace import Slots
 from seedance_batch.core.polling import Flight, is_overdue, is_unknown, overdue_from, spare_places
 from seedance_batch.core.text import span
-from seedance_batch.events import Remark
-from seedance_batch.runner.attempts import Book
-from seedance_batch.runner.gate import Stopper
+from seedance_batch.runner.gate import Tools
 from seedance_batch.runner.watch import Sightings
 
 # ── What paid tasks have brought in this run, and what that means for buying more. No I/O ─────────
@@ -129,10 +127,10 @@ _NAMED: Final = 5
 class Overdue:
     """Counts places that may be lent on, and tells people who keeps them, once for each row."""
 
-    def __init__(self, *, book: Book, sightings: Sightings, stopper: Stopper, slots: Slots) -> None:
-        self._book = book
+    def __init__(self, tools: Tools, sightings: Sightings, slots: Slots) -> None:
+        self._tools = tools
+        self._attempts = tools.attempts
         self._sightings = sightings
-        self._stopper = stopper
         self._slots = slots
         self._late: list[Attempt] = []
         self._unknown: list[Attempt] = []
@@ -152,7 +150,7 @@ class Overdue:
     # ── counting ────────────────────────────────────────────────────────────────────────────
 
     def _count(self) -> None:
-        in_flight = self._book.in_phase(Phase.IN_FLIGHT)
+        in_flight = self._attempts.in_phase(Phase.IN_FLIGHT)
         flights = {attempt.id: self._sightings.flight(attempt) for attempt in in_flight}
         limits = {size: self._limit(size) for size in {f.size for f in flights.values()}}
         self._unknown = [a for a in in_flight if is_unknown(flights[a.id])]
@@ -169,7 +167,7 @@ class Overdue:
         before, ceiling = self._slots.spared, self._slots.ceiling
         self._slots.spare(spare_places(flights, overdue, measured=measured, ceiling=ceiling))
         if self._slots.spared != before:
-            self._book.wake()
+            self._attempts.wake()
 
     def _limit(self, size: tuple[str, int]) -> float:
         return overdue_from(*self._sightings.looks.lengths(size))
@@ -180,20 +178,18 @@ class Overdue:
         news = [attempt for attempt in attempts if attempt.id not in self._told]
         if news:
             self._told |= {attempt.id for attempt in news}
-            self._stopper.observer(Remark(about(news)))
+            self._tools.remark(about(news))
 
     def _tell_alone(self) -> None:
         """Say once that only such tasks are left, so that the silence worries nobody."""
-        left = self._book.count(Phase.IN_FLIGHT)
+        left = self._attempts.count(Phase.IN_FLIGHT)
         if self._told_alone or not self._late or len(self._late) + len(self._unknown) < left:
             return
         self._told_alone = True
-        self._stopper.observer(
-            Remark(
-                f"only tasks that take unusually long are left: {_names(self._late)}. The run "
-                "watches on, slowly. Ctrl-C ends it and loses nothing: the same command goes on. "
-                "With --wait SECONDS it ends by itself"
-            )
+        self._tools.remark(
+            f"only tasks that take unusually long are left: {_names(self._late)}. The run watches "
+            "on, slowly. Ctrl-C ends it and loses nothing: the same command goes on. With --wait "
+            "SECONDS it ends by itself"
         )
 
     def _about_late(self, late: Sequence[Attempt]) -> str:

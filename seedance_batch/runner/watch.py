@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import anyio
 
-from seedance_batch.api.client import Answer, Client
+from seedance_batch.api.client import Answer
 from seedance_batch.core import hiapi, polling, shapes
 from seedance_batch.core.attempt import Attempt, Phase, State
 from seedance_batch.core.hiapi import Page, Verdict
@@ -20,8 +20,7 @@ from seedance_batch.core.lifecycle import Forgotten, Seen
 from seedance_batch.core.model import OutputType, Task, TaskStatus
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Remark, Stop
-from seedance_batch.runner.attempts import Book
-from seedance_batch.runner.gate import Gate, Stopper
+from seedance_batch.runner.gate import Tools
 
 # ── Looks at tasks in flight: by list pages, by id for what the pages did not show ────────────────
 # Either may be of no use for good: pages that do not come, or are old; details that are not found.
@@ -54,30 +53,26 @@ T = TypeVar("T")
 
 
 class Watcher:
-    """Brings what the service says about tasks into the book until nothing is in flight."""
+    """Brings what the service says about tasks into the attempts until nothing is in flight."""
 
     def __init__(
         self,
-        *,
-        client: Client,
-        book: Book,
-        gate: Gate,
+        tools: Tools,
         sightings: Sightings,
-        stopper: Stopper,
+        *,
         demand: Callable[[], polling.Demand],
         key_fingerprint: str,
-        wall: Callable[[], float],
     ) -> None:
-        self._client = client
-        self._book = book
-        self._gate = gate
+        self._tools = tools
+        self._client = tools.client
+        self._attempts = tools.attempts
+        self._gate = tools.gate
+        self._stopper = tools.stopper
         self._sightings = sightings
-        self._stopper = stopper
         self._demand = demand
         self._key_fingerprint = key_fingerprint
-        self._wall = wall
         self._places = polling.Places()
-        self._placed = len(book.by_task)
+        self._placed = len(tools.attempts.by_task)
         self._looked: dict[Target, float] = {}
         self._unlisted: set[str] = set()
         """Tasks that the list does not show where they should be: asked for by id."""
@@ -98,7 +93,7 @@ class Watcher:
             look = self._next()
             now = anyio.current_time()
             if look is None:
-                await self._book.changed(within=5.0)
+                await self._attempts.changed(within=5.0)
             elif look.at > now:
                 await anyio.sleep(min(look.at - now, _NAP))
             else:
@@ -128,14 +123,14 @@ class Watcher:
         )
 
     def _place_new_tasks(self) -> None:
-        """Whoever learned of a task, an answer or a callback: the book has it, newest last."""
-        for task_id in islice(self._book.by_task, self._placed, None):
+        """Whoever learned of a task, an answer or a callback: the attempts know it, newest last."""
+        for task_id in islice(self._attempts.by_task, self._placed, None):
             self._places.made(task_id)
-        self._placed = len(self._book.by_task)
+        self._placed = len(self._attempts.by_task)
 
     def _watched(self) -> list[Attempt]:
-        waiting = [a for a in self._book.in_phase(Phase.DOWNLOADING) if a.state.needs_look]
-        return self._book.in_phase(Phase.IN_FLIGHT) + waiting
+        waiting = [a for a in self._attempts.in_phase(Phase.DOWNLOADING) if a.state.needs_look]
+        return self._attempts.in_phase(Phase.IN_FLIGHT) + waiting
 
     def _ways(self) -> frozenset[Way]:
         """What is worth asking now; where neither seems to be, the trouble is a general one."""
@@ -206,7 +201,7 @@ class Watcher:
 
     async def _walk(self, wanted: dict[str, int]) -> None:
         """Look at list pages until they go deeper than these tasks."""
-        oldest = min((self._book.attempts[i].state.submitted_at or 0.0) for i in wanted.values())
+        oldest = min((self._attempts.by_id[i].state.submitted_at or 0.0) for i in wanted.values())
         missing, number = set(wanted), 1
         while missing and not self._stopper.leaving:
             page = await self._listed(number)
@@ -245,7 +240,7 @@ class Watcher:
 
     async def _hinted(self, task: Task, attempt_id: int, at: float) -> None:
         """What the list says: a hint, where it is an ending that only the task's page settles."""
-        attempt = self._book.attempts[attempt_id]
+        attempt = self._attempts.by_id[attempt_id]
         if self._sightings.flight(attempt).misses:
             self._way[task.task_id] = Way.LIST
         if not is_hint(task, attempt.state):
@@ -268,12 +263,14 @@ class Watcher:
     async def _check(self, shown: Sequence[Task], watched: dict[str, int], at: float) -> None:
         """Ask for one task that the list has called running for long: the list may be old."""
         running = [watched[t.task_id] for t in shown if t.status is TaskStatus.RUNNING]
-        ages = {i: at - self._sightings.flight(self._book.attempts[i]).accepted_at for i in running}
+        ages = {
+            i: at - self._sightings.flight(self._attempts.by_id[i]).accepted_at for i in running
+        }
         doubted = self._doubted(ages)
         if doubted is None:
             return
         self._checked[None] = self._checked[doubted] = ages[doubted]
-        seen = await self._by_id(self._book.attempts[doubted].state.task_id or "", doubted)
+        seen = await self._by_id(self._attempts.by_id[doubted].state.task_id or "", doubted)
         ended = seen is not None and seen.status is not TaskStatus.RUNNING
         if seen is not None and ended and polling.is_old(ages[doubted], took(seen)):
             self._list.leave(anyio.current_time())
@@ -331,11 +328,11 @@ class Watcher:
             self._blind = True
 
     async def _forgotten(self, task_id: str, attempt_id: int) -> None:
-        attempt = self._book.attempts[attempt_id]
+        attempt = self._attempts.by_id[attempt_id]
         if attempt.intent.key_fingerprint == self._key_fingerprint:
             message = f"the service no longer knows task {task_id}, whose file is gone too"
-            forgotten = Forgotten(message, self._wall(), self._client.server_time())
-            attempt = await self._book.apply(attempt_id, forgotten)
+            forgotten = Forgotten(message, self._tools.wall(), self._client.server_time())
+            attempt = await self._attempts.apply(attempt_id, forgotten)
             if attempt.state.phase is Phase.DOWNLOADING and not attempt.state.needs_look:
                 self._sightings.forget(attempt_id)  # its file is asked for again without a look
         else:
@@ -352,7 +349,7 @@ class Watcher:
 
     def given_up(self) -> list[Attempt]:
         """Those in flight that the service has not known for minutes: they are not waited for."""
-        in_flight = self._book.in_phase(Phase.IN_FLIGHT)
+        in_flight = self._attempts.in_phase(Phase.IN_FLIGHT)
         return [a for a in in_flight if polling.is_given_up(self._sightings.flight(a))]
 
     async def _ask(
@@ -392,26 +389,18 @@ def _is_older(tasks: Iterable[Task], oldest: float) -> bool:
 
 
 class Sightings:
-    """Brings sightings of tasks into the book, and learns from them when to look again."""
+    """Brings sightings of tasks into the attempts, and learns from them when to look again."""
 
     def __init__(
-        self,
-        *,
-        book: Book,
-        looks: polling.Looks,
-        stopper: Stopper,
-        ended: Callable[[Attempt], None],
-        wall: Callable[[], float],
-        server: Callable[[], float | None],
+        self, tools: Tools, looks: polling.Looks, *, ended: Callable[[Attempt], None]
     ) -> None:
         self.looks = looks
-        self._book = book
-        self._stopper = stopper
+        self._tools = tools
+        self._attempts = tools.attempts
         self._ended = ended
-        self._wall = wall
-        self._server = server
         self._started = anyio.current_time()
-        self._earlier = {a.id for a in book.attempts.values() if a.state.phase is not Phase.PLANNED}
+        attempts = tools.attempts.by_id.values()
+        self._earlier = {a.id for a in attempts if a.state.phase is not Phase.PLANNED}
         """Attempts that an earlier process sent: how old they are only clocks can tell."""
         self._unknown: set[str] = set()
         self._flights: dict[int, polling.Flight] = {}
@@ -423,13 +412,13 @@ class Sightings:
             self._remark_unknown(task)
         elif task.raw:
             self._remark_raw(task)
-        flight = self.flight(self._book.attempts[attempt_id])
+        flight = self.flight(self._attempts.by_id[attempt_id])
         self._found(task, attempt_id, at)
         if task.status is TaskStatus.RUNNING and not task.raw:
             # It changes nothing, a hundred times a page.
-            return self._book.attempts[attempt_id]
-        before = self._book.attempts[attempt_id].state.phase
-        attempt = await self._book.apply(attempt_id, Seen(task, self._wall()))
+            return self._attempts.by_id[attempt_id]
+        before = self._attempts.by_id[attempt_id].state.phase
+        attempt = await self._attempts.apply(attempt_id, Seen(task, self._tools.wall()))
         if before is Phase.IN_FLIGHT and attempt.state.phase is not Phase.IN_FLIGHT:
             seconds = took(task) or anyio.current_time() - flight.accepted_at
             told = told or attempt_id in self._hinted
@@ -442,7 +431,7 @@ class Sightings:
 
     def _found(self, task: Task, attempt_id: int, at: float) -> None:
         """Whatever there was to be known at ``at`` about this attempt's task is known."""
-        known = self.flight(self._book.attempts[attempt_id])
+        known = self.flight(self._attempts.by_id[attempt_id])
         accepted = known.accepted_at
         if attempt_id in self._earlier:
             self._earlier.discard(attempt_id)
@@ -451,7 +440,7 @@ class Sightings:
 
     def missed(self, attempt_id: int, at: float) -> polling.Flight:
         """A look by id did not find the task."""
-        known = self.flight(self._book.attempts[attempt_id])
+        known = self.flight(self._attempts.by_id[attempt_id])
         since = at if known.missing_since is None else known.missing_since
         self._flights[attempt_id] = missed = replace(
             known, seen_at=at, hinted=False, misses=known.misses + 1, missing_since=since
@@ -464,7 +453,7 @@ class Sightings:
 
     def hint(self, attempt_id: int) -> None:
         """Somebody unproven says that the task is over: worth a look, and no more than that."""
-        known = self.flight(self._book.attempts[attempt_id])
+        known = self.flight(self._attempts.by_id[attempt_id])
         self._flights[attempt_id] = replace(known, hinted=True)
         self._hinted.add(attempt_id)
 
@@ -489,13 +478,13 @@ class Sightings:
 
         Whatever the clocks say, what this run has sent is no older than the run.
         """
-        clock = min(self._wall(), self._server() or self._wall())
+        clock = self._tools.earlier_clock()
         age = max(0.0, clock - (attempt.state.submitted_at or clock))
         return age if attempt.id in self._earlier else min(age, now - self._started)
 
     def _made_at(self, task: Task, at: float) -> float | None:
         """When the service made a task, by its own clock alone, as a time of this run's."""
-        server = self._server()
+        server = self._tools.client.server_time()
         if server is None or not task.created:
             return None
         # The answer came after `at`, and the clock has gone on since.
@@ -508,14 +497,14 @@ class Sightings:
             words = f"unknown task status {task.raw_status!r}: taken as {taken}"
             if task.raw:
                 words += f"; the task as it came: {task.raw}"
-            self._stopper.observer(Remark(words))
+            self._tools.remark(words)
 
     def _remark_raw(self, task: Task) -> None:
         """What was not understood is shown once; all of it is kept with its row."""
         if "" not in self._unknown:
             self._unknown.add("")
             lacks = "no clip" if task.status is TaskStatus.SUCCESS else "nothing that is understood"
-            self._stopper.observer(Remark(f"task {task.task_id} names {lacks}: {task.raw}"))
+            self._tools.remark(f"task {task.task_id} names {lacks}: {task.raw}")
 
 
 def took(task: Task) -> float | None:

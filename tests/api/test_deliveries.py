@@ -25,7 +25,7 @@ SIGNED = {"webhook_secret": SECRET, "generation_time": "lognormal:30:0.25"}
 def assert_every_row_ended_once(played: Played) -> None:
     """One task, one way out of ``in_flight``, one file, for each row."""
     assert len(played.tasks) == played.case.rows
-    attempts = list(played.world.book.attempts.values())
+    attempts = list(played.world.attempts.by_id.values())
     assert [a.state.phase for a in attempts] == [Phase.DONE] * played.case.rows
     left = Counter(
         event.attempt.id
@@ -88,7 +88,7 @@ def test_hints_make_no_look_closer_to_another_than_the_poll_interval() -> None:
     async def script(world: World) -> None:
         while True:
             await anyio.sleep(0.1)
-            for attempt in world.book.in_phase(Phase.IN_FLIGHT):
+            for attempt in world.attempts.in_phase(Phase.IN_FLIGHT):
                 told = {"taskId": attempt.state.task_id, "status": "success"}
                 await send(world, path_of(attempt), encoded(told), {})
 
@@ -123,11 +123,11 @@ def test_a_signed_callback_of_an_unknown_task_is_held_until_the_task_is_known() 
         await anyio.sleep(8.0)  # made at 0, over at 5, and its create is answered at 20
         (task,) = world.sandbox.engine.store.tasks()
         body = encoded(world.sandbox.engine.view().task(task))
-        before = dict(world.book.attempts)
+        before = dict(world.attempts.by_id)
         for _ in range(3):
             statuses.append(await send(world, "/token/lost", body, signed(body, world.wall())))
         await anyio.sleep(1.0)
-        assert dict(world.book.attempts) == before
+        assert dict(world.attempts.by_id) == before
 
     faults = {"create": {"late": 1.0}, "late_seconds": 20.0, "callbacks": {"drop": 1.0}}
     settings = {"generation_time": "5", "webhook_secret": SECRET, "faults": faults}
@@ -145,7 +145,7 @@ def test_callbacks_of_unknown_tasks_are_kept_within_bounds() -> None:
             body = encoded({"taskId": f"tk-hiapi-{number}", "status": "success"})
             status, _ = await send(world, "/", body, signed(body, world.wall()))
             assert status == 200
-        assert len(world.desk._held) == 1_000
+        assert len(world.inbox._held) == 1_000
 
     played = play(Case(1, settings=SIGNED, callbacks=True, script=script))
     assert_every_row_ended_once(played)
@@ -163,13 +163,13 @@ def test_a_held_callback_that_newer_ones_push_out_is_looked_for_instead() -> Non
             if isinstance(event, AttemptChanged) and event.before is Phase.IN_FLIGHT:
                 for number in range(1_000):
                     told = Task(f"tk-hiapi-{number}", TaskStatus.RUNNING)
-                    assert world.desk.hear(ToldTask(None, told, signed=True)) is Reception.HELD
+                    assert world.inbox.hear(ToldTask(None, told, signed=True)) is Reception.HELD
                 world.watch = None
 
         world.watch = push_out
-        attempts = world.book.in_phase(Phase.SUBMITTING)
+        attempts = world.attempts.in_phase(Phase.SUBMITTING)
         for attempt, task in zip(attempts, tasks, strict=True):
-            await world.book.apply(attempt.id, Accepted(task.task_id, world.wall()))
+            await world.attempts.apply(attempt.id, Accepted(task.task_id, world.wall()))
 
     faults = {"create": {"late": 1.0}, "late_seconds": 20.0, "callbacks": {"drop": 1.0}}
     settings = {"generation_time": "5", "webhook_secret": SECRET, "faults": faults}
@@ -180,10 +180,10 @@ def test_a_held_callback_that_newer_ones_push_out_is_looked_for_instead() -> Non
 
 def test_a_callback_that_comes_again_long_after_changes_nothing() -> None:
     async def script(world: World) -> None:
-        while not world.book.count(Phase.DONE):
-            await world.book.changed()
-        done = world.book.in_phase(Phase.DONE)
-        before = dict(world.book.attempts)
+        while not world.attempts.count(Phase.DONE):
+            await world.attempts.changed()
+        done = world.attempts.in_phase(Phase.DONE)
+        before = dict(world.attempts.by_id)
         for status in ("success", "fail", "handling"):
             told: dict[str, Any] = {"taskId": done[0].state.task_id, "status": status}
             told["error"] = {"code": "TASK_FAILED", "message": "no"}
@@ -192,7 +192,7 @@ def test_a_callback_that_comes_again_long_after_changes_nothing() -> None:
             answer = await send(world, path_of(done[0]), body, signed(body, world.wall()))
             assert answer[0] == 200
         await anyio.sleep(0.1)
-        assert {a: s for a, s in world.book.attempts.items() if a == done[0].id} == {
+        assert {a: s for a, s in world.attempts.by_id.items() if a == done[0].id} == {
             a: s for a, s in before.items() if a == done[0].id
         }
 
@@ -202,12 +202,12 @@ def test_a_callback_that_comes_again_long_after_changes_nothing() -> None:
 def test_a_signed_ending_without_its_clip_is_asked_for() -> None:
     async def script(world: World) -> None:
         await anyio.sleep(12.0)
-        (attempt,) = world.book.in_phase(Phase.IN_FLIGHT)
+        (attempt,) = world.attempts.in_phase(Phase.IN_FLIGHT)
         body = encoded({"taskId": attempt.state.task_id, "status": "success"})
         status, _ = await send(world, path_of(attempt), body, signed(body, world.wall()))
         assert status == 200
         await anyio.sleep(0.1)
-        assert world.book.attempts[attempt.id].state == attempt.state
+        assert world.attempts.by_id[attempt.id].state == attempt.state
 
     settings = {**SIGNED, "faults": {"callbacks": {"drop": 1.0}}}
     assert_every_row_ended_once(play(Case(1, settings=settings, callbacks=True, script=script)))
@@ -218,8 +218,8 @@ def test_a_receiver_whose_run_does_not_keep_up_asks_for_another_delivery() -> No
 
     async def script(world: World) -> None:
         while not (tasks := list(world.sandbox.engine.store.tasks())):
-            await world.book.changed()
-        (attempt,) = world.book.in_phase(Phase.SUBMITTING)  # accepted, and not answered yet
+            await world.attempts.changed()
+        (attempt,) = world.attempts.in_phase(Phase.SUBMITTING)  # accepted, and not answered yet
         body = encoded({"taskId": tasks[0].task_id, "status": "handling"})
         for _ in range(1_002):  # the first is asked about, and that answer is late as well
             statuses.append((await send(world, path_of(attempt), body, {}))[0])

@@ -151,19 +151,19 @@ def attacked(attacks: Any, found: Found, **settings: Any) -> Played:
 
     async def script(world: World) -> None:
         await anyio.sleep(10.0)  # generations take at least fifty
-        a, b, *_ = world.book.attempts.values()
+        a, b, *_ = world.attempts.by_id.values()
         for name, each in attacks(a, b, world.wall()).items():
-            before = dict(world.book.attempts)
+            before = dict(world.attempts.by_id)
             status, took = await send(world, each.path, each.body, each.headers, each.method)
             await anyio.sleep(0.01)
-            found.append((name, status, took, dict(world.book.attempts) != before))
+            found.append((name, status, took, dict(world.attempts.by_id) != before))
 
     return play(Case(ROWS, settings=settings, script=script, callbacks=True))
 
 
 def assert_every_row_ended_once(played: Played) -> None:
     assert len(played.tasks) == played.case.rows
-    attempts = played.world.book.attempts.values()
+    attempts = played.world.attempts.by_id.values()
     assert [a.state.phase for a in attempts] == [Phase.DONE] * played.case.rows
 
 

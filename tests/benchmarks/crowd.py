@@ -22,10 +22,10 @@ from seedance_batch.clips.download import Downloader
 from seedance_batch.clips.transfer import Fetched, Result
 from seedance_batch.core.attempt import Clip, Intent, Phase
 from seedance_batch.events import AttemptChanged, RunEvent
-from seedance_batch.runner.attempts import Book
-from seedance_batch.runner.runner import RunPace
+from seedance_batch.runner.attempts import Attempts
+from seedance_batch.settings import RunSettings
 
-from .sockets import LANES, run_rows
+from .sockets import run_rows
 
 ROWS = 2_000
 GENERATION = 25.0
@@ -63,14 +63,16 @@ async def drive(
     """Run the rows; how many were done, and the most that were in flight."""
     most = 0
 
-    def observe(book: Book, event: RunEvent) -> None:
+    def observe(attempts: Attempts, event: RunEvent) -> None:
         nonlocal most
         if isinstance(event, AttemptChanged):
-            most = max(most, book.count(Phase.IN_FLIGHT))
+            most = max(most, attempts.count(Phase.IN_FLIGHT))
 
-    pace = RunPace(RPM, None, 2.0, lanes=LANES)
-    book = await run_rows(url, key, folder, rows, pace=pace, kind=kind, observe=observe)
-    return book.count(Phase.DONE), most
+    settings = RunSettings(concurrency=None, max_failures=None)
+    found = await run_rows(
+        url, key, folder, rows, rpm=RPM, settings=settings, kind=kind, observe=observe
+    )
+    return found.count(Phase.DONE), most
 
 
 def main() -> int:

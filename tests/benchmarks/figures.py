@@ -59,7 +59,7 @@ class Figures:
 def figures(played: Played, slots: int | None = None) -> Figures:
     """What a run came to; ``slots`` is the account's cap where the person's is not the tighter."""
     lags = sorted(lags_of(played))
-    phases = [a.state.phase for a in played.world.book.attempts.values()]
+    phases = [a.state.phase for a in played.world.attempts.by_id.values()]
     return Figures(
         limit=limit_of(played, slots or played.case.concurrency),
         makespan=played.seconds,

@@ -27,12 +27,12 @@ import hiapi
 import httpx
 
 from seedance_batch.core.attempt import Phase
-from seedance_batch.runner.runner import RunPace
 from seedance_batch.sandbox.config import checked
 from seedance_batch.sandbox.server import running
+from seedance_batch.settings import RunSettings
 
 from .figures import best_makespan
-from .sockets import LANES, run_rows
+from .sockets import run_rows
 from .world import Case, jobs
 
 ROWS = 60
@@ -71,9 +71,9 @@ class Result:
 
 def with_ours(url: str, key: str, folder: Path) -> int:
     """Rows delivered: paid, downloaded and checked."""
-    pace = RunPace(RPM, SLOTS, 2.0 / SPEED, lanes=LANES)
-    book = anyio.run(partial(run_rows, url, key, folder, ROWS, pace=pace))
-    return book.count(Phase.DONE)
+    settings = RunSettings(concurrency=SLOTS, poll_interval=2.0 / SPEED, max_failures=None)
+    found = anyio.run(partial(run_rows, url, key, folder, ROWS, rpm=RPM, settings=settings))
+    return found.count(Phase.DONE)
 
 
 def with_sdk(threads: int, url: str, key: str, folder: Path) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -16,13 +15,12 @@ from seedance_batch.clips.download import Downloader
 from seedance_batch.clips.file_client import file_client
 from seedance_batch.events import RunEvent
 from seedance_batch.journal.opening import open_journal
-from seedance_batch.runner.attempts import Book, Terms
-from seedance_batch.runner.gate import Stopper
-from seedance_batch.runner.runner import Runner, RunPace
+from seedance_batch.runner.attempts import Attempts, Terms
+from seedance_batch.runner.gate import Stopper, tools_for
+from seedance_batch.runner.runner import Runner
+from seedance_batch.settings import RunSettings
 
 from .world import Case, measured_once, orders, room
-
-LANES = 4
 
 
 async def run_rows(
@@ -31,32 +29,31 @@ async def run_rows(
     folder: Path,
     rows: int,
     *,
-    pace: RunPace,
+    rpm: float,
+    settings: RunSettings,
     kind: type[Downloader] = Downloader,
-    observe: Callable[[Book, RunEvent], None] = lambda _, __: None,
-) -> Book:
-    """Buy and fetch so many small rows; the book of what became of them."""
+    observe: Callable[[Attempts, RunEvent], None] = lambda _, __: None,
+) -> Attempts:
+    """Buy and fetch so many small rows; the attempts, as they ended."""
     with open_journal(folder / "journal.db") as journal:
-        book = Book(journal, [], wall=time.time, observer=lambda event: observe(book, event))
         maker = IntentMaker(
             journal, api_key=key, storage=None, wall=time.time, offload=anyio.to_thread.run_sync
         )
-        observer = partial(observe, book)
         async with (
             Client(url, key) as client,
-            file_client(allow_private=True, lanes=LANES) as files,
+            file_client(allow_private=True, lanes=settings.downloads) as files,
         ):
+            stopper = Stopper(lambda event: observe(tools.attempts, event))
+            tools = tools_for(
+                client, journal, [], stopper, rpm=rpm, wall=time.time, jitter=random.random
+            )
             runner = Runner(
-                client=client,
-                book=book,
-                downloader=kind(folder, files, allow_private=True, measure=measured_once),
-                stopper=Stopper(observer),
-                pace=pace,
-                terms=Terms(maker.key_fingerprint, None, None, maker.body_of, room),
+                tools,
+                kind(folder, files, allow_private=True, measure=measured_once),
+                settings,
+                Terms(maker.key_fingerprint, maker.body_of, room),
                 name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
-                observer=observer,
-                wall=time.time,
-                jitter=random.random,
+                called_back=False,
             )
             await runner.run(orders(Case(rows), maker))
-    return book
+    return tools.attempts

@@ -32,13 +32,14 @@ from seedance_batch.core.model import Resolution, TaskInput
 from seedance_batch.core.plan.steps import Action, Step
 from seedance_batch.events import RunEvent
 from seedance_batch.journal.opening import open_journal
-from seedance_batch.runner.attempts import Book, Order, Terms
-from seedance_batch.runner.gate import Stopper
-from seedance_batch.runner.runner import RunEnding, Runner, RunPace
+from seedance_batch.runner.attempts import Attempts, Order, Terms
+from seedance_batch.runner.gate import Stopper, tools_for
+from seedance_batch.runner.runner import RunEnding, Runner
 from seedance_batch.sandbox.config import checked
 from seedance_batch.sandbox.server import InProcess, Sandbox, build
 from seedance_batch.sandbox.server import inline as sandbox_inline
 from seedance_batch.sandbox.store import StoredRequest, StoredTask
+from seedance_batch.settings import RunSettings
 
 START = 1_800_000_000.0
 """Unix seconds at which every world begins."""
@@ -70,7 +71,6 @@ class World:
     """One run as it goes on: what a script beside it may look at and change."""
 
     sandbox: Sandbox
-    book: Book
     stopper: Stopper
     receiver: Receiver
     wall: Callable[[], float]
@@ -83,9 +83,15 @@ class World:
     """Seconds by which the run's own wall clock is ahead of the service's."""
 
     @property
-    def desk(self) -> Any:
+    def attempts(self) -> Attempts:
+        """All that it sends."""
+        assert self.runner is not None
+        return self.runner._attempts
+
+    @property
+    def inbox(self) -> Any:
         """Where its callbacks arrive."""
-        return self.runner._desk if self.runner else None
+        return self.runner._inbox if self.runner else None
 
 
 class Dated(httpx.AsyncBaseTransport):
@@ -202,8 +208,7 @@ async def _play(case: Case, folder: Path) -> Played:
 
     with open_journal(folder / "journal.db", threaded=False) as journal:
         stopper = Stopper(observe)
-        book = Book(journal, journal.attempts(), wall=ours, observer=observe)
-        world = World(sandbox, book, stopper, receiver, wall, events, shift=case.shift or 0.0)
+        world = World(sandbox, stopper, receiver, wall, events, shift=case.shift or 0.0)
         maker = IntentMaker(
             journal,
             api_key=KEY,
@@ -222,24 +227,26 @@ async def _play(case: Case, folder: Path) -> Played:
         ):
             group.start_soon(sandbox.callbacks.serve)
             runner = world.runner = Runner(
-                client=client,
-                book=book,
-                downloader=Downloader(
+                tools_for(
+                    client,
+                    journal,
+                    journal.attempts(),
+                    stopper,
+                    rpm=case.rpm,
+                    wall=ours,
+                    jitter=dice.random,
+                ),
+                Downloader(
                     folder, files, allow_private=True, offload=inline, measure=measured_once
                 ),
-                stopper=stopper,
-                pace=RunPace(
-                    case.rpm,
-                    case.concurrency,
-                    case.poll_interval,
-                    lanes=4,
-                    called_back=case.callbacks,
+                RunSettings(
+                    concurrency=case.concurrency,
+                    poll_interval=case.poll_interval,
+                    max_failures=case.max_failures,
                 ),
-                terms=Terms(maker.key_fingerprint, None, case.max_failures, maker.body_of, room),
+                Terms(maker.key_fingerprint, maker.body_of, room),
                 name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
-                observer=observe,
-                wall=ours,
-                jitter=dice.random,
+                called_back=case.callbacks,
             )
             if case.script is not None:
                 group.start_soon(case.script, world)

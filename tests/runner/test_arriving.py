@@ -22,7 +22,7 @@ def faulty(**faults: Any) -> dict[str, Any]:
 
 def phases(played: Played) -> Counter[Phase]:
     """How many attempts stand where."""
-    return Counter(a.state.phase for a in played.world.book.attempts.values())
+    return Counter(a.state.phase for a in played.world.attempts.by_id.values())
 
 
 def remarks(played: Played) -> list[str]:
@@ -56,7 +56,7 @@ def test_a_file_that_never_comes_is_left_to_the_next_run_after_ten_minutes() -> 
     said = remarks(played)
     assert sum("could not be fetched in this run" in words for words in said) == 3
     assert sum("fetch asks for such clips again" in words for words in said) == 1
-    asked = [r for r in played.world.book.attempts.values() if r.state.error_message]
+    asked = [r for r in played.world.attempts.by_id.values() if r.state.error_message]
     assert {a.state.error_class for a in asked} == {None}
 
 
@@ -78,7 +78,7 @@ def test_a_url_that_our_own_rules_refuse_is_never_the_clips_end() -> None:
     played = play(Case(2, settings=faulty(outputs={"forbidden_url": 1.0})))
     assert phases(played) == {Phase.DOWNLOADING: 2}
     assert played.seconds < 60
-    (state, _) = (a.state for a in played.world.book.attempts.values())
+    (state, _) = (a.state for a in played.world.attempts.by_id.values())
     assert "169.254.169.254" in (state.error_message or "")
     assert any("by hand" in words for words in remarks(played))
 
@@ -87,7 +87,7 @@ def test_a_url_that_our_own_rules_refuse_is_never_the_clips_end() -> None:
 def test_a_good_clip_in_another_form_is_done_and_named_by_its_content(form: str) -> None:
     case = Case(1, settings=faulty(outputs={form: 1.0}))
     played = play(case)
-    (attempt,) = played.world.book.attempts.values()
+    (attempt,) = played.world.attempts.by_id.values()
     assert attempt.state.phase is Phase.DONE, attempt.state.error_message
     ending = ".webm" if form == "webm" else ".mp4"
     assert attempt.state.clip is not None
@@ -146,7 +146,7 @@ def test_expired_clips_stop_the_buying() -> None:
     played = play(Case(40, concurrency=3, settings=settings, max_failures=4))
     assert len(played.tasks) <= 4 + 6
     assert (played.ending.stop, played.ending.unsent) == (Stop.FAILURES, 40 - len(played.tasks))
-    classes = {a.state.error_class for a in played.world.book.attempts.values()}
+    classes = {a.state.error_class for a in played.world.attempts.by_id.values()}
     assert classes == {ErrorClass.EXPIRED}
 
 

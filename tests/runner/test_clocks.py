@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 import trio
 import trio.testing
 
+from seedance_batch.api.client import Client
 from seedance_batch.core.attempt import Phase, State
 from seedance_batch.core.model import TaskStatus
 from seedance_batch.core.polling import Flight, Looks
 from seedance_batch.journal import operations
 from seedance_batch.journal.opening import open_journal
-from seedance_batch.runner.attempts import Book
-from seedance_batch.runner.gate import Stopper
+from seedance_batch.runner.gate import Stopper, tools_for
 from seedance_batch.runner.watch import Sightings
 from tests.benchmarks.figures import figures, lags_of
-from tests.benchmarks.world import Case, Played, World, play
+from tests.benchmarks.world import KEY, Case, Played, World, play
 from tests.core.state_samples import TASK, intent, task
 from tests.rig import some
 
@@ -47,7 +49,7 @@ def test_a_clock_that_jumps_while_tasks_are_in_flight_slows_no_look(jump: float)
         world.shift = jump
 
     right, wrong = run(0.0), run(0.0, script=jumps)
-    assert [a.state.phase for a in wrong.world.book.attempts.values()] == [Phase.DONE] * 6
+    assert [a.state.phase for a in wrong.world.attempts.by_id.values()] == [Phase.DONE] * 6
     assert wrong.seconds <= right.seconds + 1.0
 
 
@@ -57,21 +59,30 @@ def test_what_an_earlier_process_left_is_looked_at_at_once_and_its_age_is_the_se
 ) -> None:
     now, age = 1_800_000_000.0, 40.0
 
+    def says_the_time(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"date": formatdate(now, usegmt=True)})
+
     async def main() -> tuple[Flight, Flight, float]:
         with open_journal(tmp_path / "journal.db", threaded=False) as journal:
             # It was sent under a right clock, whatever ours says today.
             sent = State(phase=Phase.IN_FLIGHT, task_id=TASK, submitted_at=now - age)
             journal.write(operations.add_attempts([intent()], sent))
-            book = Book(journal, journal.attempts(), wall=lambda: now, observer=lambda _: None)
-            sightings = Sightings(
-                book=book,
-                looks=Looks(2.0),
-                stopper=Stopper(lambda _: None),
-                ended=lambda _: None,
-                wall=lambda: now + shift,
-                server=lambda: now,
+            transport = httpx.MockTransport(says_the_time)
+            client = Client(
+                "http://127.0.0.1:1", KEY, transport=transport, wall=lambda: now + shift
             )
-            (attempt,) = book.attempts.values()
+            await client.probe()
+            tools = tools_for(
+                client,
+                journal,
+                journal.attempts(),
+                Stopper(lambda _: None),
+                rpm=60.0,
+                wall=lambda: now + shift,
+                jitter=lambda: 0.5,
+            )
+            sightings = Sightings(tools, Looks(2.0), ended=lambda _: None)
+            (attempt,) = tools.attempts.by_id.values()
             before = sightings.flight(attempt)
             seen = task(TaskStatus.RUNNING, created=now - age)
             await sightings.take(seen, attempt.id, anyio.current_time())

@@ -12,7 +12,6 @@ import trio.testing
 from seedance_batch.api.client import Answer
 from seedance_batch.core.attempt import Phase
 from seedance_batch.core.hiapi import Verdict
-from seedance_batch.core.pace import RequestBudget
 from seedance_batch.events import AttemptChanged
 from seedance_batch.runner.gate import Gate
 from tests.benchmarks.world import SECRET, START, Case, Played, play
@@ -47,7 +46,7 @@ def test_with_every_answer_lost_and_callbacks_whole_a_run_ends_with_its_last_cli
 
 def test_a_turn_that_is_not_used_is_no_probe() -> None:
     async def main() -> float:
-        gate = Gate(RequestBudget(60), jitter=lambda: 0.5, observer=lambda _: None, address="x")
+        gate = Gate(60.0, jitter=lambda: 0.5, observer=lambda _: None, address="x")
         bad: Answer[object] = Answer(Verdict.UNKNOWN)
         for _ in range(5):
             gate.heard("create", bad)

@@ -27,7 +27,7 @@ def played(rows: int = 12, **faults: Any) -> Played:
 
 def phases(found: Played) -> list[Phase]:
     """How the rows stand."""
-    return [attempt.state.phase for attempt in found.world.book.attempts.values()]
+    return [attempt.state.phase for attempt in found.world.attempts.by_id.values()]
 
 
 def lists(found: Played) -> list[StoredRequest]:

@@ -30,7 +30,7 @@ def case(
 
 
 def phases(played: Played) -> dict[Phase, int]:
-    return dict(Counter(a.state.phase for a in played.world.book.attempts.values()))
+    return dict(Counter(a.state.phase for a in played.world.attempts.by_id.values()))
 
 
 def told(played: Played) -> list[str]:
@@ -57,7 +57,7 @@ def test_a_gateway_that_denies_a_create_which_was_taken_makes_no_second_charge(
 ) -> None:
     played = play(case(6, create={fault: 1.0}, tries=1, gateway_form=form))
     assert_done_once(played)
-    assert all(a.state.replayed for a in played.world.book.attempts.values())
+    assert all(a.state.replayed for a in played.world.attempts.by_id.values())
 
 
 @pytest.mark.parametrize("fault", ["503_gateway_after", "429_gateway_after"])
@@ -70,7 +70,7 @@ def test_a_send_that_only_a_gateway_answered_stays_unanswered(fault: str) -> Non
     played = play(Case(4, settings=wanted.settings, script=leave))
     assert phases(played) == {Phase.SUBMITTING: len(played.tasks)}
     assert 0 < len(played.tasks) <= 4
-    for attempt in played.world.book.attempts.values():
+    for attempt in played.world.attempts.by_id.values():
         assert attempt.state.unanswered > 0
         assert attempt.state.first_sent_at is not None
 
@@ -145,7 +145,7 @@ def test_an_ending_is_told_by_what_the_task_holds(status: str) -> None:
 )
 def test_the_reason_of_a_failure_reaches_the_row(form: str) -> None:
     played = play(case(1, tasks={"TASK_FAILED": 1.0}, reasons_as=form))
-    (attempt,) = played.world.book.attempts.values()
+    (attempt,) = played.world.attempts.by_id.values()
     assert attempt.state.phase is Phase.FAILED
     assert "the generation failed" in (attempt.state.error_message or "")
 
@@ -155,15 +155,15 @@ def test_a_create_without_an_id_is_shown_and_stays_unanswered() -> None:
     assert played.ending.stop is Stop.NOT_UNDERSTOOD
     assert played.seconds < 2 * MINUTE
     assert set(phases(played)) == {Phase.SUBMITTING}
-    assert len(played.tasks) == len(played.world.book.attempts)
-    for attempt in played.world.book.attempts.values():
+    assert len(played.tasks) == len(played.world.attempts.by_id)
+    for attempt in played.world.attempts.by_id.values():
         assert '"accepted": true' in (attempt.state.error_message or "")
     assert any('"accepted": true' in message for message in told(played))
 
 
 def test_a_success_without_a_clip_is_shown_once_and_kept_with_its_row() -> None:
     played = play(case(3, outputs={"no_video": 1.0}))
-    for attempt in played.world.book.attempts.values():
+    for attempt in played.world.attempts.by_id.values():
         assert "thumbnail.jpg" in (attempt.state.error_message or "")
     assert len([message for message in told(played) if "names no clip" in message]) == 1
 
@@ -189,7 +189,7 @@ def test_an_address_in_a_task_that_is_not_understood_is_kept_with_its_row() -> N
         world.stopper.stop(Stop.SIGNAL, "enough")
 
     played = play(Case(1, settings={"generation_time": "9999"}, between=Vague, script=leave))
-    (attempt,) = played.world.book.attempts.values()
+    (attempt,) = played.world.attempts.by_id.values()
     assert attempt.state.phase is Phase.IN_FLIGHT
     assert "https://c.example/a.mp4?s=1" in (attempt.state.error_message or "")
     assert len([message for message in told(played) if "a.mp4" in message]) == 1
@@ -223,7 +223,7 @@ def test_creates_that_somebody_else_answers_end_soon_and_leave_their_rows_safe(
     assert played.seconds < MINUTE
     assert played.tasks == []
     assert set(phases(played)) == {Phase.SUBMITTING}
-    assert len(played.world.book.attempts) <= 4
+    assert len(played.world.attempts.by_id) <= 4
     assert len(played.requests) < 12
 
 

@@ -14,7 +14,6 @@ from seedance_batch.api.client import Answer
 from seedance_batch.core.attempt import Phase
 from seedance_batch.core.hiapi import Verdict
 from seedance_batch.core.model import TaskError
-from seedance_batch.core.pace import RequestBudget
 from seedance_batch.events import Remark, RequestEnded, RunEvent
 from seedance_batch.runner.gate import Gate
 from seedance_batch.sandbox.config import ApiFault
@@ -29,7 +28,7 @@ QUICK = {"generation_time": "lognormal:40:0.25"}
 
 def assert_all_is_well(played: Played) -> None:
     """Every row done once, within the budget."""
-    attempts = played.world.book.attempts.values()
+    attempts = played.world.attempts.by_id.values()
     assert [a.state.phase for a in attempts] == [Phase.DONE] * played.case.rows
     ours = {a.state.task_id for a in attempts}
     assert len(ours) == played.case.rows
@@ -217,7 +216,7 @@ class Forgetful(httpx.AsyncBaseTransport):
 def test_a_paid_clip_that_neither_host_nor_service_knows_is_expired_and_the_run_ends() -> None:
     settings = QUICK | {"url_ttl": 1.0, "faults": {"files": {"404": 1.0}}}
     played = play(Case(1, settings=settings, between=Forgetful))
-    (attempt,) = played.world.book.attempts.values()
+    (attempt,) = played.world.attempts.by_id.values()
     assert attempt.state.phase is Phase.EXPIRED
     assert attempt.state.task_id is not None
     assert "no longer knows" in (attempt.state.error_message or "")
@@ -227,7 +226,7 @@ def test_a_paid_clip_that_neither_host_nor_service_knows_is_expired_and_the_run_
 def test_a_service_that_forgets_a_task_says_nothing_about_its_clips_file() -> None:
     faults = {"files": {"not_yet": 1.0}, "not_yet_seconds": 100}
     played = play(Case(2, settings=QUICK | {"faults": faults}, between=Forgetful))
-    phases = [a.state.phase for a in played.world.book.attempts.values()]
+    phases = [a.state.phase for a in played.world.attempts.by_id.values()]
     assert Phase.EXPIRED not in phases
     assert Phase.DONE in phases
 
@@ -240,7 +239,7 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over() -> Non
             told.append(event.message)
 
     async def outages() -> None:
-        gate = Gate(RequestBudget(60), jitter=lambda: 0.5, observer=watch, address="https://a.b")
+        gate = Gate(60.0, jitter=lambda: 0.5, observer=watch, address="https://a.b")
         good: Answer[object] = Answer(Verdict.OK)
         bad: Answer[object] = Answer(Verdict.UNKNOWN, error=TaskError("", "connection refused"))
         for answer in [good, bad, bad, good, *[bad] * 9, good, good, *[bad] * 5]:
