@@ -114,7 +114,7 @@ class Batch(Site):
     def remember_cap(self) -> None:
         """Keep a cap that was given: it is the folder's until another one is."""
         if self.cap_given is not None:
-            self.journal.write(operations.note(Facts(max_cost=self.cap_given)))
+            self.journal.write(operations.set_facts(Facts(max_cost=self.cap_given)))
 
     def bought_beside(self, plan: Plan, *, anywhere: bool = True) -> Neighbour | None:
         """Another run folder that has bought rows that this plan would buy for the first time:
@@ -174,7 +174,7 @@ class Batch(Site):
         asked = {key: t.number for key, t in choice.redo.items() if t.kind is self.kind}
         if asked:
             noted = KindFacts(redone={**self._takes_redone(), **asked})
-            self.journal.write(operations.note_of(self.kind, noted))
+            self.journal.write(operations.set_kind_facts(self.kind, noted))
 
     def _takes_redone(self) -> Mapping[str, int]:
         """The take of each row that was asked for anew last."""
@@ -242,7 +242,7 @@ class Batch(Site):
         if self._rows_elsewhere:
             rows, columns = _merged(self.journal.rows(), rows), self.journal.columns()
         flags = KindFacts(made_with=self._flags_of(plan))
-        self.journal.write(operations.note_of(self.kind, flags))
+        self.journal.write(operations.set_kind_facts(self.kind, flags))
         facts = Facts(
             prices_note=price_note(self.prices),
             given_inputs=self.manifest.given_inputs,
@@ -253,7 +253,7 @@ class Batch(Site):
         if self.journal.facts().rows_digest != digest:
             self.journal.write(operations.set_rows(rows, columns))
             facts = replace(facts, rows_digest=digest)
-        self.journal.write(operations.note(facts))
+        self.journal.write(operations.set_facts(facts))
 
     def _asked_for(self, plan: Plan) -> list[RowRecord]:
         """The manifest's rows, each with what it asks for: flags speak for rows that they buy."""

@@ -29,7 +29,7 @@ def claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) 
     check_claim(journal, folder, manifest, origin)
     if _is_free(journal) or journal.facts().origin != origin:
         facts = whereabouts(manifest, folder, Facts(origin=origin))
-        journal.write(operations.note(facts))
+        journal.write(operations.set_facts(facts))
 
 
 def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:

@@ -102,7 +102,7 @@ async def run_batch(
     if plan.new:
         journal = batch.journal
         if batch.settings.again and journal.lost_since is not None:
-            journal.write(operations.note(Facts(log_lost_since=0.0)))
+            journal.write(operations.set_facts(Facts(log_lost_since=0.0)))
         if not batch.access.sandbox:
             ownership.note(batch.folder, batch.access.origin)
     _sweep(batch)
@@ -135,12 +135,12 @@ async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[
 def _open_in(journal: Journal) -> Iterator[None]:
     """Note that a run is at work, in the journal's own file: it tells a copy without its log."""
     journal.settle()
-    journal.write(operations.note(Facts(run_open=time.time())))
+    journal.write(operations.set_facts(Facts(run_open=time.time())))
     try:
         yield
     finally:
         with contextlib.suppress(StorageFailed):
-            journal.write(operations.note(Facts(run_open=0.0)))
+            journal.write(operations.set_facts(Facts(run_open=0.0)))
 
 
 async def fetch_clips(

@@ -56,7 +56,7 @@ def rebuild(
     written = write_sheets(source, only=only)
     journal.write(operations.set_sheet_hashes(written.hashes))
     if only is None:
-        journal.write(operations.note(Facts(sheets_written_from=stamp)))
+        journal.write(operations.set_facts(Facts(sheets_written_from=stamp)))
     return written
 
 

@@ -16,7 +16,7 @@ from typing import Final
 from seedance_batch.errors import FolderUnusable, JournalUnreadable
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.operations import note
+from seedance_batch.journal.operations import set_facts
 from seedance_batch.journal.records import Facts
 
 # ── Opens journals, and refuses those that it cannot be sure of ───────────────────────────────────
@@ -189,7 +189,7 @@ def _taken_stock(connection: sqlite3.Connection, *, logged: bool) -> float | Non
     was_open, lost_since = _losses(connection, logged=logged)
     if was_open:
         connection.execute("BEGIN IMMEDIATE")
-        note(Facts(run_open=0.0, log_lost_since=lost_since or 0.0))(connection)
+        set_facts(Facts(run_open=0.0, log_lost_since=lost_since or 0.0))(connection)
         connection.execute("COMMIT")
     return lost_since
 
@@ -234,7 +234,7 @@ def _check(connection: sqlite3.Connection, path: Path, *, is_new: bool = False) 
 def _create_schema(connection: sqlite3.Connection) -> None:
     identity = Facts(secrets.token_hex(16), secrets.token_hex(16), made_at=time.time())
     connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
-    note(identity)(connection)
+    set_facts(identity)(connection)
     connection.execute("COMMIT")
 
 

@@ -15,12 +15,12 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 
 
-def note(facts: Facts) -> Operation[None]:
+def set_facts(facts: Facts) -> Operation[None]:
     """Keep what these facts say."""
     return _set_meta(records.texts_of(facts))
 
 
-def note_of(kind: Kind, facts: KindFacts) -> Operation[None]:
+def set_kind_facts(kind: Kind, facts: KindFacts) -> Operation[None]:
     """Keep what these facts say about one kind."""
     return _set_meta(records.texts_of(facts, kind))
 
@@ -41,7 +41,7 @@ def set_rows(rows: Collection[RowRecord], columns: Sequence[str]) -> Operation[N
             f"INSERT INTO rows VALUES ({records.ROW_MARKS})",
             ((position, *records.row_values(row)) for position, row in enumerate(rows, 1)),
         )
-        note(Facts(columns=tuple(columns)))(connection)
+        set_facts(Facts(columns=tuple(columns)))(connection)
 
     return run
 

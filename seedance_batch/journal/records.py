@@ -129,7 +129,7 @@ def _state(column: dict[str, Any]) -> State:
 class Facts:
     """What a journal knows about its run folder; None stands for what it does not know.
 
-    As an operation's argument (`operations.note`): what to keep, None for what stays as it is.
+    As an operation's argument (`operations.set_facts`): what to keep, None for what stays as it is.
     """
 
     folder_id: str | None = None

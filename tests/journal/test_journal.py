@@ -71,8 +71,8 @@ def test_everything_comes_back_as_it_was(journal: Journal, path: Path) -> None:
     journal.write(operations.put_blob("ab", "image/png", b"damaged"))
     journal.write(operations.put_blob("ab", "image/png", b"\0\xff"))
     facts = Facts(origin="https://api", max_cost=Decimal("1.50"), given_inputs=("seed",))
-    journal.write(operations.note(facts))
-    journal.write(operations.note_of(Kind.DRAFT, FLAGS))
+    journal.write(operations.set_facts(facts))
+    journal.write(operations.set_kind_facts(Kind.DRAFT, FLAGS))
     journal.write(operations.set_sheet_hashes({"results.csv": "12"}))
     for seen in (journal, look_into(path)):
         assert seen.attempts() == [expected, second]
@@ -160,7 +160,7 @@ def test_a_cancelled_write_is_recorded_all_the_same(path: Path) -> None:
     async def cancelled(journal: Journal) -> None:
         held: Future[None] = Future()
         journal._writer.submit(lambda _: held.result())  # type: ignore[union-attr]
-        task = asyncio.create_task(journal.awrite(operations.note(Facts(origin="value"))))
+        task = asyncio.create_task(journal.awrite(operations.set_facts(Facts(origin="value"))))
         await asyncio.sleep(0.05)
         task.cancel()
         held.set_result(None)
@@ -179,7 +179,7 @@ def test_closing_commits_what_waits(path: Path) -> None:
     waiting = [journal._writer.submit(lambda _: held.result())]  # type: ignore[union-attr]
     time.sleep(0.05)
     for facts in TWO:
-        waiting.append(journal._writer.submit(operations.note(facts)))  # type: ignore[union-attr]
+        waiting.append(journal._writer.submit(operations.set_facts(facts)))  # type: ignore[union-attr]
     threading.Timer(0.1, held.set_result, (None,)).start()
     journal.close()
     assert [future.result() for future in waiting] == [None] * 3
@@ -193,7 +193,7 @@ def test_one_broken_operation_takes_no_other_with_it(path: Path) -> None:
         journal._writer.submit(lambda _: held.result())  # type: ignore[union-attr]
         writer = journal._writer
         assert writer is not None
-        good = [writer.submit(operations.note(facts)) for facts in TWO]
+        good = [writer.submit(operations.set_facts(facts)) for facts in TWO]
         twice = writer.submit(_twice_the_same)
         held.set_result(None)
         assert [future.result() for future in good] == [None, None]
@@ -250,12 +250,12 @@ def test_after_one_failed_commit_nothing_is_recorded_any_more(
         monkeypatch.setattr(Refusing, "full", error)
         for _ in range(2):
             with pytest.raises(StorageFailed, match="cannot be written"):
-                journal.write(operations.note(TWO[0]))
+                journal.write(operations.set_facts(TWO[0]))
         with pytest.raises(StorageFailed):
             journal.check()
         monkeypatch.setattr(Refusing, "full", None)
         with pytest.raises(StorageFailed):  # once is for ever: what came between is lost
-            journal.write(operations.note(TWO[0]))
+            journal.write(operations.set_facts(TWO[0]))
     with open_journal(path) as journal:
         assert journal.facts().origin is None
 

@@ -38,7 +38,7 @@ def at_work(path: Path) -> Iterator[Journal]:
     """A run that has sent more than its journal's own file knows of."""
     with open_journal(path) as journal:
         journal.settle()
-        journal.write(operations.note(Facts(run_open=1000.0)))
+        journal.write(operations.set_facts(Facts(run_open=1000.0)))
         add(journal, 1)
         yield journal
 
@@ -85,7 +85,7 @@ def test_a_copy_without_its_log_says_since_when_records_are_missing(
     with opened(copy) as journal:  # it stays so, however often it is opened
         assert journal.lost_since == 1000.0
     with open_journal(copy) as journal:
-        journal.write(operations.note(Facts(log_lost_since=0.0)))
+        journal.write(operations.set_facts(Facts(log_lost_since=0.0)))
     with opened(copy) as journal:
         assert journal.lost_since is None
 
@@ -102,7 +102,7 @@ def test_a_copy_with_its_log_is_whole(path: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_ended_has_lost_nothing(path: Path) -> None:
     with at_work(path) as journal:
-        journal.write(operations.note(Facts(run_open=0.0)))
+        journal.write(operations.set_facts(Facts(run_open=0.0)))
     with open_journal(path) as journal:
         assert journal.lost_since is None
 
@@ -178,7 +178,7 @@ def test_the_log_of_another_journal_is_refused_and_left_as_it_is(
     other = tmp_path / "other" / "journal.db"
     other.parent.mkdir()
     with at_work(other) as journal:
-        journal.write(operations.note(Facts(manifest="other.csv")))
+        journal.write(operations.set_facts(Facts(manifest="other.csv")))
         shutil.copy(f"{other}-wal", f"{path}-wal")
     before = files(path)
     with pytest.raises(JournalUnreadable):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seedance_batch.core.attempt import Kind
 from seedance_batch.journal.opening import open_journal
-from seedance_batch.journal.operations import note, note_of
+from seedance_batch.journal.operations import set_facts, set_kind_facts
 from seedance_batch.journal.records import Facts, KindFacts
 
 
@@ -15,7 +15,7 @@ def test_a_commit_is_seen_by_the_next_read_although_others_are_reading(tmp_path:
     done = threading.Event()
     with open_journal(tmp_path / "journal.db") as journal:
         flags = {f"order {n}": {"set prompt": "x" * 500} for n in range(3_000)}
-        journal.write(note_of(Kind.FINAL, KindFacts(made_with=flags)))
+        journal.write(set_kind_facts(Kind.FINAL, KindFacts(made_with=flags)))
 
         def read_on() -> None:
             while not done.is_set():
@@ -26,7 +26,7 @@ def test_a_commit_is_seen_by_the_next_read_although_others_are_reading(tmp_path:
             other.start()
         try:
             for n in range(30):
-                journal.write(note(Facts(origin=str(n))))
+                journal.write(set_facts(Facts(origin=str(n))))
                 assert journal.facts().origin == str(n)
         finally:
             done.set()
