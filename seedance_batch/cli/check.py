@@ -19,17 +19,30 @@ if TYPE_CHECKING:
     from seedance_batch.core.manifest import Manifest
 
 
-@click.command(epilog="Example: seedance-batch init shots.xlsx")
+@click.command(epilog="Example: seedance-batch init shots.xlsx frames")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-def init(path: Path) -> int:
-    """Write a starter manifest: .csv, .yaml or .xlsx, with three rows to replace."""
+@click.argument("pictures", required=False, type=click.Path(path_type=Path))
+def init(path: Path, pictures: Path | None) -> int:
+    """Write a starter manifest: .csv, .yaml or .xlsx, with three rows to replace.
+
+    With a folder of PICTURES it has one row for each picture, which begins with it.
+    """
     from seedance_batch.cli.starter import write_starter
 
+    if path.is_dir() and pictures is None:
+        name = f"{path.resolve().name}.csv"
+        words = ["seedance-batch", "init", str(path.parent / name), str(path)]
+        raise UsageError(f"{path} is a folder: name the file to write.", hint=shlex.join(words))
     if path.exists():
         raise UsageError(f"{path} exists already; it was left as it is.")
     flags.check_place(path)
-    write_starter(path)
-    click.echo(f"Wrote {path}. Try it: seedance-batch run {shlex.quote(str(path))} --sandbox")
+    rows = write_starter(path, pictures)
+    name = shlex.quote(str(path))
+    if pictures is None:
+        click.echo(f"Wrote {path}. Try it: seedance-batch run {name} --sandbox")
+    else:
+        count = some(rows, "row")
+        click.echo(f"Wrote {path} with {count}. Fill in the prompts: seedance-batch check {name}")
     return Exit.OK
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
+import re
 import shlex
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -36,10 +40,12 @@ if TYPE_CHECKING:
 # ── Starter manifests: three rows that can be rehearsed at once, and replaced one by one ──────────
 
 
-def write_starter(path: Path) -> None:
-    """Write a starter manifest in the format of ``path``'s ending.
+def write_starter(path: Path, pictures: Path | None = None) -> int:
+    """Write a starter manifest in the format of ``path``'s ending; returns how many rows it has.
 
-    Raises `UsageError` where that is none of .csv, .yaml and .xlsx, or cannot be written.
+    With a folder of ``pictures`` it has a row for each, whose prompt is still to be written.
+    Raises `UsageError` where the ending is none of .csv, .yaml and .xlsx, where it cannot be
+    written, and where there is no picture.
     """
     write = _WRITERS.get(path.suffix.casefold())
     if write is None:
@@ -47,21 +53,52 @@ def write_starter(path: Path) -> None:
             f"{path.name} ends in none of .csv, .yaml and .xlsx",
             hint="seedance-batch init shots.xlsx",
         )
+    rows = None if pictures is None else _rows_of(pictures, path)
     try:
         with replacing(path) as temporary:
-            write(temporary, path.name)
+            write(temporary, path.name, rows)
     except OSError as error:
         raise UsageError(f"cannot write {str(path)!r}: {error.strerror}") from None
+    return len(_samples() if rows is None else rows)
 
 
-def _write_csv(path: Path, _: str) -> None:
+Rows = list[dict[str, str]]
+"""Texts by column name; a column that is not there is blank."""
+
+
+def _columns() -> list[str]:
+    return next(csv.reader(_template("starter.csv").splitlines()))
+
+
+def _samples() -> Rows:
+    return list(csv.DictReader(_template("starter.csv").splitlines()))
+
+
+def _write_csv(path: Path, _: str, rows: Rows | None) -> None:
+    text = io.StringIO(newline="")
+    lines = csv.DictWriter(text, _columns(), restval="")
+    lines.writeheader()
+    lines.writerows(_samples() if rows is None else rows)
     # As Excel wants it: with a mark, or it would not read it as UTF-8.
-    path.write_text(_template("starter.csv"), encoding="utf-8-sig", newline="\r\n")
+    path.write_text(text.getvalue(), encoding="utf-8-sig", newline="")
 
 
-def _write_yaml(path: Path, name: str) -> None:
+def _write_yaml(path: Path, name: str, rows: Rows | None) -> None:
     text = _template("starter.yaml").replace("NAME", shlex.quote(name), 1)
+    if rows is not None:
+        head = text[: text.index("defaults:")]
+        body = "\n\n".join(map(_as_yaml, rows))
+        text = f"{head}defaults:\n  resolution: 480p\n  duration: 4\n\nrows:\n{body}\n"
     path.write_text(text, encoding="utf-8")
+
+
+def _as_yaml(row: dict[str, str]) -> str:
+    # A text in JSON is one in YAML, whatever stands in it.
+    texts = [f"{name}: {json.dumps(row[name], ensure_ascii=False)}" for name in _OF_A_PICTURE]
+    return "  - " + "\n    ".join([*texts, "prompt:"])
+
+
+_OF_A_PICTURE: Final = ("id", "first_frame_url", "aspect_ratio")
 
 
 def _template(name: str) -> str:
@@ -76,7 +113,7 @@ _WIDTHS: Final = {"id": 18, "prompt": 80, "note": 34}
 when a person types, and some programs do not measure it before."""
 
 
-def _write_xlsx(path: Path, _: str) -> None:
+def _write_xlsx(path: Path, _: str, rows: Rows | None) -> None:
     import xlsxwriter
 
     with xlsxwriter.Workbook(str(path), {"in_memory": True}) as book:
@@ -85,7 +122,7 @@ def _write_xlsx(path: Path, _: str) -> None:
         text = book.add_format({"num_format": "@", "valign": "top"})
         wrapped = book.add_format({"num_format": "@", "valign": "top", "text_wrap": True})
         number = book.add_format({"num_format": "0", "valign": "top", "align": "left"})
-        columns, *rows = csv.reader(_template("starter.csv").splitlines())
+        columns = _columns()
         for position, name in enumerate(columns):
             kind = {"prompt": wrapped, "duration": number}.get(name, text)
             sheet.set_column(position, position, _WIDTHS.get(name, 22), kind)
@@ -93,8 +130,9 @@ def _write_xlsx(path: Path, _: str) -> None:
             if note := NOTES.get(name):
                 sheet.write_comment(0, position, note, {"x_scale": 2, "author": ""})
             _limit(sheet, position, name)
-        for line, row in enumerate(rows, 1):
-            for position, (name, value) in enumerate(zip(columns, row, strict=True)):
+        for line, row in enumerate(_samples() if rows is None else rows, 1):
+            for position, name in enumerate(columns):
+                value = row.get(name, "")
                 if name == "duration":
                     sheet.write_number(line, position, int(value))
                 elif value:
@@ -141,12 +179,100 @@ def _rules() -> dict[str, dict[str, Any]]:
     }
 
 
-_WRITERS: Final[dict[str, Callable[[Path, str], None]]] = {
+_WRITERS: Final[dict[str, Callable[[Path, str, Rows | None], None]]] = {
     ".csv": _write_csv,
     ".yaml": _write_yaml,
     ".yml": _write_yaml,
     ".xlsx": _write_xlsx,
 }
+
+
+# ── A folder of pictures: a row for each, to begin with it ────────────────────────────────────────
+
+
+def _rows_of(pictures: Path, manifest: Path) -> Rows:
+    """A row for each picture of a folder, in the order in which people count them.
+
+    Raises `UsageError` where there is none, or where the manifest could not name them.
+    """
+    home, folder = manifest.absolute().parent.resolve(), pictures.resolve()
+    if not folder.is_dir():
+        raise UsageError(f"{pictures} is no folder of pictures.")
+    if not folder.is_relative_to(home):
+        beside = shlex.quote(str(pictures.parent / manifest.name))
+        raise UsageError(
+            f"{pictures} lies outside the manifest's folder {home}: a row could not name its file.",
+            hint=f"seedance-batch init {beside} {shlex.quote(str(pictures))}",
+        )
+    found = [(name, ratio) for name in _names_in(folder) if (ratio := _ratio_of(folder / name))]
+    if not found:
+        raise UsageError(f"{pictures} holds no picture that HiAPI takes (JPEG, PNG, WebP).")
+    ids = _ids_of([name for name, _ in found])
+    return [
+        {
+            "id": row_id,
+            "first_frame_url": (folder.relative_to(home) / name).as_posix(),
+            "aspect_ratio": ratio,
+            "duration": "4",
+            "resolution": "480p",
+        }
+        for row_id, (name, ratio) in zip(ids, found, strict=True)
+    ]
+
+
+def _names_in(folder: Path) -> list[str]:
+    """The names of its files, ``2`` before ``10``. Raises `UsageError` for one that is no text."""
+    try:
+        names = [p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror}") from None
+    for name in names:
+        if not name.isprintable():
+            raise UsageError(f"{folder} holds a file whose name is no text: rename {name!r}.")
+    return sorted(names, key=lambda name: [_counted(part) for part in _PARTS.findall(name)])
+
+
+_PARTS: Final = re.compile(r"[0-9]+|[^0-9]+")
+
+
+def _counted(part: str) -> tuple[int, str]:
+    return (int(part), part) if part.isdecimal() else (-1, part.casefold())
+
+
+def _ratio_of(path: Path) -> str | None:
+    """The ratio nearest to a picture's own shape; None for what is no picture."""
+    from seedance_batch.core.model import MediaKind
+    from seedance_batch.reader.media_files import MediaFiles
+    from seedance_batch.reader.source import MAX_BODY
+
+    look = MediaFiles(path.parent, max_body=MAX_BODY, allow_outside=True)
+    found = look.find(path.name, MediaKind.IMAGE)
+    if found.kind is not MediaKind.IMAGE:
+        # One that is too large or damaged keeps its row, so that `check` says so.
+        return _ADAPTIVE if path.suffix.casefold() in _PICTURES else None
+    width, height = found.sides or (0, 1)
+    near = [r for r in AspectRatio if r.quotient and abs(width / height / r.quotient - 1) < _NEAR]
+    return near[0].value if near else _ADAPTIVE
+
+
+_ADAPTIVE: Final = AspectRatio.ADAPTIVE.value
+_PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_NEAR: Final = 0.05
+"""How far a picture's shape may lie from a ratio to be taken for it."""
+
+
+def _ids_of(names: Sequence[str]) -> list[str]:
+    """The names without their endings, numbered where two are alike."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for name in names:
+        stem = Path(name).stem.strip()[:_LONGEST_ID]
+        seen[stem] += 1
+        ids.append(stem if seen[stem] == 1 else f"{stem}-{name.rpartition('.')[2]}")
+    return ids
+
+
+_LONGEST_ID: Final = 180
 
 
 # ── The YAML form of a manifest as JSON Schema, so that editors complete it and underline slips ───
