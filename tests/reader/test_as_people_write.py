@@ -50,7 +50,7 @@ JERSEY = "Close-up of jersey #7 walking in rain"
         ("- prompt: 🚀 one\n    two #9\n  note: x\n", 1, "#9"),
         ("- prompt: A cat walks # take two\n", 1, "# take two"),
         ('- prompt: "A cat" #2 walks\n', 1, "#2 walks"),
-        ("- prompt: &quot;A cat&quot;\n", 1, "&quot;A"),
+        ("- prompt: &scene A cat\n", 1, "&scene"),
         (f"defaults:\n  prompt: {JERSEY}\nrows: [{{id: a}}]\n", 2, "#7 walking in rain"),
         (f"- Prompt: {JERSEY}\n", 1, "#7 walking in rain"),
         (f"matrix:\n  prompt:\n    - {JERSEY}\n", 3, "#7 walking in rain"),
@@ -73,10 +73,10 @@ def test_a_prompt_of_which_yaml_leaves_out_a_part_is_a_problem(
 def test_what_is_no_comment_or_surely_one_is_read_as_it_was(tmp_path: Path) -> None:
     manifest = read(
         tmp_path,
-        f"# the first scene\n- prompt: {JERSEY!r}\n- prompt: Music in C#minor #\n".replace(
-            " #\n", "\n"
-        )
-        + '- prompt: "A cat walks"  # take two\n'
+        "# the first scene\n"
+        f"- prompt: {JERSEY!r}\n"
+        "- prompt: Music in C#minor\n"
+        '- prompt: "A cat walks"  # take two\n'
         "  duration: 5  # five\n"
         "- prompt: >-  # folded\n"
         "    Colour #ff00aa\n"
