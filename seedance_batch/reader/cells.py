@@ -39,6 +39,30 @@ def parser(field: str) -> Callable[[Value], Cell]:
     return _PARSERS[field]
 
 
+# ── what stands in a cell in place of a value ───────────────────────────────────────────────────
+
+_ERROR: Final = re.compile(
+    r"#[¡¿]?[A-ZÀ-Þ][A-ZÀ-Þ0-9/_]*[!?]|#N/?[ADV]|#N/?DISP|#GETTING_DATA|#+"
+    r"|(?:Err|Fehler|Erreur|Error):[0-9]{3}"
+)
+"""Of Excel, Google Sheets and LibreOffice, in the languages that name them otherwise too."""
+_UNFINISHED: Final = frozenset(
+    "loading...|loading…|wird geladen...|chargement...|nan|<na>|nat|none|null|undefined|nil|n/a"
+    "|tbd|tba|tbc|todo|[object object]".split("|")
+)
+"""What programs and people write where a text is not there, or not yet."""
+
+
+def placeholder(text: str) -> str | None:
+    """Why a text is none that a person wrote; None for any other."""
+    plain = text.strip()
+    if _ERROR.fullmatch(plain):
+        return f"is {plain}, an error that a spreadsheet left"
+    if plain.casefold() in _UNFINISHED:
+        return f"is {quoted(plain)}, which stands for a text that is not there"
+    return None
+
+
 # ── numbers and truth ───────────────────────────────────────────────────────────────────────────
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")

@@ -1,6 +1,7 @@
 """Few rows into many: defaults filled in, a matrix crossed, a template worded, takes repeated.
 
-Also which rows are left out again: those to skip, and those that a filter hides.
+Also which rows are left out again: those to skip, those that a filter hides, and lines that are no
+rows.
 
 Works on tables in place; every cell that is set remembers where it was written.
 """
@@ -11,7 +12,7 @@ import hashlib
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final, NamedTuple
@@ -310,9 +311,12 @@ def _wishes(table: Table, layout: Layout, loading: Loading) -> Iterator[Wish]:
     variants = None if layout.is_ours else _named(layout, "variants")
     if variants is not None and not _has_a_number(table, variants):
         variants = None
+    no_rows = bands(table, layout, loading.noted)
     for index in range(len(table.rows)):
         if loading.options.visible and index in table.hidden:
             yield Wish(0, "hidden in the workbook")
+        elif index in no_rows:
+            yield Wish(0, no_rows[index])
         elif skip is not None and _is_skipped(table, index, skip, loading):
             yield Wish(0, f"by the column {quoted(skip.heading)}")
         else:
@@ -324,13 +328,8 @@ def _named(layout: Layout, name: str) -> ManifestColumn | None:
     return next((column for column in own if plain(column.heading).rstrip("?") == name), None)
 
 
-def _text(table: Table, index: int, column: ManifestColumn) -> str:
-    row = table.rows[index]
-    return text_of(row[column.position]).strip() if column.position < len(row) else ""
-
-
 def _is_skipped(table: Table, index: int, column: ManifestColumn, loading: Loading) -> bool:
-    word = _text(table, index, column).casefold()
+    word = _text(table.rows[index], column.position).casefold()
     if word and word not in _SKIP | _SEND and not _is_empty(table, index, column):
         loading.noted.problem(
             table.place(index, column.position, column.heading),
@@ -347,11 +346,13 @@ def _is_empty(table: Table, index: int, but: ManifestColumn) -> bool:
 
 def _has_a_number(table: Table, column: ManifestColumn) -> bool:
     """Whether a column called variants counts them; names of variants are the person's own."""
-    return any(_number(_text(table, index, column)) for index in range(len(table.rows)))
+    return any(
+        _number(_text(table.rows[index], column.position)) for index in range(len(table.rows))
+    )
 
 
 def _times(table: Table, index: int, column: ManifestColumn, loading: Loading) -> int:
-    text = _text(table, index, column)
+    text = _text(table.rows[index], column.position)
     times = _number(text) if text else 1
     if times is None:
         loading.noted.problem(
@@ -365,3 +366,171 @@ def _times(table: Table, index: int, column: ManifestColumn, loading: Loading) -
 def _number(text: str) -> int | None:
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
     return number if 1 <= number <= MOST_VARIANTS else None
+
+
+# ── Lines of a table that are no rows: names of scenes, totals, notes, the headings once more ─────
+
+
+WITHOUT_PROMPT: Final = "without a prompt (scenes, totals, notes)"
+IN_PROMPT: Final = "named like a scene or a total"
+REPEATED: Final = "of headings once more"
+
+
+def bands(table: Table, layout: Layout, noted: Noted) -> Mapping[int, str]:
+    """The lines that are no rows, with the kind of each; every one is noted.
+
+    Of a table that a person keeps only: a program's file, and a sheet of ours, have none. A line
+    that looks like the rows around it and lacks its prompt is a row, and a problem.
+    """
+    prompt = layout.column_of("prompt")
+    if layout.is_ours or prompt is None or not (table.is_csv or table.sheet):
+        return {}
+    return _Lines(table, layout, prompt.position, noted).found()
+
+
+class _Lines:
+    """A table's lines, looked at beside each other."""
+
+    def __init__(self, table: Table, layout: Layout, prompt: int, noted: Noted) -> None:
+        self._table = table
+        self._prompt = prompt
+        self._noted = noted
+        self._values = {c.position for c in layout.inputs if c.field not in {"id", "prompt"}}
+        self._flawed = {row for row, _ in table.flaws}
+        self._have_words: dict[int, bool] = {}
+        self._stands_alone: bool | None = None
+
+    def found(self) -> dict[int, str]:
+        kinds = {}
+        for index, row in enumerate(self._table.rows):
+            text = _text(row, self._prompt)
+            if index in self._flawed or len(text) > _LONGEST:
+                continue
+            kind = self._of_prompt(index, row, text) if text else self._of_others(index, row)
+            if kind:
+                kinds[index] = kind
+        if kinds and len(kinds) == len(self._table.rows):
+            self._noted.problem(self._table.heading_place(), "has no row with a prompt")
+        return kinds
+
+    # ── a line without a prompt ─────────────────────────────────────────────────────────────────
+
+    def _of_others(self, index: int, row: Sequence[Value]) -> str | None:
+        filled = _filled(row)
+        names = [p for p in filled if p not in self._values]
+        if not names or not self._is_band(row, filled, names):
+            return None
+        words = "holds a scene's name, a total or a note and no prompt, and is left out"
+        self._noted.receipt(self._table.place(index), words)
+        return WITHOUT_PROMPT
+
+    def _is_band(self, row: Sequence[Value], filled: list[int], names: list[int]) -> bool:
+        if any(_is_sum(_text(row, position)) for position in names):
+            return True
+        text = _text(row, names[0])
+        if len(names) < len(filled) or not _is_wordy(text) or _LABEL.match(text):
+            return False
+        is_note = len(filled) == 1 and len(text.split()) >= _WORDS_OF_A_NOTE
+        return is_note or not self._rows_have_words(names[0])
+
+    def _rows_have_words(self, position: int) -> bool:
+        """Whether rows with a prompt have words in that column, so that words tell no band."""
+        if position not in self._have_words:
+            self._have_words[position] = any(
+                _is_wordy(_text(row, position))
+                for row in self._table.rows
+                if _text(row, self._prompt)
+            )
+        return self._have_words[position]
+
+    # ── a line with something where the prompts are ─────────────────────────────────────────────
+
+    def _of_prompt(self, index: int, row: Sequence[Value], text: str) -> str | None:
+        place = self._table.place(index)
+        if text.count(" ") < _WORDS_OF_A_NOTE and self._is_heading(text):
+            return self._of_headings(index, row)
+        if _is_sum(text) and not any(_is_wordy(_text(row, p)) for p in _filled(row, self._prompt)):
+            self._noted.receipt(place, f"{quoted(text)} is a total and no prompt: it is left out")
+            return IN_PROMPT
+        if _is_name(text):
+            if not _filled(row, self._prompt) and not self._prompts_stand_alone():
+                words = f"{quoted(text)} stands alone as a scene's name does, and is left out"
+                self._noted.warning(place, words)
+                return IN_PROMPT
+            if _BAND.fullmatch(text):
+                words = f"{quoted(text)} looks like a scene's name, and is sent as a prompt"
+                self._noted.warning(place, words)
+        return None
+
+    def _prompts_stand_alone(self) -> bool:
+        """Whether rows have nothing but their prompt, so that standing alone tells no band."""
+        if self._stands_alone is None:
+            rows = [row for row in self._table.rows if _text(row, self._prompt)]
+            alone = [row for row in rows if not _filled(row, self._prompt)]
+            self._stands_alone = len(alone) > len(rows) // 2 or any(
+                not _is_name(_text(row, self._prompt)) for row in alone
+            )
+        return self._stands_alone
+
+    def _is_heading(self, text: str) -> bool:
+        return plain(text) == plain(self._table.headings[self._prompt]) or bool(field_of(text))
+
+    def _of_headings(self, index: int, row: Sequence[Value]) -> str | None:
+        filled, headings = _filled(row), self._table.headings
+        if all(plain(_text(row, p)) == plain(headings[p]) for p in filled if p < len(headings)):
+            self._noted.receipt(self._table.place(index), "repeats the headings, and is left out")
+            return REPEATED
+        if len(filled) > 1 and all(field_of(_text(row, position)) for position in filled):
+            words = "holds other headings: a second table begins here; give it a file of its own"
+            self._noted.problem(self._table.place(index), words)
+            return REPEATED
+        return None
+
+
+def _filled(row: Sequence[Value], but: int | None = None) -> list[int]:
+    return [p for p, value in enumerate(row) if p != but and not is_blank(value)]
+
+
+def _text(row: Sequence[Value], position: int) -> str:
+    return text_of(row[position]).strip() if position < len(row) else ""
+
+
+# ── what a text looks like ──────────────────────────────────────────────────────────────────────
+
+_LONGEST: Final = 80
+"""Characters of a scene's name, at most."""
+_WORDS_OF_A_NOTE: Final = 4
+_SUM: Final = re.compile(
+    r"(?:grand |sub|sub-|gesamt|zwischen|sous-)?"
+    r"(?:total|totals|totale|totaux|totaal|totales|sum|summe|gesamt|somme|suma|soma|subtotaal)"
+    r"(?: (?:cost|costs|price|length|duration|shots|clips|sec|seconds|[(\[].{0,12}[)\]]))?"
+    r"|合计|合計|总计|總計|小计|小計",
+    re.IGNORECASE,
+)
+_LABEL: Final = re.compile(
+    r"(?:shot|clip|take|row|cut|einstellung|plan|plano|inquadratura|镜头|カット)\b", re.IGNORECASE
+)
+"""What a row is called that lacks its prompt."""
+_BAND: Final = re.compile(
+    r"(?:scene|szene|scène|escena|scena|cena|sequence|sequenz|séquence|secuencia|act|akt|acte"
+    r"|acto|part|teil|partie|parte|chapter|kapitel|chapitre|episode|folge|section|block|day|tag"
+    r"|シーン|场景|場景)\s?[-#.:]?\s?(?:[0-9]{1,3}[a-z]?|[ivx]{1,5}|one|two|three)\b"
+    r"(?:\s?[-–—:.,/|(]\s?[^.!?\n]{0,50})?"
+    r"|第.{1,4}[场場幕集](?:[\s:：·—-].{0,30})?",
+    re.IGNORECASE,
+)
+_WORD: Final = re.compile(r"[^\W\d_]{3}|[\u3040-\u9fff\uac00-\ud7af]")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text may be a scene's name; one in capitals may be a prompt as well."""
+    in_capitals = text.isupper() and text.count(" ") < _WORDS_OF_A_NOTE
+    return in_capitals or _BAND.fullmatch(text) is not None
+
+
+def _is_sum(text: str) -> bool:
+    return _SUM.fullmatch(text.strip(" :.\t=")) is not None
+
+
+def _is_wordy(text: str) -> bool:
+    return _WORD.search(text) is not None

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from seedance_batch.core.manifest import Place, Row, Told
 from seedance_batch.core.model import LIST_FIELDS, MEDIA_FIELDS
-from seedance_batch.reader.cells import Cell, parser, quoted
+from seedance_batch.reader.cells import Cell, parser, placeholder, quoted
 from seedance_batch.reader.headings import Layout, ManifestColumn
 from seedance_batch.reader.judge import Judge, RowReading
 from seedance_batch.reader.media_files import Found, MediaFiles
@@ -36,14 +36,9 @@ class RowReader:
     def read(self, table: Table, layout: Layout) -> Iterator[RowReading]:
         """What each row says; removed rows of our sheets are left out. Empties the table."""
         readers = [(column, _remembering(column)) for column in layout.inputs]
-        notes = _notes_below(table, layout)
         for index, values in enumerate(table.rows):
             table.rows[index] = ()  # a large manifest need not stand in memory twice
             if _is_removed(values, layout.status):
-                continue
-            if index in notes:
-                words = f"{quoted(notes[index])} stands alone below the table, and is left out"
-                self._noted.warning(table.place(index), words)
                 continue
             if len(values) < len(table.headings):
                 values = [*values, *[None] * (len(table.headings) - len(values))]
@@ -176,36 +171,6 @@ def _moment(text: str) -> float | None:
         return None
 
 
-def _notes_below(table: Table, layout: Layout) -> dict[int, str]:
-    """Row → text of the lines below the last prompt that hold one cell, and that no value."""
-    prompt = layout.column_of("prompt")
-    if layout.is_ours or prompt is None or not (table.is_csv or table.sheet):
-        return {}
-    values = {column.position for column in layout.inputs if column.field != "id"}
-    flawed = {row for row, _ in table.flaws}
-    notes: dict[int, str] = {}
-    for index in range(len(table.rows) - 1, -1, -1):
-        filled = [p for p, value in enumerate(table.rows[index]) if not is_blank(value)]
-        if prompt.position in filled or index in flawed:
-            return notes
-        text = text_of(table.rows[index][filled[0]]) if len(filled) == 1 else ""
-        if text and filled[0] not in values and _is_note(text):
-            notes[index] = text
-    return {}
-
-
-def _is_note(text: str) -> bool:
-    """Words about a table; a number or a short name is a row that lacks its prompt."""
-    words = text.casefold().strip(" :.\t\n").split()
-    return len(words) >= _WORDS_OF_A_NOTE or " ".join(words) in _SUMS
-
-
-_WORDS_OF_A_NOTE: Final = 4
-_SUMS: Final = frozenset(
-    "total totals sum summe gesamt somme totale suma soma totaal 合计 合計".split()
-)
-
-
 def read_cell(name: str, value: Value) -> Cell:
     """A value as the field of that name takes it."""
     if name == "prompt":
@@ -233,11 +198,6 @@ def _remembering(column: ManifestColumn) -> Callable[[Value], Cell]:
     return read
 
 
-_SPREADSHEET_ERRORS: Final = frozenset(
-    {"#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#N/A", "#NULL!", "#NUM!", "#SPILL!", "#CALC!"}
-)
-
-
 def _prompt(value: Value) -> Cell:
     """The text as it stands: a prompt is never repaired."""
     if isinstance(value, tuple):
@@ -245,6 +205,6 @@ def _prompt(value: Value) -> Cell:
     text = text_of(value)
     if text.isspace():
         return Cell(problem="holds white space only")
-    if text in _SPREADSHEET_ERRORS:
-        return Cell(problem=f"is {text}, an error that a spreadsheet left")
+    if why := placeholder(text):
+        return Cell(problem=why)
     return Cell(text)

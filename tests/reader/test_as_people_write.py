@@ -95,3 +95,118 @@ def test_another_text_of_which_yaml_leaves_out_a_part_is_warned_of(tmp_path: Pat
     assert [said.partition(" here")[0] for said in warnings(manifest)] == [
         "shots.yaml:1:id: YAML leaves out ‘#3’"
     ]
+
+
+# ── what stands for a prompt that is not there ──────────────────────────────────────────────────
+
+PLACEHOLDERS = (
+    *("#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#N/A", "#NULL!", "#NUM!", "#SPILL!", "#CALC!"),
+    *("#GETTING_DATA", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#UNKNOWN!", "#BUSY!", "#ERROR!"),
+    *("#BEZUG!", "#WERT!", "#NV", "#ÜBERLAUF!", "#¡REF!", "#¿NOMBRE?", "#VALEUR!", "#N/D"),
+    *("Err:508", "Err:502", "Loading...", "Loading…", "nan", "NaN", "None", "null", "NULL"),
+    *("undefined", "<NA>", "n/a", "TBD", "####", " #REF! "),
+)
+
+
+@pytest.mark.parametrize("text", PLACEHOLDERS)
+def test_what_a_broken_or_unfinished_sheet_leaves_is_no_prompt(tmp_path: Path, text: str) -> None:
+    manifest = read(tmp_path, f"id,prompt\na,{text}\nb,A cat walks\n")
+    (said,) = problems(manifest)
+    assert said.startswith(f"shots.csv:2:prompt: is {text.strip()}") or "stands for a text" in said
+
+
+@pytest.mark.parametrize(
+    "text", ["#nofilter street at night", "None of them moves", "Loading... a truck", "Error 508"]
+)
+def test_a_prompt_that_only_begins_so_is_one(tmp_path: Path, text: str) -> None:
+    manifest = read(tmp_path, f"id,prompt\na,{text}\n")
+    assert (problems(manifest), prompts(manifest)) == ([], [text])
+
+
+# ── lines of a table that are no rows ───────────────────────────────────────────────────────────
+
+LEFT_OUT = "holds a scene's name, a total or a note and no prompt, and is left out"
+
+
+@pytest.mark.parametrize(
+    ("content", "lines", "kept"),
+    [
+        (
+            "Shot,prompt,Price\nSCENE 1 - LAKE,,\n1,A calm lake,12.5\nSCENE 2 - SEA,,\n"
+            "2,A calm sea,13\nTOTAL,,25.5\n",
+            *([2, 4, 6], ["A calm lake", "A calm sea"]),
+        ),
+        ("Scene,Shot,Prompt\nINT. KITCHEN,,\n,1,A kettle\n", [2], ["A kettle"]),
+        ("id,prompt,length\nSCENE 1,,\n1,A lake,5\nGrand total:,,5\n", [2, 4], ["A lake"]),
+        ("Shot,prompt\n第一场,\n1,A lake\n合计,\n", [2, 4], ["A lake"]),
+        ("Shot,prompt\n1,A lake\nPlease ask Jana about this\n2,A sea\n", [3], ["A lake", "A sea"]),
+        ("Shot,prompt,note\n1,A lake,\n,,check with Jana\n", [3], ["A lake"]),
+    ],
+)
+def test_scenes_totals_and_notes_without_a_prompt_are_left_out_and_counted(
+    tmp_path: Path, content: str, lines: list[int], kept: list[str]
+) -> None:
+    manifest = read(tmp_path, content)
+    assert (problems(manifest), prompts(manifest)) == ([], kept)
+    assert [f.place.line for f in manifest.findings if f.message == LEFT_OUT] == lines
+    assert manifest.source["left out"].startswith(f"{len(lines)} row")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("prompt,length\nA lake,5\nSCENE 2 – KITCHEN,\nA kettle,5\n", "stands alone"),
+        ("shot,prompt\n1,A lake\n,Szene 2: Küche\n2,A sea\n", "stands alone"),
+        ("shot,prompt\n1,A lake\n,THE KITCHEN\n2,A sea\n", "stands alone"),
+        ("shot,prompt,length\n1,A lake,5\n,TOTAL,45\n", "is a total and no prompt"),
+        ("shot,prompt\n1,A lake\n,第2幕 厨房\n2,A sea\n", "stands alone"),
+    ],
+)
+def test_a_scene_or_a_total_where_the_prompts_are_is_left_out_and_said(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    manifest = read(tmp_path, content)
+    assert any(said in finding.message for finding in manifest.findings)
+    assert [prompt[:2] for prompt in prompts(manifest)] in (["A "], ["A ", "A "])
+    assert manifest.source["left out"] == "1 row named like a scene or a total"
+
+
+def test_where_prompts_stand_alone_too_a_scenes_name_is_sent_and_warned_of(tmp_path: Path) -> None:
+    manifest = read(tmp_path, "prompt\nScene 1\nA LOUD CITY\nA lake\n")
+    assert len(manifest.jobs) == 3
+    assert warnings(manifest) == [
+        "shots.csv:2: ‘Scene 1’ looks like a scene's name, and is sent as a prompt"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ("prompt\nA cat walks\nprompt\nA fox\n", ["A cat walks", "A fox"]),
+        ("Prompt;Length\nA lake;4\n PROMPT ;Length\nA sea;5\n", ["A lake", "A sea"]),
+        ("shot,prompt,\n1,A cat walks,\nshot,prompt,\n1,A fox,\n", ["A cat walks", "A fox"]),
+        ("Shot no.,Prompt\n1,A lake\nshot no.,prompt\n2,A sea\n", ["A lake", "A sea"]),
+        ("id,提示词\n1,A lake\nid,提示词\n2,A sea\n", ["A lake", "A sea"]),
+    ],
+)
+def test_headings_that_come_again_are_left_out_with_a_receipt(
+    tmp_path: Path, content: str, kept: list[str]
+) -> None:
+    manifest = read(tmp_path, content)
+    assert (problems(manifest), prompts(manifest)) == ([], kept)
+    assert [said.partition(": ")[2] for said in receipts(manifest)] == [
+        "repeats the headings, and is left out"
+    ]
+
+
+def test_other_headings_further_down_are_a_problem(tmp_path: Path) -> None:
+    manifest = read(tmp_path, "prompt,length\nA lake,4\nlength,prompt\n5,A sea\n")
+    assert problems(manifest)[0] == (
+        "shots.csv:3: holds other headings: a second table begins here; give it a file of its own"
+    )
+
+
+def test_a_table_without_any_row_is_a_problem(tmp_path: Path) -> None:
+    assert problems(read(tmp_path, "shot,prompt\nSCENE 1,\nSCENE 2,\n")) == [
+        "shots.csv:1: has no row with a prompt"
+    ]
