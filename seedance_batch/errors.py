@@ -46,6 +46,7 @@ class Exit(IntEnum):
     IN_USE = 7
     DRIFTED = 8
     UNREACHABLE = 9
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 

@@ -58,6 +58,13 @@ class Outlet:
         return getattr(self._stream, name)
 
 
+def speak_utf8() -> None:
+    """Make stdout UTF-8 with plain line ends, as JSON is, whatever a locale has made of it."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:  # a stream in memory has no bytes
+        reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
 def unminded(stream: TextIO) -> TextIO:
     """The stream as one that never fails."""
     return cast("TextIO", Outlet(stream))

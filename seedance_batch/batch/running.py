@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import os
 import random
 import shlex
@@ -14,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -368,12 +370,12 @@ class _Run:
     # ── beside the runner ───────────────────────────────────────────────────────────────────
 
     async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        with ending_signals() as received:
             task_status.started()
             async for number in received:
                 if self.signal is not None:
                     os._exit(128 + number)  # the journal is safe at any moment
-                self.signal = int(number)
+                self.signal = number
                 self.stopper.stop(
                     Stop.SIGNAL, "interrupted; what is under way is recorded, a second one quits"
                 )
@@ -396,10 +398,6 @@ class _Run:
             await anyio.sleep(max(_SHEETS_EVERY - _SHEETS_AFTER - took, 2 * took))
 
 
-def _signalled(number: int) -> Exit:
-    return Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
-
-
 def _elsewhere(found: list[Outcome]) -> Exit:
     """Nobody there is HiAPI: 9, unless paid work waits for the right address."""
     coming = any(a.state.phase in COMING_PHASES for o in found for a in o.attempts)
@@ -411,7 +409,7 @@ def _code_of_plan(
 ) -> Exit:
     """0 only where every row of the plan is done as asked, and its clip is on disk."""
     if run.signal is not None:
-        return _signalled(run.signal)
+        return code_of_signal(run.signal)
     if ending.stop is Stop.ELSEWHERE:
         return _elsewhere(found)
     chosen = {step.key for step in plan.steps}
@@ -434,7 +432,7 @@ def _code_of_plan(
 def _code_of_fetch(run: _Run, ending: RunEnding, found: list[Outcome], now: Sequence[Step]) -> Exit:
     """0 where every paid clip is here; rows that were never sent are not its task."""
     if run.signal is not None:
-        return _signalled(run.signal)
+        return code_of_signal(run.signal)
     if ending.stop is Stop.ELSEWHERE:
         return _elsewhere(found)
     lost = Exit.SOME_FAILED if run.lost else Exit.OK
@@ -507,3 +505,47 @@ def hearing(settings: RunSettings, access: Access) -> Iterator[Hearing]:
         return
     with callbacks.listen(settings.callback_bind) as sock:
         yield Hearing(access, settings.callback_url or callbacks.local_url(sock), sock)
+
+
+# ── The signals that end a run gently: Ctrl-C, a kill, a terminal or a session that closes ────────
+
+
+_CODES: Final = {
+    "SIGINT": Exit.INTERRUPTED,
+    "SIGTERM": Exit.TERMINATED,
+    "SIGHUP": Exit.HUNG_UP,
+    "SIGBREAK": Exit.INTERRUPTED,  # Windows: Ctrl-Break, and a console that closes
+}
+
+
+def code_of_signal(number: int) -> Exit:
+    """The exit code of a run that a signal has ended."""
+    return _CODES[signal.Signals(number).name]
+
+
+@contextlib.contextmanager
+def ending_signals() -> Iterator[AsyncIterator[int]]:
+    """Receive these signals in the main thread; afterwards each does what it did before.
+
+    By ``signal.signal``, since asyncio has no handlers of its own on Windows.
+    """
+    loop = asyncio.get_running_loop()
+    send, receive = anyio.create_memory_object_stream[int](math.inf)
+
+    def tell(number: int, _frame: Any) -> None:
+        loop.call_soon_threadsafe(send.send_nowait, number)
+
+    with send, receive:
+        former = {number: signal.signal(number, tell) for number in _wanted()}
+        try:
+            yield receive
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _wanted() -> list[signal.Signals]:
+    """Those that this system has. Under nohup a closed terminal goes on to mean nothing."""
+    found = [getattr(signal, name) for name in _CODES if hasattr(signal, name)]
+    ignored = signal.SIG_IGN
+    return [n for n in found if n.name != "SIGHUP" or signal.getsignal(n) is not ignored]

@@ -115,6 +115,8 @@ def _show(manifest: Manifest, *, strict: bool) -> None:
 def schema() -> int:
     """Print the JSON Schema of YAML manifests, for editors."""
     from seedance_batch.cli.starter import manifest_schema
+    from seedance_batch.streams import speak_utf8
 
+    speak_utf8()
     click.echo(json.dumps(manifest_schema(), ensure_ascii=False, indent=2))
     return Exit.OK

@@ -14,6 +14,7 @@ import click
 
 from seedance_batch.cli.config_file import CONSENT
 from seedance_batch.errors import EmptySelection, SettingsError, UsageError
+from seedance_batch.streams import speak_utf8
 
 if TYPE_CHECKING:
     from seedance_batch.core.select import Selection
@@ -110,6 +111,12 @@ def tasks_at_once(given: object) -> int:
     return int(text)
 
 
+def _in_utf8(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> bool:
+    if wanted:
+        speak_utf8()
+    return wanted
+
+
 # ── What commands take, in groups ────────────────────────────────────────────────────────────────
 
 # fmt: off
@@ -169,7 +176,8 @@ class Priced(Address):
 class Json:
     """Whom the output is for."""
 
-    as_json: bool = option("--json", help="Print JSON for programs, on stdout.")
+    as_json: bool = option("--json", callback=_in_utf8,
+        help="Print JSON for programs, on stdout.")
 
 
 @dataclass(frozen=True, kw_only=True)

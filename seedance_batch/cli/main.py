@@ -24,7 +24,7 @@ from seedance_batch.errors import (
     UsageError,
     first_of,
 )
-from seedance_batch.streams import unminded_output
+from seedance_batch.streams import speak_utf8, unminded_output
 
 # ── The list of commands, each imported only when it is asked for ─────────────────────────────────
 
@@ -144,6 +144,8 @@ def _is_all(fault: OSError, words: Sequence[str]) -> bool:
 def _ended(error: BaseException, words: Sequence[str]) -> int:
     """Say why a command ended before its end, and return its exit code."""
     as_json = _asks_for_json(words)
+    if as_json:
+        speak_utf8()
     match error:
         case BaseExceptionGroup() if (found := first_of(error)) is not None:
             return _failed(found, as_json=as_json)

@@ -158,7 +158,9 @@ def serve_forever(
     stop = threading.Event()
     handlers = {
         number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+        if (number := getattr(signal, name, None)) is not None
+        and signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         with running(config, state=state, host=host, port=port, files_port=files_port) as address:
