@@ -39,7 +39,12 @@ def csv_tables(source: Source, loading: Loading) -> list[Table]:
     delimiter, skipped = _announced(text)
     delimiter = _NAMES.get(asked, asked) if asked else delimiter or _detected(text)
     loading.about["delimiter"] = _DELIMITERS.get(delimiter, delimiter)
-    table = _table(source, loading, text[skipped:], delimiter, first_line=2 if skipped else 1)
+    body = text[skipped:]
+    plain = _without_blanks(body, delimiter)
+    if plain != body:
+        words = "blanks between a quote and the next delimiter are left out"
+        loading.noted.receipt(source.place, words)
+    table = _table(source, loading, plain, delimiter, first_line=2 if skipped else 1)
     return [table] if table else []
 
 
@@ -75,6 +80,15 @@ def _lenient(sample: str, delimiter: str) -> list[list[str]]:
     except csv.Error:
         pass
     return records
+
+
+def _without_blanks(text: str, delimiter: str) -> str:
+    """The text without blanks around quoted cells: ``1, "A cat" , 5`` is no strict CSV."""
+    blanks, sign = " " if delimiter == "\t" else " \t", re.escape(delimiter)
+    if not re.search(rf'[{sign}\r\n][{blanks}]+"|"[{blanks}]+(?:[{sign}\r\n]|\Z)', text):
+        return text
+    cell = rf'(\A|[{sign}\r\n])[{blanks}]*("(?:[^"]|"")*+")[{blanks}]*(?=[{sign}\r\n]|\Z)'
+    return re.sub(cell, r"\1\2", text)
 
 
 def _table(

@@ -210,3 +210,33 @@ def test_a_table_without_any_row_is_a_problem(tmp_path: Path) -> None:
     assert problems(read(tmp_path, "shot,prompt\nSCENE 1,\nSCENE 2,\n")) == [
         "shots.csv:1: has no row with a prompt"
     ]
+
+
+# ── CSV with blanks around its quotes ───────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ('id, prompt, duration\nrain, "A cat walks", 4\n', ["A cat walks"]),
+        ('id, prompt, duration\na, "A cat, slow ""and"" wet", 4\n', ['A cat, slow "and" wet']),
+        ('id,prompt,duration\na,"Two\nlines" ,5\n', ["Two\nlines"]),
+        ('id;prompt;duration\na; "A cat; slow";4\n', ["A cat; slow"]),
+        ('id\tprompt\tduration\na\t "A cat"\t4\n', ["A cat"]),
+        ('  "id" , "prompt"\r\n  "a" , "A cat, b"\r\n', ["A cat, b"]),
+        ('id,prompt\n"b" ,"x, "" , y"\n', ['x, " , y']),
+    ],
+)
+def test_blanks_around_quotes_are_left_out_with_a_receipt(
+    tmp_path: Path, content: str, kept: list[str]
+) -> None:
+    manifest = read(tmp_path, content)
+    assert (problems(manifest), prompts(manifest)) == ([], kept)
+    assert receipts(manifest)[0] == (
+        "shots.csv: blanks between a quote and the next delimiter are left out"
+    )
+
+
+@pytest.mark.parametrize("text", ['5" pipe in rain', 'He says "go" twice', 'A "cat"'])
+def test_quotes_inside_a_text_stay(tmp_path: Path, text: str) -> None:
+    assert prompts(read(tmp_path, f"id,prompt\na,{text}\n")) == [text]
