@@ -278,6 +278,10 @@ def ods_facts(archive: zipfile.ZipFile) -> dict[str, SheetFacts]:
     return handlers.sheets
 
 
+_MOST_REPEATED: Final = 100_000
+"""Cells that one of an ODS table stands for, but for the rest of an empty sheet."""
+
+
 class _OdsWalk:
     """Handlers for ``content.xml``; rows and cells may stand for many."""
 
@@ -290,6 +294,7 @@ class _OdsWalk:
         self._cell_column = 0
         self._seen: list[str] = []
         self._has_tab = False
+        self._has_paragraph = False
         self._in_note = False
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
@@ -314,7 +319,15 @@ class _OdsWalk:
         elif name == "office:annotation":
             self._in_note = False
         elif name == "table:table-cell" and self._has_tab:
-            self._facts.texts[self._row, self._cell_column] = "".join(self._seen)
+            self._put("".join(self._seen))
+
+    def _put(self, cell: str) -> None:
+        """A text stands in its cell, and wherever that is repeated."""
+        width = self._column - self._cell_column
+        is_table = self._rows * width <= _MOST_REPEATED
+        for row in range(self._row, self._row + (self._rows if is_table else 1)):
+            for column in range(self._cell_column, self._cell_column + (width if is_table else 1)):
+                self._facts.texts[row, column] = cell
 
     def text(self, text: str) -> None:
         """Characters of a cell, or of a note at it."""
@@ -329,8 +342,11 @@ class _OdsWalk:
             self._seen.append("\t")
         elif name == "text:s":
             self._seen.append(" " * _count(attributes.get("text:c")))
-        elif name == "text:line-break" or (name == "text:p" and self._seen):
+        elif name == "text:line-break":
             self._seen.append("\n")
+        elif name == "text:p":
+            self._seen += ["\n"] * self._has_paragraph
+            self._has_paragraph = True
 
     def _begin_row(self, attributes: dict[str, str]) -> None:
         self._rows = _count(attributes.get("table:number-rows-repeated"))
@@ -340,7 +356,8 @@ class _OdsWalk:
 
     def _cell(self, attributes: dict[str, str]) -> None:
         repeated = _count(attributes.get("table:number-columns-repeated"))
-        self._cell_column, self._seen, self._has_tab = self._column, [], False
+        self._cell_column, self._seen = self._column, []
+        self._has_tab = self._has_paragraph = False
         kind = attributes.get("office:value-type")
         if kind is not None:
             self._facts.saw(self._row, self._column)

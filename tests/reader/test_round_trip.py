@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seedance_batch.core.manifest import Manifest
@@ -20,7 +20,9 @@ LETTERS = st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\uf
 TEXTS = st.text(
     st.one_of(LETTERS, st.sampled_from("\t\n \"',;|={}@-+ünï雨🪔")), min_size=3, max_size=60
 )
-PROMPTS = TEXTS.filter(lambda text: not text.isspace() and not text.startswith("#"))
+PROMPTS = TEXTS.filter(
+    lambda text: not text.isspace() and not text.startswith("#") and not text.isupper()
+)
 URLS = st.sampled_from(
     ["https://example.com/a.png", "https://example.com/b,c.png?x=1", "asset://7"]
 )
@@ -58,7 +60,20 @@ def orders(manifest: Manifest) -> list[tuple[str, str, str]]:
     return [(job.key, job.content, job.input.prompt) for job in manifest.jobs]
 
 
+LINE_END_FIRST = {
+    "shot": "\n\t00",
+    "id": "",
+    "prompt": "\n\n\tA lamp",
+    "aspect_ratio": "",
+    "duration": "",
+    "generate_audio": "",
+    "reference_image_urls": "",
+    "seed": "",
+}
+
+
 @given(rows=tables())
+@example(rows=[LINE_END_FIRST])
 @settings(max_examples=25)
 def test_a_table_reads_the_same_from_every_format(rows: list[dict[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
