@@ -302,7 +302,7 @@ async def _arun(
         agreed = _agreed(batch, found, yes=yes)
         found, over_budget = agreed, bool(found.new and not agreed.new)
         with _watched(found, watch, progress=progress) as observer:
-            for line in grouped(batch.warnings(found)):
+            for line in grouped(batch.warnings(found), numbered=True):
                 observer(Remark(f"warning: {shown(line)}"))
             report = await run_batch(batch, found, observer, signals=False, reins=holder.take)
         if over_budget:

@@ -89,7 +89,7 @@ def sound_manifest(source: ManifestSource, options: ReadOptions) -> Manifest:
         count = some(len(manifest.problems), "problem")
         raise ManifestError(
             f"{manifest.path} has {count}; nothing was sent.",
-            grouped(manifest.problems),
+            grouped(manifest.problems, numbered=True),
             hint="fix the problems above, then run: "
             f"seedance-batch check {shlex.quote(manifest.path)}",
         )

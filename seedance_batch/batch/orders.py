@@ -7,7 +7,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -25,6 +25,7 @@ from seedance_batch.core.plan.steps import Action, Plan, Step
 from seedance_batch.errors import StorageFailed, UsageError
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
+from seedance_batch.run_folder import RunFolder
 from seedance_batch.runner.attempts import BodyLost, MediaChanged
 
 # ── From a plan's step to an intent: the exact body, its key, and the media it stands on ──────────
@@ -156,10 +157,20 @@ def read_unchanged(media: LocalMedia, place: object) -> bytes:
 
 def first_name(job: Job, pattern: str, kind: Kind) -> str:
     """The name of a row's first clip where nothing else has it."""
+    return _name(job, pattern, kind, lambda _: False, ())
+
+
+def _name(
+    job: Job, pattern: str, kind: Kind, taken: Callable[[str], bool], keys: Collection[str]
+) -> str:
     inputs = {name: str(value) for name, value in job.asked.items() if name in INPUT_COLUMNS}
-    columns = {**inputs, **job.row.cells}
     return names.clip_name(
-        job.key, pattern=pattern, columns=columns, kind=kind, taken=lambda _: False
+        job.key,
+        pattern=pattern,
+        columns={**inputs, **job.row.cells},
+        kind=kind,
+        taken=taken,
+        like_a_take=names.is_like_a_take(job.key, keys),
     )
 
 
@@ -178,6 +189,22 @@ def check_names(jobs: Iterable[Job], pattern: str, kind: Kind) -> None:
                 "cannot hold that name. Nothing was sent.",
                 hint="export PYTHONUTF8=1, then run the same command again",
             ) from None
+
+
+def files_of(plan: Plan, folder: RunFolder, pattern: str) -> dict[str, str]:
+    """The clips' names by row: those that are known, and those that new ones would get now."""
+    taken = names.Taken(files_on_disk(folder.path))
+    for attempt in plan.attempts:
+        taken.add(attempt.state.file or "")
+    keys = {job.key for job in plan.jobs}
+    found = {}
+    for each in plan.steps:
+        if each.attempt is not None and each.attempt.state.file and not each.action.spends:
+            found[each.key] = each.attempt.state.file
+        elif each.action.spends and each.job is not None:
+            found[each.key] = _name(each.job, pattern, plan.kind, taken, keys)
+            taken.add(found[each.key])
+    return found
 
 
 class ClipNames:

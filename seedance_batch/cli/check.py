@@ -97,9 +97,10 @@ def _show(manifest: Manifest, *, strict: bool) -> None:
     kind = source.pop("format", "a table")
     click.echo(shown("; ".join([f"Read as {kind}", *(f"{k}: {v}" for k, v in source.items())])))
     for severity, word in ((Severity.RECEIPT, "read as"), (Severity.WARNING, "warning")):
-        for line in grouped(f for f in manifest.findings if f.severity is severity):
+        these = (f for f in manifest.findings if f.severity is severity)
+        for line in grouped(these, numbered=True):
             click.echo(f"{word}: {shown(line)}")
-    for line in grouped(manifest.problems):
+    for line in grouped(manifest.problems, numbered=True):
         click.echo(shown(line), err=True)
     problems, warnings = len(manifest.problems), len(manifest.warnings) if strict else 0
     if problems or warnings:

@@ -134,7 +134,8 @@ class ReadFlags:
     """How a manifest is read; see `ReadOptions`."""
 
     sheet: str | None = option("--sheet", help="Sheet of the workbook; default: the first.")
-    visible: bool = option("--visible", help="Leave out rows that are hidden or filtered.")
+    visible: bool = option("--visible", hidden=True,
+        help="Leave out rows that are hidden or filtered.")
     encoding: str | None = option("--encoding", hidden=True,
         help="Encoding of a text file; default: detected.")
     delimiter: str | None = option("--delimiter", hidden=True,

@@ -193,18 +193,22 @@ def rest_of(
 
 def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     """The plan, its price, and what to expect of it."""
+    from seedance_batch.batch.orders import files_of
     from seedance_batch.core.forecast import forecast, forecast_lines
     from seedance_batch.core.overview import overview
     from seedance_batch.core.pricing import money
     from seedance_batch.core.text import shown
 
     pace = _pace(batch)
-    lines = overview(found, verbose=bool(verbose))
+    files = files_of(found, batch.folder, batch.settings.name) if verbose else {}
+    lines = overview(found, verbose=bool(verbose), files=files)
     if found.new and batch.prices is None:
         lines += without_prices(batch)
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
+    if found.new and (offer := batch.manifest.source.get("ids")):
+        lines.append(f"Ids: {shown(offer)}; without ids an edited row is a new one.")
     if left_out := batch.manifest.source.get("left out"):
         lines.append(f"Left out: {shown(left_out)}.")
     lines += already_bought(batch, found)
@@ -263,7 +267,7 @@ def warning_lines(batch: Batch, found: Plan) -> list[str]:
     from seedance_batch.core.text import shown, some
     from seedance_batch.reader.read import grouped
 
-    lines = [f"warning: {shown(line)}" for line in grouped(batch.warnings(found))]
+    lines = [f"warning: {shown(line)}" for line in grouped(batch.warnings(found), numbered=True)]
     if len(lines) <= _MOST_WARNINGS:
         return lines
     reading = {field.name for field in fields(flags.ReadFlags)}

@@ -58,6 +58,8 @@ class Finding:
     severity: Severity
     place: Place
     message: str
+    rows: tuple[int, ...] = ()
+    """The rows that it concerns, as `Row.number` counts them; empty where that is not one's own."""
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"
@@ -173,11 +175,7 @@ class Manifest:
         return tuple(f for f in self.findings if f.severity is Severity.WARNING)
 
     def warnings_of(self, jobs: Iterable[Job]) -> list[Finding]:
-        """The warnings that concern some of the jobs: those of other jobs' rows are left out."""
-        wanted = {_line_of(job.row.place) for job in jobs}
-        others = {_line_of(job.row.place) for job in self.jobs} - wanted
-        return [f for f in self.warnings if _line_of(f.place) not in others] if wanted else []
-
-
-def _line_of(place: Place) -> tuple[str, str | None, int | None]:
-    return place.file, place.sheet, place.line
+        """The warnings that concern some of the jobs: those of other rows are left out."""
+        wanted = {job.row.number for job in jobs}
+        own = (f for f in self.warnings if not f.rows or not wanted.isdisjoint(f.rows))
+        return list(own) if wanted else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -23,11 +23,16 @@ _LABELS: Final = {
 }
 
 
-def overview(plan: Plan, *, verbose: bool = False) -> list[str]:
-    """The plan in a few lines; with ``verbose`` one more for each row, with its reason."""
+def overview(
+    plan: Plan, *, verbose: bool = False, files: Mapping[str, str] | None = None
+) -> list[str]:
+    """The plan in a few lines; with ``verbose`` one more for each row, with its reason.
+
+    ``files`` are the names of the rows' clips, by key, as far as they are known.
+    """
     lines = list(_table(plan))
-    if verbose:
-        lines += ["", *(_row(step) for step in plan.steps)]
+    if verbose and plan.steps:
+        lines += ["", "  row   line", *(_row(step, files or {}) for step in plan.steps)]
     notes = list(_notes(plan))
     return [*lines, "", *notes] if notes else lines
 
@@ -53,10 +58,20 @@ def label(action: Action) -> str:
     return _LABELS.get(action, action.value)
 
 
-def _row(step: Step) -> str:
-    cost = f"  {money(step.cost)}" if step.action.may_cost else ""
-    sign = f"{step.job.row.number if step.job else '':>5}  {step.action.sign}"  # as --rows counts
-    return f"{sign} {shown(step.key)}  {step.seconds} s{cost}  {shown(step.reason)}"
+def _row(step: Step, files: Mapping[str, str]) -> str:
+    """Its number as --rows counts, its line in the file or sheet, and what becomes of it."""
+    row = step.job.row if step.job else None
+    numbers = f"{row.number if row else '':>5}{(row and row.place.line) or '':>7}"
+    asked = step.job.input if step.job else None
+    shape = f"{asked.aspect_ratio.value} {asked.resolution.value} " if asked else ""
+    parts = [
+        shown(step.key),
+        shown(files.get(step.key, "")),
+        f"{shape}{step.seconds} s",
+        money(step.cost) if step.action.may_cost else "",
+        shown(step.reason),
+    ]
+    return f"{numbers}  {step.action.sign} {'  '.join(filter(None, parts))}"
 
 
 # ── what a person should know beside the table ──────────────────────────────────────────────────

@@ -5,16 +5,18 @@ Nothing here sends anything. What a format needs is imported when a file of that
 from __future__ import annotations
 
 import gc
-from collections import Counter
+import shlex
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from seedance_batch.core.columns import folded
 from seedance_batch.core.identity import content_hash, loosened, row_keys
-from seedance_batch.core.manifest import Job, Manifest, Place
+from seedance_batch.core.manifest import Finding, Job, Manifest, Place
 from seedance_batch.core.model import MEDIA_FIELDS, Allow
 from seedance_batch.core.text import some
 from seedance_batch.reader.cells import quoted
@@ -34,12 +36,10 @@ from seedance_batch.reader.source import (
     opened,
 )
 from seedance_batch.reader.table import Table
-from seedance_batch.reader.unsent import DEFAULTS, warn_of_unsent
+from seedance_batch.reader.unsent import DEFAULTS, id_offer, warn_of_unsent
 
 if TYPE_CHECKING:
     import pandas
-
-    from seedance_batch.core.manifest import Finding
 
 _PLAIN = ReadOptions()
 
@@ -171,6 +171,8 @@ def _assembled(
     _tell_defaults(pairs, overrides, loading)
     set_anyway = (*overrides.fields, *(["model"] if overrides.model else []))
     warn_of_unsent(pairs, [row.row.cells for row in rows], set_anyway, noted)
+    if offer := id_offer(pairs, [row.row.cells for row in rows]):
+        loading.about["ids"] = f"none; --map id={shlex.quote(offer)} names the rows by that column"
     keys = row_keys((row.id, row.base) for row in rows)
     is_ours = any(layout.is_ours for layout in layouts)
     return Manifest(
@@ -178,7 +180,7 @@ def _assembled(
         name=name,
         columns=_columns(layouts),
         jobs=tuple(_jobs(rows, keys, noted)),
-        findings=tuple(dict.fromkeys(noted)),
+        findings=tuple(_numbered(dict.fromkeys(noted), rows)),
         source=loading.about,
         given_inputs=tuple(dict.fromkeys(c.field for each in layouts for c in each.own if c.field)),
         told={key: row.told for key, row in zip(keys, rows, strict=True) if row.told and is_ours},
@@ -312,6 +314,34 @@ def _overrides(options: ReadOptions, files: MediaFiles, noted: Noted) -> Overrid
     return Overrides(fields, found, model)
 
 
+def _numbered(findings: Iterable[Finding], rows: Sequence[RowReading]) -> Iterator[Finding]:
+    """The findings with the numbers of the rows that they concern."""
+    found = list(findings)
+    wanted = {_line_of(finding.place) for finding in found}
+    numbers: dict[_Line, list[int]] = defaultdict(list)
+    for row in rows if found else ():
+        for line in _lines_of(row) & wanted:
+            numbers[line].append(row.row.number)
+    for finding in found:
+        of_line = numbers.get(_line_of(finding.place), ())
+        yield replace(finding, rows=tuple(of_line)) if len(of_line) < max(len(rows), 2) else finding
+
+
+_Line = tuple[str, str | None, int | None]
+
+
+def _line_of(place: Place) -> _Line:
+    return place.file, place.sheet, place.line
+
+
+def _lines_of(row: RowReading) -> set[_Line]:
+    """The lines on which a row stands; a value for all rows stands elsewhere."""
+    place = row.row.place
+    origins = row.table.origins[row.index] if row.table.origins else ()
+    lines = {place.line, *(origin for origin in origins if isinstance(origin, int))}
+    return {(place.file, place.sheet, line) for line in lines}
+
+
 # ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -353,18 +383,23 @@ class FindingObject(TypedDict):
     file: str
     sheet: str | None
     line: int | None
+    row: int | None
     column: str | None
     message: str
 
 
 def finding_objects(findings: Iterable[Finding]) -> list[FindingObject]:
-    """One object per finding, ungrouped; ``column`` is the heading as the person wrote it."""
+    """One object per finding, ungrouped.
+
+    ``column`` is the heading as the person wrote it, ``row`` the first row's number for ``--rows``.
+    """
     return [
         FindingObject(
             severity=found.severity.value,
             file=found.place.file,
             sheet=found.place.sheet,
             line=found.place.line,
+            row=found.rows[0] if found.rows else None,
             column=found.place.column,
             message=found.message,
         )
@@ -372,14 +407,36 @@ def finding_objects(findings: Iterable[Finding]) -> list[FindingObject]:
     ]
 
 
-def grouped(findings: Iterable[Finding]) -> list[str]:
-    """One line per cause: ``shots.xlsx!Sheet1!D17, D18: …``, in order of first sight."""
-    groups: dict[tuple[str, str, str | None, str | None, str], list[Place]] = {}
+def grouped(findings: Iterable[Finding], *, numbered: bool = False) -> list[str]:
+    """One line per cause: ``shots.xlsx!Sheet1!D17, D18: …``, in order of first sight.
+
+    ``numbered`` adds the rows as ``--rows`` takes them: ``D17, D18 (rows 12-13): …``.
+    """
+    groups: dict[tuple[str, str, str | None, str | None, str], list[Finding]] = {}
     for found in findings:
         place = found.place
         cause = (found.severity.value, place.file, place.sheet, place.column, found.message)
-        groups.setdefault(cause, []).append(place)
-    return [f"{_places(places)}: {cause[-1]}" for cause, places in groups.items()]
+        groups.setdefault(cause, []).append(found)
+    return [
+        f"{_places([each.place for each in several])}"
+        f"{_rows_of(several) if numbered else ''}: {cause[-1]}"
+        for cause, several in groups.items()
+    ]
+
+
+def _rows_of(findings: Iterable[Finding]) -> str:
+    """Their rows' numbers, in brackets; nothing where they are no rows' own, or too many parts."""
+    numbers = sorted({number for found in findings for number in found.rows})
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    if not ranges or len(ranges) > MOST_PLACES:
+        return ""
+    listed = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+    return f" (row{'s'[: len(numbers) > 1]} {listed})"
 
 
 def _places(places: list[Place]) -> str:

@@ -66,6 +66,30 @@ def _suspicion(column: ManifestColumn, rows: Sequence[Cells], said: set[str]) ->
     return None
 
 
+def id_offer(pairs: Sequence[tuple[Table, Layout]], rows: Sequence[Cells]) -> str | None:
+    """The heading of a column that could name the rows, where they have no ids."""
+    if len(rows) < _FEW or "id" in _said(pairs, rows):
+        return None
+    own = (column.heading for _, layout in pairs for column in layout.own if column.field is None)
+    named = (heading for heading in own if _NAMING & set(_WORD.findall(heading.casefold())))
+    return next((heading for heading in named if _tells_apart(heading, rows)), None)
+
+
+def _tells_apart(heading: str, rows: Sequence[Cells]) -> bool:
+    texts = {text for row in rows if (text := row.get(heading, "").strip())}
+    return len(texts) == len(rows) and all(_CODE.fullmatch(text) for text in texts)
+
+
+_FEW: Final = 2
+_NAMING: Final = frozenset(
+    "shot shots no nr num number nummer numéro numero name id ids clip code key slug ref # "
+    "einstellung plan plano toma 镜号 镜头 编号 カット".split()
+)
+_WORD: Final = re.compile(r"[^\W_]+|#")
+_CODE: Final = re.compile(r"\S(?:.{0,38}\S)?")
+"""A short text on one line."""
+
+
 def _words(field: str, seems: str, heading: str) -> str:
     default = DEFAULTS[field]
     return (

@@ -58,8 +58,8 @@ def test_a_plan_is_a_table_by_action_with_what_is_new_and_what_was_spent() -> No
 def test_verbose_says_why_for_each_row() -> None:
     failed = attempt(job("b", 2), Phase.FAILED, error_message="bad\n\x1b[31mday")
     found = lines([NEW, job("b", 2)], [failed], verbose=True)
-    assert "    1  + new  5 s  $0.50  not sent yet" in found
-    assert r"    2  ! b  5 s  transient: bad\n\x1b[31mday: rerun" in found
+    assert "    1      2  + new  16:9 720p 5 s  $0.50  not sent yet" in found
+    assert r"    2      3  ! b  16:9 720p 5 s  transient: bad\n\x1b[31mday: rerun" in found
 
 
 def test_a_plan_without_anything_says_so() -> None:

@@ -252,3 +252,32 @@ def test_a_file_that_is_missing_is_said_to_be_missing_where(tmp_path: Path) -> N
     assert told(read_manifest(path), Severity.PROBLEM) == [
         f"shots.csv:2:first_frame_url: ‘none.png’: there is no such file in {tmp_path}"
     ]
+
+
+# ── numbers ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def numbered(path: Path) -> list[str]:
+    found = (f for f in read_manifest(path).findings if f.severity is not Severity.RECEIPT)
+    return [line.split(": ")[0] for line in grouped(found, numbered=True)]
+
+
+def test_findings_name_the_sheets_row_and_the_row_as_it_is_chosen_by(tmp_path: Path) -> None:
+    text = "Our list\n\nprompt,duration\na lake,99\na sea,99\na fox,5\na dog,99\n"
+    assert numbered(written(tmp_path, text)) == ["shots.csv:4:duration and lines 5, 7 (rows 1-2,4)"]
+
+
+def test_a_cell_of_a_row_over_many_lines_has_the_number_of_its_row(tmp_path: Path) -> None:
+    text = (
+        "defaults: {seed: x}\nrows:\n- id: a\n  prompt: a lake\n"
+        "- id: b\n  prompt: a sea\n  duration: 99\n"
+    )
+    assert numbered(written(tmp_path, text, "shots.yaml")) == [
+        "shots.yaml:1:seed",
+        "shots.yaml:7:duration (row 2)",
+    ]
+
+
+def test_takes_of_one_line_are_numbered_together(tmp_path: Path) -> None:
+    text = "prompt,variants,duration\na lake,3,99\na sea,,5\n"
+    assert numbered(written(tmp_path, text)) == ["shots.csv:2:duration (rows 1-3)"]

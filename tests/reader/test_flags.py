@@ -139,6 +139,7 @@ def test_findings_are_told_to_programs_as_well(tmp_path: Path) -> None:
             "file": "shots.csv",
             "sheet": None,
             "line": 2,
+            "row": 1,
             "column": "Seconds",
             "message": "‘3’ is not 4 to 15 (whole seconds)",
         }

@@ -75,3 +75,28 @@ def test_a_column_of_the_right_name_that_is_empty_says_nothing(tmp_path: Path) -
     (said,) = warned(tmp_path, "aspect_ratio,Format", ['","9:16', '","1:1'])
 
     assert "--map aspect_ratio=Format" in said
+
+
+# ── ids ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("table", "offered"),
+    [
+        ("Shot no.,prompt\n1.1,a lake\n1.2,a sea\n", "'Shot no.'"),
+        ("Due date,Clip,prompt\n1 May,hero,a lake\n2 May,end,a sea\n", "Clip"),
+        ("Shot no.,prompt\n1.1,a lake\n1.1,a sea\n", None),
+        ("Shot no.,prompt\n1.1,a lake\n,a sea\n", None),
+        ("Due date,prompt\n1 May,a lake\n2 May,a sea\n", None),
+        ("Shot no.,id,prompt\n1.1,a,a lake\n1.2,,a sea\n", None),
+        ("Shot no.,prompt\n1.1,a lake\n", None),
+    ],
+)
+def test_a_column_that_would_serve_as_ids_is_offered(
+    tmp_path: Path, table: str, offered: str | None
+) -> None:
+    (tmp_path / "shots.csv").write_text(table)
+    said = read_manifest(tmp_path / "shots.csv").source.get("ids")
+
+    way = f"none; --map id={offered} names the rows by that column"
+    assert said == (offered and way)
