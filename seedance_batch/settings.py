@@ -11,13 +11,13 @@ from typing import Final
 
 from seedance_batch.api.callbacks import SECRET, secrets_from
 from seedance_batch.api.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
+from seedance_batch.core.identity import SANDBOX_ORIGIN
 from seedance_batch.core.text import HIDDEN
 from seedance_batch.errors import SettingsError
 
 KEY: Final = "HIAPI_API_KEY"
 KEY_FILE: Final = "HIAPI_API_KEY_FILE"
 BASE_URL: Final = "HIAPI_BASE_URL"
-SANDBOX_ORIGIN: Final = "sandbox"
 DEFAULT_RPM: Final = 60.0
 SANDBOX_RPM: Final = 600.0
 NO_CAP: Final = Decimal("Infinity")

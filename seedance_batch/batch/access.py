@@ -17,6 +17,7 @@ import anyio
 
 from seedance_batch.api.client import DEFAULT_BASE_URL, Client
 from seedance_batch.core.hiapi import ACCOUNT, Verdict
+from seedance_batch.core.identity import SANDBOX_ORIGIN
 from seedance_batch.core.pricing import PriceTable, parse_price_file, parse_pricing
 from seedance_batch.errors import ApiUnreachable, FolderMismatch, FolderMissing, SettingsError
 from seedance_batch.journal.journal import Journal
@@ -24,7 +25,6 @@ from seedance_batch.journal.opening import open_journal
 from seedance_batch.publish import replacing
 from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
 from seedance_batch.settings import (
-    SANDBOX_ORIGIN,
     Access,
     RunSettings,
     access_from,

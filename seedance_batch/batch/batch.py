@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
+from typing import Final
 
 from seedance_batch.batch import ownership, traces
 from seedance_batch.batch.access import Site
@@ -30,6 +31,9 @@ from seedance_batch.journal.records import Facts, KindFacts, order_name
 from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.source import STDIN
 from seedance_batch.run_folder import RunFolder
+
+_DELIMITERS: Final = {"semicolon": ";", "tab": "\t"}
+"""Those that the sheets keep of a manifest; others are commas."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,7 @@ class Batch(Site):
         facts = Facts(
             prices_note=price_note(self.prices),
             given_inputs=self.manifest.given_inputs,
+            delimiter=_DELIMITERS.get(self.manifest.source.get("delimiter", ""), ","),
         )
         if self.manifest.path != STDIN and not continues(self.manifest, self.folder):
             facts = whereabouts(self.manifest, self.folder, facts)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +22,19 @@ from seedance_batch.batch.ownership import (
     check_claim,
     check_table,
     claim,
+    continues,
     drop_unless_used,
     manifest_of,
 )
 from seedance_batch.batch.running import check_callbacks
 from seedance_batch.core.attempt import COMING_PHASES, ErrorClass, Kind
-from seedance_batch.core.manifest import Manifest
+from seedance_batch.core.identity import SANDBOX_ORIGIN
+from seedance_batch.core.manifest import Job, Manifest
 from seedance_batch.core.names import check_pattern
+from seedance_batch.core.outcome import RowRecord
 from seedance_batch.core.plan.make import as_ordered
 from seedance_batch.core.plan.steps import RerunChoice
+from seedance_batch.core.select import meant_ids
 from seedance_batch.core.text import some
 from seedance_batch.errors import (
     ManifestError,
@@ -44,7 +49,6 @@ from seedance_batch.reader.source import ReadOptions
 from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held, wal_is_safe
 from seedance_batch.settings import (
     NO_CAP,
-    SANDBOX_ORIGIN,
     RunSettings,
     access_from,
     check_settings,
@@ -118,7 +122,7 @@ def open_batch(
         if not folder.exists() and has_traces(folder.path):
             stack.callback(drop_unless_used, folder)
         journal = stack.enter_context(open_journal(folder.journal, wal=wal_is_safe(folder.path)))
-        manifest = _as_ordered(manifest, journal)
+        manifest = _as_ordered(_as_known(manifest, folder, journal), journal)
         if settings.out is None:
             check_table(journal, folder, manifest)
         claim(journal, folder, manifest, SANDBOX_ORIGIN if access is None else access.origin)
@@ -147,11 +151,31 @@ def open_plan(
             access = stack.enter_context(sandbox_access(settings.sandbox_config, None))
         else:
             access = public_access(environ, settings.api_url)
-        manifest = _as_ordered(manifest, journal)
+        manifest = _as_ordered(_as_known(manifest, folder, journal), journal)
         if settings.out is None:
             check_table(journal, folder, manifest)
         check_claim(journal, folder, manifest, access.origin)
         yield _batch(Site(folder, journal, access, settings), manifest, options, needed=False)
+
+
+def _as_known(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manifest:
+    """A sheet of ours, fed back: ids that a spreadsheet has made numbers of are those of before."""
+    if not continues(manifest, folder):
+        return manifest
+    known = {row.key: row for row in journal.rows()}
+    meant = meant_ids((job.key for job in manifest.jobs), known)
+    times = Counter(meant.values())
+    other = {key for key, found in meant.items() if key != found and times[found] == 1}
+    jobs = [_respelled(j, known[meant[j.key]]) if j.key in other else j for j in manifest.jobs]
+    return replace(manifest, jobs=tuple(jobs))
+
+
+def _respelled(job: Job, known: RowRecord) -> Job:
+    """The job under the key of that row, also in the cell that the key stands in."""
+    id_in = {heading for heading, cell in known.cells.items() if cell == known.key}
+    cells = job.row.cells
+    cells = {h: known.key if h in id_in and c == job.key else c for h, c in cells.items()}
+    return replace(job, key=known.key, row=replace(job.row, cells=cells))
 
 
 def _as_ordered(manifest: Manifest, journal: Journal) -> Manifest:

@@ -49,6 +49,7 @@ def rebuild(
         written_hashes=journal.sheet_hashes(),
         manifest_name=facts.manifest_name or "",
         given_inputs=facts.given_inputs or (),
+        delimiter=facts.delimiter or ",",
         exit_code=exit_code,
         journal_mark=folder_mark(facts.folder_id or ""),
         announce=lambda hashes: journal.write(operations.set_sheet_hashes(hashes)),
@@ -74,7 +75,7 @@ def _stamp(journal: Journal, exit_code: int | None) -> str:
     """What the sheets are made from, in short; equal stamps make equal sheets."""
     facts = journal.facts()
     given = None if facts.given_inputs is None else " ".join(facts.given_inputs)
-    said = facts.rows_digest, facts.prices_note, given, facts.manifest_name
+    said = facts.rows_digest, facts.prices_note, given, facts.manifest_name, facts.delimiter
     return json.dumps([journal.last_event(), exit_code, *said])
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seedance_batch.batch.access import Site
     from seedance_batch.batch.batch import Batch
     from seedance_batch.batch.running import Report
+    from seedance_batch.core.attempt import Attempt
     from seedance_batch.core.manifest import Finding
     from seedance_batch.core.plan.make import Doubt
     from seedance_batch.core.plan.steps import Plan, Step
@@ -94,6 +95,17 @@ def outcome_lines(site: Site, report: Report, kept: Sequence[Step] = ()) -> Iter
     yield f"  page     {relative(report.page)}"
     for note in (*report.written.notes, *(f"kept your edits in {p}" for p in report.written.kept)):
         yield shown(note)
+
+
+def fetched_lines(arrived: Sequence[Attempt]) -> Iterator[str]:
+    """What ``fetch`` has brought."""
+    files = [a.state.clip.file for a in arrived if a.state.clip is not None]
+    if not files:
+        yield "Nothing was fetched."
+        return
+    listed = ", ".join(map(shown, files[:_SHOWN_DOUBTS]))
+    more = len(files) - _SHOWN_DOUBTS
+    yield f"Fetched {some(len(files), 'clip')}: {listed}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def work_in(plan: Plan) -> int:

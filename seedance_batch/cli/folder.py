@@ -21,6 +21,7 @@ from seedance_batch.errors import Exit, UsageError
 if TYPE_CHECKING:
     from seedance_batch.batch.access import Site
     from seedance_batch.batch.reconcile import Question
+    from seedance_batch.core.attempt import Attempt
 
 _SHOWN_CANDIDATES: Final = 10
 _LOOK_EVERY: Final = 2.0
@@ -42,6 +43,7 @@ def status(given: Standing) -> int:
     """Show how run FOLDER stands: rows by status, and money. Sends nothing."""
     from seedance_batch.batch.sheets import catch_up, is_at_work, standing
     from seedance_batch.batch.verify import note_of_missing
+    from seedance_batch.core.identity import SANDBOX_ORIGIN
     from seedance_batch.core.outcome import exit_code, standing_lines, standing_object
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of
@@ -52,18 +54,19 @@ def status(given: Standing) -> int:
         at_work = given.watch and is_at_work(folder)
         with look_into(folder.journal) as journal:
             found = standing(journal)
-            columns = journal.columns()
+            columns, sandbox = journal.columns(), journal.facts().origin == SANDBOX_ORIGIN
         if given.by is not None and given.by not in columns:
             raise UsageError(
                 f"There is no column {given.by!r}.",
                 hint=command_again(by=columns[0] if columns else None),
             )
         if given.as_json:
-            click.echo(json.dumps(standing_object(found, by=given.by), ensure_ascii=False))
+            told = standing_object(found, by=given.by, sandbox=sandbox)
+            click.echo(json.dumps(told, ensure_ascii=False))
         else:
             if given.watch:
                 click.clear()
-            for line in standing_lines(found, by=given.by):
+            for line in standing_lines(found, by=given.by, sandbox=sandbox):
                 click.echo(line)
         if not at_work or sys.stdout.closed:
             missing = note_of_missing(folder, found)
@@ -93,9 +96,22 @@ def fetched(site: Site, lost: Collection[int], given: flags.Watched) -> int:
     import anyio
 
     from seedance_batch.batch.running import fetch_clips
-    from seedance_batch.batch.summary import closing_object, opening_object, outcome_lines
-    from seedance_batch.core.attempt import COMING_PHASES
+    from seedance_batch.batch.summary import (
+        closing_object,
+        fetched_lines,
+        opening_object,
+        outcome_lines,
+    )
+    from seedance_batch.core.attempt import COMING_PHASES, Phase
+    from seedance_batch.events import AttemptChanged, RunEvent
     from seedance_batch.progress import observer_for
+
+    arrived: list[Attempt] = []
+
+    def observe(event: RunEvent) -> None:
+        observer(event)
+        if isinstance(event, AttemptChanged) and event.attempt.state.phase is Phase.DONE:
+            arrived.append(event.attempt)
 
     attempts = site.journal.attempts()
     observer = observer_for(
@@ -108,13 +124,13 @@ def fetched(site: Site, lost: Collection[int], given: flags.Watched) -> int:
     if given.as_json:
         click.echo(json.dumps(opening_object(site), ensure_ascii=False))
     try:
-        report = anyio.run(lambda: fetch_clips(site, observer, lost, signals=True))
+        report = anyio.run(lambda: fetch_clips(site, observe, lost, signals=True))
     finally:
         observer.close()
     if given.as_json:
         click.echo(json.dumps(closing_object(site, report), ensure_ascii=False))
     else:
-        for line in outcome_lines(site, report):
+        for line in (*fetched_lines(arrived), *outcome_lines(site, report)):
             click.echo(line)
     return report.exit_code
 
@@ -276,9 +292,10 @@ class Looking(flags.Rehearsed):
     """What ``report`` takes."""
 
     watch: bool = flags.option("--watch", help="Keep refreshing while a run is going on.")
+    shown: bool = flags.option("--open", help="Open the page in your browser.")
 
 
-@flags.command(Looking, epilog="Example: seedance-batch report runs/shots")
+@flags.command(Looking, epilog="Example: seedance-batch report runs/shots --open")
 def report(given: Looking) -> int:
     """Write the review page of run FOLDER: one file to watch and choose clips."""
     from seedance_batch.batch.sheets import review_page, watched_page
@@ -288,11 +305,17 @@ def report(given: Looking) -> int:
     folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
     if given.watch:
         for path in watched_page(folder):
-            click.echo(path)
+            _tell_page(path, given)
         return Exit.OK
     with look_into(folder.journal) as journal:
-        click.echo(review_page(folder, journal))
+        _tell_page(review_page(folder, journal), given)
     return Exit.OK
+
+
+def _tell_page(page: Path, given: Looking) -> None:
+    click.echo(page)
+    if given.shown and click.launch(str(page)):
+        click.echo("No browser could be started; open the page by hand.", err=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,8 @@ _SEEN_THROUGH: Final = frozenset({"run", "rerun", "promote", "fetch"})
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (``sys.argv`` by default) and return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
+    if not words:
+        argv = words = ["--help"]
     with unminded_output() as out:
         try:
             result = cli.main(

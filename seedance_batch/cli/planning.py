@@ -161,13 +161,12 @@ def _wishes(batch: Batch, picks: Path, selected: Collection[str]) -> dict[str, T
     Raises `UsageError` where none of them is of the kind that this command makes.
     """
     from seedance_batch.core.attempt import Kind
+    from seedance_batch.core.select import meant_ids
     from seedance_batch.page.picks import Mark, read_picks
 
-    wishes = {
-        pick.id: pick.take
-        for pick in read_picks(picks)
-        if pick.mark is Mark.REDO and pick.id in selected
-    }
+    redone = {pick.id: pick.take for pick in read_picks(picks) if pick.mark is Mark.REDO}
+    meant = meant_ids(redone, frozenset(selected))
+    wishes = {meant[key]: take for key, take in redone.items() if meant[key] in selected}
     drafts = batch.kind is Kind.FINAL and batch.only_drafts(selected)
     if drafts or all(take and take.kind is not batch.kind for take in wishes.values()):
         kind = "drafts only" if batch.kind is Kind.FINAL else "final clips, and --draft is not"

@@ -18,6 +18,9 @@ from seedance_batch.core.model import BLOB_PREFIX, MEDIA_FIELDS, MODEL_SPELLINGS
 
 _DERIVED_PREFIX: Final = "r-"
 
+SANDBOX_ORIGIN: Final = "sandbox"
+"""What a run folder of the sandbox belongs to, whatever its port."""
+
 
 def canonical_model(model: str) -> str:
     """The model's name with white space trimmed and its spellings made equal."""

@@ -234,9 +234,14 @@ def tally(outcomes: Sequence[Outcome]) -> Tally:
 # ── How a run folder stands, for people and as JSON values: rows by status, and money ─────────────
 
 
-def standing_lines(found: Sequence[Outcome], *, by: str | None = None) -> Iterator[str]:
+def standing_lines(
+    found: Sequence[Outcome], *, by: str | None = None, sandbox: bool = False
+) -> Iterator[str]:
     """Counts and sums; with ``by`` once more for each value of that column."""
     yield from _block(tally(found))
+    if sandbox:
+        yield ""
+        yield "Sandbox prices, no real money."
     for value, part in _groups(found, by):
         yield ""
         yield f"{by}: {shown(value) or '(empty)'}"
@@ -282,10 +287,12 @@ def costs(money_by: Mapping[Surety, Sum]) -> list[str]:
     return parts
 
 
-def standing_object(found: Sequence[Outcome], *, by: str | None = None) -> dict[str, Any]:
+def standing_object(
+    found: Sequence[Outcome], *, by: str | None = None, sandbox: bool = False
+) -> dict[str, Any]:
     """The same as JSON values; amounts are decimal strings in US dollars."""
     groups = {value: _object(tally(part)) for value, part in _groups(found, by)}
-    return _object(tally(found)) | ({"by": {by: groups}} if by else {})
+    return {"sandbox": sandbox} | _object(tally(found)) | ({"by": {by: groups}} if by else {})
 
 
 def _object(sums: Tally) -> dict[str, Any]:

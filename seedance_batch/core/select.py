@@ -7,9 +7,11 @@ import hashlib
 import re
 import sqlite3
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from seedance_batch.core.manifest import Job
@@ -121,9 +123,35 @@ def _range(part: str, last: int) -> range:
     return range(first, until + 1)
 
 
+def meant_ids(ids: Iterable[str], known: Collection[str]) -> dict[str, str]:
+    """The known id that each of these means, else the id itself.
+
+    A spreadsheet turns 1.0, 01 and 1.10 into numbers: where no id is spelled so, one that is the
+    same number is meant, if it is the only one.
+    """
+    numbers: dict[Decimal, list[str]] = defaultdict(list)
+    for key in known:
+        if (number := _number(key)) is not None:
+            numbers[number].append(key)
+    return {each: each if each in known else _same_number(each, numbers) for each in ids}
+
+
+def _same_number(spelled: str, numbers: Mapping[Decimal, Sequence[str]]) -> str:
+    number = _number(spelled)
+    same = [] if number is None else numbers.get(number, [])
+    return same[0] if len(same) == 1 else spelled
+
+
+def _number(text: str) -> Decimal | None:
+    return Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else None
+
+
+_PLAIN_NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
+
+
 def _has_id(flag: str, ids: Collection[str], jobs: Sequence[Job]) -> Callable[[Job], bool]:
     known = {job.key for job in jobs}
-    wanted = frozenset(ids)
+    wanted = frozenset(meant_ids(ids, known).values())
     missing = sorted(wanted - known)
     if missing:
         close = difflib.get_close_matches(missing[0], known, n=1)

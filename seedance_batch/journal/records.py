@@ -152,6 +152,8 @@ class Facts:
     """Inputs that the manifest has under other headings; see `columns.result_columns`."""
     rows_digest: str | None = None
     """Tells whether the manifest's rows are those that are kept."""
+    delimiter: str | None = None
+    """The manifest's, where it is CSV: the sheets keep it."""
     prices_note: str | None = None
     max_cost: Decimal | None = None
     """The cap that was given last; infinite where it was lifted."""

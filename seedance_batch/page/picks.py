@@ -18,6 +18,8 @@ from seedance_batch.core.attempt import Kind, TakeName
 from seedance_batch.core.columns import unguarded
 from seedance_batch.core.manifest import Place
 from seedance_batch.errors import ManifestError, UsageError
+from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
+from seedance_batch.reader.table import text_of
 
 
 class Mark(StrEnum):
@@ -51,17 +53,38 @@ def read_picks(path: Path) -> list[Pick]:
     """The picks of a file, in its order.
 
     Takes what the page exports, and what spreadsheet programs make of it: UTF-8 or UTF-16, comma,
-    semicolon or tab, columns in any order. Raises `UsageError` where there is no such file, and
-    `ManifestError`, with every problem and its place, where one cannot be understood.
+    semicolon or tab, columns in any order, or a workbook. Raises `UsageError` where there is no
+    such file, and `ManifestError`, with every problem and its place, where one cannot be
+    understood.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
-    found, problems = parse_picks(data, path.name)
+    if (file_format := format_of(data, path.name)) in _WORKBOOKS:
+        found, problems = _of_workbook(Source(data, path.name, path.parent), file_format)
+    else:
+        found, problems = parse_picks(data, path.name)
     if problems:
         raise ManifestError(f"{path} has {_counted(problems)}", problems, hint=_HINT)
     return found
+
+
+_WORKBOOKS: Final = frozenset({Format.XLSX, Format.XLS, Format.ODS})
+
+
+def _of_workbook(source: Source, file_format: Format) -> tuple[list[Pick], list[str]]:
+    """As `parse_picks`, from the first sheet."""
+    from seedance_batch.reader.read import tables_of
+
+    loading = Loading(ReadOptions(), Noted())
+    tables = tables_of(source, loading)
+    if not tables:
+        return [], [f"{finding.place}: {finding.message}" for finding in loading.noted]
+    table = tables[0]
+    rows = [[text_of(value) for value in row] for row in table.rows]
+    lines = [(table.heading_line, table.headings), *zip(table.lines, rows, strict=True)]
+    return _found_in(source.file, lines)
 
 
 def parse_picks(data: bytes, file: str) -> tuple[list[Pick], list[str]]:
@@ -73,8 +96,12 @@ def parse_picks(data: bytes, file: str) -> tuple[list[Pick], list[str]]:
         lines = _lines(text)
     except csv.Error as error:
         return [], [f"{Place(file)}: cannot be read as CSV: {error}"]
-    if not lines:
-        return [], [f"{Place(file)}: is empty"]
+    return _found_in(file, lines) if lines else ([], [f"{Place(file)}: is empty"])
+
+
+def _found_in(
+    file: str, lines: Sequence[tuple[int, Sequence[str]]]
+) -> tuple[list[Pick], list[str]]:
     (heading_line, headings), *rest = lines
     at = _columns(headings)
     missing = [name for name in _NEEDED if name not in at]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +55,8 @@ class SheetSource:
     manifest_name: str
     given_inputs: Collection[str] = ()
     """Inputs that the person's columns give under a heading of another name."""
+    delimiter: str = ","
+    """Of sheets in CSV."""
     exit_code: int | None = None
     """The command's, where it is not what the outcomes alone say."""
     posters: bool = True
@@ -110,7 +113,8 @@ def _write(name: str, source: SheetSource, placing: Placing) -> str | None:
     elif name.endswith(".xlsx"):
         return _write_workbook(name, found, source, placing)
     else:
-        write = write_jsonl if name.endswith(".jsonl") else write_csv
+        as_csv = partial(write_csv, delimiter=source.delimiter)
+        write = write_jsonl if name.endswith(".jsonl") else as_csv
         placing.put(name, lambda path: write(path, found))
     return None
 
@@ -151,10 +155,10 @@ def _summary(source: SheetSource, placing: Placing) -> dict[str, object]:
 # ── Results as CSV: UTF-8 with BOM and CRLF, as Excel wants it, no cell that could be a formula ───
 
 
-def write_csv(path: Path, table: ResultTable) -> None:
+def write_csv(path: Path, table: ResultTable, *, delimiter: str = ",") -> None:
     """Fill ``path``; what UTF-8 cannot hold (half a surrogate pair) is shown escaped."""
     with path.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
-        sheet = csv.writer(file)
+        sheet = csv.writer(file, delimiter=delimiter)
         sheet.writerow([guarded(heading) for heading in table.header])
         for line in table.lines():
             sheet.writerow([guarded(text(value)) for value in (*line.person, *line.ours)])
