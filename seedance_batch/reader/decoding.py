@@ -6,6 +6,7 @@ import codecs
 import re
 from typing import Final
 
+from seedance_batch.core.manifest import Place
 from seedance_batch.reader.cells import quoted
 from seedance_batch.reader.source import Loading, Source
 
@@ -16,8 +17,16 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
 )
-CANDIDATES: Final = ("gb18030", "big5", "shift_jis", "euc_kr", "cp1252", "cp1251", "cp1250")
-"""What spreadsheets without UTF-8 are mostly written in, by country."""
+CANDIDATES: Final = (
+    *("gb18030", "big5", "cp950", "shift_jis", "cp932", "euc_kr", "cp949"),
+    *("cp1252", "cp1251", "cp1250", "cp850", "mac_roman"),
+)
+"""What spreadsheets without UTF-8 are mostly written in, by country; of two that read the same, the
+better known one first."""
+_SHOWN: Final = 4
+"""Readings that are shown, the likeliest first."""
+_FEW: Final = 5
+"""Bytes that may be wrong in a text which is UTF-8 all the same."""
 _LOOKED_AT: Final = 1 << 20
 _WEIGHED: Final = 1 << 13
 """Bytes from the first odd line on, by which the readings are ranked."""
@@ -37,7 +46,8 @@ def decoded(source: Source, loading: Loading) -> str | None:
     try:
         text = source.data.decode()
     except UnicodeDecodeError as error:
-        _ask(source, error.start, loading)
+        if not _tell_stray_bytes(source, loading):
+            _ask(source, error.start, loading)
         return None
     loading.about["encoding"] = "UTF-8"
     return text
@@ -78,6 +88,32 @@ def _utf16_without_mark(data: bytes) -> str | None:
     return "utf-16-be" if even > len(head) // 4 and not odd else None
 
 
+def _tell_stray_bytes(source: Source, loading: Loading) -> bool:
+    """Name the bytes that are wrong in a text which is UTF-8 else; False where it is not."""
+    text = source.data.decode(errors="surrogateescape")
+    strays = [match.start() for match in _STRAY.finditer(text)]
+    sound = sum(1 for _ in _FOREIGN.finditer(text))
+    if len(strays) > _FEW or sound < 2 * len(strays):
+        return False
+    for at in strays:
+        place = Place(source.file, line=text.count("\n", 0, at) + 1)
+        before = _ENDS.split(text[max(0, at - _AROUND) : at])[-1]
+        after = _ENDS.split(text[at + 1 : at + _AROUND])[0]
+        seen = _STRAY.sub("�", f"{before}�{after}")
+        loading.noted.problem(
+            place,
+            f"holds the byte 0x{ord(text[at]) - 0xDC00:02X}, where the rest is UTF-8: "
+            f"{quoted(seen)}; type that character anew and save as UTF-8",
+        )
+    return True
+
+
+_STRAY: Final = re.compile("[\udc80-\udcff]")
+_FOREIGN: Final = re.compile("[^\\x00-\\x7f\udc80-\udcff]")
+_ENDS: Final = re.compile(r"[\r\n\t,;\"]")
+_AROUND: Final = 16
+
+
 def _ask(source: Source, position: int, loading: Loading) -> None:
     """Show the first cell that is not UTF-8 under each encoding that the file could be in."""
     line = source.data.count(b"\n", 0, position) + 1
@@ -85,14 +121,14 @@ def _ask(source: Source, position: int, loading: Loading) -> None:
     readings: dict[str, str] = {}
     for name in _by_plausibility(source.data[:_LOOKED_AT], position):
         readings.setdefault(cell.decode(name, errors="replace"), name)
-    shown = ", ".join(f"{quoted(text, 50)} in {name}" for text, name in readings.items())
-    only = next(iter(readings.values())) if len(readings) == 1 else "…"
+    likely = list(readings.items())[:_SHOWN]
+    shown = ", ".join(f"{quoted(text, 50)} in {name}" for text, name in likely)
     is_csv = loading.about.get("format") == "CSV"
     loading.noted.problem(
         source.place,
         "is not UTF-8, and nothing says what it is; "
         + (f"line {line} would read {shown}; " if shown else f"see line {line}; ")
-        + f"name the right one: --encoding {only}; "
+        + "name the right one: --encoding …; "
         + ("or save it as “CSV UTF-8”, or give the .xlsx" if is_csv else "or save it as UTF-8"),
     )
 
@@ -170,3 +206,52 @@ def _is_common_han(letter: str) -> bool:
         first <= (letter.encode(codec, "replace") + b"\0")[0] <= last
         for codec, first, last in (("gb2312", 0xB0, 0xD7), ("big5", 0xA4, 0xC6))
     )
+
+
+# ── Text that another program has read in the wrong encoding, before it was saved here ────────────
+
+
+_CP1252: Final = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+_RUN: Final = re.compile(f"[\u0080-\u00ff{_CP1252}]{{2,}}")
+_UTF8: Final = re.compile(
+    rb"[\xc2\xc3][\x80-\xbf]|\xe2\x80[\x80-\xbf]|\xf0\x9f[\x80-\xbf]{2}"
+    rb"|(?:[\xe0-\xef][\x80-\xbf]{2}){2,}|(?:[\xce-\xd1][\x80-\xbf]){2,}"
+)
+"""Bytes of UTF-8 that nobody means by the signs which they are in Western encodings."""
+_ELSEWHERE: Final = re.compile(
+    "√[§©®°±º∂†üÑñ]|‚Ä[ôúùìîò¶¢]"  # as MacRoman reads it
+    "|├[®ñÂ╝┤║ƒ¡óá]"  # as the consoles of Western Windows do
+    "|(?:[РС][\u0402-\u040f\u0452-\u045f\u00a0-\u00bf‚-›€™]){2,}|锟斤拷|鈥[檛渂]"
+)
+
+
+def misread(text: str) -> str | None:
+    """What to say of a text that was read in a wrong encoding once: ``cafÃ©``; None for others."""
+    if "�" in text:
+        return "holds �: a character was lost in another program; type it anew"
+    for run in _RUN.finditer(text):
+        if found := _UTF8.search(_western(run[0])):
+            return _misread(_around(text, run.start(), run.end()), found[0].decode(errors="ignore"))
+    found_elsewhere = _ELSEWHERE.search(text)
+    if found_elsewhere is None:
+        return None
+    return _misread(_around(text, found_elsewhere.start(), found_elsewhere.end()), "")
+
+
+def _misread(seen: str, meant: str) -> str:
+    was = f" (there was {quoted(meant)})" if meant.strip() and meant.isprintable() else ""
+    return f"holds {quoted(seen)}, as text looks that was read in a wrong encoding once{was}"
+
+
+def _western(text: str) -> bytes:
+    """The bytes that Western Windows shows as these signs."""
+    return b"".join(
+        sign.encode("cp1252") if sign in _CP1252 else sign.encode("latin-1") for sign in text
+    )
+
+
+def _around(text: str, start: int, end: int) -> str:
+    """The word that a part of a text belongs to."""
+    first = max(text.rfind(" ", 0, start) + 1, start - 12)
+    last = text.find(" ", end)
+    return text[first : min(len(text) if last < 0 else last, end + 12)]

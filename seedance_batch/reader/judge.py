@@ -29,6 +29,7 @@ from seedance_batch.core.model import (
     TaskInput,
 )
 from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.decoding import misread
 from seedance_batch.reader.headings import Layout, ManifestColumn
 from seedance_batch.reader.media_files import LENGTH_SLACK, Found, encoded_size
 from seedance_batch.reader.source import Noted
@@ -329,6 +330,8 @@ def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) 
     """Everything worth a look before this row is paid for."""
     if model not in MODEL_SPELLINGS:
         yield "model", f"{quoted(model)} is not a model that this program knows"
+    if not task_input.prompt.isascii() and (words := misread(task_input.prompt)):
+        yield "prompt", words
     if len(task_input.prompt) >= _LETTERS_ENOUGH:
         yield from _long_prompt(task_input.prompt)
     if found:

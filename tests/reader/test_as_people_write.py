@@ -240,3 +240,81 @@ def test_blanks_around_quotes_are_left_out_with_a_receipt(
 @pytest.mark.parametrize("text", ['5" pipe in rain', 'He says "go" twice', 'A "cat"'])
 def test_quotes_inside_a_text_stay(tmp_path: Path, text: str) -> None:
     assert prompts(read(tmp_path, f"id,prompt\na,{text}\n")) == [text]
+
+
+# ── encodings ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp932", "①夜明けの港、髙橋さんが歩く"),
+        ("cp949", "똠방각하 고양이가 걷는다"),
+        ("cp950", "雨夜的書房，一盞檯燈亮起碁"),
+        ("cp850", "Une fille à l'été"),
+        ("mac_roman", "Ein Mädchen läuft durch Straßen"),
+    ],
+)
+def test_what_an_old_file_may_be_written_in_is_offered_beside_others(
+    tmp_path: Path, encoding: str, text: str
+) -> None:
+    (said,) = problems(read(tmp_path, f"id,prompt\na,{text}\n".encode(encoding)))
+    assert f"‘{text}’ in {encoding}" in said
+    assert said.count(" in ") >= 2
+    assert "--encoding …;" in said
+    named = read(tmp_path, f"id,prompt\na,{text}\n".encode(encoding), encoding=encoding)
+    assert (prompts(named), warnings(named)) == ([text], [])
+
+
+def test_bytes_that_are_wrong_in_utf_8_are_named_with_their_lines(tmp_path: Path) -> None:
+    content = "id,prompt\na,café – naïve façade\nb,The cat".encode() + b"\x92s tail\nc,A \xe9t\n"
+    assert problems(read(tmp_path, content)) == [
+        "shots.csv:3: holds the byte 0x92, where the rest is UTF-8: ‘The cat�s tail’; "
+        "type that character anew and save as UTF-8",
+        "shots.csv:4: holds the byte 0xE9, where the rest is UTF-8: ‘A �t’; "
+        "type that character anew and save as UTF-8",
+    ]
+
+
+MISREAD = (
+    *("A café at dawn", "Ein Mädchen läuft", "“A kettle” — it’s", "雨夜的书房", "Привет мир"),
+)
+
+
+@pytest.mark.parametrize("text", MISREAD)
+@pytest.mark.parametrize("wrong", ["cp1252", "latin-1"])
+def test_text_that_was_read_in_a_wrong_encoding_once_is_warned_of(
+    tmp_path: Path, text: str, wrong: str
+) -> None:
+    try:
+        seen = text.encode().decode(wrong)
+    except UnicodeDecodeError:
+        pytest.skip(f"{wrong} refuses these bytes")
+    (said,) = warnings(read(tmp_path, f'id,prompt\na,"{seen}"\n'))
+    assert "as text looks that was read in a wrong encoding once" in said
+
+
+@pytest.mark.parametrize(
+    "seen", ["A caf√© at dawn", "‚ÄúA kettle", "A caf├® at dawn", "РџСЂРёРІРµС‚", "锟斤拷", "caf�"]
+)
+def test_so_it_is_by_the_signs_of_other_programs(tmp_path: Path, seen: str) -> None:
+    assert len(warnings(read(tmp_path, f"id,prompt\na,{seen}\n"))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("CAFÉ” — GROß… weiß’s", "À la carte «été»", "SÃO PAULO, MAÇÃ", "180 °C ±5 §2 ½ £5 ©"),
+        *(
+            "naïve ‘é’ – “ü”",
+            "√2 and √5",
+            "СССР РУССКИЙ",
+            "雨夜的书房",
+            "日本の夜 🪔",
+            "Señor Ñandú",
+        ),
+    ],
+)
+def test_text_with_marks_and_signs_is_no_such_text(tmp_path: Path, text: str) -> None:
+    manifest = read(tmp_path, f"id,prompt\na,{text!r}\n".replace("'", '"'))
+    assert (warnings(manifest), len(manifest.jobs)) == ([], 1)
