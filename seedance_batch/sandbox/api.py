@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import asdict
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, Literal
@@ -28,9 +29,6 @@ from seedance_batch.sandbox.faults import (
 from seedance_batch.sandbox.store import StoredRequest, StoredTask
 from seedance_batch.sandbox.validation import Unreadable, strict_json
 from seedance_batch.sandbox.views import View, told_id
-
-# ── The API origin: routes, order of checks, and where faults strike ──────────────────────────────
-
 
 Handler = Callable[[asgi.Request], Awaitable[asgi.Reply]]
 KeyedHandler = Callable[[str, asgi.Request], Awaitable[asgi.Reply]]
@@ -77,22 +75,9 @@ class Api:
         else:
             answer = await self._answer(request)
         if not request.path.startswith("/sandbox/"):
-            self._write_down(arrived, request, answer)
+            record = StoredRequest.of("api", arrived, request, answer, path=request.target)
+            self._engine.store.add_request(record)
         await asgi.send_answer(answer, scope, send, head=request.method == "HEAD")
-
-    def _write_down(self, arrived: float, request: asgi.Request, answer: asgi.Reply) -> None:
-        self._engine.store.add_request(
-            StoredRequest(
-                arrived,
-                "api",
-                request.method,
-                request.target,
-                answer.status,
-                answer.verdict,
-                answer.task_id,
-                "authorization" in request.headers,
-            )
-        )
 
     async def _answer(self, request: asgi.Request) -> asgi.Reply:
         faults = self._config.faults
@@ -286,8 +271,12 @@ def ledger(engine: Engine, *, tasks: bool, requests: bool) -> dict[str, Any]:
     return {
         "counters": _counters(engine),
         "tasks": [_task(task, view) for task in store.tasks()] if tasks else [],
-        "requests": [_request(request) for request in store.requests()] if requests else [],
+        "requests": [_as_values(each) for each in store.requests()] if requests else [],
     }
+
+
+def _as_values(request: StoredRequest) -> dict[str, Any]:
+    return {**asdict(request), "authorization": bool(request.authorization)}
 
 
 def _task(task: StoredTask, view: View) -> dict[str, Any]:
@@ -321,19 +310,6 @@ def _shorter(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("data:"):
         return f"{value[:40]}… ({len(value)} characters)"
     return value
-
-
-def _request(request: StoredRequest) -> dict[str, Any]:
-    return {
-        "time": request.time,
-        "origin": request.origin,
-        "method": request.method,
-        "path": request.path,
-        "status": request.status,
-        "verdict": request.verdict,
-        "task_id": request.task_id,
-        "authorization": bool(request.authorization),
-    }
 
 
 def _counters(engine: Engine) -> dict[str, Any]:

@@ -106,28 +106,16 @@ def broken(answer: Reply | None, fault: ApiFault, config: FaultConfig, now: floa
     return _SPOILT[fault](answer, config).having(verdict=verdict, task_id=task_id)
 
 
-def _late(answer: Reply, config: FaultConfig) -> Reply:
-    return answer.having(pause=config.late_seconds)
-
-
-def _cut(answer: Reply, config: FaultConfig) -> Reply:
+def _cut(answer: Reply) -> Reply:
     whole = answer.body if isinstance(answer.body, bytes) else b""
     return answer.having(body=whole[: len(whole) // 2], length=len(whole), ending=Ending.CUT)
 
 
-def _html(answer: Reply, config: FaultConfig) -> Reply:
-    return html_answer(200, "Welcome", "")
-
-
-def _empty(answer: Reply, config: FaultConfig) -> Reply:
-    return Reply(200, "", b"")
-
-
 _SPOILT: Final[dict[ApiFault, Callable[[Reply, FaultConfig], Reply]]] = {
-    ApiFault.LATE: _late,
-    ApiFault.CUT: _cut,
-    ApiFault.HTML_AFTER: _html,
-    ApiFault.EMPTY_AFTER: _empty,
+    ApiFault.LATE: lambda answer, config: answer.having(pause=config.late_seconds),
+    ApiFault.CUT: lambda answer, _: _cut(answer),
+    ApiFault.HTML_AFTER: lambda *_: html_answer(200, "Welcome", ""),
+    ApiFault.EMPTY_AFTER: lambda *_: Reply(200, ""),
 }
 
 

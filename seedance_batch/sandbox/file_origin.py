@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -47,22 +47,14 @@ class Files:
         await asgi.send_answer(answer, scope, send, head=request.method == "HEAD")
 
     def _write_down(self, arrived: float, request: asgi.Request, answer: asgi.Reply) -> None:
-        keyed = "authorization" in request.headers
         span = request.headers.get("range", "")
-        self._engine.store.add_request(
-            StoredRequest(
-                arrived,
-                "files",
-                request.method,
-                request.path,
-                answer.status,
-                answer.verdict
-                + (f" ({span})" if span else "")
-                + (" AUTHORIZATION SENT TO THE FILE HOST" if keyed else ""),
-                answer.task_id,
-                keyed,
-            )
+        keyed = "authorization" in request.headers
+        note = (f" ({span})" if span else "") + (
+            " AUTHORIZATION SENT TO THE FILE HOST" if keyed else ""
         )
+        told = answer.having(verdict=answer.verdict + note)
+        record = StoredRequest.of("files", arrived, request, told, path=request.path)
+        self._engine.store.add_request(record)
 
     async def _answer(self, request: asgi.Request) -> asgi.Reply:
         if request.method not in ("GET", "HEAD"):
@@ -165,16 +157,20 @@ class Case:
     place: tuple[object, ...]
 
     @property
-    def cut(self) -> int:
-        """Where the file is cut: as configured, or a seeded place."""
-        size = len(self.piece.content)
-        at = self.faults.cut_at
-        return int(unit("cut", *self.place) * size) if at is None else min(at, size)
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return len(self.piece.content)
 
     @property
     def head(self) -> bytes:
-        """The bytes before the cut."""
-        return self.piece.content[: self.cut]
+        """The bytes before the cut, which is at the configured place or at a seeded one."""
+        at = self.faults.cut_at
+        cut = int(unit("cut", *self.place) * self.size) if at is None else at
+        return self.piece.content[:cut]
+
+    def with_body(self, body: bytes | AsyncIterator[bytes], **changes: Any) -> asgi.Reply:
+        """The answer with another body."""
+        return self.piece.answer().having(body=body, **changes)
 
 
 def broken_piece(
@@ -194,34 +190,11 @@ def broken_piece(
     return _BREAKERS[fault](case)
 
 
-def _cut(case: Case) -> asgi.Reply:
-    size = len(case.piece.content)
-    return case.piece.answer().having(body=case.head, length=size, ending=asgi.Ending.CUT)
-
-
-def _short(case: Case) -> asgi.Reply:
-    return case.piece.answer().having(body=case.head)
-
-
-def _no_length(case: Case) -> asgi.Reply:
-    return case.piece.answer().having(body=_pieces(case.piece.content))
-
-
-def _wrong_length(case: Case) -> asgi.Reply:
-    size = len(case.piece.content)
-    return case.piece.answer().having(length=size + 4096, ending=asgi.Ending.CUT)
-
-
 def _wrong_range(case: Case) -> asgi.Reply | None:
     if "range" not in case.headers:
         return None
-    size = len(case.piece.content)
-    start = int(unit("range", *case.place) * size)
-    return case.piece.part(start, size - 1)
-
-
-def _ignore_range(case: Case) -> asgi.Reply:
-    return case.piece.answer()
+    start = int(unit("range", *case.place) * case.size)
+    return case.piece.part(start, case.size - 1)
 
 
 def _etag(case: Case) -> asgi.Reply:
@@ -229,53 +202,24 @@ def _etag(case: Case) -> asgi.Reply:
     return case.piece.answer(etag=changed)
 
 
-def _unsatisfiable(case: Case) -> asgi.Reply:
-    return case.piece.unsatisfiable()
-
-
 def _gzip(case: Case) -> asgi.Reply:
     body = _bomb(case.faults.endless_bytes)
     return case.piece.answer(**{"content-encoding": "gzip"}).having(body=body)
 
 
-def _endless(case: Case) -> asgi.Reply:
-    return case.piece.answer().having(body=_zeros(case.piece.content, case.faults.endless_bytes))
-
-
-def _empty(case: Case) -> asgi.Reply:
-    return case.piece.answer().having(body=b"")
-
-
-def _html(case: Case) -> asgi.Reply:
-    return html_answer(200, "Please log in", "")
-
-
 def _no_moov(case: Case) -> asgi.Reply:
     """The index goes by another name, so the file has its length but cannot be opened."""
-    return case.piece.answer().having(body=case.piece.content.replace(b"moov", b"free"))
+    return case.with_body(case.piece.content.replace(b"moov", b"free"))
 
 
 def _stall(case: Case) -> asgi.Reply:
-    size = len(case.piece.content)
-    body = _silence(case.piece.content[: size // 2], case.faults.stall_seconds)
-    return case.piece.answer().having(body=body, length=size, ending=asgi.Ending.CUT)
+    body = _silence(case.piece.content[: case.size // 2], case.faults.stall_seconds)
+    return case.with_body(body, length=case.size, ending=asgi.Ending.CUT)
 
 
 def _drip(case: Case) -> asgi.Reply:
     body = _drops(case.piece.content, case.faults.drip_bytes_per_second)
-    return case.piece.answer().having(body=body, length=len(case.piece.content))
-
-
-def _late(case: Case) -> asgi.Reply:
-    return case.piece.answer().having(pause=case.faults.late_seconds)
-
-
-def _not_yet(case: Case) -> asgi.Reply:
-    return asgi.Reply(404, "", b"<Error><Code>NoSuchKey</Code></Error>")
-
-
-def _part(case: Case) -> asgi.Reply:
-    return case.piece.part(0, len(case.piece.content) - 1)
+    return case.with_body(body, length=case.size)
 
 
 def _packed(case: Case) -> asgi.Reply:
@@ -284,30 +228,30 @@ def _packed(case: Case) -> asgi.Reply:
     return case.piece.answer(**{"content-encoding": "gzip"}).having(body=body)
 
 
-def _reset(case: Case) -> asgi.Reply:
-    return asgi.reset_answer("")
-
-
 _BREAKERS: Final[dict[FileFault, Callable[[Case], asgi.Reply | None]]] = {
-    FileFault.RANGE_416: _unsatisfiable,
-    FileFault.RESET: _reset,
-    FileFault.CUT: _cut,
-    FileFault.SHORT: _short,
-    FileFault.NO_LENGTH: _no_length,
-    FileFault.WRONG_LENGTH: _wrong_length,
+    FileFault.RANGE_416: lambda case: case.piece.unsatisfiable(),
+    FileFault.RESET: lambda case: asgi.reset_answer(""),
+    FileFault.CUT: lambda case: case.with_body(case.head, length=case.size, ending=asgi.Ending.CUT),
+    FileFault.SHORT: lambda case: case.with_body(case.head),
+    FileFault.NO_LENGTH: lambda case: case.with_body(_pieces(case.piece.content)),
+    FileFault.WRONG_LENGTH: lambda case: case.with_body(
+        case.piece.content, length=case.size + 4096, ending=asgi.Ending.CUT
+    ),
     FileFault.WRONG_RANGE: _wrong_range,
-    FileFault.IGNORE_RANGE: _ignore_range,
+    FileFault.IGNORE_RANGE: lambda case: case.piece.answer(),
     FileFault.ETAG: _etag,
     FileFault.GZIP: _gzip,
-    FileFault.ENDLESS: _endless,
-    FileFault.EMPTY: _empty,
-    FileFault.HTML: _html,
+    FileFault.ENDLESS: lambda case: case.with_body(
+        _zeros(case.piece.content, case.faults.endless_bytes)
+    ),
+    FileFault.EMPTY: lambda case: case.with_body(b""),
+    FileFault.HTML: lambda case: html_answer(200, "Please log in", ""),
     FileFault.NO_MOOV: _no_moov,
     FileFault.STALL: _stall,
     FileFault.DRIP: _drip,
-    FileFault.LATE: _late,
-    FileFault.NOT_YET: _not_yet,
-    FileFault.PART: _part,
+    FileFault.LATE: lambda case: case.piece.answer().having(pause=case.faults.late_seconds),
+    FileFault.NOT_YET: lambda case: asgi.Reply(404, "", b"<Error><Code>NoSuchKey</Code></Error>"),
+    FileFault.PART: lambda case: case.piece.part(0, case.size - 1),
     FileFault.PACKED: _packed,
 }
 

@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from seedance_batch.sandbox.asgi import Reply, Request
 from seedance_batch.sandbox.config import Times
 
 _VERSION: Final = 1
@@ -106,6 +107,15 @@ class StoredRequest:
     task_id: str | None
     authorization: bool
 
+    @classmethod
+    def of(
+        cls, origin: str, time: float, request: Request, answer: Reply, *, path: str
+    ) -> StoredRequest:
+        """A request that came at that time, and its answer."""
+        keyed = "authorization" in request.headers
+        about = request.method, path, answer.status, answer.verdict, answer.task_id
+        return cls(time, origin, *about, keyed)
+
 
 @dataclass(frozen=True, slots=True)
 class DueCallback:
@@ -145,7 +155,7 @@ class Store:
     def _open(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        version = self._value("PRAGMA user_version")
         if version not in (0, _VERSION):
             raise StateError(f"made by another version of the sandbox ({version})")
         if version == 0:
@@ -166,8 +176,12 @@ class Store:
 
     def meta(self, name: str) -> str:
         """``secret`` signs file URLs, ``world`` sets this state's ids apart from any other's."""
-        (value,) = self._db.execute("SELECT value FROM meta WHERE name=?", (name,)).fetchone()
-        return str(value)
+        return str(self._value("SELECT value FROM meta WHERE name=?", name))
+
+    def _value(self, query: str, *arguments: object) -> Any:
+        """The one value that a query answers."""
+        (value,) = self._db.execute(query, arguments).fetchone()
+        return value
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -233,35 +247,27 @@ class Store:
 
     def count_tasks(self, account: str) -> int:
         """How many tasks the account ever made."""
-        (n,) = self._db.execute(
-            "SELECT coalesce(max(number), 0) FROM tasks WHERE account=?", (account,)
-        ).fetchone()
-        return int(n)
+        query = "SELECT coalesce(max(number), 0) FROM tasks WHERE account=?"
+        return int(self._value(query, account))
 
     def count_running(self, account: str, now: float) -> int:
         """The account's unfinished tasks."""
-        (n,) = self._db.execute(
-            "SELECT count(*) FROM tasks WHERE account=? AND final>?", (account, now)
-        ).fetchone()
-        return int(n)
+        query = "SELECT count(*) FROM tasks WHERE account=? AND final>?"
+        return int(self._value(query, account, now))
 
     def next_end(self, account: str, now: float) -> float | None:
         """When the account's next task finishes."""
-        (end,) = self._db.execute(
-            "SELECT min(final) FROM tasks WHERE account=? AND final>?", (account, now)
-        ).fetchone()
-        return None if end is None else float(end)
+        query = "SELECT min(final) FROM tasks WHERE account=? AND final>?"
+        end: float | None = self._value(query, account, now)
+        return end
 
     def count_all(self) -> int:
         """All accepted tasks."""
-        (n,) = self._db.execute("SELECT count(*) FROM tasks").fetchone()
-        return int(n)
+        return int(self._value("SELECT count(*) FROM tasks"))
 
     def charged(self) -> Decimal:
         """What all tasks cost together."""
-        (micros,) = self._db.execute(
-            "SELECT coalesce(sum(micros), 0) FROM tasks INDEXED BY spans"
-        ).fetchone()
+        micros = self._value("SELECT coalesce(sum(micros), 0) FROM tasks INDEXED BY spans")
         return Decimal(micros) * _MICRO
 
     def spans(self) -> list[tuple[float, float]]:
@@ -303,11 +309,8 @@ class Store:
 
     def count_try(self, kind: str, content: str) -> int:
         """Counts one more try of this content and returns which it is, from 1."""
-        (n,) = self._db.execute(
-            "INSERT INTO tries VALUES (?,?,1) ON CONFLICT DO UPDATE SET n=n+1 RETURNING n",
-            (kind, content),
-        ).fetchone()
-        return int(n)
+        query = "INSERT INTO tries VALUES (?,?,1) ON CONFLICT DO UPDATE SET n=n+1 RETURNING n"
+        return int(self._value(query, kind, content))
 
     # -- callbacks -----------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from seedance_batch.sandbox.asgi import Request
 from seedance_batch.sandbox.config import (
@@ -22,9 +22,6 @@ from seedance_batch.sandbox.config import (
 )
 from seedance_batch.sandbox.faults import draw
 from seedance_batch.sandbox.store import StoredTask
-
-# ── How a stored task looks from outside at a moment, odd outputs and odd statuses included ───────
-
 
 VIDEO: Final = "video.mp4"
 LAST_FRAME: Final = "last_frame.png"
@@ -242,17 +239,9 @@ def typed(kind: str | None) -> Callable[[Fields], Fields]:
     return changed
 
 
-def _relative(entry: Fields) -> Fields:
-    parts = urlsplit(entry["url"])
-    return {**entry, "url": f"{parts.path}?{parts.query}"}
-
-
-def _without_scheme(entry: Fields) -> Fields:
-    return {**entry, "url": entry["url"].partition(":")[2]}
-
-
-def _with_blanks(entry: Fields) -> Fields:
-    return {**entry, "url": f"  {entry['url']}\n"}
+def _at(change: Callable[[str], str]) -> Callable[[Fields], Fields]:
+    """An entry at an address that is written otherwise."""
+    return lambda entry: {**entry, "url": change(entry["url"])}
 
 
 CLIP_FIELDS: Final[Mapping[OutputFault, Callable[[Fields], Fields]]] = {
@@ -261,42 +250,35 @@ CLIP_FIELDS: Final[Mapping[OutputFault, Callable[[Fields], Fields]]] = {
     OutputFault.TYPE_MIME: typed("video/mp4"),
     OutputFault.TYPE_FILE: typed("file"),
     OutputFault.TYPE_RESULT: typed("result"),
-    OutputFault.RELATIVE: _relative,
-    OutputFault.NO_SCHEME: _without_scheme,
-    OutputFault.BLANKS: _with_blanks,
+    OutputFault.RELATIVE: _at(lambda url: urlunsplit(("", "", *urlsplit(url)[2:]))),
+    OutputFault.NO_SCHEME: _at(lambda url: url.partition(":")[2]),
+    OutputFault.BLANKS: _at(lambda url: f"  {url}\n"),
 }
 """What becomes of the clip's entry; the others stay."""
 
 
+_RESHAPED: Final[Mapping[OutputFault, Callable[[Fields, list[Any]], Fields]]] = {
+    OutputFault.STRINGS: lambda video, others: {
+        "output": [video["url"], *(each["url"] for each in others)]
+    },
+    OutputFault.OBJECT: lambda video, others: {"output": {"video": video["url"], "items": others}},
+    OutputFault.OUTPUTS: lambda video, others: {"outputs": [typed(None)(video), *others]},
+    OutputFault.VIDEO_URL: lambda video, others: {
+        "video_url": video["url"],
+        "cover_url": next((each["url"] for each in others), None),
+    },
+    OutputFault.RESULT: lambda video, others: {
+        "result": {"videos": [typed(None)(video)], "images": others}
+    },
+}
+
+
 def reshaped(fault: OutputFault | None, output: list[Any]) -> Fields:
     """The fields of a finished task that tell of its files."""
-    video = output[0] if output else None
-    if fault is None or fault not in _WHOLE or video is None:
+    reshape = None if fault is None else _RESHAPED.get(fault)
+    if reshape is None or not output or output[0] is None:
         return {"output": output}
-    others = [entry for entry in output if entry is not video]
-    fields: dict[OutputFault, Fields] = {
-        OutputFault.STRINGS: {"output": [video["url"], *(e["url"] for e in others)]},
-        OutputFault.OBJECT: {"output": {"video": video["url"], "items": others}},
-        OutputFault.OUTPUTS: {"outputs": [typed(None)(video), *others]},
-        OutputFault.VIDEO_URL: {"video_url": video["url"], "cover_url": _url_of(others)},
-        OutputFault.RESULT: {"result": {"videos": [typed(None)(video)], "images": others}},
-    }
-    return fields[fault]
-
-
-_WHOLE: Final = frozenset(
-    {
-        OutputFault.STRINGS,
-        OutputFault.OBJECT,
-        OutputFault.OUTPUTS,
-        OutputFault.VIDEO_URL,
-        OutputFault.RESULT,
-    }
-)
-
-
-def _url_of(entries: list[Any]) -> str | None:
-    return next((entry["url"] for entry in entries), None)
+    return reshape(output[0], [entry for entry in output if entry is not output[0]])
 
 
 # ── Signed, expiring addresses of output files ────────────────────────────────────────────────────
