@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
@@ -170,10 +170,15 @@ def _acquire(lock: FileLock, folder: RunFolder, *, patient: bool) -> None:
 
 
 def _is_brief(folder: RunFolder) -> bool:
+    return _holder(folder).get("briefly") is True
+
+
+def _holder(folder: RunFolder) -> dict[str, Any]:
+    """What the process that holds the folder says of itself; empty where it cannot be read."""
     try:
-        return json.loads((folder.path / _HOLDER).read_text(encoding="utf-8"))["briefly"] is True
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return dict(json.loads((folder.path / _HOLDER).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _name_holder(folder: RunFolder, *, briefly: bool) -> None:
@@ -184,11 +189,9 @@ def _name_holder(folder: RunFolder, *, briefly: bool) -> None:
 
 
 def _in_use(folder: RunFolder) -> FolderInUse:
-    try:
-        holder = json.loads((folder.path / _HOLDER).read_text(encoding="utf-8"))
-        who = f"process {holder['pid']} on {holder['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        who = "another process"
+    holder = _holder(folder)
+    known = {"pid", "host"} <= holder.keys()
+    who = f"process {holder['pid']} on {holder['host']}" if known else "another process"
     return FolderInUse(
         f"{who} is working in {folder.path}; nothing was sent.",
         hint=f"seedance-batch status {shlex.quote(str(folder.path))}",

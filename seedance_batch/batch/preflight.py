@@ -132,10 +132,13 @@ async def _look(
     allow_private: bool,
 ) -> AddressLook:
     name = redact(url)[:120]
-    expiry = _expiry_words(url, now, needed_until)
-    if expiry and expiry.is_over:
-        return AddressLook(url, problems=(f"{name} {expiry.words}",))
-    late = (f"{name} {expiry.words}",) if expiry else ()
+    ends = expires_at(url)
+    if ends is not None and ends <= now:
+        return AddressLook(url, problems=(f"{name} expired at {_minute(ends)}",))
+    late: tuple[str, ...] = ()
+    if ends is not None and ends < needed_until:
+        when = f"{_minute(ends)}, before the last row is expected to be made"
+        late = (f"{name} expires at {when}",)
     try:
         with anyio.fail_after(LOOK_PATIENCE):
             answer = await _first_bytes(url, http, allow_private)
@@ -261,21 +264,8 @@ def _sides(head: bytes) -> tuple[int, int] | None:
 # ── signed addresses ────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class _Expiry:
-    words: str
-    is_over: bool
-
-
-def _expiry_words(url: str, now: float, needed_until: float) -> _Expiry | None:
-    """What a signed address says about its own end, where that comes too early."""
-    ends = expires_at(url)
-    if ends is None or ends >= needed_until:
-        return None
-    moment = datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    if ends <= now:
-        return _Expiry(f"expired at {moment}", is_over=True)
-    return _Expiry(f"expires at {moment}, before the last row is expected to be made", False)
+def _minute(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def expires_at(url: str) -> float | None:
@@ -287,7 +277,8 @@ def expires_at(url: str) -> float | None:
     for vendor in ("amz", "goog", "oss", "cos", "tos"):
         begun, lasts = query.get(f"x-{vendor}-date"), query.get(f"x-{vendor}-expires")
         if begun and lasts:
-            return _sum(_stamp(begun, "%Y%m%dT%H%M%SZ"), _seconds(lasts))
+            start, seconds = _stamp(begun, "%Y%m%dT%H%M%SZ"), _seconds(lasts)
+            return None if start is None or seconds is None else start + seconds
     if "se" in query and "sig" in query:
         return _stamp(query["se"], "%Y-%m-%dT%H:%M:%SZ")
     for name in ("expires", "x-expires", "exp", "expiry"):
@@ -305,10 +296,6 @@ def _stamp(text: str, layout: str) -> float | None:
 
 def _seconds(text: str) -> float | None:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
-
-
-def _sum(begun: float | None, lasts: float | None) -> float | None:
-    return None if begun is None or lasts is None else begun + lasts
 
 
 # ── Looks at each address that a manifest names, for ``check --net``: what is off is a finding ────

@@ -61,9 +61,6 @@ from seedance_batch.runner.runner import RunEnding, Runner
 from seedance_batch.settings import Access, RunSettings
 from seedance_batch.writer.files import Written
 
-# ── Runs a batch: orders from the plan, the runner, sheets while it works and after ───────────────
-
-
 _SHEETS_EVERY = 8.0
 """Seconds between sheets while rows end; the promise is ten."""
 _SHEETS_AFTER = 1.0
@@ -74,7 +71,6 @@ _WORKBOOKS_UP_TO = 1_000
 _LIGHT_SHEETS = frozenset({"results.csv", "results.jsonl", "failed.csv", "summary.json"})
 _ROOM = 256 * 1024 * 1024
 """Bytes of disk to keep free beside what tasks in flight will bring."""
-"""With attempts in one of these, a run goes on, and a person may make room meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # asyncio prints what its tasks return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from seedance_batch.core.plan.steps import Action, Plan, Step
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import glance_at
+from seedance_batch.publish import sha256_of
 from seedance_batch.reader.read import read_manifest
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.run_folder import JOURNAL, RunFolder
@@ -36,8 +36,7 @@ def told_by_sheets(folder: RunFolder, journal: Journal) -> Mapping[str, Told]:
     for name in _TELLING:
         path = folder.path / name
         with contextlib.suppress(OSError):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            if digest in written.get(name, "").split():
+            if sha256_of(path) in written.get(name, "").split():
                 return {}
             with contextlib.suppress(SeedanceBatchError):
                 return read_manifest(path, ReadOptions()).told
@@ -56,13 +55,15 @@ def are_own(folder: RunFolder, mark: str | None, made: float | None) -> bool:
         summary = json.loads((folder.path / _SUMMARY).read_text(encoding="utf-8"))
         return bool(summary["journal"] == mark)
     except (OSError, ValueError, KeyError, TypeError):
-        return made is not None and made <= max(_ages(folder), default=0.0)
+        ages = _ages(folder.path / name for name in _TELLING)
+        return made is not None and made <= max(ages, default=0.0)
 
 
-def _ages(folder: RunFolder) -> Iterator[float]:
-    for name in _TELLING:
+def _ages(paths: Iterable[Path]) -> Iterator[float]:
+    """When the files among them that can be seen were written last."""
+    for path in paths:
         with contextlib.suppress(OSError):
-            yield (folder.path / name).stat().st_mtime
+            yield path.stat().st_mtime
 
 
 def clips_of(site: Site, plan: Plan, *, listed: bool) -> Mapping[str, float]:
@@ -74,36 +75,25 @@ def clips_of(site: Site, plan: Plan, *, listed: bool) -> Mapping[str, float]:
     home = site.folder.path / names.FOLDERS[plan.kind]
     if not home.is_dir():
         return {}
-    known = {name for a in plan.attempts for name in _files(a.state.file, a.state.clip)}
+    known = {a.state.file for a in plan.attempts}
+    known |= {a.state.clip.file for a in plan.attempts if a.state.clip}
     steps = [step for step in plan.new if step.action is Action.NEW]
-    if not (plan.attempts or listed) and (written := max(_written(home), default=None)) is not None:
+    clips = (path for path in home.rglob("*") if path.suffix in names.CLIP_ENDINGS)
+    if not (plan.attempts or listed) and (written := max(_ages(clips), default=None)) is not None:
         return dict.fromkeys((step.key for step in steps), written)
     return dict(_clips(site, steps, known))
 
 
-def _written(home: Path) -> Iterator[float]:
-    for path in home.rglob("*"):
-        if path.suffix in names.CLIP_ENDINGS:
-            with contextlib.suppress(OSError):
-                yield path.stat().st_mtime
-
-
-def _clips(site: Site, steps: Iterable[Step], known: set[str]) -> Iterator[tuple[str, float]]:
+def _clips(
+    site: Site, steps: Iterable[Step], known: set[str | None]
+) -> Iterator[tuple[str, float]]:
     for step in steps:
         if step.job is not None:
             named = first_name(step.job, site.settings.name, step.kind)
             stem = named.removesuffix(names.CLIP_ENDING)
             for file in {f"{stem}{ending}" for ending in names.CLIP_ENDINGS} - known:
-                with contextlib.suppress(OSError):
-                    yield step.key, (site.folder.path / file).stat().st_mtime
-
-
-def _files(named: str | None, clip: object) -> Iterator[str]:
-    if named:
-        yield named
-    file = getattr(clip, "file", None)
-    if file:
-        yield str(file)
+                for written in _ages([site.folder.path / file]):
+                    yield step.key, written
 
 
 # ── Run folders beside this one or elsewhere, and what was bought in them. Looks only, and passes ─

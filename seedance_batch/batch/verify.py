@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import shlex
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from seedance_batch.clips.partial import move_aside
 from seedance_batch.core.attempt import KEPT_PHASES, Attempt, Charged, Clip, Intent, Phase, charged
 from seedance_batch.core.columns import guarded
 from seedance_batch.core.outcome import Outcome, Status
-from seedance_batch.publish import replacing
+from seedance_batch.publish import replacing, sha256_of, size_of
 from seedance_batch.run_folder import RunFolder
 
 
@@ -69,7 +68,7 @@ def gone_from_disk(
         if a.state.phase is Phase.DONE
         and a.state.clip is not None
         and (fetchable_at is None or _is_kept(a, fetchable_at))
-        and _size(folder.path / a.state.clip.file) != a.state.clip.bytes
+        and size_of(folder.path / a.state.clip.file) != a.state.clip.bytes
     }
 
 
@@ -103,7 +102,7 @@ def note_of_missing(folder: RunFolder, outcomes: Iterable[Outcome]) -> str | Non
     One look at each file's entry, none into it: `verify` does that.
     """
     shown = [o.shown.state.clip for o in outcomes if o.status is Status.DONE and o.shown]
-    gone = [clip.file for clip in shown if clip and _size(folder.path / clip.file) != clip.bytes]
+    gone = [clip.file for clip in shown if clip and size_of(folder.path / clip.file) != clip.bytes]
     if not gone:
         return None
     which = f"{gone[0]} is" if len(gone) == 1 else f"{gone[0]} and {len(gone) - 1:,} more are"
@@ -140,10 +139,8 @@ def _damage(folder: RunFolder, clip: Clip) -> str | None:
     """Why a clip's file is not the one that was downloaded; its size tells without reading it."""
     path = folder.path / clip.file
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == clip.bytes:
-                if hashlib.file_digest(file, "sha256").hexdigest() == clip.sha256:
-                    return None
+        if path.stat().st_size == clip.bytes and sha256_of(path) == clip.sha256:
+            return None
     except OSError as error:
         return f"{clip.file} cannot be read: {error.strerror or error}"
     return f"{clip.file} is not the file that was downloaded"
@@ -154,13 +151,6 @@ def _misfit(folder: RunFolder, clip: Clip, intent: Intent) -> str | None:
         return media.judge(media.probe(folder.path / clip.file), intent)
     except MediaUnreadable as error:
         return str(error)
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
 
 
 CLAIM_COLUMNS = ("id", "task_id", "asked", "got", "paid_usd", "reason", "finished_at")

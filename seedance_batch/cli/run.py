@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
 
-# ── ``plan``, ``run``, ``rerun`` and ``promote``: from a manifest to clips, the price first ───────
-
 
 @dataclass(frozen=True, kw_only=True)
 class Running(flags.Planning):

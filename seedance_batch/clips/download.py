@@ -23,7 +23,6 @@ from seedance_batch.clips.partial import (
     inside,
     make_durable,
     move_aside,
-    sha256_of,
     storage,
 )
 from seedance_batch.clips.transfer import (
@@ -42,9 +41,7 @@ from seedance_batch.clips.transfer import (
 )
 from seedance_batch.core import names
 from seedance_batch.core.attempt import Clip, Intent
-
-# ── From a clip's URL to a published, checked file: transfer, verify, publish, in that order ──────
-
+from seedance_batch.publish import sha256_of
 
 _THREADS: Final = 16
 """A fetch uses one at a time: with as many lanes, none waits for another's decoding."""
@@ -120,7 +117,8 @@ class Downloader:
                 probe = self._probed(path)
             if isinstance(probe, Probe) and media.judge(probe, intent) is None:
                 make_durable(path)  # its publication may have ended before the folder's sync
-                return _clip(file, path.stat().st_size, sha256_of(path), probe)
+                with storage(f"read {path}"):
+                    return _clip(file, path.stat().st_size, sha256_of(path), probe)
         move_aside(self._folder, file)
         return None
 

@@ -175,12 +175,6 @@ def make_durable(path: Path) -> None:
         fsync_folder(path.parent)
 
 
-def sha256_of(path: Path) -> str:
-    """A file's hash, in hexadecimal. Raises `StorageFailed`."""
-    with storage(f"read {path}"), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def sweep(folder: Path) -> None:
     """Remove what earlier runs left unfinished; the caller holds the folder's lock."""
     leftovers = folder / PARTIAL_FOLDER

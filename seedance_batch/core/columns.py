@@ -7,9 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-# ── The columns of our own sheets: their names, their order, and how a header that has them is ────
-#    known
-#
+# ── Their names, their order, and how a header that has them is known ─────────────────────────────
 # Pure, and light to import: the writer lays sheets out by it, the reader recognises them by it.
 
 

@@ -158,12 +158,8 @@ def _weight(attempts: Iterable[Attempt]) -> float | None:
 # ── for people ──────────────────────────────────────────────────────────────────────────────────
 
 
-def forecast_lines(found: Forecast, pace: Pace) -> list[str]:
+def forecast_lines(found: Forecast, pace: Pace) -> Iterator[str]:
     """A forecast in up to three lines; none where nothing is to come."""
-    return list(_lines(found, pace))
-
-
-def _lines(found: Forecast, pace: Pace) -> Iterator[str]:
     if found.seconds:
         how = "as measured here" if found.time_measured else "assuming 130 s for 5 s of 720p"
         yield (

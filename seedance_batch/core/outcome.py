@@ -47,15 +47,7 @@ class Status(StrEnum):
 
 
 STATUS_OF: Final = {
-    Phase.PLANNED: Status.NEW,
-    Phase.SUBMITTING: Status.SUBMITTING,
-    Phase.IN_FLIGHT: Status.IN_FLIGHT,
-    Phase.DOWNLOADING: Status.DOWNLOADING,
-    Phase.DONE: Status.DONE,
-    Phase.FAILED: Status.FAILED,
-    Phase.AMBIGUOUS: Status.AMBIGUOUS,
-    Phase.EXPIRED: Status.EXPIRED,
-    Phase.MEDIA_MISMATCH: Status.MEDIA_MISMATCH,
+    phase: Status.NEW if phase is Phase.PLANNED else Status(phase.value) for phase in Phase
 }
 
 LONGEST_MESSAGE: Final = 1_000

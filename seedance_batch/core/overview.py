@@ -9,12 +9,9 @@ from typing import Final
 
 from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.model import LONGEST_REFERENCE
-from seedance_batch.core.plan.saved import to_json
 from seedance_batch.core.plan.steps import Action, Plan, Step, Total, fitting, total
 from seedance_batch.core.pricing import PriceTable, money
 from seedance_batch.core.text import shown, some
-
-__all__ = ["label", "no_prices", "overview", "price_note", "purchase", "to_json"]
 
 _LABELS: Final = {
     Action.IN_FLIGHT: "in flight",

@@ -18,12 +18,6 @@ from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import DEFAULT_MODEL, LONGEST_REFERENCE, Resolution, TaskInput
 from seedance_batch.errors import SettingsError
 
-# ── HiAPI's public price rules as exact arithmetic: a price list and a task in, an estimate out ───
-# Nothing is ever guessed: what the rules do not cover has no estimate, and a reason. Reading price
-# lists is `core.pricing`'s work. Amounts are US dollars as `Decimal`, rounded only
-# for display (`money`).
-
-
 RuleValue = str | bool | int | Decimal
 SentInput = Mapping[str, object]
 """The fields of ``input`` that are sent, of those that the rules look at."""
@@ -149,22 +143,8 @@ class Estimate:
     bounded: bool = False
 
 
-def estimate(
-    table: PriceTable | None,
-    model: str,
-    task_input: TaskInput,
-    reference_seconds: Decimal | float | None = None,
-) -> Estimate:
-    """The price of one task: a second's price times the generated and the reference seconds.
-
-    ``reference_seconds`` is the measured length of all reference videos together; None where any
-    of them was not measured. That their seconds cost what generated ones do is our reading.
-    """
-    return Estimator(table).estimate(model, task_input, reference_seconds)
-
-
 class Estimator:
-    """`estimate` for many tasks: works the rules out once for all inputs they cannot tell apart."""
+    """Prices of tasks: works the rules out once for all inputs that they cannot tell apart."""
 
     def __init__(self, table: PriceTable | None) -> None:
         self._table = table
@@ -181,7 +161,11 @@ class Estimator:
         task_input: TaskInput,
         reference_seconds: Decimal | float | None = None,
     ) -> Estimate:
-        """See the function `estimate`."""
+        """The price of one task: a second's price times the generated and the reference seconds.
+
+        ``reference_seconds`` is the measured length of all reference videos together; None where
+        any of them was not measured. That their seconds cost what generated ones do is our reading.
+        """
         extra, bounded = _reference(task_input, reference_seconds)
         seconds = task_input.duration + extra
         unit = self._unit(canonical_model(model), task_input)
@@ -200,15 +184,11 @@ class Estimator:
         sent = {name: wire[name] for name in price.fields if name in wire}
         seen = f"{model} {sent}"
         if seen not in self._units:
-            self._units[seen] = _unit_or_reason(price, sent)
+            try:
+                self._units[seen] = price.unit(sent)
+            except NoEstimate as why:
+                self._units[seen] = str(why)
         return self._units[seen]
-
-
-def _unit_or_reason(price: ModelPrice, sent: SentInput) -> Decimal | str:
-    try:
-        return price.unit(sent)
-    except NoEstimate as why:
-        return str(why)
 
 
 def measured_seconds(job: Job) -> Decimal | None:

@@ -20,8 +20,6 @@ from seedance_batch.core.outcome import Outcome, Status
 from seedance_batch.core.text import some
 from seedance_batch.errors import EmptySelection, UsageError
 
-# ── Picks the rows that a command is about, by position, id, condition, number or sample ──────────
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:

@@ -202,20 +202,11 @@ def knows_status(raw: str) -> bool:
 
 
 _STATUSES: Final = {
-    "queued": TaskStatus.RUNNING,
-    "pending": TaskStatus.RUNNING,
-    "handling": TaskStatus.RUNNING,
-    "archiving": TaskStatus.RUNNING,
-    "success": TaskStatus.SUCCESS,
-    "succeeded": TaskStatus.SUCCESS,
-    "completed": TaskStatus.SUCCESS,
-    "fail": TaskStatus.FAIL,
-    "failed": TaskStatus.FAIL,
-    "error": TaskStatus.FAIL,
-    "timeout": TaskStatus.FAIL,
-    "cancelled": TaskStatus.FAIL,
-    "canceled": TaskStatus.FAIL,
-    "expired": TaskStatus.FAIL,
+    **dict.fromkeys(("queued", "pending", "handling", "archiving"), TaskStatus.RUNNING),
+    **dict.fromkeys(("success", "succeeded", "completed"), TaskStatus.SUCCESS),
+    **dict.fromkeys(
+        ("fail", "failed", "error", "timeout", "cancelled", "canceled", "expired"), TaskStatus.FAIL
+    ),
 }
 """``queued``, ``handling``, ``archiving``, ``success`` and ``fail`` stand in HiAPI's documentation,
 ``expired`` in the upstream's, the others in HiAPI's blog and newer examples (all read in November

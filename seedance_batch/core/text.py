@@ -44,9 +44,7 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
-# ── Makes words that came from elsewhere fit to be seen: without secrets, printable, cut where ────
-#    long
-#
+# ── Words that came from elsewhere, fit to be seen: without secrets, printable, cut where long ────
 # Pure. What is hidden: API keys, webhook secrets, bearer tokens, user and password in a URL, the
 # query and fragment of every URL (signatures live there), the content of data URIs.
 

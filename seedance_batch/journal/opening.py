@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from sqlite3 import Connection
-from sqlite3 import Error as SqliteError
 from typing import Final
 
 from seedance_batch.errors import FolderUnusable, JournalUnreadable
@@ -18,9 +17,7 @@ from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.operations import set_facts
 from seedance_batch.journal.records import Facts
-
-# ── Opens journals, and refuses those that it cannot be sure of ───────────────────────────────────
-
+from seedance_batch.publish import size_of
 
 SCHEMA_VERSION: Final = 1
 
@@ -219,9 +216,17 @@ def _check(connection: sqlite3.Connection, path: Path, *, is_new: bool = False) 
         if empty and path.exists() and not is_new:
             check_emptiness(path)
         if not empty and version != SCHEMA_VERSION and "attempts" in tables:
-            raise unknown_version(path, version, SCHEMA_VERSION)
+            raise JournalUnreadable(
+                f"The journal {path} has version {version}; this program knows {SCHEMA_VERSION}. "
+                "It was left as it is, and nothing was sent.",
+                hint="pip install --upgrade seedance-batch",
+            )
         if not empty and not tables >= TABLES:
-            raise no_journal_of_ours(path)
+            raise JournalUnreadable(
+                f"{path} is a database, and no journal of this program. It was left as it is, and "
+                "nothing was sent.",
+                hint="move it to another folder, or choose a run folder with --out",
+            )
         if not empty and connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise damaged(path, "its pages do not agree with each other")
     except sqlite3.OperationalError as error:
@@ -262,7 +267,7 @@ def log_of(path: Path) -> Path:
 def has_log(path: Path) -> bool:
     """Whether there is a log that holds anything; whoever only reads a journal may leave an empty
     one."""
-    return bool(_size(log_of(path)))
+    return bool(size_of(log_of(path)))
 
 
 def has_traces(folder: Path) -> bool:
@@ -277,7 +282,7 @@ def check_files(path: Path) -> None:
 
     SQLite would delete a log without its journal, and begin an empty journal.
     """
-    if _size(path):
+    if size_of(path):
         return
     if has_log(path):
         what = "is empty" if path.exists() else "is gone"
@@ -312,7 +317,7 @@ def _folder_id(connect: Callable[[], Connection]) -> str | None:
         with contextlib.closing(connect()) as connection:
             query = "SELECT value FROM meta WHERE name = 'folder_id'"
             found = connection.execute(query).fetchone()
-    except SqliteError:
+    except sqlite3.Error:
         return None
     return None if found is None else str(found[0])
 
@@ -324,28 +329,3 @@ def damaged(path: Path, reason: str) -> JournalUnreadable:
         "without it, paid rows cannot be told from unpaid ones.",
         hint="put back a copy of the journal, or keep this folder and start with --out elsewhere",
     )
-
-
-def no_journal_of_ours(path: Path) -> JournalUnreadable:
-    """Another program's database in a journal's place."""
-    return JournalUnreadable(
-        f"{path} is a database, and no journal of this program. It was left as it is, and nothing "
-        "was sent.",
-        hint="move it to another folder, or choose a run folder with --out",
-    )
-
-
-def unknown_version(path: Path, version: int, known: int) -> JournalUnreadable:
-    """A journal of a program that is newer than this one."""
-    return JournalUnreadable(
-        f"The journal {path} has version {version}; this program knows {known}. It was "
-        "left as it is, and nothing was sent.",
-        hint="pip install --upgrade seedance-batch",
-    )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -19,7 +19,6 @@ _WAITING: Final = 1000
 """Callbacks that may wait for their turn."""
 _HELD: Final = 1000
 """Proven callbacks of unknown tasks that are kept, the latest."""
-"""Without a task as far as is known, so that a callback may bring it."""
 
 
 class Inbox:

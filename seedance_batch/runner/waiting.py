@@ -112,9 +112,7 @@ class Returns:
         return f"{len(self._useless)} rows in a row gave no good clip: {parts}"
 
 
-# ── Tasks in flight that hold a place much longer than others needed: named, and their place lent
-#    on
-#
+# ── Tasks in flight that hold a place much longer than others needed: named, their place lent on ──
 # Nothing is given up here: they are watched on, and their clips are fetched whenever they come.
 
 

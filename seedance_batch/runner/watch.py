@@ -85,11 +85,12 @@ class Watcher:
         self._checked: dict[int | None, float] = {}
         """Ages at which tasks that the list calls running were asked for by id; None: any."""
         self._refusals = 0
-        self._blind = False
+        self.blind = False
+        """Whether the account no longer lets us look, so that tasks in flight cannot be awaited."""
 
     async def run(self, over: Callable[[], bool]) -> None:
         """Look, whenever it is time, until ``over``."""
-        while not over() and not self._stopper.leaving and not self._blind:
+        while not over() and not self._stopper.leaving and not self.blind:
             look = self._next()
             now = anyio.current_time()
             if look is None:
@@ -99,11 +100,6 @@ class Watcher:
             else:
                 await self._look_safely(look.place)
                 self._looked[look.place] = anyio.current_time()
-
-    @property
-    def blind(self) -> bool:
-        """Whether the account no longer lets us look, so that tasks in flight cannot be awaited."""
-        return self._blind
 
     # ── where and when ──────────────────────────────────────────────────────────────────────
 
@@ -162,7 +158,7 @@ class Watcher:
         except (SeedanceBatchError, OSError):
             raise  # everybody's trouble
         except Exception as error:
-            self._blind = True
+            self.blind = True
             self._stopper.failed(error, "a look at tasks")
 
     # ── one look ────────────────────────────────────────────────────────────────────────────
@@ -325,7 +321,7 @@ class Watcher:
             await self._forgotten(task_id, attempt_id)
         if self._all_foreign():
             self._stopper.stop(Stop.ACCOUNT, "no task in flight is known to this API key")
-            self._blind = True
+            self.blind = True
 
     async def _forgotten(self, task_id: str, attempt_id: int) -> None:
         attempt = self._attempts.by_id[attempt_id]
@@ -367,7 +363,7 @@ class Watcher:
         if self._gate.astray:
             message = f"{self._client.base_url} is not HiAPI's API ({answer.error.message})"
             self._stopper.stop(Stop.ELSEWHERE, message)
-            self._blind = True
+            self.blind = True
         return answer, at
 
     def _refused(self, message: str, *, surely: bool) -> None:
@@ -376,7 +372,7 @@ class Watcher:
         if surely or self._refusals >= _REFUSED_LOOKS:
             self._stopper.stop(Stop.ACCOUNT, message)
         if self._refusals >= _REFUSED_LOOKS:
-            self._blind = True
+            self.blind = True
 
 
 def _is_older(tasks: Iterable[Task], oldest: float) -> bool:

@@ -59,8 +59,6 @@ class SheetSource:
     """Of sheets in CSV."""
     exit_code: int | None = None
     """The command's, where it is not what the outcomes alone say."""
-    posters: bool = True
-    """Whether clips get a picture in the workbooks (never above 2,000 rows)."""
     journal_mark: str = ""
     """Tells the journal that the sheets are made from."""
     announce: Callable[[Mapping[str, str]], None] | None = None
@@ -126,8 +124,7 @@ def _write_workbook(
         placing.withdraw(name)
         return f"{name} was not written: no workbook holds a table of this size"
     about = None if name in _FAILED_SHEETS else _about(source)
-    posters = source.folder if source.posters else None
-    placing.put(name, lambda path: write_xlsx(path, found, about, posters=posters))
+    placing.put(name, lambda path: write_xlsx(path, found, about, posters=source.folder))
     return None
 
 

@@ -6,7 +6,6 @@ Knows files and hashes, nothing of what a sheet holds.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from seedance_batch.publish import publish, replacing
+from seedance_batch.publish import publish, replacing, sha256_of
 
 _NUMBERS: Final = range(1, 1_000)
 _SCRATCH: Final = ".sheet."
@@ -74,8 +73,8 @@ class Placing:
                 yield path
 
     def _place(self, name: str, fresh: Path, path: Path) -> None:
-        digest = sha256(fresh)
-        if not path.exists() or sha256(path) != digest:
+        digest = sha256_of(fresh)
+        if not path.exists() or sha256_of(path) != digest:
             self._replace(path, fresh, digest)
         self.files[name] = path
         self.hashes[path.name] = digest
@@ -97,7 +96,7 @@ class Placing:
             self.kept.append(copy)
 
     def _is_ours(self, path: Path) -> bool:
-        return sha256(path) in self.written.get(path.name, "").split()
+        return sha256_of(path) in self.written.get(path.name, "").split()
 
     def _clear_siblings(self, name: str) -> None:
         """Remove siblings that we wrote while the file was held, but for edited ones."""
@@ -112,22 +111,16 @@ class Placing:
 
 def keep(path: Path) -> Path | None:
     """Copy a person's sheet to ``<name> (yours N)``; None where such a copy is there already."""
-    digest = sha256(path)
+    digest = sha256_of(path)
     for copy in _numbered(path, " (yours {})"):
         if not copy.exists():
             with _scratch(path) as temporary:
                 shutil.copyfile(path, temporary)
                 publish(temporary, copy)
             return copy
-        if sha256(copy) == digest:
+        if sha256_of(copy) == digest:
             return None
     raise FileExistsError(f"{path} has a thousand kept copies")
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _numbered(path: Path, mark: str) -> Iterator[Path]:

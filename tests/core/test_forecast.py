@@ -137,15 +137,15 @@ def test_a_forecast_reads_as_sentences() -> None:
     gone = attempt(jobs[0], Phase.DOWNLOADING, url_expires_at=NOW - 1)
     pace = Pace(10, 60)
     found = forecast(make_plan(jobs, [gone], table=prices()), pace, NOW)
-    assert forecast_lines(found, pace) == [
+    assert list(forecast_lines(found, pace)) == [
         "Takes about 22 min with 10 tasks at once and 60 requests a minute,"
         " assuming 130 s for 5 s of 720p.",
         "Needs about 349 MB on disk.",
         "1 clip to fetch has a URL that expired or soon will; each is asked for once more.",
     ]
-    assert forecast_lines(look([]), pace) == []
+    assert list(forecast_lines(look([]), pace)) == []
     measured = replace(found, time_measured=True, urls_expired=0)
-    assert "as measured here" in forecast_lines(measured, pace)[0]
+    assert "as measured here" in next(forecast_lines(measured, pace))
 
 
 @pytest.mark.parametrize(

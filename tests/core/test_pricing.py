@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedance_batch.core.manifest import LocalMedia
+from seedance_batch.core.model import TaskInput
 from seedance_batch.core.pricing import (
     Estimate,
     Estimator,
     ModelPrice,
-    estimate,
+    PriceTable,
     listing,
     listing_object,
     measured_seconds,
@@ -32,6 +33,13 @@ HD = {"resolution": {"match": "1080p"}}
 LONG = {"duration": {"match": [10, 15]}}
 WITH_VIDEO = {"reference_video_urls": {"with": True}}
 VIDEO = ["https://cdn.example/v.mp4"]
+
+
+def estimate(
+    table: PriceTable | None, model: str, asked: TaskInput, seconds: Any = None
+) -> Estimate:
+    """The price of one task."""
+    return Estimator(table).estimate(model, asked, seconds)
 
 
 def case(

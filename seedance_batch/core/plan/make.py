@@ -18,9 +18,6 @@ from seedance_batch.core.plan.rules import Decision, Flags, History, decide, his
 from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step, Total
 from seedance_batch.core.pricing import Estimate, Estimator, PriceTable
 
-# ── Makes plans: every row of a manifest against the journal and the price list ───────────────────
-
-
 _UNTRIED = History()
 _NO_FLAGS = Flags()
 
