@@ -7,7 +7,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -157,12 +157,10 @@ def read_unchanged(media: LocalMedia, place: object) -> bytes:
 
 def first_name(job: Job, pattern: str, kind: Kind) -> str:
     """The name of a row's first clip where nothing else has it."""
-    return _name(job, pattern, kind, lambda _: False, ())
+    return _name(job, pattern, kind, names.Taken())
 
 
-def _name(
-    job: Job, pattern: str, kind: Kind, taken: Callable[[str], bool], keys: Collection[str]
-) -> str:
+def _name(job: Job, pattern: str, kind: Kind, taken: names.Taken) -> str:
     inputs = {name: str(value) for name, value in job.asked.items() if name in INPUT_COLUMNS}
     return names.clip_name(
         job.key,
@@ -170,7 +168,6 @@ def _name(
         columns={**inputs, **job.row.cells},
         kind=kind,
         taken=taken,
-        like_a_take=names.is_like_a_take(job.key, keys),
     )
 
 
@@ -193,18 +190,23 @@ def check_names(jobs: Iterable[Job], pattern: str, kind: Kind) -> None:
 
 def files_of(plan: Plan, folder: RunFolder, pattern: str) -> dict[str, str]:
     """The clips' names by row: those that are known, and those that new ones would get now."""
-    taken = names.Taken(files_on_disk(folder.path))
-    for attempt in plan.attempts:
-        taken.add(attempt.state.file or "")
-    keys = {job.key for job in plan.jobs}
+    taken = _taken(folder, plan.attempts)
     found = {}
     for each in plan.steps:
         if each.attempt is not None and each.attempt.state.file and not each.action.spends:
             found[each.key] = each.attempt.state.file
         elif each.action.spends and each.job is not None:
-            found[each.key] = _name(each.job, pattern, plan.kind, taken, keys)
-            taken.add(found[each.key])
+            found[each.key] = _name(each.job, pattern, plan.kind, taken)
+            taken.add(found[each.key], each.key)
     return found
+
+
+def _taken(folder: RunFolder, attempts: Iterable[Attempt]) -> names.Taken:
+    taken = names.Taken(files_on_disk(folder.path))
+    for attempt in attempts:
+        if attempt.state.file:
+            taken.add(attempt.state.file, attempt.intent.key)
+    return taken
 
 
 class ClipNames:
@@ -213,10 +215,7 @@ class ClipNames:
     def __init__(self, site: Site, attempts: Iterable[Attempt]) -> None:
         self._pattern = site.settings.name
         self._columns = {row.key: row.cells for row in site.journal.rows()}
-        self._taken = names.Taken(files_on_disk(site.folder.path))
-        for attempt in attempts:
-            if attempt.state.file:
-                self._taken.add(attempt.state.file)
+        self._taken = _taken(site.folder, attempts)
 
     def __call__(self, attempt: Attempt) -> str:
         intent = attempt.intent
@@ -229,9 +228,8 @@ class ClipNames:
             columns=columns,
             kind=intent.kind,
             taken=self._taken,
-            like_a_take=names.is_like_a_take(intent.key, self._columns),
         )
-        self._taken.add(name)
+        self._taken.add(name, intent.key)
         return name
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Final
 
@@ -23,6 +23,8 @@ CLIP_ENDING: Final = ".mp4"
 CLIP_ENDINGS: Final = (CLIP_ENDING, ".webm", ".mov", ".mkv")
 """What a clip's name may end with: a file is named by its content, once that is known."""
 FRAME_ENDING: Final = ".png"
+TAKE_MARK: Final = ".take"
+"""Before the number of a row's second clip and of those after it: ``1.2`` may be a row's id."""
 MISMATCH_MARK: Final = ".mismatch"
 """Before the ending of a clip that is not what was asked for."""
 ASIDE_MARK: Final = ".aside"
@@ -48,37 +50,25 @@ def clip_name(
     pattern: str = "{id}",
     columns: Mapping[str, str],
     kind: Kind,
-    taken: Callable[[str], bool],
-    like_a_take: bool = False,
+    taken: Taken,
 ) -> str:
     """A free path for a clip, relative to the run folder: ``videos/<name>.mp4``.
 
-    ``pattern`` holds text, ``/`` for folders, and ``{column}``; ``{id}`` is the row's key. A
-    taken name is numbered: ``<name>.2.mp4``. `Taken` answers ``taken`` with twins in mind. Where
-    the name would look ``like_a_take`` of another row (see `is_like_a_take`), its last dot becomes
-    a dash.
+    ``pattern`` holds text, ``/`` for folders, and ``{column}``; ``{id}`` is the row's key. The
+    row's next take is ``<name>.take2.mp4``; where the name is another row's, ``<name>-2.mp4``.
     Raises `SettingsError` for a pattern that cannot be used.
     """
     parts = [_filled(part, {**columns, "id": key}) for part in _folders(pattern)]
     folder = "/".join([FOLDERS[kind], *(_safe_folder(part) for part in parts[:-1])])
     stem = _safe_stem(parts[-1])
-    if like_a_take:
-        stem = _TAKE.sub(r"\1-\2", stem)
-    for number in count(1):
-        suffix = "" if number == 1 else f".{number}"
-        path = f"{folder}/{stem}{suffix}{CLIP_ENDING}"
-        if not taken(path):
-            return path
-    raise AssertionError("unreachable")
-
-
-_TAKE: Final = re.compile(r"(.+)\.(\d+)")
-
-
-def is_like_a_take(key: str, keys: Collection[str]) -> bool:
-    """Whether a row is called as another's second take would be: ``1.2`` beside ``1``."""
-    found = _TAKE.fullmatch(key)
-    return found is not None and found[1] in keys
+    first = f"{folder}/{stem}{CLIP_ENDING}"
+    if not taken(first):
+        return first
+    mark = "-" if taken.is_anothers(first, key) else TAKE_MARK
+    paths = (
+        f"{folder}/{stem}{mark}{n}{CLIP_ENDING}" for n in count(max(2, taken.of(key, kind) + 1))
+    )
+    return next(path for path in paths if not taken(path))
 
 
 def check_pattern(pattern: str, columns: Iterable[str]) -> None:
@@ -125,15 +115,24 @@ class Taken:
     """The paths that are spoken for, on disk or in the journal; twins count as the same path."""
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
-        self._keys = {twin_key(path) for path in paths}
+        self._owners: dict[str, str | None] = {twin_key(path): None for path in paths}
 
     def __call__(self, path: str) -> bool:
         """Whether ``path`` or a twin of it is spoken for."""
-        return twin_key(path) in self._keys
+        return twin_key(path) in self._owners
 
-    def add(self, path: str) -> None:
-        """Speak for a path."""
-        self._keys.add(twin_key(path))
+    def add(self, path: str, key: str | None = None) -> None:
+        """Speak for a path, for the row of that key where it is known."""
+        self._owners[twin_key(path)] = key
+
+    def is_anothers(self, path: str, key: str) -> bool:
+        """Whether a path is known to be spoken for by another row."""
+        return self._owners.get(twin_key(path)) not in {None, key}
+
+    def of(self, key: str, kind: Kind) -> int:
+        """How many clips of that kind a row has."""
+        home = f"{FOLDERS[kind]}/"
+        return sum(path.startswith(home) and key == own for path, own in self._owners.items())
 
 
 # ── patterns ────────────────────────────────────────────────────────────────────────────────────

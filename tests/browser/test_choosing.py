@@ -121,7 +121,7 @@ def test_a_new_clip_asks_again_and_an_old_redo_is_not_exported(
     press(tab, "rjy")
     again = attempt(ROWS[0], number=2)
     assert again.state.clip
-    clip = replace(again.state.clip, file="videos/shot-01.2.mp4")
+    clip = replace(again.state.clip, file="videos/shot-01.take2.mp4")
     newer = replace(again, state=replace(again.state, clip=clip))
     review(outcomes(ROWS, [*(attempt(of) for of in ROWS), newer]))
     assert ["", "keep", "", "", "", ""] == marks(tab)

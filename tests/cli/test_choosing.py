@@ -115,7 +115,7 @@ def test_an_edited_row_is_a_new_attempt_whose_former_cost_is_shown(shop: Shop) -
     said = shop.plan("-v")
     row = next(line for line in said.out.splitlines() if "~ shot1" in line)
     assert row.split()[:12] == [
-        *("1", "2", "~", "shot1", "videos/shot1.2.mp4", "16:9", "480p", "4", "s", "$0.19"),
+        *("1", "2", "~", "shot1", "videos/shot1.take2.mp4", "16:9", "480p", "4", "s", "$0.19"),
         *("prompt", "changed"),
     ]
     assert "Rows to be made again have cost $0.19 before." in said.out
@@ -159,7 +159,7 @@ def test_redo_makes_exactly_one_new_take_and_the_same_command_again_none(shop: S
     for _ in range(3):
         assert shop.run("--from", picks, command="rerun").code == Exit.OK
     assert len(shop.tasks()) == 4
-    assert (shop.run_folder / "videos/shot1.2.mp4").is_file()
+    assert (shop.run_folder / "videos/shot1.take2.mp4").is_file()
     assert (shop.run_folder / "videos/shot1.mp4").is_file()
 
 
@@ -173,7 +173,7 @@ def test_redo_of_drafts_asks_for_drafts_and_keeps_the_list_good(shop: Shop) -> N
     assert len(shop.tasks()) == 2
     assert say(*said.hint, "--yes", *QUICK).code == Exit.OK
     assert len(shop.tasks()) == 3
-    assert (shop.run_folder / "drafts/shot1.2.mp4").is_file()
+    assert (shop.run_folder / "drafts/shot1.take2.mp4").is_file()
 
 
 def test_flags_of_a_promotion_that_is_kept_back_change_no_row(shop: Shop) -> None:

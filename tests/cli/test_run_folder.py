@@ -276,8 +276,8 @@ def test_a_second_take_and_a_row_of_that_name_are_told_apart(shop: Shop) -> None
     files = {(a.intent.key, a.intent.number): a.state.file for a in shop.attempts()}
     assert files == {
         ("1", 1): "videos/1.mp4",
-        ("1", 2): "videos/1.2.mp4",
-        ("1.2", 1): "videos/1-2.mp4",
+        ("1", 2): "videos/1.take2.mp4",
+        ("1.2", 1): "videos/1.2.mp4",
     }
 
 

@@ -17,7 +17,6 @@ from seedance_batch.core.names import (
     check_pattern,
     clip_name,
     frame_name,
-    is_like_a_take,
     mismatch_name,
     twin_key,
     with_ending,
@@ -103,15 +102,26 @@ def test_twins_get_different_files(first: str, second: str) -> None:
     paths = []
     for key in (first, second):
         path = clip_name(key, columns={}, kind=Kind.FINAL, taken=taken)
-        taken.add(path)
+        taken.add(path, key)
         paths.append(path)
-    assert paths[1].endswith(".2.mp4")
+    assert paths[1].endswith("-2.mp4")
     assert len({twin_key(path) for path in paths}) == 2
 
 
 def test_takes_are_numbered_from_two() -> None:
-    taken = Taken(["videos/a.mp4", "videos/A.2.mp4"])
-    assert clip_name("a", columns={}, kind=Kind.FINAL, taken=taken) == "videos/a.3.mp4"
+    taken = Taken(["videos/a.mp4", "videos/A.take2.mp4"])
+    assert clip_name("a", columns={}, kind=Kind.FINAL, taken=taken) == "videos/a.take3.mp4"
+
+
+def test_takes_of_earlier_versions_are_counted_and_keep_their_names() -> None:
+    taken = Taken()
+    for file in ("videos/1.mp4", "videos/1.2.mp4", "drafts/1.mp4"):
+        taken.add(file, "1")
+    made = [
+        clip_name(key, columns={}, kind=kind, taken=taken)
+        for key, kind in (("1", Kind.FINAL), ("1", Kind.DRAFT), ("1.2", Kind.FINAL))
+    ]
+    assert made == ["videos/1.take3.mp4", "drafts/1.take2.mp4", "videos/1.2-2.mp4"]
 
 
 # ── patterns ────────────────────────────────────────────────────────────────────────────────────
@@ -251,18 +261,18 @@ def test_what_stood_in_the_way_is_numbered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "keys", "name"),
+    ("pattern", "names"),
     [
-        ("1.2", {"1", "1.2"}, "videos/1-2.mp4"),
-        ("1.2", {"1.2", "1.3"}, "videos/1.2.mp4"),
-        ("v1.0", {"v1.0"}, "videos/v1.0.mp4"),
-        ("1.x", {"1", "1.x"}, "videos/1.x.mp4"),
+        ("{id}", ["1", "1.2", "1.take2", "1.2.take2", "1.take3"]),
+        ("{client}", ["Acme", "Acme-2", "Acme.take2", "Acme-3", "Acme.take3"]),
+        ("{client}/{id}", ["Acme/1", "Acme/1.2", "Acme/1.take2", "Acme/1.2.take2", "Acme/1.take3"]),
     ],
 )
-def test_a_row_that_is_called_like_another_ones_take_is_told_from_it(
-    key: str, keys: set[str], name: str
-) -> None:
-    like = is_like_a_take(key, keys)
-    taken = Taken()
-    found = clip_name(key, columns={}, kind=Kind.FINAL, taken=taken, like_a_take=like)
-    assert found == name
+def test_a_second_take_looks_like_no_other_row(pattern: str, names: list[str]) -> None:
+    taken, made = Taken(), []
+    for key in ("1", "1.2", "1", "1.2", "1"):
+        columns = {"client": "Acme"}
+        file = clip_name(key, pattern=pattern, columns=columns, kind=Kind.FINAL, taken=taken)
+        taken.add(file, key)
+        made.append(file)
+    assert made == [f"videos/{name}.mp4" for name in names]
