@@ -30,7 +30,10 @@ import errno
 from collections.abc import Sequence
 from enum import IntEnum
 from os import strerror
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from seedance_batch.core.manifest import Finding
 
 
 class Exit(IntEnum):
@@ -73,9 +76,11 @@ class SettingsError(UsageError):
 
 
 class ManifestError(UsageError):
-    """The manifest has problems: ``problems`` holds one printable line each."""
+    """The manifest has problems: ``problems`` holds all of them, each with its place."""
 
-    def __init__(self, message: str, problems: Sequence[str], *, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, problems: Sequence[Finding], *, hint: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.problems = tuple(problems)
 

@@ -5,7 +5,6 @@ They are told the events of `seedance_batch.events` and change nothing in the ru
 from __future__ import annotations
 
 import io
-import json
 import sys
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from typing import Any, Final, Protocol, TextIO
 
 from seedance_batch.core.attempt import FINAL_PHASES, Attempt, Phase, counts_against_budget
 from seedance_batch.core.pricing import money
-from seedance_batch.core.text import moment, redact, shown, some, span
+from seedance_batch.core.text import enveloped, in_usd, json_line, redact, shown, some, span
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
@@ -141,9 +140,9 @@ class JsonLines:
         self._wall = wall
 
     def __call__(self, event: RunEvent) -> None:
-        value = event_object(event, moment(self._wall()))
+        value = event_object(event, self._wall())
         if value is not None:
-            print(json.dumps(value, ensure_ascii=False), file=self._stream, flush=True)
+            print(json_line(value), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing to put back."""
@@ -301,29 +300,31 @@ def line_of(event: RunEvent) -> str | None:
             return None
 
 
-def event_object(event: RunEvent, at: str) -> dict[str, object] | None:
-    """An event at a `moment` as JSON values; None for what would only be noise."""
+def event_object(event: RunEvent, at: float) -> dict[str, Any] | None:
+    """An event at a time, in Unix seconds, as JSON values; None for what would only be noise."""
     match event:
         case AttemptChanged(attempt, before) if attempt.state.phase is not before:
-            state, intent = attempt.state, attempt.intent
-            return {
-                "event": "row",
-                "time": at,
-                "id": intent.key,
-                "kind": intent.kind,
-                "attempt": intent.number,
-                "before": before,
-                "status": state.phase,
-                "task_id": state.task_id,
-                "error_class": state.error_class,
-                "message": redact(state.error_message or "") or None,
-                "video_file": state.clip.file if state.clip else None,
-            }
+            return enveloped("row", at, _attempt_object(attempt) | {"before": before})
         case Stopping(why, message):
-            return {"event": "stopping", "time": at, "why": why, "message": redact(message)}
+            return enveloped("stopping", at, {"why": why, "message": redact(message)})
         case RowSkipped(key, message):
-            return {"event": "skipped", "time": at, "id": key, "message": redact(message)}
+            return enveloped("skipped", at, {"id": key, "message": redact(message)})
         case Remark(message) | Paused(_, message):
-            return {"event": "remark", "time": at, "message": redact(message)}
+            return enveloped("remark", at, {"message": redact(message)})
         case AttemptChanged() | BytesArrived() | RequestEnded():
             return None
+
+
+def _attempt_object(attempt: Attempt) -> dict[str, Any]:
+    state, intent = attempt.state, attempt.intent
+    return {
+        "id": intent.key,
+        "kind": intent.kind,
+        "attempt": intent.number,
+        "status": state.phase,
+        "task_id": state.task_id,
+        "error_class": state.error_class,
+        "message": redact(state.error_message or "") or None,
+        "est_cost_usd": in_usd(intent.est_cost),
+        "video_file": state.clip.file if state.clip else None,
+    }

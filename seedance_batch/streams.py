@@ -1,12 +1,21 @@
-"""A stream to show things on that may fail: from then on what is written goes nowhere."""
+"""What is shown, and to whom: streams that may fail, and objects for programs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO, cast
+
+
+def tell(event: str, fields: Mapping[str, Any]) -> None:
+    """Print an object for programs on stdout."""
+    from seedance_batch.core.text import enveloped, json_line
+
+    sys.stdout.write(json_line(enveloped(event, time.time(), fields)) + "\n")
+    sys.stdout.flush()
 
 
 class Outlet:

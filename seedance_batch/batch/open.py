@@ -44,7 +44,7 @@ from seedance_batch.errors import (
 )
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import has_traces, look_into, open_journal
-from seedance_batch.reader.read import grouped, read_frame, read_manifest
+from seedance_batch.reader.read import read_frame, read_manifest
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held, wal_is_safe
 from seedance_batch.settings import (
@@ -93,7 +93,7 @@ def sound_manifest(source: ManifestSource, options: ReadOptions) -> Manifest:
         count = some(len(manifest.problems), "problem")
         raise ManifestError(
             f"{manifest.path} has {count}; nothing was sent.",
-            grouped(manifest.problems, numbered=True),
+            manifest.problems,
             hint="fix the problems above, then run: "
             f"seedance-batch check {shlex.quote(manifest.path)}",
         )

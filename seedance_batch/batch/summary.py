@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_UP, Decimal
 from pathlib import Path
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from seedance_batch.core import names
 from seedance_batch.core.attempt import UNDER_WAY_PHASES, Kind, Phase
-from seedance_batch.core.outcome import Outcome, Status, costs, made_otherwise, tally
+from seedance_batch.core.outcome import Outcome, Status, costs, made_otherwise, tally, tally_object
 from seedance_batch.core.plan.make import Sign
 from seedance_batch.core.plan.steps import Action
-from seedance_batch.core.text import moment, redact, shown, some, spaced
+from seedance_batch.core.text import in_usd, moment, redact, shown, some, spaced
 from seedance_batch.errors import Exit
 from seedance_batch.events import Stop
-from seedance_batch.reader.read import finding_objects
 
 if TYPE_CHECKING:
     from seedance_batch.batch.access import Site
@@ -160,28 +158,21 @@ def opening_object(
     """
     cost = Decimal(0) if plan is None else plan.new_cost
     return {
-        "event": "start",
-        "time": moment(time.time()),
-        "version": 1,
         "folder": str(site.folder.path),
         "sandbox": site.access.sandbox,
         "rows": 0 if plan is None else len(plan.steps),
         "new_rows": 0 if plan is None else plan.new_rows,
-        "new_cost": None if cost is None else f"{cost:f}",
-        "warnings": finding_objects(warnings),
+        "new_cost_usd": in_usd(cost),
+        "warnings": [each.as_json() for each in warnings],
     }
 
 
 def closing_object(site: Site, report: Report) -> dict[str, Any]:
     """The summary for machines."""
-    sums = tally(report.outcomes)
     return {
-        "event": "end",
-        "time": moment(time.time()),
         "exit_code": int(report.exit_code),
         "folder": str(site.folder.path),
-        "statuses": {status.value: n for status, n in sums.statuses.items() if n},
-        "money": {surety.value: f"{sum.amount:f}" for surety, sum in sums.money.items()},
+        **tally_object(tally(report.outcomes)),
         "stop": report.ending.stop,
         "message": redact(report.ending.message) or None,
         "unsent": report.ending.unsent,

@@ -14,6 +14,7 @@ import click
 from seedance_batch.cli import flags
 from seedance_batch.core.text import some
 from seedance_batch.errors import Exit, UsageError
+from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.core.manifest import Manifest
@@ -62,7 +63,12 @@ def check(given: Checking) -> int:
     manifest = read_manifest(given.manifest, flags.read_options(given))
     if given.net:
         manifest = _looked_at(manifest)
-    _show_as_json(manifest) if given.as_json else _show(manifest, strict=given.strict)
+    if given.as_json:
+        found = [each.as_json() for each in manifest.findings]
+        source = dict(manifest.source)
+        tell("check", {"rows": len(manifest.jobs), "source": source, "findings": found})
+    else:
+        _show(manifest, strict=given.strict)
     refused = manifest.problems or (given.strict and manifest.warnings)
     return Exit.USAGE if refused else Exit.OK
 
@@ -75,17 +81,6 @@ def _looked_at(manifest: Manifest) -> Manifest:
     local = public_access(os.environ).private_files
     seen = look_at_addresses(manifest, allow_private=local, pace=Pace(10, DEFAULT_RPM))
     return replace(manifest, findings=(*manifest.findings, *seen))
-
-
-def _show_as_json(manifest: Manifest) -> None:
-    from seedance_batch.reader.read import finding_objects
-
-    found = {
-        "rows": len(manifest.jobs),
-        "source": dict(manifest.source),
-        "findings": finding_objects(manifest.findings),
-    }
-    click.echo(json.dumps(found, ensure_ascii=False))
 
 
 def _show(manifest: Manifest, *, strict: bool) -> None:
@@ -113,11 +108,13 @@ def _show(manifest: Manifest, *, strict: bool) -> None:
 
 
 @click.command(epilog="Example: seedance-batch schema > manifest.schema.json")
-def schema() -> int:
-    """Print the JSON Schema of YAML manifests, for editors."""
-    from seedance_batch.cli.starter import manifest_schema
+@click.argument("what", type=click.Choice(["manifest", "output"]), default="manifest")
+def schema(what: str) -> int:
+    """Print the JSON Schema of YAML manifests, for editors; or that of all --json output."""
+    from seedance_batch.cli.starter import manifest_schema, output_schema
     from seedance_batch.streams import speak_utf8
 
+    found = output_schema() if what == "output" else manifest_schema()
     speak_utf8()
-    click.echo(json.dumps(manifest_schema(), ensure_ascii=False, indent=2))
+    click.echo(json.dumps(found, ensure_ascii=False, indent=2))
     return Exit.OK

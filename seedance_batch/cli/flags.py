@@ -160,7 +160,7 @@ class Address:
     """Which API is meant."""
 
     sandbox: bool = option("--sandbox", help="Use the embedded sandbox: no key, no money.")
-    sandbox_config: Path | None = option("--sandbox-config", metavar="FILE",
+    sandbox_config: Path | None = option("--sandbox-config", metavar="FILE", hidden=True,
         help="Settings of the sandbox, faults included.")
     api_url: str | None = option("--api-url", metavar="URL", help="Use the API at this address.")
 

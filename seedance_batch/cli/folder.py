@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -15,12 +14,14 @@ import click
 
 from seedance_batch.cli import flags
 from seedance_batch.cli.hints import command_again
-from seedance_batch.core.text import some
+from seedance_batch.core.text import in_usd, some
 from seedance_batch.errors import Exit, UsageError
+from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.access import Site
     from seedance_batch.batch.reconcile import Question
+    from seedance_batch.batch.verify import ClipFinding
     from seedance_batch.core.attempt import Attempt
 
 _SHOWN_CANDIDATES: Final = 10
@@ -61,8 +62,7 @@ def status(given: Standing) -> int:
                 hint=command_again(by=columns[0] if columns else None),
             )
         if given.as_json:
-            told = standing_object(found, by=given.by, sandbox=sandbox)
-            click.echo(json.dumps(told, ensure_ascii=False))
+            tell("status", standing_object(found, by=given.by, sandbox=sandbox))
         else:
             if given.watch:
                 click.clear()
@@ -122,13 +122,13 @@ def fetched(site: Site, lost: Collection[int], given: flags.Watched) -> int:
         stream=sys.stderr,
     )
     if given.as_json:
-        click.echo(json.dumps(opening_object(site), ensure_ascii=False))
+        tell("start", opening_object(site))
     try:
         report = anyio.run(lambda: fetch_clips(site, observe, lost, signals=True))
     finally:
         observer.close()
     if given.as_json:
-        click.echo(json.dumps(closing_object(site, report), ensure_ascii=False))
+        tell("end", closing_object(site, report))
     else:
         for line in (*fetched_lines(arrived), *outcome_lines(site, report)):
             click.echo(line)
@@ -185,7 +185,7 @@ def reconcile(given: Deciding) -> int:
         rebuild(site.folder, site.journal)
     if given.as_json:
         for question in left:
-            click.echo(json.dumps(_as_object(question), ensure_ascii=False))
+            tell("question", _as_object(question))
         return Exit.UNFINISHED if left else Exit.OK
     if not left:
         click.echo("No row is ambiguous.")
@@ -197,13 +197,13 @@ def reconcile(given: Deciding) -> int:
 
 def _as_object(question: Question) -> dict[str, Any]:
     less = [c for c in question.candidates if not c.is_likely]
-    asked: dict[str, Any] = {
+    return {
         "id": question.attempt.intent.key,
         "kind": question.attempt.intent.kind,
         "candidates": [c.task.task_id for c in question.likely],
-        "less_likely": [{"task": c.task.task_id, "doubts": c.doubts} for c in less],
+        "less_likely": [{"task_id": c.task.task_id, "doubts": c.doubts} for c in less],
+        "forgotten": question.attempt.state.task_id if question.forgotten else None,
     }
-    return asked | ({"forgotten": question.attempt.state.task_id} if question.forgotten else {})
 
 
 def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
@@ -342,8 +342,7 @@ def verify(given: Verifying) -> int:
         found = check_clips(folder, journal.attempts())
     bad = [finding for finding in found if finding.fault is not None]
     if given.as_json:
-        faults = [{"id": f.attempt.intent.key, "fault": f.fault} for f in bad]
-        click.echo(json.dumps({"checked": len(found), "faults": faults}, ensure_ascii=False))
+        tell("verify", {"checked": len(found), "faults": [_fault_object(each) for each in bad]})
     else:
         for finding in bad:
             click.echo(f"{shown(finding.attempt.intent.key)}: {shown(finding.fault or '')}")
@@ -355,3 +354,16 @@ def verify(given: Verifying) -> int:
         command = command_again("fetch", only={"out", "sandbox"})
         click.echo(f"hint: {shown(command)}", err=True)
     return Exit.SOME_FAILED if bad else Exit.OK
+
+
+def _fault_object(found: ClipFinding) -> dict[str, Any]:
+    intent, state = found.attempt.intent, found.attempt.state
+    return {
+        "id": intent.key,
+        "kind": intent.kind,
+        "attempt": intent.number,
+        "task_id": state.task_id,
+        "message": found.fault,
+        "est_cost_usd": in_usd(intent.est_cost),
+        "can_be_fetched": found.can_be_fetched,
+    }

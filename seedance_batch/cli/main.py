@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -24,7 +24,10 @@ from seedance_batch.errors import (
     UsageError,
     first_of,
 )
-from seedance_batch.streams import speak_utf8, unminded_output
+from seedance_batch.streams import speak_utf8, tell, unminded_output
+
+if TYPE_CHECKING:
+    from seedance_batch.core.manifest import Finding
 
 # ── The list of commands, each imported only when it is asked for ─────────────────────────────────
 
@@ -44,7 +47,7 @@ _WHERE: Final[Mapping[str, tuple[str, str]]] = {
     "verify": ("folder", "Check the downloaded clips."),
     "prices": ("service", "Show the price list, its source and its date."),
     "doctor": ("service", "Check the installation and the account; free."),
-    "schema": ("check", "Print the JSON Schema of YAML manifests."),
+    "schema": ("check", "Print the JSON Schema of YAML manifests, or of --json."),
     "sandbox": ("service", "Serve the sandbox by itself."),
     "help": ("help", "Show the documentation, page by page."),
 }
@@ -195,10 +198,13 @@ def _usage(error: click.ClickException) -> UsageError:
 def _failed(error: SeedanceBatchError, *, as_json: bool) -> int:
     from seedance_batch.core.text import shown
 
+    problems = error.problems if isinstance(error, ManifestError) else ()
     if as_json:
-        _tell_machines(error.exit_code, error.message, error.hint, _problems(error))
-    if isinstance(error, ManifestError):
-        for problem in error.problems:
+        _tell_error(error.exit_code, error.message, error.hint, problems)
+    if problems:
+        from seedance_batch.reader.read import grouped
+
+        for problem in grouped(problems, numbered=True):
             click.echo(shown(problem), err=True)
     first, *more = error.message.splitlines()
     click.echo(f"error: {shown(first)}", err=True)
@@ -209,30 +215,16 @@ def _failed(error: SeedanceBatchError, *, as_json: bool) -> int:
     return error.exit_code
 
 
-def _problems(error: SeedanceBatchError) -> Sequence[str]:
-    return error.problems if isinstance(error, ManifestError) else ()
-
-
-def _tell_machines(code: int, message: str, hint: str | None, problems: Sequence[str] = ()) -> None:
-    import json
-    import time
-
-    from seedance_batch.core.text import moment, redact
-
-    value = {
-        "event": "error",
-        "time": moment(time.time()),
-        "exit_code": int(code),
-        "message": redact(message),
-        "hint": hint,
-        "problems": list(problems),
-    }
-    click.echo(json.dumps(value, ensure_ascii=False))
+def _tell_error(
+    code: int, message: str, hint: str | None, problems: Sequence[Finding] = ()
+) -> None:
+    told = {"exit_code": int(code), "message": redact(message), "hint": hint}
+    tell("error", told | {"problems": [each.as_json() for each in problems]})
 
 
 def _interrupted(*, as_json: bool) -> int:
     if as_json:
-        _tell_machines(Exit.INTERRUPTED, "Interrupted.", None)
+        _tell_error(Exit.INTERRUPTED, "Interrupted.", None)
     click.echo("Interrupted.", err=True)
     return Exit.INTERRUPTED
 
@@ -246,7 +238,7 @@ def _broken(error: BaseException, *, as_json: bool) -> int:
     )
     hint = None if where is None else f"please report it with the details in {where}"
     if as_json:
-        _tell_machines(Exit.INTERNAL, message, hint)
+        _tell_error(Exit.INTERNAL, message, hint)
     click.echo(f"error: {message}", err=True)
     if hint is not None:
         click.echo(f"hint: {hint}", err=True)

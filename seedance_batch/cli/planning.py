@@ -24,6 +24,7 @@ from seedance_batch.cli.hints import (
     was_typed,
 )
 from seedance_batch.errors import BudgetExceeded, Exit, PlanDrifted, SettingsError, UsageError
+from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
@@ -46,7 +47,6 @@ def show(
     from seedance_batch.batch.open import open_plan
     from seedance_batch.core.plan.saved import to_json
     from seedance_batch.core.plan.steps import budget_problem
-    from seedance_batch.reader.read import finding_objects
 
     saved = saved_plan(given.plan_file)
     with or_elsewhere(), open_plan(given.manifest, *chosen(given, saved), os.environ) as batch:
@@ -57,8 +57,8 @@ def show(
             document["doubts"] = [
                 {"sign": doubt.sign.value, "ids": list(doubt.keys)} for doubt in batch.doubts(found)
             ]
-            document["warnings"] = finding_objects(batch.warnings(found))
-            click.echo(json.dumps(document, ensure_ascii=False))
+            document["warnings"] = [each.as_json() for each in batch.warnings(found)]
+            tell("plan", document)
             for line in [*warning_lines(batch, found), *already_bought(batch, found)]:
                 click.echo(line, err=True)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Collection, Iterator
@@ -17,6 +16,7 @@ from seedance_batch.cli import flags, planning
 from seedance_batch.cli.hints import command_again, next_command, or_elsewhere, was_typed
 from seedance_batch.core.text import some
 from seedance_batch.errors import ConsentNeeded, Exit, ManifestError, UsageError
+from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
@@ -144,8 +144,7 @@ def carry_out(
         if saved is not None and not batch.access.sandbox:
             ownership.note(batch.folder, batch.access.origin, saved.digest)
         if given.as_json:
-            start = opening_object(batch, found, batch.warnings(found))
-            click.echo(json.dumps(start, ensure_ascii=False))
+            tell("start", opening_object(batch, found, batch.warnings(found)))
         if given.canary is not None and found.new_rows > given.canary:
             first = replace(
                 found, steps=cheapest(fitting(found, batch.settings.max_cost), given.canary)
@@ -296,7 +295,7 @@ def sum_up(
     if command is not None:
         lines.append(f"hint: {shown(command)}")
     if given.as_json:
-        click.echo(json.dumps(closing_object(batch, report), ensure_ascii=False))
+        tell("end", closing_object(batch, report))
     else:
         for line in lines:
             click.echo(line)

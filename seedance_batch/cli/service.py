@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import click
 
 from seedance_batch.cli import flags
 from seedance_batch.errors import ApiUnreachable, Exit
+from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.sandbox.config import SandboxConfig
@@ -47,7 +47,7 @@ def prices(given: OfService) -> int:
             hint="try again, or write a list of your own, as in: seedance-batch prices --help",
         )
     if given.as_json:
-        click.echo(json.dumps(listing_object(table)))
+        tell("prices", listing_object(table))
         return Exit.OK
     for line in listing(table):
         click.echo(line)
@@ -63,7 +63,7 @@ def doctor(given: OfService) -> int:
     found = examine(flags.run_settings(given), os.environ)
     if given.as_json:
         for f in found:
-            click.echo(json.dumps({"what": f.what, "ok": f.ok, "says": f.says}))
+            tell("diagnosis", {"what": f.what, "ok": f.ok, "message": f.says})
     else:
         for line in diagnosis_lines(found):
             click.echo(line)
@@ -160,9 +160,5 @@ def _tell(address: SandboxAddress) -> None:
 
 
 def _tell_json(address: SandboxAddress) -> None:
-    told = {
-        "api_url": address.api_url,
-        "files_url": address.files_url,
-        "api_key": address.api_key,
-    }
-    click.echo(json.dumps(told))
+    urls = {"api_url": address.api_url, "files_url": address.files_url}
+    tell("sandbox", urls | {"api_key": address.api_key})

@@ -348,6 +348,12 @@ def manifest_schema() -> JsonSchema:
     }
 
 
+def output_schema() -> JsonSchema:
+    """The schema of every object that ``--json`` prints, and of summary.json."""
+    found: JsonSchema = json.loads(_template("output.schema.json"))
+    return found
+
+
 def _row() -> JsonSchema:
     fields = {name: {**_field(name), "description": NOTES[name]} for name in ("id", "model")}
     fields |= {name: {**_field(name), "description": NOTES[name]} for name in INPUT_FIELDS}

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
+
+from seedance_batch.core.text import in_usd
 
 # ── What an attempt is: its intent, its state, and the words for both. Values, no behaviour ───────
 
@@ -306,28 +309,63 @@ def counts_against_budget(state: State) -> bool:
 class Sum:
     """Attempts and what they add up to, in US dollars, as far as prices are known."""
 
-    attempts: int
-    amount: Decimal
-    unpriced: int
+    attempts: int = 0
+    amount: Decimal = Decimal(0)
+    unpriced: int = 0
     """Attempts that no price is known for; `amount` lacks them."""
 
+    @classmethod
+    def of(cls, costs: Sequence[Decimal | None]) -> Sum:
+        """The sum of estimates, one for each attempt."""
+        known = [cost for cost in costs if cost is not None]
+        return cls(len(costs), sum(known, Decimal(0)), len(costs) - len(known))
 
-def sums(attempts: Iterable[Attempt]) -> dict[Surety, Sum]:
-    """A sum for each surety; an attempt that is known to be free is in none."""
-    costs: dict[Surety, list[Decimal | None]] = {found: [] for found in Surety}
-    for attempt in attempts:
-        found = surety(attempt.state)
-        if found is not None:
-            costs[found].append(attempt.intent.est_cost)
-    return {found: _sum(part) for found, part in costs.items()}
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What attempts have cost, by the estimates recorded when each of them was planned.
+
+    An attempt that is known to be free is in none of the sums.
+    """
+
+    settled: Sum = Sum()
+    reserved: Sum = Sum()
+    unknown: Sum = Sum()
+
+    @classmethod
+    def of(cls, attempts: Iterable[Attempt]) -> Spending:
+        """The sums over some attempts."""
+        costs: dict[Surety | None, list[Decimal | None]] = defaultdict(list)
+        for attempt in attempts:
+            costs[surety(attempt.state)].append(attempt.intent.est_cost)
+        return cls(*(Sum.of(costs[sure]) for sure in Surety))
+
+    @property
+    def parts(self) -> dict[Surety, Sum]:
+        """Each sum by how sure it is."""
+        return dict(zip(Surety, (self.settled, self.reserved, self.unknown), strict=True))
+
+    @property
+    def unpriced(self) -> int:
+        """Attempts that count and have no estimate."""
+        return sum(part.unpriced for part in self.parts.values())
+
+    @property
+    def committed(self) -> Decimal | None:
+        """All that counts against ``--max-cost``; None where it is not known."""
+        whole = sum((part.amount for part in self.parts.values()), Decimal(0))
+        return None if self.unpriced else whole
+
+    def as_json(self) -> dict[str, Any]:
+        """The sums as programs are told them, everywhere."""
+        return {
+            **{f"{sure}_usd": in_usd(part.amount) for sure, part in self.parts.items()},
+            **{f"{sure}_attempts": part.attempts for sure, part in self.parts.items()},
+            "unpriced_attempts": self.unpriced,
+        }
 
 
 def spent(attempts: Iterable[Attempt]) -> Decimal:
     """US dollars: estimates of all that was, or may have been, charged."""
     counted = (a.intent.est_cost for a in attempts if surety(a.state) is not None)
     return sum((cost for cost in counted if cost is not None), Decimal(0))
-
-
-def _sum(costs: list[Decimal | None]) -> Sum:
-    known = [cost for cost in costs if cost is not None]
-    return Sum(len(costs), sum(known, Decimal(0)), len(costs) - len(known))

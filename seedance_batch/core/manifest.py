@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from seedance_batch.core.model import BLOB_PREFIX, TaskInput
+from seedance_batch.core.text import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,34 @@ class Finding:
     message: str
     rows: tuple[int, ...] = ()
     """The rows that it concerns, as `Row.number` counts them; empty where that is not one's own."""
+    cause: str | None = None
+    """What it is about, where its place does not say that: see `code`."""
+
+    @property
+    def code(self) -> str:
+        """What it is about, in a word for programs: ``cell``, ``row``, ``file``, …"""
+        if self.cause is not None:
+            return self.cause
+        if self.place.line is None:
+            return "flag" if self.place.file.startswith("--") else "file"
+        return "row" if self.place.column is None else "cell"
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding as programs are told it, with its place as a text and in parts."""
+        return {
+            "severity": self.severity,
+            "code": self.code,
+            "place": redact(str(self.place)),
+            "file": self.place.file,
+            "sheet": self.place.sheet,
+            "line": self.place.line,
+            "row": self.rows[0] if self.rows else None,
+            "column": self.place.column,
+            "message": redact(self.message),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,7 @@ from seedance_batch.core.attempt import (
     ErrorClass,
     Kind,
     Phase,
-    Sum,
-    Surety,
-    sums,
+    Spending,
 )
 from seedance_batch.core.pricing import money
 from seedance_batch.core.text import shown, some, spaced
@@ -209,8 +207,8 @@ class Tally:
     """The manifest's rows; removed ones are not among them."""
     statuses: Mapping[Status, int]
     """Every status in its order, also those with no row."""
-    money: Mapping[Surety, Sum]
-    """Over all attempts; an attempt that is known to be free is in none."""
+    money: Spending
+    """Over all attempts."""
 
 
 def tally(outcomes: Sequence[Outcome]) -> Tally:
@@ -219,7 +217,7 @@ def tally(outcomes: Sequence[Outcome]) -> Tally:
     return Tally(
         rows=len(outcomes) - counts[Status.REMOVED],
         statuses={status: counts[status] for status in Status},
-        money=sums(attempt for outcome in outcomes for attempt in outcome.attempts),
+        money=Spending.of(attempt for outcome in outcomes for attempt in outcome.attempts),
     )
 
 
@@ -249,12 +247,11 @@ def _block(sums: Tally) -> Iterator[str]:
 
 def spent_in_words(sums: Tally) -> str:
     """Money in a few words: a range where failed attempts may have been charged."""
-    settled, unknown = sums.money[Surety.SETTLED].amount, sums.money[Surety.UNKNOWN].amount
-    reserved = sums.money[Surety.RESERVED].amount
+    settled, reserved, unknown = (part.amount for part in sums.money.parts.values())
     text = f"{money(settled)} settled"
     if unknown:
         text = _with_unknown(settled, unknown, sums.statuses.get(Status.FAILED, 0))
-    unpriced = sum(part.unpriced for part in sums.money.values())
+    unpriced = sums.money.unpriced
     parts = [text, f"{money(reserved)} reserved" if reserved else ""]
     parts.append(f"{some(unpriced, 'attempt')} of unknown price" if unpriced else "")
     return ", ".join(part for part in parts if part)
@@ -267,35 +264,30 @@ def _with_unknown(settled: Decimal, unknown: Decimal, failed_rows: int) -> str:
     return f"{money(settled)} settled, earlier failed attempts: $0 to {money(unknown)}"
 
 
-def costs(money_by: Mapping[Surety, Sum]) -> list[str]:
+def costs(spent: Spending) -> list[str]:
     """What was paid for how many clips, and what else may have to be paid, each in a few words."""
-    settled, reserved = money_by[Surety.SETTLED], money_by[Surety.RESERVED]
-    unknown = money_by[Surety.UNKNOWN]
-    parts = [f"{money(settled.amount)} for {some(settled.attempts, 'clip')}"]
-    if reserved.attempts:
-        parts.append(f"{money(reserved.amount)} reserved")
-    if unknown.attempts:
-        parts.append(f"up to {money(unknown.amount)} for attempts without a clip")
+    parts = [f"{money(spent.settled.amount)} for {some(spent.settled.attempts, 'clip')}"]
+    if spent.reserved.attempts:
+        parts.append(f"{money(spent.reserved.amount)} reserved")
+    if spent.unknown.attempts:
+        parts.append(f"up to {money(spent.unknown.amount)} for attempts without a clip")
     return parts
 
 
 def standing_object(
     found: Sequence[Outcome], *, by: str | None = None, sandbox: bool = False
 ) -> dict[str, Any]:
-    """The same as JSON values; amounts are decimal strings in US dollars."""
-    groups = {value: _object(tally(part)) for value, part in _groups(found, by)}
-    return {"sandbox": sandbox} | _object(tally(found)) | ({"by": {by: groups}} if by else {})
+    """The same as JSON values."""
+    groups = {value: tally_object(tally(part)) for value, part in _groups(found, by)}
+    return {"sandbox": sandbox} | tally_object(tally(found)) | ({"by": {by: groups}} if by else {})
 
 
-def _object(sums: Tally) -> dict[str, Any]:
+def tally_object(sums: Tally) -> dict[str, Any]:
+    """Counts and money as JSON values."""
     return {
         "rows": sums.rows,
         "statuses": {status.value: count for status, count in sums.statuses.items() if count},
-        "money": {
-            f"{surety.value}_usd": f"{Decimal(part.amount):f}"
-            for surety, part in sums.money.items()
-        },
-        "attempts_without_price": sum(part.unpriced for part in sums.money.values()),
+        "money": sums.money.as_json(),
     }
 
 

@@ -165,9 +165,10 @@ def _lookalikes(plan: Plan) -> Iterator[str]:
 def _spent(plan: Plan) -> Iterator[str]:
     spent = plan.spending
     if spent.committed != 0:
-        parts = [f"{money(spent.settled)} settled", f"{money(spent.reserved)} reserved"]
-        if spent.unknown:
-            parts.append(f"up to {money(spent.unknown)} for failed attempts")
+        settled, reserved, unknown = (part.amount for part in spent.parts.values())
+        parts = [f"{money(settled)} settled", f"{money(reserved)} reserved"]
+        if unknown:
+            parts.append(f"up to {money(unknown)} for failed attempts")
         if spent.unpriced:
             parts.append(f"{some(spent.unpriced, 'attempt')} of unknown price")
         yield f"Spent so far: {', '.join(parts)}."

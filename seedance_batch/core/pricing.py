@@ -16,6 +16,7 @@ from typing import Any, Final
 from seedance_batch.core.identity import canonical_model
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import DEFAULT_MODEL, LONGEST_REFERENCE, Resolution, TaskInput
+from seedance_batch.core.text import moment
 from seedance_batch.errors import SettingsError
 
 RuleValue = str | bool | int | Decimal
@@ -418,10 +419,10 @@ def listing(table: PriceTable) -> Iterator[str]:
 
 
 def listing_object(table: PriceTable) -> dict[str, Any]:
-    """The same as JSON values; prices are decimal strings, None where unusable."""
+    """The same as JSON values; prices are None where unusable."""
     return {
         "source": table.source,
-        "dated": table.dated,
+        "dated": moment(table.dated),
         "sandbox": table.sandbox,
         "models": {
             name: {

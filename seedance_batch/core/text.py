@@ -1,11 +1,14 @@
-"""Texts for people: counts, times and sizes in words, and foreign words made fit to be shown."""
+"""Texts for people and programs: counts and sizes in words, foreign words fit to be shown, JSON."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
 # ── Counts, lengths of time, sizes and moments in words for people; light to import ───────────────
 
@@ -42,6 +45,33 @@ def size(count: int) -> str:
 def moment(at: float) -> str:
     """Unix seconds as events name them: ISO 8601, UTC, milliseconds."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+# ── What programs are told, as `cli/output.schema.json` has it ────────────────────────────────────
+
+
+OUTPUT_VERSION: Final = 1
+"""Of the objects that ``--json`` prints; raised where a field goes, or means something else."""
+
+
+def enveloped(event: str, at: float, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of the kind ``event``, made at ``at``, in Unix seconds."""
+    return {"event": event, "version": OUTPUT_VERSION, "time": moment(at), **fields}
+
+
+def in_usd(amount: Decimal | None) -> str | None:
+    """An amount of US dollars, exact and without an exponent; None where it is not known."""
+    return None if amount is None else f"{amount:f}"
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """An object on one line that UTF-8 can hold, whatever its texts are."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair: JSON can escape it
+        return json.dumps(value)
+    return text
 
 
 # ── Words that came from elsewhere, fit to be seen: without secrets, printable, cut where long ────

@@ -16,7 +16,7 @@ from typing import Final
 
 from seedance_batch.core.attempt import Kind, TakeName
 from seedance_batch.core.columns import unguarded
-from seedance_batch.core.manifest import Place
+from seedance_batch.core.manifest import Finding, Place, Severity
 from seedance_batch.errors import ManifestError, UsageError
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
 from seedance_batch.reader.table import text_of
@@ -73,41 +73,41 @@ def read_picks(path: Path) -> list[Pick]:
 _WORKBOOKS: Final = frozenset({Format.XLSX, Format.XLS, Format.ODS})
 
 
-def _of_workbook(source: Source, file_format: Format) -> tuple[list[Pick], list[str]]:
+def _of_workbook(source: Source, file_format: Format) -> tuple[list[Pick], list[Finding]]:
     """As `parse_picks`, from the first sheet."""
     from seedance_batch.reader.read import tables_of
 
     loading = Loading(ReadOptions(), Noted())
     tables = tables_of(source, loading)
     if not tables:
-        return [], [f"{finding.place}: {finding.message}" for finding in loading.noted]
+        return [], [*loading.noted]
     table = tables[0]
     rows = [[text_of(value) for value in row] for row in table.rows]
     lines = [(table.heading_line, table.headings), *zip(table.lines, rows, strict=True)]
     return _found_in(source.file, lines)
 
 
-def parse_picks(data: bytes, file: str) -> tuple[list[Pick], list[str]]:
+def parse_picks(data: bytes, file: str) -> tuple[list[Pick], list[Finding]]:
     """Picks, and the problems that forbid using them; ``file`` names the places."""
     text = _decoded(data)
     if text is None:
-        return [], [f"{Place(file)}: is not UTF-8; save it as “CSV UTF-8”"]
+        return [], [_problem(Place(file), "is not UTF-8; save it as “CSV UTF-8”")]
     try:
         lines = _lines(text)
     except csv.Error as error:
-        return [], [f"{Place(file)}: cannot be read as CSV: {error}"]
-    return _found_in(file, lines) if lines else ([], [f"{Place(file)}: is empty"])
+        return [], [_problem(Place(file), f"cannot be read as CSV: {error}")]
+    return _found_in(file, lines) if lines else ([], [_problem(Place(file), "is empty")])
 
 
 def _found_in(
     file: str, lines: Sequence[tuple[int, Sequence[str]]]
-) -> tuple[list[Pick], list[str]]:
+) -> tuple[list[Pick], list[Finding]]:
     (heading_line, headings), *rest = lines
     at = _columns(headings)
     missing = [name for name in _NEEDED if name not in at]
     if missing:
         place = Place(file, line=heading_line)
-        return [], [f"{place}: has no column {' and no '.join(missing)}"]
+        return [], [_problem(place, f"has no column {' and no '.join(missing)}")]
     return _picks(file, at, rest)
 
 
@@ -142,9 +142,9 @@ def _columns(headings: Iterable[str]) -> dict[str, int]:
 
 def _picks(
     file: str, at: dict[str, int], lines: Iterable[tuple[int, Sequence[str]]]
-) -> tuple[list[Pick], list[str]]:
+) -> tuple[list[Pick], list[Finding]]:
     picks: list[Pick] = []
-    problems: list[str] = []
+    problems: list[Finding] = []
     first_lines: dict[str, int] = {}
     for line, cells in lines:
         pick, wrong = _pick({name: _cell(cells, index) for name, index in at.items()})
@@ -152,7 +152,7 @@ def _picks(
         if pick.id and before != line:
             wrong["id"] = f"{pick.id!r} is already in line {before}"
         for column, words in wrong.items():
-            problems.append(f"{Place(file, line=line, column=column)}: {words}")
+            problems.append(_problem(Place(file, line=line, column=column), words))
         picks.append(pick)
     return picks, problems
 
@@ -184,5 +184,9 @@ def _take(text: str) -> TakeName | None:
     return TakeName(Kind(found[1]), int(found[2])) if found else None
 
 
-def _counted(problems: Sequence[str]) -> str:
+def _problem(place: Place, words: str) -> Finding:
+    return Finding(Severity.PROBLEM, place, words)
+
+
+def _counted(problems: Sequence[Finding]) -> str:
     return "a problem" if len(problems) == 1 else f"{len(problems)} problems"

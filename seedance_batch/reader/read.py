@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.core.columns import folded
 from seedance_batch.core.identity import content_hash, loosened, row_keys
@@ -357,7 +357,7 @@ def _jobs(rows: Sequence[RowReading], keys: Sequence[str], noted: Noted) -> Iter
         # Takes of one line are meant to be equal; two lines that are equal never are for sure.
         if earlier is not here and not (row.table.is_repeated and earlier == here):
             where = earlier.seen_from(here)
-            noted.warning(here, f"duplicates {where}: you pay twice")
+            noted.warning(here, f"duplicates {where}: you pay twice", "duplicate_order")
         yield job
 
 
@@ -369,42 +369,11 @@ def _order(job: Job) -> str:
     return content_hash(job.model, job.input.model_copy(update={"prompt": prompt}))
 
 
-# ── Findings as people and programs read them: one line per cause, or JSON ────────────────────────
+# ── Findings as people and programs read them: one line per cause ─────────────────────────────
 
 
 MOST_PLACES: Final = 12
 """Places that one line names; the rest is counted."""
-
-
-class FindingObject(TypedDict):
-    """A finding as JSON."""
-
-    severity: str
-    file: str
-    sheet: str | None
-    line: int | None
-    row: int | None
-    column: str | None
-    message: str
-
-
-def finding_objects(findings: Iterable[Finding]) -> list[FindingObject]:
-    """One object per finding, ungrouped.
-
-    ``column`` is the heading as the person wrote it, ``row`` the first row's number for ``--rows``.
-    """
-    return [
-        FindingObject(
-            severity=found.severity.value,
-            file=found.place.file,
-            sheet=found.place.sheet,
-            line=found.place.line,
-            row=found.rows[0] if found.rows else None,
-            column=found.place.column,
-            message=found.message,
-        )
-        for found in findings
-    ]
 
 
 def grouped(findings: Iterable[Finding], *, numbered: bool = False) -> list[str]:

@@ -80,7 +80,7 @@ class RowReader:
             earlier = self._ids.setdefault(row_id, here)
             if earlier is not here:
                 words = f"{quoted(row_id)} is the id in {earlier.seen_from(here)} already"
-                self._noted.problem(here, words)
+                self._noted.problem(here, words, "duplicate_id")
         return row_id or None
 
     def _take(self, reading: RowReading, column: ManifestColumn, cell: Cell) -> None:

@@ -67,13 +67,13 @@ class Noted:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._findings)
 
-    def problem(self, place: Place, message: str) -> None:
-        """Nothing may be sent while this stands."""
-        self._findings.append(Finding(Severity.PROBLEM, place, message))
+    def problem(self, place: Place, message: str, cause: str | None = None) -> None:
+        """Nothing may be sent while this stands; ``cause`` as in `Finding`."""
+        self._findings.append(Finding(Severity.PROBLEM, place, message, cause=cause))
 
-    def warning(self, place: Place, message: str) -> None:
+    def warning(self, place: Place, message: str, cause: str | None = None) -> None:
         """It will be sent as it is; somebody should look first."""
-        self._findings.append(Finding(Severity.WARNING, place, message))
+        self._findings.append(Finding(Severity.WARNING, place, message, cause=cause))
 
     def receipt(self, place: Place, message: str) -> None:
         """What was repaired or assumed."""

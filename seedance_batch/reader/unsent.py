@@ -39,7 +39,9 @@ def warn_of_unsent(
             if column.field is not None or slip_of(column.heading):
                 continue  # sent, or a problem already
             if words := _suspicion(column, rows, said):
-                noted.warning(table.heading_place(column.position, column.heading), words)
+                noted.warning(
+                    table.heading_place(column.position, column.heading), words, "not_sent"
+                )
 
 
 def _said(pairs: Sequence[tuple[Table, Layout]], rows: Sequence[Cells]) -> Iterator[str]:

@@ -14,10 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from seedance_batch.core.attempt import Sum
 from seedance_batch.core.columns import guarded
-from seedance_batch.core.outcome import FAILED, Outcome, Status, exit_code, tally
-from seedance_batch.core.text import redact
+from seedance_batch.core.outcome import (
+    FAILED,
+    Outcome,
+    Status,
+    exit_code,
+    tally,
+    tally_object,
+)
+from seedance_batch.core.text import json_line, redact
 from seedance_batch.writer.lines import Line, ResultTable, SheetValue, table, text
 from seedance_batch.writer.place import Placing
 from seedance_batch.writer.xlsx import About, fits_workbook, write_xlsx
@@ -144,9 +150,8 @@ def _summary(source: SheetSource, placing: Placing) -> dict[str, object]:
     code = exit_code(source.outcomes) if source.exit_code is None else source.exit_code
     paths = {name: placing.files.get(name, source.folder / name) for name in SHEETS[:-1]}
     files = {name: path for name, path in paths.items() if path.exists()}
-    return summary(
-        _about(source), files=files, exit_code=int(code), journal_mark=source.journal_mark
-    )
+    mark = source.journal_mark
+    return summary(_about(source), files=files, exit_code=code, journal_mark=mark)
 
 
 # ── Results as CSV: UTF-8 with BOM and CRLF, as Excel wants it, no cell that could be a formula ───
@@ -177,27 +182,20 @@ def write_jsonl(path: Path, table: ResultTable) -> None:
 def _line(header: tuple[str, ...], line: Line) -> str:
     values = (*line.person, *(_plain(value) for value in line.ours))
     record = dict(zip(header, values, strict=True))
-    return _encodable(json.dumps(record, ensure_ascii=False), record) + "\n"
+    text = json_line(record)
+    for sign in _OTHER_LINE_ENDS:
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text + "\n"
 
 
 def _plain(value: SheetValue) -> SheetValue:
     return text(value) if isinstance(value, Decimal) else value
 
 
-def _encodable(line: str, record: dict[str, SheetValue]) -> str:
-    for sign in _OTHER_LINE_ENDS:
-        line = line.replace(sign, f"\\u{ord(sign):04x}")
-    try:
-        line.encode()
-    except UnicodeEncodeError:  # half a surrogate pair: JSON can escape it, UTF-8 cannot hold it
-        return json.dumps(record)
-    return line
+# ── summary.json: how a run folder stands, for programs ──────────────────────────────────────────
 
 
-# ── summary.json: how a run folder stands, for machines; versioned, money as text ─────────────────
-
-
-SUMMARY_VERSION: Final = 1
+SUMMARY_VERSION: Final = 2
 
 
 def write_summary(path: Path, record: Mapping[str, Any]) -> None:
@@ -210,26 +208,13 @@ def summary(
 ) -> dict[str, Any]:
     """What `write_summary` writes. ``files`` maps a sheet's name to where it lies."""
     return {
+        "event": "summary",
         "version": SUMMARY_VERSION,
         "manifest": about.manifest,
-        "run_folder": str(about.folder),
+        "folder": str(about.folder),
         "journal": journal_mark,
-        "exit_code": exit_code,
-        "rows": about.tally.rows,
-        "status": {status.value: count for status, count in about.tally.statuses.items()},
-        "money": {
-            "currency": "USD",
-            "estimate": True,
-            "prices": about.prices,
-            **{surety.value: _sum(total) for surety, total in about.tally.money.items()},
-        },
+        "exit_code": int(exit_code),
+        **tally_object(about.tally),
+        "prices": about.prices,
         "files": {name: path.name for name, path in files.items()},
-    }
-
-
-def _sum(total: Sum) -> dict[str, Any]:
-    return {
-        "amount": text(total.amount),
-        "attempts": total.attempts,
-        "unpriced_attempts": total.unpriced,
     }

@@ -186,11 +186,12 @@ def write_summary_sheet(book: Workbook, formats: Formats, about: About) -> None:
     sheet.line(("rows in the manifest", about.tally.rows), {"label": _BOLD, "count": _BOLD})
     sheet.line((), {})
     sheet.line(("estimated cost", "attempts", "US dollars", "meaning"), _HEADING)
-    for surety, total in about.tally.money.items():
+    parts = about.tally.money.parts
+    for surety, total in parts.items():
         words = _SURE[surety] + _unpriced(total)
         sheet.line((surety, total.attempts, total.amount, words), {})
-    attempts = sum(total.attempts for total in about.tally.money.values())
-    amount = sum((total.amount for total in about.tally.money.values()), Decimal(0))
+    attempts = sum(total.attempts for total in parts.values())
+    amount = sum((total.amount for total in parts.values()), Decimal(0))
     words = "at most; what row_cost_usd adds up to"
     sheet.line(("total", attempts, amount, words), {"label": _BOLD, "amount": _BOLD})
 

@@ -211,7 +211,7 @@ def test_without_a_cap_an_unknown_price_is_said_and_never_guessed(shop: Shop) ->
     assert "8 s of 480p" in said.err
     assert [row["est_cost_usd"] for row in shop.results()] == ["", ""]
     status = json.loads(shop.at("status", "--json").out)
-    assert status["attempts_without_price"] == 2
+    assert status["money"]["unpriced_attempts"] == 2
     # What was bought at an unknown price is no part of a sum that a cap could be held against.
     shop.fill(3)
     said = shop.run("--max-cost", "40", "--out", str(shop.run_folder))

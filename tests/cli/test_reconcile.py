@@ -73,7 +73,7 @@ def test_where_our_clock_was_off_and_is_right_again_the_task_is_less_likely_and_
     assert "hint:" not in said.out
     (asked,) = shop.online("reconcile", "--json").lines
     assert asked["candidates"] == []
-    assert [each["task"] for each in asked["less_likely"]] == [task["task_id"]]
+    assert [each["task_id"] for each in asked["less_likely"]] == [task["task_id"]]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import shlex
 import signal
 import socket
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jsonschema_rs
 import pytest
 
 from seedance_batch.cli.main import cli
@@ -23,11 +23,11 @@ from seedance_batch.errors import Exit
 from seedance_batch.events import Remark, RowSkipped
 from seedance_batch.progress import event_object
 from seedance_batch.run_folder import RunFolder, held
+from tests import events_page
 from tests.cli.shop import QUICK, ROW_COST, Shop, say, say_at_a_terminal, shot
 from tests.rig import some
 from tests.service import serving, write_rows
 
-EVENTS = Path(__file__).parents[2] / "docs" / "events.md"
 COMMANDS = cli.list_commands(click.Context(cli))
 
 # ── help and usage ──────────────────────────────────────────────────────────────────────────────
@@ -257,8 +257,12 @@ def test_json_is_one_object_a_line_on_stdout_and_nothing_else(shop: Shop) -> Non
     assert len(say("check", str(shop.manifest), "--json").lines) == 1
     events = shop.run("--json").lines
     assert [e["event"] for e in events if e["event"] != "row"] == ["start", "end"]
-    assert (events[0]["version"], events[0]["new_rows"], events[0]["new_cost"]) == (1, 2, "0.384")
-    assert events[-1]["money"]["settled"] == str(ROW_COST)
+    assert (events[0]["version"], events[0]["new_rows"], events[0]["new_cost_usd"]) == (
+        1,
+        2,
+        "0.384",
+    )
+    assert events[-1]["money"]["settled_usd"] == str(ROW_COST)
     assert Path(events[-1]["page"]).is_file()
     assert events[-1]["statuses"] == {"done": 1, "failed": 1}
     assert events[-1]["exit_code"] == Exit.SOME_FAILED
@@ -315,28 +319,41 @@ def test_a_run_that_the_budget_stops_tells_so_between_start_and_end(shop: Shop) 
     assert [line["event"] for line in said.lines] == ["start", "stopping", "end"]
 
 
-def _page_of_events() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for line in EVENTS.read_text(encoding="utf-8").splitlines():
-        cells = re.match(r"\| (?:`(\w+)`)? ?\| `(\w+)` \| `(.+?)` \|", line)
-        if cells is not None:
-            name = cells[1] or next(reversed(found))
-            found.setdefault(name, {"event", "time"}).add(cells[2])
-            json.loads(cells[3])
-    return found
+def _closed(schema: Any) -> Any:
+    """The schema without leave for fields that it does not name."""
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    own = {name: _closed(value) for name, value in schema.items()}
+    return own | ({"additionalProperties": False} if "required" in schema else {})
 
 
-def test_the_page_of_events_names_every_event_and_field(shop: Shop) -> None:
+def test_every_object_for_programs_is_as_its_schema_says(shop: Shop) -> None:
     shop.write(shot(1), shot(2, prompt="forbidden fruit"), shot(3))
-    told = shop.run("--json", "--max-cost", "0.4", "-j", "1").lines
+    api = ("--api-url", shop.service.api_url)
+    told = shop.plan("--json").lines + shop.run("--json", "--max-cost", "0.4", "-j", "1").lines
+    told += shop.at("status", "--json", "--by", "id").lines
+    (shop.run_folder / "videos/shot1.mp4").unlink()
+    told += shop.at("verify", "--json").lines
     told += shop.online("fetch", "--json").lines + say("status", "none", "--json").lines
-    told += [
-        event_object(event, told[0]["time"]) for event in (RowSkipped("a", "why"), Remark("so"))
-    ]
-    found: dict[str, set[str]] = {}
+    told += say("doctor", "--json", *api).lines + say("prices", "--json", *api).lines
+    write_rows(shop.folder / "bad.csv", [shot(2, duration=99)])
+    told += say("check", "bad.csv", "--json").lines + say("plan", "bad.csv", "--json", *api).lines
+    told += [event_object(event, 0.0) for event in (RowSkipped("a", "why"), Remark("so"))]
+    told.append(json.loads((shop.run_folder / "summary.json").read_text(encoding="utf-8")))
+    schema = json.loads(say("schema", "output").out)
+    defs = schema["$defs"]
     for each in told:
-        assert found.setdefault(each["event"], set(each)) == set(each)
-    assert found == _page_of_events()
+        one = {"$ref": f"#/$defs/event_{each['event']}", "$defs": _closed(defs)}
+        jsonschema_rs.validate(one, each)
+    elsewhere = {"event_question", "event_sandbox"}  # see their own tests
+    known = {name for name in defs if name.startswith("event_")} - elsewhere
+    assert {f"event_{each['event']}" for each in told} == known
+
+
+def test_the_page_of_events_is_what_the_schema_says() -> None:
+    assert events_page.PAGE.read_text(encoding="utf-8") == events_page.page()
 
 
 # ── GitHub Actions ──────────────────────────────────────────────────────────────────────────────

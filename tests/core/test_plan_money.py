@@ -6,31 +6,32 @@ from decimal import Decimal
 
 import pytest
 
-from seedance_batch.core.attempt import Attempt, ErrorClass, Phase
+from seedance_batch.core.attempt import Attempt, ErrorClass, Phase, Spending, Sum
 from seedance_batch.core.identity import content_hash
 from seedance_batch.core.plan.make import draft_job, make_plan, side_by_side
-from seedance_batch.core.plan.steps import Spending, budget_problem, fitting, total
+from seedance_batch.core.plan.steps import budget_problem, fitting, total
 from tests.core.plan_builders import attempt, job, prices
 
 FOX = job("a")
 ROWS = [FOX, job("b", 2, prompt="a wolf", duration=10)]
 """$0.50 and $1.00."""
+HALF = Sum(1, Decimal("0.50"))
 
 
 @pytest.mark.parametrize(
     ("made", "spending"),
     [
         (attempt(FOX, Phase.PLANNED), Spending()),
-        (attempt(FOX, Phase.SUBMITTING), Spending(reserved=Decimal("0.50"))),
-        (attempt(FOX, Phase.IN_FLIGHT), Spending(reserved=Decimal("0.50"))),
-        (attempt(FOX, Phase.AMBIGUOUS), Spending(reserved=Decimal("0.50"))),
-        (attempt(FOX, Phase.DOWNLOADING), Spending(settled=Decimal("0.50"))),
-        (attempt(FOX, Phase.DONE), Spending(settled=Decimal("0.50"))),
-        (attempt(FOX, Phase.EXPIRED), Spending(settled=Decimal("0.50"))),
-        (attempt(FOX, Phase.MEDIA_MISMATCH), Spending(settled=Decimal("0.50"))),
-        (attempt(FOX, Phase.FAILED), Spending(unknown=Decimal("0.50"))),
+        (attempt(FOX, Phase.SUBMITTING), Spending(reserved=HALF)),
+        (attempt(FOX, Phase.IN_FLIGHT), Spending(reserved=HALF)),
+        (attempt(FOX, Phase.AMBIGUOUS), Spending(reserved=HALF)),
+        (attempt(FOX, Phase.DOWNLOADING), Spending(settled=HALF)),
+        (attempt(FOX, Phase.DONE), Spending(settled=HALF)),
+        (attempt(FOX, Phase.EXPIRED), Spending(settled=HALF)),
+        (attempt(FOX, Phase.MEDIA_MISMATCH), Spending(settled=HALF)),
+        (attempt(FOX, Phase.FAILED), Spending(unknown=HALF)),
         (attempt(FOX, Phase.FAILED, error=ErrorClass.INVALID, task_id=None), Spending()),
-        (attempt(FOX, Phase.DONE, cost=None), Spending(unpriced=1)),
+        (attempt(FOX, Phase.DONE, cost=None), Spending(settled=Sum(attempts=1, unpriced=1))),
         (attempt(FOX, Phase.PLANNED, cost=None), Spending()),
     ],
 )

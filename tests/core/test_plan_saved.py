@@ -64,7 +64,7 @@ def test_the_json_says_what_people_are_told() -> None:
     assert document["new_cost_usd"] == "1.00"
     assert document["totals"]["new"] == {"rows": 2, "seconds": 10, "cost_usd": "1.00"}
     assert document["totals"]["done"] == {"rows": 1, "seconds": 5, "cost_usd": None}
-    assert document["spent"]["settled_usd"] == "0.50"
+    assert document["money"]["settled_usd"] == "0.50"
     assert document["prices"]["source"] == "https://api.example/api/pricing"
     assert document["steps"][1]["row"] == 2
     assert to_json(plan(ROWS, [], table=None), origin=HERE)["prices"] is None

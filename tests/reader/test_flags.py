@@ -14,7 +14,7 @@ from PIL import Image
 from seedance_batch.core.manifest import Manifest
 from seedance_batch.core.model import Allow
 from seedance_batch.errors import UsageError
-from seedance_batch.reader.read import finding_objects, grouped, read_manifest
+from seedance_batch.reader.read import grouped, read_manifest
 from seedance_batch.reader.source import ReadOptions
 
 SHOTS = "id,prompt,duration,resolution\nhero,A lamp wakes,5,720p\n,A cat walks,,\n,A cat walks,,\n"
@@ -133,9 +133,11 @@ def test_findings_are_told_to_programs_as_well(tmp_path: Path) -> None:
     path = tmp_path / "shots.csv"
     path.write_text("prompt,Seconds\nA lamp wakes,3\n")
 
-    assert json.loads(json.dumps(finding_objects(read_manifest(path).findings))) == [
+    assert [json.loads(json.dumps(each.as_json())) for each in read_manifest(path).findings] == [
         {
             "severity": "problem",
+            "code": "cell",
+            "place": "shots.csv:2:Seconds",
             "file": "shots.csv",
             "sheet": None,
             "line": 2,

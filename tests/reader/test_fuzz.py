@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedance_batch.reader.read import finding_objects, grouped, read_manifest
+from seedance_batch.reader.read import grouped, read_manifest
 
 CORPUS = Path(__file__).parent.parent / "data" / "manifests"
 SEEDS = sorted(p for p in CORPUS.iterdir() if p.is_file() and p.stat().st_size < 20_000)
@@ -49,7 +49,7 @@ def survives(folder: Path, data: bytes, ending: str) -> None:
     path.write_bytes(data)
     manifest = read_manifest(path)
     grouped(manifest.findings)
-    finding_objects(manifest.findings)
+    [each.as_json() for each in manifest.findings]
     for job in manifest.jobs:
         job.input.model_dump_json()
 

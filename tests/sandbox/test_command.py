@@ -33,7 +33,7 @@ def test_json_is_one_line_and_a_signal_ends_it_cleanly(number: signal.Signals) -
     process = _start("--json", "--api-key", "sk-mine")
     assert process.stdout is not None
     told = json.loads(process.stdout.readline())
-    assert set(told) == {"api_url", "files_url", "api_key"}
+    assert set(told) == {"event", "version", "time", "api_url", "files_url", "api_key"}
     assert told["api_key"] == "sk-mine"
     assert httpx.get(f"{told['api_url']}/api/pricing").is_success
     os.kill(process.pid, number)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from seedance_batch.core.attempt import Kind, Phase
 from seedance_batch.core.plan.steps import Action, Plan, Step, held_back
 from seedance_batch.core.pricing import money
-from seedance_batch.core.text import redact
+from seedance_batch.core.text import in_usd, moment, redact
 from seedance_batch.errors import UsageError
 
 PLAN_FORMAT: Final = "seedance-batch plan"
@@ -38,8 +38,7 @@ def to_json(
 
     ``origin`` is the API that it was made for: a yes to the sandbox is none to real money.
     ``folder`` tells the run folder from others, None where there was none yet.
-    Amounts are decimal strings in US dollars, None if unknown. ``flags`` is kept as it is, so that
-    executing the plan can use what it was made with.
+    ``flags`` is kept as it is, so that executing the plan can use what it was made with.
     """
     words = {reason: redact(reason) for reason in {step.reason for step in plan.steps}}
     document: dict[str, Any] = {
@@ -53,13 +52,13 @@ def to_json(
         "rows_digest": plan.rows_digest,
         "prices": _prices(plan),
         "new_rows": plan.new_rows,
-        "new_cost_usd": _amount(plan.new_cost),
-        "spent": _spent(plan),
+        "new_cost_usd": in_usd(plan.new_cost),
+        "money": plan.spending.as_json(),
         "totals": {
             action.value: {
                 "rows": total.rows,
                 "seconds": total.seconds,
-                "cost_usd": _amount(total.cost) if action.may_cost else None,
+                "cost_usd": in_usd(total.cost) if action.may_cost else None,
             }
             for action, total in plan.totals.items()
         },
@@ -85,17 +84,7 @@ def _prices(plan: Plan) -> dict[str, Any] | None:
     if plan.table is None:
         return None
     table = plan.table
-    return {"source": redact(table.source), "dated": table.dated, "sandbox": table.sandbox}
-
-
-def _spent(plan: Plan) -> dict[str, Any]:
-    spent = plan.spending
-    return {
-        "settled_usd": _amount(spent.settled),
-        "reserved_usd": _amount(spent.reserved),
-        "failed_unknown_usd": _amount(spent.unknown),
-        "attempts_without_price": spent.unpriced,
-    }
+    return {"source": redact(table.source), "dated": moment(table.dated), "sandbox": table.sandbox}
 
 
 def _step(step: Step, reason: str) -> dict[str, Any]:
@@ -107,14 +96,10 @@ def _step(step: Step, reason: str) -> dict[str, Any]:
         "number": step.number,
         "continues": step.attempt.intent.number if step.attempt else None,
         "seconds": step.seconds,
-        "cost_usd": _amount(step.cost),
-        "spent_before_usd": _amount(step.spent_before),
+        "cost_usd": in_usd(step.cost),
+        "spent_before_usd": in_usd(step.spent_before),
         "reason": reason,
     }
-
-
-def _amount(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount:f}"
 
 
 # ── JSON to a saved plan ────────────────────────────────────────────────────────────────────────

@@ -18,9 +18,8 @@ from seedance_batch.core.attempt import (
     ErrorClass,
     Kind,
     Phase,
-    Surety,
+    Spending,
     TakeName,
-    sums,
 )
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.pricing import PriceTable, money
@@ -71,39 +70,6 @@ def is_content(error_class: ErrorClass) -> bool:
 def is_paid(error_class: ErrorClass) -> bool:
     """Whether a failure has surely cost money."""
     return error_class in _PAID
-
-
-# ── What a run folder's attempts have cost, and whether more fits under a cap ─────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """US dollars, by the estimates recorded when each attempt was planned."""
-
-    settled: Decimal = Decimal(0)
-    """Of clips that were made."""
-    reserved: Decimal = Decimal(0)
-    """Of attempts under way, and of ambiguous ones."""
-    unknown: Decimal = Decimal(0)
-    """Of failed attempts, which may or may not have been charged."""
-    unpriced: int = 0
-    """Attempts that count and have no estimate: with one of them, no sum is known."""
-
-    @property
-    def committed(self) -> Decimal | None:
-        """All that counts against ``--max-cost``; None where it is not known."""
-        return None if self.unpriced else self.settled + self.reserved + self.unknown
-
-    @classmethod
-    def of(cls, attempts: Iterable[Attempt]) -> Spending:
-        """The sums over some attempts."""
-        found = sums(attempts)
-        return cls(
-            settled=found[Surety.SETTLED].amount,
-            reserved=found[Surety.RESERVED].amount,
-            unknown=found[Surety.UNKNOWN].amount,
-            unpriced=sum(part.unpriced for part in found.values()),
-        )
 
 
 # ── What a plan is: for every row what would be done, why, and for how much new money ─────────────
