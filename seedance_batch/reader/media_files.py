@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,6 +57,7 @@ class MediaFiles:
         self._allow_outside = allow_outside
         self._by_text: dict[tuple[str, MediaKind], Found] = {}
         self._by_path: dict[str, Found] = {}
+        self._listed: dict[str, frozenset[str]] = {}
 
     def find(self, text: str, kind: MediaKind) -> Found:
         """What a cell's text names, where the field takes that kind of media."""
@@ -67,7 +70,7 @@ class MediaFiles:
         if text[:7].casefold() == "file://":
             return Found(problem=f"{quoted(text)}: write a path relative to the manifest instead")
         if is_url(text):
-            return Found(text)
+            return Found(text, warning=share_page(text))
         try:
             found = self._file(text)
         except (OSError, ValueError) as error:  # too long, NUL, a loop of links, no permission
@@ -82,7 +85,7 @@ class MediaFiles:
             return Found(problem=f"{quoted(text)}: network paths are not read")
         path, receipt = self._existing(text)
         if path is None:
-            return Found(problem=_missing(text, self._folder))
+            return Found(problem=_missing(text, self._folder, self._alike(text, _same_letters)))
         real = Path(os.path.realpath(path))
         if not self._allow_outside and not real.is_relative_to(self._root):
             return Found(
@@ -101,7 +104,43 @@ class MediaFiles:
         turned = text.replace("\\", "/")
         if turned != text and ":" not in text and (self._folder / turned).exists():
             return self._folder / turned, f"{quoted(text)} is read as {quoted(turned)}"
+        if alike := self._alike(turned, _composed):
+            words = f"{quoted(text)} is found under a name that is composed of other characters"
+            return self._folder / alike, words
         return None, None
+
+    def _alike(self, text: str, spelled: Callable[[str], str]) -> str | None:
+        """The one path below the folder that only differs in how it is ``spelled``."""
+        parts = text.replace("\\", "/").split("/")
+        if Path(text).is_absolute() or ".." in parts or ":" in text:
+            return None
+        found: list[str] = []
+        for part in parts:
+            names = self._names("/".join(found))
+            same = [part] if part in names else [n for n in names if spelled(n) == spelled(part)]
+            if len(same) != 1 and part != ".":
+                return None
+            found += same
+        return "/".join(found)
+
+    def _names(self, below: str) -> frozenset[str]:
+        names = self._listed.get(below)
+        if names is None:
+            try:
+                names = frozenset(entry.name for entry in (self._folder / below).iterdir())
+            except OSError:
+                names = frozenset()
+            self._listed[below] = names
+        return names
+
+
+def _composed(name: str) -> str:
+    """A file name as macOS and the others agree on it: ``é`` may be one character, or two."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _same_letters(name: str) -> str:
+    return _composed(name).casefold()
 
 
 _A: Final = {
@@ -118,7 +157,9 @@ def _with_receipt(found: Found, receipt: str) -> Found:
     )
 
 
-def _missing(text: str, folder: Path) -> str:
+def _missing(text: str, folder: Path, alike: str | None) -> str:
+    if alike is not None:
+        return f"{quoted(text)}: there is no such file; is it {quoted(alike)}? Mind the capitals"
     if text.casefold().startswith(("asset-", "asset_", "asset:")):
         return f"{quoted(text)} is no file here; an asset's id is written asset://…"
     if text.casefold().startswith(("www.", "http")):
@@ -170,9 +211,12 @@ def _judged(media: LocalMedia, kind: MediaKind, text: str) -> Found:
     if kind is not MediaKind.IMAGE:
         problem = _length_problem(media, text)
         return Found(kind=kind, problem=problem) if problem else Found(media.token, media, kind)
-    sides = _sides(Path(media.path))
-    if sides is None:
+    try:
+        sides = _sides(Path(media.path))
+    except _Damaged as damage:
         words = f"{quoted(text)} is a damaged image: it does not open"
+        if damage.is_cut:
+            words = f"{quoted(text)} is a damaged image: a part of it is missing"
         return Found(kind=kind, problem=words)
     wrong = sides_warning(*sides)
     warning = wrong and f"{quoted(text)} {wrong}"
@@ -193,20 +237,34 @@ _ORIENTATION: Final = 0x0112
 """The EXIF entry by which phones note that a picture lies on its side."""
 
 
-def _sides(path: Path) -> tuple[int, int] | None:
+class _Damaged(Exception):
+    """An image does not open, or is cut."""
+
+    def __init__(self, *, is_cut: bool) -> None:
+        super().__init__()
+        self.is_cut = is_cut
+
+
+def _sides(path: Path) -> tuple[int, int]:
+    """Width and height as the image is seen, once all of it was read. Raises `_Damaged`."""
     from PIL import Image
 
+    is_open = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as image:
                 width, height = image.size
-                # Only for photos: in a PNG the entry may lie behind all pixels.
-                is_turned = image.format == "JPEG" and image.getexif().get(_ORIENTATION, 1) >= 5
-                image.verify()
+                is_open = True
+                if image.format != "JPEG":
+                    image.verify()  # their checksums, or their lengths, tell
+                    return width, height
+                is_turned = image.getexif().get(_ORIENTATION, 1) >= 5
+                image.draft("L", (1, 1))  # small and grey: all of it is read, in half the time
+                image.load()
                 return (height, width) if is_turned else (width, height)
         except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
-            return None
+            raise _Damaged(is_cut=is_open) from None
 
 
 def _seconds(path: Path) -> float | None:
@@ -226,3 +284,44 @@ def _packet_ends(container: object) -> Iterator[float]:
     for packet in container.demux():  # type: ignore[attr-defined]
         if packet.pts is not None and packet.time_base is not None:
             yield float((packet.pts + (packet.duration or 0)) * packet.time_base)
+
+
+# ── Addresses of pages that show a file: what is sent for it would be the page ────────────────────
+
+
+_DIRECT: Final = "a direct link is wanted, or the file beside the manifest"
+_PAGES: Final = (
+    (r"drive\.google\.com/(?:file/|open|drive/)|docs\.google\.com/", "Google Drive", _DIRECT),
+    (
+        r"(?:www\.)?dropbox\.com/(?:s|scl|sh)/(?!.*[?&](?:dl=1|raw=1)\b)",
+        *("Dropbox", "with ?raw=1 in place of ?dl=0 it would be the file"),
+    ),
+    (
+        r"(?:www\.)?(?:github\.com|gitlab\.com)/.+/blob/(?!.*[?&]raw=(?:1|true))",
+        *("GitHub or GitLab", "its Raw link leads to the file"),
+    ),
+    (r"photos\.app\.goo\.gl/|photos\.google\.com/", "Google Photos", _DIRECT),
+    (r"(?:www\.|share\.)?icloud\.com/|share\.icloud\.com/", "iCloud", _DIRECT),
+    (r"1drv\.ms/|onedrive\.live\.com/(?!download)|[\w-]+\.sharepoint\.com/:", "OneDrive", _DIRECT),
+    (r"(?:app\.)?box\.com/(?!shared/static)|[\w-]+\.app\.box\.com/s/", "Box", _DIRECT),
+    (r"(?:www\.)?imgur\.com/", "Imgur", "its i.imgur.com address leads to the file"),
+    (r"(?:www\.)?wetransfer\.com/|we\.tl/", "WeTransfer", _DIRECT),
+    (r"pan\.baidu\.com/", "Baidu", _DIRECT),
+    (r"(?:www\.)?(?:figma|canva|notion|frame|miro)\.(?:com|so|io)/", "a design tool", _DIRECT),
+    (r"(?:www\.)?(?:unsplash|pexels|flickr)\.com/photos?/", "a site of photos", _DIRECT),
+    (
+        r"(?:www\.|m\.)?(?:youtube\.com/|youtu\.be/|vimeo\.com/|tiktok\.com/|instagram\.com/)",
+        *("a site of films", _DIRECT),
+    ),
+)
+_SHARED: Final = tuple(
+    (re.compile(rf"https?://(?:{page})", re.IGNORECASE), whose, way) for page, whose, way in _PAGES
+)
+
+
+def share_page(address: str) -> str | None:
+    """What to say of an address that leads to a page about a file; None for any other."""
+    for page, whose, way in _SHARED:
+        if page.match(address):
+            return f"is a page of {whose} and no file; {way}"
+    return None

@@ -205,3 +205,128 @@ def test_a_web_video_renamed_is_still_found_out(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(box)
 
     assert len(manifest_of(tmp_path, "a.png,,").problems) == 1
+
+
+# ── frames as people have them ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.jpg", {}),
+        ("a.jpg", {"progressive": True}),
+        ("a.png", {}),
+        ("a.webp", {}),
+        ("a.webp", {"lossless": True}),
+    ],
+)
+@pytest.mark.parametrize("part", [0.5, 0.9, 0.99])
+def test_a_cut_frame_is_refused(
+    tmp_path: Path, name: str, options: dict[str, object], part: float
+) -> None:
+    path = tmp_path / name
+    Image.effect_noise((640, 360), 60).convert("RGB").save(path, **options)
+    whole = path.read_bytes()
+    assert not manifest_of(tmp_path, f"{name},,").problems
+    path.write_bytes(whole[: int(len(whole) * part)])
+    (said,) = grouped(manifest_of(tmp_path, f"{name},,").problems)
+    assert f"‘{name}’ is a damaged image" in said
+
+
+def test_a_frame_with_something_behind_its_end_is_whole(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.jpg", (360, 640))
+    path.write_bytes(path.read_bytes() + b"a phone's own data" * 9)
+    assert not manifest_of(tmp_path, "a.jpg,,").problems
+
+
+@pytest.mark.parametrize(
+    ("there", "written"),
+    [
+        ("cafe\u0301.jpg", "caf\u00e9.jpg"),
+        ("caf\u00e9.jpg", "cafe\u0301.jpg"),
+        ("Bilder Ku\u0308che/a.jpg", "Bilder K\u00fcche/a.jpg"),
+        ("Ku\u0308che/cafe\u0301.jpg", "K\u00fcche\\caf\u00e9.jpg"),
+        ("\u1112\u1161\u11ab.png", "\ud55c.png"),
+        ("\u304b\u3099.png", "\u304c.png"),
+    ],
+)
+def test_a_name_of_another_unicode_composition_is_found_with_a_receipt(
+    tmp_path: Path, there: str, written: str
+) -> None:
+    picture(tmp_path / there)
+    manifest = manifest_of(tmp_path, f"{written},,")
+    assert only_job(manifest).media[0].path == str(tmp_path / there)
+    assert any("composed of other characters" in found.message for found in manifest.findings)
+
+
+@pytest.mark.parametrize(
+    ("there", "written"),
+    [
+        ("frames/whole.jpg", "frames/Whole.JPG"),
+        ("Frames/whole.jpg", "frames/whole.jpg"),
+        ("ÜBER/a.jpg", "über/A.jpg"),
+    ],
+)
+def test_a_name_with_other_capitals_is_named_and_not_sent(
+    tmp_path: Path, there: str, written: str
+) -> None:
+    picture(tmp_path / there)
+    (said,) = grouped(manifest_of(tmp_path, f"{written},,").problems)
+    assert f"is it ‘{there}’? Mind the capitals" in said
+
+
+def test_of_two_names_that_are_alike_none_is_named(tmp_path: Path) -> None:
+    for name in ("a.JPG", "A.jpg"):
+        picture(tmp_path / name)
+    (said,) = grouped(manifest_of(tmp_path, "a.jpg,,").problems)
+    assert "there is no such file in" in said
+
+
+def test_nothing_outside_the_folder_is_looked_for(tmp_path: Path) -> None:
+    picture(tmp_path / "Secret.jpg")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (said,) = grouped(manifest_of(inner, "../secret.jpg,,").problems)
+    assert "Secret" not in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://drive.google.com/file/d/1AbCdEfGhIjKlMnOpQrStUvWxYz012345/view?usp=sharing",
+        "https://drive.google.com/open?id=1AbC",
+        "https://www.dropbox.com/scl/fi/abc123/dog.jpg?rlkey=xyz&dl=0",
+        "https://github.com/example/repo/blob/main/fox.png",
+        "https://photos.app.goo.gl/AbCdEfGh123",
+        "https://photos.google.com/share/AF1Q",
+        "https://www.icloud.com/iclouddrive/0aB",
+        "https://1drv.ms/i/s!AbC",
+        "https://studio.sharepoint.com/:i:/g/personal/abc",
+        "https://imgur.com/a/AbC12",
+        "https://we.tl/t-abc",
+        "https://www.figma.com/file/abc",
+        "https://unsplash.com/photos/abc",
+    ],
+)
+def test_a_page_that_only_shows_a_file_is_warned_of(tmp_path: Path, address: str) -> None:
+    (said,) = (str(found) for found in manifest_of(tmp_path, f"{address},,").findings)
+    assert " is a page of " in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://drive.google.com/uc?export=download&id=1AbC",
+        "https://www.dropbox.com/scl/fi/abc123/dog.jpg?rlkey=xyz&raw=1",
+        "https://www.dropbox.com/s/abc/dog.jpg?dl=1",
+        "https://dl.dropboxusercontent.com/s/abc/dog.jpg",
+        "https://raw.githubusercontent.com/example/repo/main/fox.png",
+        "https://github.com/example/repo/blob/main/fox.png?raw=true",
+        "https://lh3.googleusercontent.com/abc",
+        "https://i.imgur.com/abc.jpg",
+        "https://images.unsplash.com/photo-1",
+        "https://cdn.example.com/drive.google.com/file/a.png",
+    ],
+)
+def test_an_address_of_a_file_is_not(tmp_path: Path, address: str) -> None:
+    assert manifest_of(tmp_path, f"{address},,").findings == ()
