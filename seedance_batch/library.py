@@ -67,7 +67,7 @@ from seedance_batch.errors import (
 )
 from seedance_batch.events import Observer, Remark, RunEvent
 from seedance_batch.reader.read import grouped
-from seedance_batch.reader.source import ReadOptions
+from seedance_batch.reader.source import ReadOptions, is_address
 from seedance_batch.runner.runner import Holder, beside_any_loop
 from seedance_batch.settings import NO_CAP, RunSettings
 from seedance_batch.writer.lines import table
@@ -213,7 +213,10 @@ def read(source: ManifestSource, **options: Unpack[ReadKeywords]) -> Reading:
     `UsageError` for a file that cannot be opened, `SettingsError` for an option that there is not.
     """
     found = choices(options, running=False)
-    return Reading(read_source(_checked(source), found.reading))
+    _checked(source)
+    if is_address(source):  # which is asked in an event loop
+        return Reading(beside_any_loop(lambda: read_source(source, found.reading)))
+    return Reading(read_source(source, found.reading))
 
 
 def plan(source: ManifestSource, **options: Unpack[RunKeywords]) -> Planned:

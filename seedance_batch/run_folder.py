@@ -17,7 +17,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from seedance_batch.errors import FolderInUse, FolderMissing, FolderUnusable
-from seedance_batch.reader.source import absent, manifests_in
+from seedance_batch.reader.source import absent, address_of, is_address, manifests_in
 
 JOURNAL: Final = "journal.db"
 SANDBOX_STATE: Final = "sandbox.db"
@@ -74,11 +74,13 @@ def default_folder(manifest: Path, *, sandbox: bool) -> RunFolder:
     return RunFolder(manifest.resolve().parent / "runs" / name)
 
 
-def folder_of(given: Path, *, out: Path | None, sandbox: bool) -> RunFolder:
+def folder_of(given: Path | str, *, out: Path | None, sandbox: bool) -> RunFolder:
     """The run folder that a manifest or the folder itself names.
 
     Raises `FolderMissing` where there is none yet.
     """
+    is_web = is_address(given)
+    given = Path(f"{address_of(str(given)).name}.csv" if is_web else given)
     if out is not None:
         found = RunFolder(out.resolve())
     elif given.is_dir():
@@ -89,6 +91,8 @@ def folder_of(given: Path, *, out: Path | None, sandbox: bool) -> RunFolder:
         if not found.exists() and not sandbox:
             rehearsed = default_folder(named, sandbox=True)
             found = rehearsed if rehearsed.exists() else found
+    if not found.exists() and is_web:
+        raise FolderMissing(f"There is no run folder at {found.path}: nothing was run there yet.")
     if not found.exists():
         raise _missing(given, found, out)
     return found

@@ -223,7 +223,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def open_folder(given: Path, settings: RunSettings) -> Iterator[tuple[RunFolder, Journal]]:
+def open_folder(given: Path | str, settings: RunSettings) -> Iterator[tuple[RunFolder, Journal]]:
     """Hold the run folder that ``M`` or ``D`` names. Raises `FolderMissing`, `FolderInUse`."""
     folder = folder_of(given, out=settings.out, sandbox=settings.sandbox)
     with held(folder), open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
@@ -231,7 +231,9 @@ def open_folder(given: Path, settings: RunSettings) -> Iterator[tuple[RunFolder,
 
 
 @contextlib.contextmanager
-def open_site(given: Path, settings: RunSettings, environ: Mapping[str, str]) -> Iterator[Site]:
+def open_site(
+    given: Path | str, settings: RunSettings, environ: Mapping[str, str]
+) -> Iterator[Site]:
     """Hold a run folder as `open_folder` does, with the API that it belongs to.
 
     Raises also `FolderMismatch` where another API is named, `FolderMissing` where it is nobody's.

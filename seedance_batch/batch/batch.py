@@ -29,7 +29,7 @@ from seedance_batch.core.select import Selection, select
 from seedance_batch.journal import operations
 from seedance_batch.journal.records import Facts, KindFacts, order_name
 from seedance_batch.reader.headings import field_of
-from seedance_batch.reader.source import STDIN
+from seedance_batch.reader.source import STDIN, is_address
 from seedance_batch.run_folder import RunFolder
 
 _DELIMITERS: Final = {"semicolon": ";", "tab": "\t"}
@@ -138,7 +138,8 @@ class Batch(Site):
         if not plan.new:
             return []
         # A manifest in a file has its run folder beside it, and may be copied on purpose.
-        placeless = self.manifest.path == STDIN or bool(self.manifest.told)
+        path = self.manifest.path
+        placeless = path == STDIN or is_address(path) or bool(self.manifest.told)
         beside = self.bought_beside(plan, anywhere=placeless)
         sheets = self._told_by_sheets
         made_at = self.journal.facts().made_at

@@ -9,8 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -27,6 +29,7 @@ from seedance_batch.batch.ownership import (
     manifest_of,
 )
 from seedance_batch.batch.running import check_callbacks
+from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.core.attempt import COMING_PHASES, ErrorClass, Kind
 from seedance_batch.core.identity import SANDBOX_ORIGIN
 from seedance_batch.core.manifest import Job, Manifest
@@ -35,7 +38,7 @@ from seedance_batch.core.outcome import RowRecord
 from seedance_batch.core.plan.make import as_ordered
 from seedance_batch.core.plan.steps import RerunChoice
 from seedance_batch.core.select import meant_ids
-from seedance_batch.core.text import some
+from seedance_batch.core.text import shown, some
 from seedance_batch.errors import (
     ManifestError,
     SeedanceBatchError,
@@ -44,8 +47,8 @@ from seedance_batch.errors import (
 )
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import has_traces, look_into, open_journal
-from seedance_batch.reader.read import read_frame, read_manifest
-from seedance_batch.reader.source import ReadOptions
+from seedance_batch.reader.read import manifest_of_source, read_frame, read_manifest
+from seedance_batch.reader.source import ReadOptions, Source, WebManifest, address_of, is_address
 from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held, wal_is_safe
 from seedance_batch.settings import (
     NO_CAP,
@@ -59,14 +62,24 @@ if TYPE_CHECKING:
     import pandas
 
 ManifestSource: TypeAlias = "str | Path | pandas.DataFrame"
-"""A manifest's path, ``-`` for standard input, a run folder for the manifest that was last run
-there, or a table in memory."""
+"""A manifest's path or its address on the web, ``-`` for standard input, a run folder for the
+manifest that was last run there, or a table in memory."""
 
 
-def read_source(source: ManifestSource, options: ReadOptions) -> Manifest:
-    """The manifest in a file or a DataFrame, with whatever is wrong in it as findings."""
+def read_source(
+    source: ManifestSource, options: ReadOptions, *, allow_private: bool | None = None
+) -> Manifest:
+    """The manifest in a file, at an address or in a DataFrame, with its faults as findings.
+
+    ``allow_private``: whether an address may be this machine's own; None: where the API's is.
+    Raises `UsageError` where it cannot be had at all.
+    """
     if not isinstance(source, str | Path):
         return read_frame(source, options=options)
+    if is_address(source):
+        if allow_private is None:
+            allow_private = public_access(os.environ).private_files
+        return _fetched(str(source), options, allow_private)
     _check_name(source)
     home = RunFolder(Path(source).resolve().parent)
     if options.folder is None and home.exists():
@@ -74,6 +87,47 @@ def read_source(source: ManifestSource, options: ReadOptions) -> Manifest:
             manifest = Path(manifest_of(journal, home) or source)
         options = replace(options, folder=manifest.parent)
     return read_manifest(source, options)
+
+
+_MOST_FETCHED: Final = 32 * 1024 * 1024
+_PATIENCE: Final = 60.0
+"""Seconds for a manifest to arrive."""
+
+
+def _fetched(link: str, options: ReadOptions, allow_private: bool) -> Manifest:
+    """The manifest at an address: fetched once, and kept in memory only."""
+    address = address_of(link, workbook=options.visible or options.sheet is not None)
+    try:
+        answer = anyio.run(
+            lambda: fetch_small(
+                address.url, allow_private=allow_private, most=_MOST_FETCHED, patience=_PATIENCE
+            )
+        )
+    except NotFetched as why:
+        raise UsageError(f"{shown(address.path)} {why}. Nothing was sent.") from why
+    check_answer(address, answer)
+    host = urlsplit(answer.url).hostname
+    about = {"fetched": f"{len(answer.data):,} bytes from {host}"}
+    source = Source(answer.data, address.file, Path.cwd())
+    return manifest_of_source(source, address.path, address.name, options, about)
+
+
+def check_answer(address: WebManifest, answer: Answered) -> None:
+    """Raise `UsageError` for what is no manifest, with what leads to one."""
+    is_page = answer.data.lstrip()[:1] == b"<"
+    if address.is_google and (is_page or answer.status in {401, 403}):
+        raise UsageError(
+            "Google shows a page in place of the table: it is not shared with everybody who has "
+            "the link. Nothing was sent.",
+            hint="in Google: Share, General access, Anyone with the link; or File, Download",
+        )
+    if answer.status != HTTPStatus.OK:
+        raise UsageError(f"{shown(address.path)} answers {answer.status}. Nothing was sent.")
+    if is_page:
+        raise UsageError(
+            f"{shown(address.path)} is a web page, and no manifest. Nothing was sent.",
+            hint="give the address of the file itself, as a download has it",
+        )
 
 
 def _check_name(source: str | Path) -> None:
@@ -86,9 +140,11 @@ def _check_name(source: str | Path) -> None:
         ) from None
 
 
-def sound_manifest(source: ManifestSource, options: ReadOptions) -> Manifest:
+def sound_manifest(
+    source: ManifestSource, options: ReadOptions, *, allow_private: bool | None = None
+) -> Manifest:
     """A manifest without problems. Raises `ManifestError` carrying all of them at once."""
-    manifest = read_source(source, options)
+    manifest = read_source(source, options, allow_private=allow_private)
     if manifest.problems:
         count = some(len(manifest.problems), "problem")
         raise ManifestError(
@@ -207,7 +263,8 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
 def _found(
     source: ManifestSource, options: ReadOptions, settings: RunSettings
 ) -> tuple[Manifest, RunFolder]:
-    manifest = sound_manifest(source, options)
+    private = settings.sandbox or public_access(os.environ, settings.api_url).private_files
+    manifest = sound_manifest(source, options, allow_private=private)
     check_pattern(settings.name, [*manifest.columns, *_NAMED_INPUTS])
     check_names(manifest.jobs, settings.name, Kind.DRAFT if settings.draft else Kind.FINAL)
     return manifest, folder_for(manifest, settings)

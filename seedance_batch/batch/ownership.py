@@ -18,7 +18,7 @@ from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into
 from seedance_batch.journal.records import Facts
-from seedance_batch.reader.source import STDIN
+from seedance_batch.reader.source import STDIN, is_address
 from seedance_batch.run_folder import JOURNAL, RunFolder
 
 # ── Whose a run folder is: one API's and one manifest's; anybody else is refused ──────────────────
@@ -97,6 +97,8 @@ def _is_the_same(journal: Journal, former: str, manifest: Manifest) -> bool:
 
 def is_there(manifest: str) -> bool:
     """Whether a manifest's file can still be seen; standard input cannot."""
+    if is_address(manifest):
+        return True  # as far as can be told without asking
     return manifest != STDIN and os.path.exists(manifest)  # noqa: PTH110 - never raises
 
 
@@ -104,7 +106,7 @@ def whereabouts(manifest: Manifest, folder: RunFolder, facts: Facts) -> Facts:
     """The facts, with where the manifest lies, also as seen from the run folder."""
     from_here = ""
     with contextlib.suppress(ValueError):  # on another drive
-        if manifest.path != STDIN:
+        if manifest.path != STDIN and not is_address(manifest.path):
             from_here = os.path.relpath(manifest.path, folder.path)
     return replace(
         facts,

@@ -16,6 +16,7 @@ from seedance_batch.core.plan.steps import Action
 from seedance_batch.core.text import in_usd, moment, redact, shown, some, spaced
 from seedance_batch.errors import Exit
 from seedance_batch.events import Stop
+from seedance_batch.reader.source import is_address
 
 if TYPE_CHECKING:
     from seedance_batch.batch.access import Site
@@ -233,8 +234,10 @@ def _doubt(doubt: Doubt, folder: str, batch: Batch) -> str:
             return f"{rows} in another run folder ({which})."
 
 
-def relative(path: Path) -> str:
-    """A path as a person in the working directory would type it."""
+def relative(path: Path | str) -> str:
+    """A path as a person in the working directory would type it; an address as it is."""
+    if is_address(path):
+        return str(path)
     try:
         found = os.path.relpath(path)
     except ValueError:  # another drive

@@ -58,9 +58,9 @@ class Checking(flags.OfManifest, flags.ReadFlags, flags.Json):
 @flags.command(Checking, epilog="Example: seedance-batch check shots.xlsx --sheet Final")
 def check(given: Checking) -> int:
     """Find every problem in MANIFEST and name its cell. Sends nothing."""
-    from seedance_batch.reader.read import read_manifest
+    from seedance_batch.batch.open import read_source
 
-    manifest = read_manifest(given.manifest, flags.read_options(given))
+    manifest = read_source(given.manifest, flags.read_options(given))
     if given.net:
         manifest = _looked_at(manifest)
     if given.as_json:

@@ -63,12 +63,25 @@ def _in_order(given: type) -> list[Field[Any]]:
 def _parameter(flag: Field[Any]) -> click.Parameter:
     """A field as click has it, under the field's own name."""
     if "argument" in flag.metadata:
-        return click.Argument([flag.name], metavar=flag.metadata["argument"], type=_PATH)
+        return click.Argument(
+            [flag.name], metavar=flag.metadata["argument"], type=_Source(path_type=Path)
+        )
     names, attributes = flag.metadata["option"]
     return click.Option([*names, flag.name], **_BY_TYPE.get(str(flag.type), {}), **attributes)
 
 
 _PATH: Final = click.Path(path_type=Path)
+
+
+class _Source(click.Path):
+    """A path; an address on the web stays a text, which a path would change."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from seedance_batch.reader.source import is_address
+
+        return value if is_address(value) else super().convert(value, param, ctx)
+
+
 _BY_TYPE: Final[Mapping[str, dict[str, Any]]] = {
     "bool": {"is_flag": True},
     "tuple[str, ...]": {"multiple": True},
@@ -126,7 +139,7 @@ def _in_utf8(_context: click.Context, _parameter: click.Parameter, wanted: bool)
 class OfManifest:
     """What is to be made."""
 
-    manifest: Path = argument("MANIFEST")
+    manifest: Path | str = argument("MANIFEST")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +206,7 @@ class Out:
 class OfFolder(Out):
     """A run folder, or the manifest that has one."""
 
-    folder: Path = argument("FOLDER")
+    folder: Path | str = argument("FOLDER")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ class Changed(TypedDict, total=False):
 def command_again(
     command: str | None = None,
     *,
-    source: Path | None = None,
+    source: Path | str | None = None,
     only: Collection[str] | None = None,
     without: Collection[str] = (),
     **changed: Unpack[Changed],
@@ -94,7 +94,7 @@ def or_elsewhere() -> Iterator[None]:
             first = click.get_current_context().info_name in {"rerun", "promote"}
             error.hint = command_again(
                 "run" if first else None,
-                source=Path(error.manifest),
+                source=error.manifest,
                 without={"classes", "force", "picks"} if first else (),
                 out=relative(Path(error.free)),
             )

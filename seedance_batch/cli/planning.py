@@ -206,6 +206,8 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
+    if fetched := batch.manifest.source.get("fetched"):
+        lines.append(f"The manifest was fetched just now: {shown(fetched)}.")
     if found.new and (offer := batch.manifest.source.get("ids")):
         lines.append(f"Ids: {shown(offer)}; without ids an edited row is a new one.")
     if left_out := batch.manifest.source.get("left out"):
@@ -270,7 +272,7 @@ def warning_lines(batch: Batch, found: Plan) -> list[str]:
     if len(lines) <= _MOST_WARNINGS:
         return lines
     reading = {field.name for field in fields(flags.ReadFlags)}
-    check = command_again("check", source=Path(batch.manifest.path), only=reading)
+    check = command_again("check", source=batch.manifest.path, only=reading)
     more = some(len(lines) - _MOST_WARNINGS, "more warning")
     return [*lines[:_MOST_WARNINGS], f"warning: and {more}, which this names: {check}"]
 
@@ -293,10 +295,10 @@ def neighbour_lines(batch: Batch, found: Plan) -> list[str]:
     folder = relative(beside.path)
     bought = f"{folder} has bought {beside.orders:,} of these rows"
     if is_there(beside.manifest) and beside.manifest != batch.manifest.path:
-        other = relative(Path(beside.manifest))
+        other = relative(beside.manifest)
         out = shlex.join(["--out", folder])
         return [f"{bought}; {out} would go on there, in place of {other}."]
-    there = command_again(source=Path(batch.manifest.path), out=folder)
+    there = command_again(source=batch.manifest.path, out=folder)
     return [f"{bought}; to go on there: {there}"]
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import urljoin
 
+import anyio
 import httpcore
 import httpx
 from socksio.exceptions import SOCKSError
 
 from seedance_batch.api.addresses import (
     NO_SOCKS,
+    AddressRefused,
     PinnedBackend,
     PinnedTransport,
     Resolve,
     authorities,
     proxy_fault,
     proxy_for,
+    refusal,
     resolve,
 )
 from seedance_batch.errors import SettingsError
@@ -121,3 +125,64 @@ class _ByEnvironment(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         for transport in (self._direct, *self._proxied.values()):
             await transport.aclose()
+
+
+# ── A small file, whole and in memory: a manifest that lies at an address ─────────────────────────
+
+_MOST_REDIRECTS: Final = 5
+
+
+class NotFetched(Exception):
+    """Why a file did not come, in words that follow its address."""
+
+
+class Answered(NamedTuple):
+    """What came, and from where in the end."""
+
+    url: str
+    status: int
+    data: bytes
+
+
+async def fetch_small(
+    url: str,
+    *,
+    allow_private: bool,
+    most: int,
+    patience: float,
+    trusted: ssl.SSLContext | None = None,
+) -> Answered:
+    """The file at ``url``, of ``most`` bytes, within ``patience`` seconds; each hop is judged.
+
+    Raises `NotFetched`.
+    """
+    try:
+        with anyio.fail_after(patience):
+            async with file_client(allow_private=allow_private, trusted=trusted) as http:
+                return await _followed(url, http, allow_private, most)
+    except AddressRefused as refused:
+        raise NotFetched(f"is not asked: {refused.reason}") from None
+    except TimeoutError:
+        raise NotFetched(f"did not arrive within {patience:.0f} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise NotFetched(f"cannot be reached ({type(error).__name__})") from error
+
+
+async def _followed(url: str, http: httpx.AsyncClient, allow_private: bool, most: int) -> Answered:
+    for _ in range(_MOST_REDIRECTS + 1):
+        if why := refusal(url, allow_private=allow_private):
+            raise NotFetched(f"is not asked: {why}")
+        async with http.stream("GET", url) as response:
+            if not response.has_redirect_location:
+                return Answered(url, response.status_code, await _whole(response, most))
+            url = urljoin(url, response.headers["location"])
+    raise NotFetched(f"leads on more than {_MOST_REDIRECTS} times")
+
+
+async def _whole(response: httpx.Response, most: int) -> bytes:
+    data = bytearray()
+    async for chunk in response.aiter_bytes():  # unpacked: a small one may hold a large one
+        data += chunk
+        if len(data) > most:
+            raise NotFetched(f"has more than {most:,} bytes")
+    return bytes(data)

@@ -86,6 +86,15 @@ def manifest_at(path: str | Path, options: ReadOptions) -> Manifest:
         return _assembled(tables, absolute, name, source.folder, loading)
 
 
+def manifest_of_source(
+    source: Source, path: str, name: str, options: ReadOptions, about: Mapping[str, str]
+) -> Manifest:
+    """The manifest in bytes that were fetched; ``about`` tells people where from."""
+    loading = Loading(options, Noted(), dict(about))
+    with _without_collections():
+        return _assembled(tables_of(source, loading), path, name, source.folder, loading)
+
+
 def manifest_of_frame(frame: pandas.DataFrame, name: str, options: ReadOptions) -> Manifest:
     """See `seedance_batch.reader.read.read_frame`."""
     from seedance_batch.reader.columnar import table_of_frame

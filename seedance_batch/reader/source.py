@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
 
 from seedance_batch.core.manifest import Finding, Place, Severity
 from seedance_batch.core.media_type import HEAD_SIZE, content_of
+from seedance_batch.core.text import redact
 from seedance_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -201,6 +203,78 @@ def _text_format(data: bytes) -> Format:
     if start.lstrip()[:1] == b"[":
         return Format.JSON
     return Format.YAML if _YAML_START.match(start) else Format.CSV
+
+
+# ── A manifest at an address: which one is asked, and what its run folder is called ───────────────
+
+
+@dataclass(frozen=True, slots=True)
+class WebManifest:
+    """A manifest on the web. Equal ones have one run folder, however their link was copied."""
+
+    url: str
+    """What is asked: of a Google Sheet its export, of a page about a file the file itself."""
+    name: str
+    """Names the run folder; made from the address alone, so that it never changes."""
+    file: str
+    """The name that findings show; its ending tells texts apart."""
+    is_google: bool = False
+
+    @property
+    def path(self) -> str:
+        """What is shown and kept of it: no signature and no token."""
+        if self.is_google:
+            return self.url.replace("=xlsx", "=csv")
+        return self.url if redact(self.url) == self.url else self.url.partition("?")[0]
+
+
+def is_address(text: object) -> bool:
+    """Whether a manifest's name is an address on the web, and no file's."""
+    return isinstance(text, str) and text[:8].casefold().startswith(("https://", "http://"))
+
+
+def address_of(text: str, *, workbook: bool = False) -> WebManifest:
+    """What a link leads to; of a Google Sheet one sheet as CSV, or the whole ``workbook``."""
+    link = text.strip()
+    if found := _GOOGLE_SHEET.match(link):
+        return _google_sheet(link, published=bool(found[1]), id_=found[2], workbook=workbook)
+    if found := _GOOGLE_FILE.match(link):
+        name = f"drive-{_tail(found[1] or found[2])}"
+        url = f"https://drive.google.com/uc?export=download&id={found[1] or found[2]}"
+        return WebManifest(url, name, name, is_google=True)
+    file = unquote(urlsplit(link).path.rpartition("/")[2])
+    file = _ODD.sub("-", file).strip("-.")[-_LONGEST_NAME:] or "manifest"
+    return WebManifest(link.partition("#")[0], Path(file).stem, file)
+
+
+def _google_sheet(link: str, *, published: bool, id_: str, workbook: bool) -> WebManifest:
+    tab = _GID.search(link)
+    gid = tab[1] if tab else ""
+    kind = "xlsx" if workbook else "csv"
+    name = f"sheet-{_tail(id_)}{f'-{gid}' if gid.strip('0') else ''}"
+    home = f"https://docs.google.com/spreadsheets/d/{'e/' if published else ''}{id_}"
+    asked = f"pub?output={kind}" if published else f"export?format={kind}"
+    return WebManifest(
+        f"{home}/{asked}{f'&gid={gid}' if gid else ''}", name, f"{name}.{kind}", True
+    )
+
+
+def _tail(id_: str) -> str:
+    """The end of an id; those of published sheets all begin alike."""
+    return id_[-8:].strip("-_") or "google"
+
+
+_GOOGLE_SHEET: Final = re.compile(
+    r"https?://docs\.google\.com/(?:a/[^/]+/)?spreadsheets/(?:u/\d+/)?d/(e/)?([\w-]{10,})",
+    re.IGNORECASE,
+)
+_GOOGLE_FILE: Final = re.compile(
+    r"https?://drive\.google\.com/(?:file/(?:u/\d+/)?d/([\w-]{10,})|(?:open|uc)\?(?:.*&)?id=([\w-]{10,}))",
+    re.IGNORECASE,
+)
+_GID: Final = re.compile(r"[?&#]gid=([0-9]{1,20})")
+_ODD: Final = re.compile(r"[^\w.]+")
+_LONGEST_NAME: Final = 100
 
 
 # ── What lies near a name that leads nowhere: the manifest that may have been meant ───────────────

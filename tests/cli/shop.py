@@ -95,12 +95,12 @@ class Shop(Batch):
         """A manifest of so many rows."""
         self.write(*shots(count))
 
-    def plan(self, *flags: str, command: str = "plan", of: Path | None = None) -> Said:
+    def plan(self, *flags: str, command: str = "plan", of: Path | str | None = None) -> Said:
         """A command that sends nothing."""
         source = str(of or self.manifest)
         return say(command, source, "--api-url", self.service.api_url, *flags)
 
-    def run(self, *flags: str, command: str = "run", of: Path | None = None) -> Said:
+    def run(self, *flags: str, command: str = "run", of: Path | str | None = None) -> Said:
         """A command with consent."""
         source = str(of or self.manifest)
         return say(
