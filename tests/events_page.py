@@ -1,11 +1,17 @@
-"""Writes ``docs/events.md`` from the schema of ``--json``: ``python -m tests.events_page``."""
+"""Holds output against the schema of ``--json``; writes ``docs/events.md`` from that schema.
+
+``python -m tests.events_page`` writes the page.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import jsonschema_rs
 
 from seedance_batch.cli.starter import output_schema
 
@@ -47,6 +53,32 @@ def _example(field: Mapping[str, Any]) -> str:
 def _meaning(field: Mapping[str, Any]) -> str:
     words = ", ".join(f"`{word}`" for word in field.get("enum", []) if word is not None)
     return "; ".join(part for part in (field["description"], words) if part)
+
+
+def valid_output(value: Any) -> Any:
+    """The value, where the schema describes it and every field of it."""
+    _validators()[value["event"]].validate(value)
+    return value
+
+
+@cache
+def _validators() -> dict[str, Any]:
+    defs = _closed(output_schema()["$defs"])
+    kinds = (name.removeprefix("event_") for name in defs if name.startswith("event_"))
+    return {
+        kind: jsonschema_rs.validator_for({"$ref": f"#/$defs/event_{kind}", "$defs": defs})
+        for kind in kinds
+    }
+
+
+def _closed(schema: Any) -> Any:
+    """The schema without leave for fields that it does not name."""
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    own = {name: _closed(value) for name, value in schema.items()}
+    return own | ({"additionalProperties": False} if "required" in schema else {})
 
 
 if __name__ == "__main__":

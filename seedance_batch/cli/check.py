@@ -48,7 +48,7 @@ def init(path: Path, pictures: Path | None) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checking(flags.OfManifest, flags.ReadFlags, flags.Json):
+class Checking(flags.OfManifest, flags.Json):
     """What ``check`` takes."""
 
     strict: bool = flags.option("--strict", help="Treat warnings as problems.")

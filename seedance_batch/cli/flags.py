@@ -134,18 +134,14 @@ def _in_utf8(_context: click.Context, _parameter: click.Parameter, wanted: bool)
 
 # fmt: off
 
+_FROM_1: Final = click.IntRange(min=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OfManifest:
-    """What is to be made."""
+    """A manifest, and how it is read; see `ReadOptions`."""
 
     manifest: Path | str = argument("MANIFEST")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadFlags:
-    """How a manifest is read; see `ReadOptions`."""
-
     sheet: str | None = option("--sheet", help="Sheet of the workbook; default: the first.")
     visible: bool = option("--visible", hidden=True,
         help="Leave out rows that are hidden or filtered.")
@@ -164,8 +160,8 @@ class ReadFlags:
         help="Allow frames and references in one row.")
     allow_outside: bool = option("--allow-outside", hidden=True,
         help="Allow media files outside the manifest's folder.")
-    max_body: int | None = option("--max-body", type=click.IntRange(min=1), metavar="BYTES",
-        hidden=True, help="Largest request body, media included; default: 10 MiB.")
+    max_body: int | None = option("--max-body", type=_FROM_1, metavar="BYTES", hidden=True,
+        help="Largest request body, media included; default: 10 MiB.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +169,7 @@ class Address:
     """Which API is meant."""
 
     sandbox: bool = option("--sandbox", help="Use the embedded sandbox: no key, no money.")
-    sandbox_config: Path | None = option("--sandbox-config", metavar="FILE", hidden=True,
+    sandbox_config: Path | None = option("--sandbox-config", metavar="FILE",
         help="Settings of the sandbox, faults included.")
     api_url: str | None = option("--api-url", metavar="URL", help="Use the API at this address.")
 
@@ -190,16 +186,14 @@ class Priced(Address):
 class Json:
     """Whom the output is for."""
 
-    as_json: bool = option("--json", callback=_in_utf8,
-        help="Print JSON for programs, on stdout.")
+    as_json: bool = option("--json", callback=_in_utf8, help="Print JSON for programs, on stdout.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Out:
     """Where the run folder is, if not at its usual place."""
 
-    out: Path | None = option("--out", metavar="DIR",
-        help="The run folder; default: runs/<name>.")
+    out: Path | None = option("--out", metavar="DIR", help="The run folder; default: runs/<name>.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +212,7 @@ class Rehearsed(OfFolder):
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """How work under way is waited for."""
+    """How work under way is waited for, and how clips arrive."""
 
     rpm: float | None = option("--rpm", type=click.FloatRange(min=1),
         help="Requests per minute (60).")
@@ -228,12 +222,6 @@ class Waiting:
         help="Downloads at the same time.")
     wait: float | None = option("--wait", type=click.FloatRange(min=0),
         help="Stop waiting after this many seconds.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clips:
-    """How clips arrive."""
-
     name: str = option("--name", default="{id}", show_default=True, metavar="PATTERN",
         help="File names of the clips.")
     callback_url: str | None = option("--callback-url", metavar="URL", hidden=True,
@@ -256,7 +244,7 @@ class Watched(Json):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planning(OfManifest, Priced, Out, Waiting, Clips, ReadFlags, Watched):
+class Planning(OfManifest, Priced, Out, Waiting, Watched):
     """What ``plan`` takes, and ``run`` and its kin."""
 
     max_cost: Decimal | None = option("--max-cost", type=cap, metavar="USD|none",
@@ -265,7 +253,7 @@ class Planning(OfManifest, Priced, Out, Waiting, Clips, ReadFlags, Watched):
         help="Never spend more than this on one row.")
     max_failures: int = option("--max-failures", type=click.IntRange(min=0), metavar="N",
         default=10, show_default=True, help="Stop after N failures in a row; 0: never.")
-    canary: int | None = option("--canary", type=click.IntRange(min=1), metavar="N",
+    canary: int | None = option("--canary", type=_FROM_1, metavar="N",
         help="Try the N cheapest rows before the others.")
     draft: bool = option("--draft", help="Make cheap drafts: 480p, 4 s, no sound.")
     remake: bool = option("--remake", help="Buy rows again that were made with other flags.")
@@ -279,11 +267,11 @@ class Planning(OfManifest, Priced, Out, Waiting, Clips, ReadFlags, Watched):
         help="Pick rows by a condition: \"[Shot no.] == '4'\".")
     picks: Path | None = option("--from", metavar="CSV",
         help="Pick the rows marked in a picks file.")
-    sample: int | None = option("--sample", type=click.IntRange(min=1), metavar="N",
+    sample: int | None = option("--sample", type=_FROM_1, metavar="N",
         help="Pick N rows at random.")
     sample_seed: int = option("--sample-seed", default=0, hidden=True,
         help="Seed of the random pick.")
-    limit: int | None = option("--limit", type=click.IntRange(min=1), metavar="N",
+    limit: int | None = option("--limit", type=_FROM_1, metavar="N",
         help="Take only the first N rows.")
 
     concurrency: int = option("-j", "--concurrency", type=tasks_at_once, metavar="N|auto",
@@ -326,7 +314,7 @@ def run_settings(given: Address | OfFolder) -> RunSettings:
     return RunSettings(**chosen | {name: chosen[name] or None for name in unlimited})
 
 
-def read_options(given: ReadFlags) -> ReadOptions:
+def read_options(given: OfManifest) -> ReadOptions:
     """How the manifest is to be read."""
     from seedance_batch.core.model import Allow
     from seedance_batch.reader.source import MAX_BODY, ReadOptions

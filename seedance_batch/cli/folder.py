@@ -77,7 +77,7 @@ def status(given: Standing) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fetching(flags.OfFolder, flags.Address, flags.Waiting, flags.Clips, flags.Watched):
+class Fetching(flags.OfFolder, flags.Address, flags.Waiting, flags.Watched):
     """What ``fetch`` takes."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -45,24 +45,18 @@ def show(
 ) -> int:
     """``plan``: the plan on stdout, and exit 4 where it does not fit."""
     from seedance_batch.batch.open import open_plan
-    from seedance_batch.core.plan.saved import to_json
     from seedance_batch.core.plan.steps import budget_problem
 
     saved = saved_plan(given.plan_file)
     with or_elsewhere(), open_plan(given.manifest, *chosen(given, saved), os.environ) as batch:
         found, choice = wanted(batch, given, saved, marks=marks, choice=choice)
         if given.as_json:
-            origin, folder = batch.access.origin, batch.folder_mark
-            document = to_json(found, batch.flags, origin=origin, folder=folder)
-            document["doubts"] = [
-                {"sign": doubt.sign.value, "ids": list(doubt.keys)} for doubt in batch.doubts(found)
-            ]
-            document["warnings"] = [each.as_json() for each in batch.warnings(found)]
-            tell("plan", document)
-            for line in [*warning_lines(batch, found), *already_bought(batch, found)]:
-                click.echo(line, err=True)
+            doubts = [{"sign": d.sign, "ids": d.keys} for d in batch.doubts(found)]
+            warnings = [each.as_json() for each in batch.warnings(found)]
+            tell("plan", _document(batch, found) | {"doubts": doubts, "warnings": warnings})
+            say(batch, found, quiet=True, err=True)
         else:
-            say(batch, found, verbose=given.verbose, err=False)
+            say(batch, found, verbose=given.verbose)
         if given.save is not None:
             save_plan(batch, found, given.save)
         caps = batch.settings.max_cost, batch.settings.max_cost_per_row
@@ -190,8 +184,18 @@ def rest_of(
     return approved(yes, fresh).without(tried, "tried as a canary just now"), choice
 
 
-def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
-    """The plan, its price, and what to expect of it."""
+def say(
+    batch: Batch, found: Plan, *, verbose: int = 0, quiet: bool = False, err: bool = False
+) -> None:
+    """The plan, its price, and what to expect of it; where ``quiet``, what to look at first."""
+    bought = already_bought(batch, found)
+    for line in [] if quiet else _plan_lines(batch, found, bought, verbose=bool(verbose)):
+        click.echo(line, err=err)
+    for line in [*warning_lines(batch, found), *(bought if quiet else ())]:
+        click.echo(line, err=err)
+
+
+def _plan_lines(batch: Batch, found: Plan, bought: list[str], *, verbose: bool) -> list[str]:
     from seedance_batch.batch.orders import files_of
     from seedance_batch.core.forecast import forecast, forecast_lines
     from seedance_batch.core.overview import overview
@@ -200,7 +204,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
 
     pace = _pace(batch)
     files = files_of(found, batch.folder, batch.settings.name) if verbose else {}
-    lines = overview(found, verbose=bool(verbose), files=files)
+    lines = overview(found, verbose=verbose, files=files)
     if found.new and batch.prices is None:
         lines += without_prices(batch)
     if batch.settings.draft:
@@ -212,7 +216,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
         lines.append(f"Ids: {shown(offer)}; without ids an edited row is a new one.")
     if left_out := batch.manifest.source.get("left out"):
         lines.append(f"Left out: {shown(left_out)}.")
-    lines += already_bought(batch, found)
+    lines += bought
     if batch.kept_cap is not None:
         lines.append(
             f"The cap of {money(batch.kept_cap)} that was given before holds: --max-cost sets "
@@ -220,9 +224,7 @@ def say(batch: Batch, found: Plan, *, verbose: int, err: bool) -> None:
         )
     if not batch.access.sandbox:
         lines += forecast_lines(forecast(found, pace, time.time()), pace)
-    lines += warning_lines(batch, found)
-    for line in lines:
-        click.echo(line, err=err)
+    return lines
 
 
 def without_prices(batch: Batch) -> list[str]:
@@ -271,7 +273,7 @@ def warning_lines(batch: Batch, found: Plan) -> list[str]:
     lines = [f"warning: {shown(line)}" for line in grouped(batch.warnings(found), numbered=True)]
     if len(lines) <= _MOST_WARNINGS:
         return lines
-    reading = {field.name for field in fields(flags.ReadFlags)}
+    reading = {field.name for field in fields(flags.OfManifest)}
     check = command_again("check", source=batch.manifest.path, only=reading)
     more = some(len(lines) - _MOST_WARNINGS, "more warning")
     return [*lines[:_MOST_WARNINGS], f"warning: and {more}, which this names: {check}"]
@@ -334,15 +336,18 @@ def _repeated(found: Plan) -> list[str]:
     ]
 
 
+def _document(batch: Batch, found: Plan) -> dict[str, Any]:
+    from seedance_batch.core.plan.saved import to_json
+
+    return to_json(found, batch.flags, origin=batch.access.origin, folder=batch.folder_mark)
+
+
 def save_plan(batch: Batch, found: Plan, path: Path) -> None:
     """Keep the plan in a file."""
-    from seedance_batch.core.plan.saved import to_json
     from seedance_batch.core.text import shown
     from seedance_batch.publish import replacing
 
-    origin, folder = batch.access.origin, batch.folder_mark
-    document = to_json(found, batch.flags, origin=origin, folder=folder)
-    text = json.dumps(document, ensure_ascii=False, indent=1)
+    text = json.dumps(_document(batch, found), ensure_ascii=False, indent=1)
     flags.check_place(path)
     try:
         with replacing(path) as temporary:

@@ -122,12 +122,7 @@ def carry_out(
         open_batch(given.manifest, options, settings, os.environ) as batch,
     ):
         found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
-        if given.quiet:
-            bought = planning.already_bought(batch, found)
-            for line in [*planning.warning_lines(batch, found), *bought]:
-                click.echo(line, err=True)
-        else:
-            planning.say(batch, found, verbose=given.verbose, err=True)
+        planning.say(batch, found, verbose=given.verbose, quiet=given.quiet, err=True)
         if given.save is not None:
             planning.save_plan(batch, found, given.save)
         batch.remember_cap()

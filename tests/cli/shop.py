@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seedance_batch.cli.main import main
+from tests.events_page import valid_output
 from tests.service import SMALL, Batch
 
 QUICK = ("--rpm", "600000", "--poll-interval", "0.1")
@@ -34,8 +35,8 @@ class Said:
 
     @property
     def lines(self) -> list[Any]:
-        """stdout as JSON values, one a line."""
-        return [json.loads(line) for line in self.out.splitlines()]
+        """stdout as JSON values, one a line, each as the schema of ``--json`` says."""
+        return [valid_output(json.loads(line)) for line in self.out.splitlines()]
 
     @property
     def hint(self) -> list[str]:

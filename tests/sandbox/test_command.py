@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from seedance_batch.cli.service import sandbox
 from seedance_batch.sandbox.config import SandboxConfigError, load_config
+from tests.events_page import valid_output
 
 CODE = "import sys; from seedance_batch.cli.service import sandbox; sandbox(sys.argv[1:])"
 
@@ -33,7 +34,7 @@ def test_json_is_one_line_and_a_signal_ends_it_cleanly(number: signal.Signals) -
     process = _start("--json", "--api-key", "sk-mine")
     assert process.stdout is not None
     told = json.loads(process.stdout.readline())
-    assert set(told) == {"event", "version", "time", "api_url", "files_url", "api_key"}
+    assert valid_output(told)["event"] == "sandbox"
     assert told["api_key"] == "sk-mine"
     assert httpx.get(f"{told['api_url']}/api/pricing").is_success
     os.kill(process.pid, number)
