@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +29,15 @@ _PRELOADED = (
     "httpx",
     "httpcore._async.http11",
     "importlib.readers",
+    "PIL.BmpImagePlugin",
+    "PIL.GifImagePlugin",
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
+    "PIL.PpmImagePlugin",
     "platformdirs",
     "xlsxwriter.workbook",
     "yaml",
-    "seedance_batch.batch.running",
-    "seedance_batch.cli.run",
-    "seedance_batch.clips.media",
-    "seedance_batch.core.overview",
-    "seedance_batch.progress",
-    "seedance_batch.reader.read",
-    "seedance_batch.batch.summary",
 )
-
-_PACKAGES = ("seedance_batch.reader", "seedance_batch.writer", "seedance_batch.page")
 
 
 @dataclass
@@ -107,7 +100,7 @@ def forking() -> Iterator[Forker]:
 
 def main() -> None:
     """Serve requests until standard input ends."""
-    for name in (*_PRELOADED, *chain.from_iterable(map(_rooms, _PACKAGES))):
+    for name in (*_PRELOADED, *_rooms("seedance_batch")):
         importlib.import_module(name)
     # Reading all the world's certificates takes longer than a run; the sandbox speaks plain HTTP.
     ssl.SSLContext.load_verify_locations = lambda *_, **__: None  # type: ignore[method-assign]
@@ -128,8 +121,10 @@ _LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 def _rooms(package: str) -> list[str]:
+    """Every module of it, but for what the sandbox alone wants: the children only speak to it."""
     paths = importlib.import_module(package).__path__
-    return [f"{package}.{module.name}" for module in pkgutil.iter_modules(paths)]
+    found = (module.name for module in pkgutil.walk_packages(paths, f"{package}."))
+    return [name for name in found if not name.startswith(f"{package}.sandbox.")]
 
 
 def _started(call: str, environment: dict[str, str], log: str, **arguments: Any) -> int:
