@@ -12,7 +12,15 @@ from collections.abc import Callable
 from datetime import date, time, timedelta
 from typing import Any, Final, NamedTuple
 
-from seedance_batch.core.model import LIST_FIELDS, MEDIA_FIELDS, AspectRatio, Resolution
+from seedance_batch.core.model import (
+    DEFAULT_MODEL,
+    LIST_FIELDS,
+    LONGEST_CLIP,
+    MODEL_SPELLINGS,
+    SHORTEST_CLIP,
+    AspectRatio,
+    Resolution,
+)
 from seedance_batch.core.text import shown
 from seedance_batch.reader.table import Value, text_of
 
@@ -32,11 +40,19 @@ def quoted(text: str, longest: int = 60) -> str:
 
 def parser(field: str) -> Callable[[Value], Cell]:
     """What reads a cell of that input field (or of ``id`` and ``model``)."""
+    parse: Callable[[Value], Cell] = _PARSERS.get(field, _single_address)
     if field in LIST_FIELDS:
-        return _list
-    if field in MEDIA_FIELDS:
-        return _single_address
-    return _PARSERS[field]
+        parse = _list
+    if field == "id":
+        return parse
+    nothing = _DASHES if parse is _truth else NOTHING
+
+    def read(value: Value) -> Cell:
+        if isinstance(value, str) and value.strip().casefold() in nothing:
+            return Cell(receipt=f"{quoted(value.strip())} is read as nothing")
+        return parse(value)
+
+    return read
 
 
 # ── what stands in a cell in place of a value ───────────────────────────────────────────────────
@@ -63,14 +79,26 @@ def placeholder(text: str) -> str | None:
     return None
 
 
+_DASHES: Final = frozenset("- – — − -- / n/a".split())
+NOTHING: Final = _DASHES | {"none", "null", "nan", "<na>"}
+"""What stands in a cell that is to stay empty. ``none`` is not taken so under *audio*, where it may
+mean no sound."""
+
+
 # ── numbers and truth ───────────────────────────────────────────────────────────────────────────
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _POINT_ZERO: Final = re.compile(r"([+-]?[0-9]{1,18})[.,]0+")
 _SECONDS: Final = re.compile(
-    r"([0-9]{1,18}) ?(?:s|secs?|seconds?|se[ck]\.|秒"
-    r"|sek|sekunden|segundos|secondes|secondi|seconden)",
+    r"([0-9]{1,18})(?:[.,]0+)?[ \u00a0-]?(?:s|secs?|seconds?|se[ck]s?\.|秒|秒钟|초|″|\"|''|’’|”"
+    r"|sek|sekunden?|segundos?|secondes?|secondi|seconden|segs?\.?)\.?",
     re.IGNORECASE,
+)
+_TIME: Final = re.compile(r"(?:00?:)?00?:([0-9]{1,2})(?:[.,]0+|:00)?")
+"""Seconds as clocks show them: ``0:05``, ``00:00:05``, a time code without frames. ``00:05:00`` is
+what a spreadsheet makes of ``0:05``; no clip lasts minutes."""
+_RANGE: Final = re.compile(
+    r"[0-9.,]+ ?[a-z]*\.? ?(?:[-–—/~]|to|bis|or|oder|à|a) ?[0-9.,]+.*", re.IGNORECASE
 )
 
 
@@ -90,9 +118,17 @@ def _whole_number(value: Value) -> Cell:
 
 def _duration(value: Value) -> Cell:
     cell = _whole_number(value)
-    if cell.problem and isinstance(value, str) and (match := _SECONDS.fullmatch(value.strip())):
-        return _repaired(int(match[1]), value)
-    return cell
+    if not cell.problem:
+        return cell
+    text = text_of(value).strip()
+    if match := _SECONDS.fullmatch(text):
+        return _repaired(int(match[1]), text)
+    if match := _TIME.fullmatch(text):
+        return _repaired(int(match[1]), text)
+    lengths = f"{SHORTEST_CLIP} to {LONGEST_CLIP}"
+    if _RANGE.fullmatch(text):
+        return Cell(problem=f"{quoted(text)} is a range; choose one whole number, {lengths}")
+    return Cell(problem=f"{quoted(text)} is no whole number of seconds, {lengths}")
 
 
 TRUE_WORDS: Final = frozenset(
@@ -110,7 +146,7 @@ def _truth(value: Value) -> Cell:
         is_true = word in TRUE_WORDS
         plain = word in {"true", "false"} or not isinstance(value, str)
         return Cell(is_true) if plain else _repaired(is_true, text)
-    return Cell(problem=f"{quoted(text)} is neither true nor false")
+    return Cell(problem=f"{quoted(text)} is neither true nor false; write yes or no")
 
 
 def _repaired(value: str | int, text: str) -> Cell:
@@ -122,12 +158,23 @@ def _repaired(value: str | int, text: str) -> Cell:
 _RESOLUTIONS: Final = {
     **{name.value: name for name in Resolution},
     **{name.value.removesuffix("p"): name for name in Resolution},
+    **dict.fromkeys(("sd", "sd480", "sd480p", "854x480", "848x480", "640x480"), Resolution.P480),
+    **dict.fromkeys(("hd", "hd720", "hd720p", "hdready", "1280x720"), Resolution.P720),
+    **dict.fromkeys(("fullhd", "fhd", "hd1080", "hd1080p", "1920x1080"), Resolution.P1080),
+    **dict.fromkeys(("uhd", "ultrahd", "2160p", "2160", "4kuhd", "3840x2160"), Resolution.K4),
 }
+"""``hd`` is 720p for those who name the sizes; a receipt says so."""
+_BETWEEN: Final = re.compile(r"[\s\-_()]+")
+_HD: Final = re.compile("fullhd|ultrahd|[fu]?hd")
+_PIXELS: Final = re.compile(r"([0-9]{3,4})[x×*]([0-9]{3,4})")
 
 
 def _resolution(value: Value) -> Cell:
     text = text_of(value)
-    found = _RESOLUTIONS.get(text.strip().casefold())
+    plain = _BETWEEN.sub("", text.casefold())
+    if match := _PIXELS.fullmatch(plain):
+        plain = "x".join(sorted(match.groups(), key=int, reverse=True))
+    found = _RESOLUTIONS.get(plain) or _RESOLUTIONS.get(_HD.sub("", plain))
     if found is None:
         names = ", ".join(name.value for name in Resolution if name is not Resolution.K4)
         return Cell(problem=f"{quoted(text)} is none of {names}")
@@ -135,12 +182,33 @@ def _resolution(value: Value) -> Cell:
 
 
 _RATIO_NAMES: Final = {ratio.value: ratio for ratio in AspectRatio}
-_RATIO_SIGNS: Final = re.compile(r"\s*[:：∶/x×]\s*|\s+(?:by|to|zu)\s+", re.IGNORECASE)
+_RATIO_SIGNS: Final = re.compile(r"\s*[:：∶/x×\-–_]\s*|\s+(?:by|to|zu)\s+", re.IGNORECASE)
 _RATIO_WORDS: Final = {
     **dict.fromkeys(("landscape", "horizontal", "querformat", "paysage", "横屏"), "16:9"),
     **dict.fromkeys(("portrait", "vertical", "hochformat", "竖屏"), "9:16"),
+    **dict.fromkeys(("widescreen", "breitbild", "宽屏"), "16:9"),
     **dict.fromkeys(("square", "quadratisch", "carré", "cuadrado", "方形"), "1:1"),
 }
+
+
+def _ratio_among_words(text: str) -> AspectRatio | None:
+    """The one ratio in ``16:9 (YouTube)`` or ``vertical 9:16``."""
+    words = [_RATIO_SIGNS.sub(":", word) for word in _ASIDE.split(text) if word]
+    named = {_RATIO_NAMES.get(_RATIO_WORDS.get(word) or word) for word in words} - {None}
+    digits = any(word not in _RATIO_NAMES and re.search(r"[0-9]", word) for word in words)
+    return named.pop() if len(named) == 1 and not digits else None
+
+
+_ASIDE: Final = re.compile(r"[\s(),;]+")
+
+
+def _ratio_of_pixels(text: str) -> AspectRatio | None:
+    match = re.fullmatch(r"([0-9]{3,4}):([0-9]{3,4})", text)
+    if match is None or not int(match[2]):
+        return None
+    quotient = int(match[1]) / int(match[2])
+    near = (ratio for ratio in AspectRatio if abs(quotient / (ratio.quotient or 9) - 1) < 0.01)
+    return next(near, None)
 
 
 def _ratio(value: Value) -> Cell:
@@ -148,7 +216,8 @@ def _ratio(value: Value) -> Cell:
         if value in _RATIO_NAMES:
             return Cell(value)
         word = value.strip().casefold()
-        named = _RATIO_NAMES.get(_RATIO_WORDS.get(word) or _RATIO_SIGNS.sub(":", word))
+        plain = _RATIO_WORDS.get(word) or _RATIO_SIGNS.sub(":", word)
+        named = _RATIO_NAMES.get(plain) or _ratio_among_words(word) or _ratio_of_pixels(plain)
         if named is not None:
             return _repaired(named.value, value)
     minutes = _minutes_of_day(value)
@@ -293,8 +362,15 @@ _MADE_BY_SPREADSHEET: Final = re.compile(
 """What becomes of ``3-5``, ``MAR5`` and ``123456789012345678`` on their way through a CSV."""
 
 
+_SEEDANCE_2: Final = re.compile(
+    r"(?:bytedance|doubao|hiapi)?[/ -]*seedance[ _-]?v?2(?:[._-]0)?", re.IGNORECASE
+)
+
+
 def _model(value: Value) -> Cell:
     text = text_of(value).strip()
+    if text not in MODEL_SPELLINGS and _SEEDANCE_2.fullmatch(text):
+        return _repaired(DEFAULT_MODEL, text)
     if _CONTROL.search(text) or len(text) > LONGEST_ID:
         return Cell(problem=f"{quoted(text)} is no model's name")
     return Cell(text)

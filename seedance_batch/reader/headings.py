@@ -12,7 +12,7 @@ from typing import Final
 
 from seedance_batch.core.columns import INPUT_COLUMNS, folded, our_columns, unguarded, was_altered
 from seedance_batch.core.model import INPUT_FIELDS, MEDIA_FIELDS
-from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.cells import parser, quoted
 from seedance_batch.reader.source import Noted
 from seedance_batch.reader.table import Table, column_letter, is_blank
 
@@ -364,6 +364,7 @@ def _fields(
     written = {p: table.headings[p] for p in headings if p not in ours and p not in fields}
     for exact in (True, False):
         _claim(table, written, fields, exact, noted)
+    _claim_by_values(table, written, fields, noted)
     _refuse_what_is_no_input(table, written, fields, noted)
     claimed = set(fields.values())
     ours_left = {p: n for p, n in ours.items() if n in INPUT_COLUMNS and n not in claimed}
@@ -404,6 +405,25 @@ def _claim(
                 f"names {field}, as {quoted(table.headings[positions[0]])} does; rename one, "
                 f"or say --map {field}=…",
             )
+
+
+_FORMAT: Final = frozenset({"format", "formato", "formaat"})
+
+
+def _claim_by_values(
+    table: Table, written: Mapping[int, str], fields: dict[int, str], noted: Noted
+) -> None:
+    """A column called *format* is the ratio where it holds ratios; it may as well hold ``mp4``."""
+    free = [p for p, heading in written.items() if plain(heading) in _FORMAT and p not in fields]
+    if "aspect_ratio" in fields.values() or len(free) != 1:
+        return
+    (position,) = free
+    values = {row[position] for row in table.rows if position < len(row)}
+    read = [parser("aspect_ratio")(value) for value in values if not is_blank(value)]
+    ratios = sum(cell.value is not None for cell in read)
+    if ratios and ratios * 2 >= len(read):
+        fields[position] = "aspect_ratio"
+        noted.receipt(table.heading_place(position), "is read as the aspect_ratio by its values")
 
 
 def _tell_unused(table: Table, field: str, positions: Iterable[int], noted: Noted) -> None:

@@ -304,7 +304,7 @@ def _listed(texts: Sequence[str], most: int = 20) -> str:
 def _overrides(options: ReadOptions, files: MediaFiles, noted: Noted) -> Overrides:
     fields: dict[str, Any] = {}
     found: dict[str, list[Found]] = {}
-    model = options.model.strip() or None if options.model else None
+    model = read_cell("model", options.model).value if options.model else None
     for name, text in options.overrides.items():
         place = Place(_SET, column=name)
         if name not in FIELDS or name == "id":

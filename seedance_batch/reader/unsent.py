@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from seedance_batch.core.model import DEFAULT_MODEL, MEDIA_FIELDS, MODEL_SPELLINGS, TaskInput
-from seedance_batch.reader.cells import parser
+from seedance_batch.reader.cells import NOTHING, parser
 from seedance_batch.reader.headings import Layout, ManifestColumn, resembles, slip_of
 from seedance_batch.reader.source import Noted
 from seedance_batch.reader.table import Table
@@ -108,7 +108,7 @@ def _are_all(is_one: Callable[[str], bool], heading: str, rows: Sequence[Cells])
     known: set[str] = set()
     for row in rows:
         text = row.get(heading, "").strip()
-        if text and text not in known:
+        if text and text not in known and text.casefold() not in NOTHING:
             if len(text) > _LONGEST or not is_one(text):
                 return False
             known.add(text)

@@ -13,7 +13,7 @@ FORMAT = "is not sent, and holds what looks like the aspect_ratio"
 @pytest.fixture
 def framed(shop: Shop) -> Shop:
     """Three rows whose ratio stands under a heading that is not sent."""
-    shop.write(*(shot(number, Format="9:16") for number in (1, 2, 3)))
+    shop.write(*(shot(number, Shape="9:16") for number in (1, 2, 3)))
     return shop
 
 
@@ -32,7 +32,7 @@ def test_programs_are_told_them_by_the_plan_and_by_the_first_event(framed: Shop)
     start = framed.run("--json").lines[0]
 
     for told in (plan["warnings"], start["warnings"]):
-        assert [(each["line"], each["column"]) for each in told] == [(1, "Format")]
+        assert [(each["line"], each["column"]) for each in told] == [(1, "Shape")]
 
 
 def test_a_plan_that_buys_nothing_warns_of_nothing(framed: Shop) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import time
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 
 from seedance_batch.core.manifest import Manifest, Severity
 from seedance_batch.reader.read import grouped, read_manifest
@@ -318,3 +320,110 @@ def test_so_it_is_by_the_signs_of_other_programs(tmp_path: Path, seen: str) -> N
 def test_text_with_marks_and_signs_is_no_such_text(tmp_path: Path, text: str) -> None:
     manifest = read(tmp_path, f"id,prompt\na,{text!r}\n".replace("'", '"'))
     assert (warnings(manifest), len(manifest.jobs)) == ([], 1)
+
+
+# ── words for values ────────────────────────────────────────────────────────────────────────────
+
+READ_AS = {
+    "duration": {
+        **dict.fromkeys(["5 sec", "5s", "5s.", "5-sec", "5 Sek.", "5秒", "5,0 s", '5"', "5″"], "5"),
+        **dict.fromkeys(["0:05", "00:05", "00:00:05", "00:05:00", "00:00:05:00"], "5"),
+    },
+    "resolution": {
+        **dict.fromkeys(["HD", "hd-ready", "HD (720p)", "1280x720", "720 p"], "720p"),
+        **dict.fromkeys(["Full HD", "FHD", "1080p Full HD", "1920×1080", "1080 x 1920"], "1080p"),
+        "SD": "480p",
+    },
+    "aspect_ratio": {
+        **dict.fromkeys(["9:16 (Reels)", "vertical 9:16", "1080x1920", "9-16"], "9:16"),
+        **dict.fromkeys(["16:9 - landscape", "1920x1080", "16/9", "widescreen"], "16:9"),
+    },
+    "model": dict.fromkeys(
+        ["Seedance 2.0", "SEEDANCE 2", "Seedance_2_0", "bytedance/seedance-2.0", "Seedance v2"],
+        "seedance-2-0",
+    ),
+}
+WORDS = [(f, text, meant) for f, texts in READ_AS.items() for text, meant in texts.items()]
+
+
+@pytest.mark.parametrize(("field", "text", "meant"), WORDS)
+def test_a_value_is_read_as_people_write_it_with_a_receipt(
+    tmp_path: Path, field: str, text: str, meant: str
+) -> None:
+    manifest = read(
+        tmp_path, f"prompt\t{field}\nA cat walks\t{text}\n", "shots.tsv", delimiter="\t"
+    )
+    if '"' in text:  # quotes are written doubled in CSV
+        manifest = read(tmp_path, f'prompt,{field}\nA cat walks,"5"""\n')
+    assert (problems(manifest), warnings(manifest)) == ([], [])
+    (job,) = manifest.jobs
+    assert str(job.model if field == "model" else getattr(job.input, field)) == meant
+    assert receipts(manifest)[0].endswith(f" is read as {meant}")
+
+
+@pytest.mark.parametrize("field", ["duration", "resolution", "aspect_ratio", "seed", "model"])
+@pytest.mark.parametrize("dash", ["-", "–", "—", "n/a", "none"])
+def test_a_dash_stands_for_nothing(tmp_path: Path, field: str, dash: str) -> None:
+    manifest = read(tmp_path, f"prompt,{field}\nA cat walks,{dash}\n")
+    assert (problems(manifest), warnings(manifest)) == ([], [])
+    assert receipts(manifest) == [f"shots.csv:2:{field}: ‘{dash}’ is read as nothing"]
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "wanted"),
+    [
+        *(
+            ("duration", text, "is a range; choose one whole number, 4 to 15")
+            for text in ("4 - 5 s", "4-5", "4–5s", "4 to 5", "5 or 6")
+        ),
+        *(
+            ("duration", text, "is no whole number of seconds, 4 to 15")
+            for text in ("five", "5 min", "0:05:30", "4.5", "~5")
+        ),
+        ("generate_audio", "x", "is neither true nor false; write yes or no"),
+        ("generate_audio", "none", "is neither true nor false; write yes or no"),
+        *(("resolution", text, "is none of 480p, 720p, 1080p") for text in ("2K", "high", "1080i")),
+        *(
+            ("aspect_ratio", text, "is none of 1:1, 4:3")
+            for text in ("16:9 or 9:16", "2.39:1", "portrait 4:5", "mp4")
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused_saying_what_is_wanted(
+    tmp_path: Path, field: str, text: str, wanted: str
+) -> None:
+    (said,) = problems(read(tmp_path, f"prompt,{field}\nA cat walks,{text}\n"))
+    assert f"‘{text}’ {wanted}" in said
+
+
+def test_a_time_that_a_workbook_made_of_a_length_is_read_as_seconds(tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(str(tmp_path / "shots.xlsx")) as book:
+        sheet, clock = book.add_worksheet(), book.add_format({"num_format": "mm:ss"})
+        sheet.write_row(0, 0, ["prompt", "Length"])
+        for line, length in enumerate([time(0, 5), time(0, 0, 6)], 1):
+            sheet.write_string(line, 0, f"A cat walks, take {line}")
+            sheet.write_datetime(line, 1, length, clock)
+    manifest = read_manifest(tmp_path / "shots.xlsx")
+    assert [job.input.duration for job in manifest.jobs] == [5, 6]
+
+
+@pytest.mark.parametrize("heading", ["Format", "formato", "FORMAT"])
+def test_a_column_called_format_is_the_ratio_where_it_holds_ratios(
+    tmp_path: Path, heading: str
+) -> None:
+    manifest = read(tmp_path, f"prompt,{heading}\nA cat walks,9:16\nA fox,1:1\nA hen,-\n")
+    assert [job.input.aspect_ratio for job in manifest.jobs] == ["9:16", "1:1", "16:9"]
+    assert receipts(manifest)[0] == (
+        f"shots.csv:1:{heading}: is read as the aspect_ratio by its values"
+    )
+
+
+@pytest.mark.parametrize("content", ["prompt,Format\nA cat,mp4\n", "prompt,Format\nA cat,\n"])
+def test_it_is_the_persons_own_where_it_holds_something_else(tmp_path: Path, content: str) -> None:
+    manifest = read(tmp_path, content)
+    assert (problems(manifest), manifest.given_inputs) == ([], ("prompt",))
+
+
+def test_a_ratio_column_goes_before_a_column_called_format(tmp_path: Path) -> None:
+    manifest = read(tmp_path, "prompt,ratio,Format\nA cat,1:1,9:16\n")
+    assert [job.input.aspect_ratio for job in manifest.jobs] == ["1:1"]
