@@ -70,20 +70,21 @@ def addresses(manifest: Manifest) -> dict[str, MediaKind]:
 
 def findings(looks: Iterable[AddressLook], manifest: Manifest) -> list[Finding]:
     """The looks as findings, once for every row and field that names the address."""
-    places: dict[str, list[Place]] = {}
+    places: dict[str, list[tuple[Place, int]]] = {}
     for job in manifest.jobs:
         for name, address in job.input.media():
             row = job.row.place
-            places.setdefault(address, []).append(Place(row.file, row.sheet, row.line, name))
+            place = Place(row.file, row.sheet, row.line, name)
+            places.setdefault(address, []).append((place, job.row.number))
     return [
-        Finding(severity, place, words)
+        Finding(severity, place, words, rows=(number,))
         for look in looks
         for severity, several in (
             (Severity.PROBLEM, look.problems),
             (Severity.WARNING, look.warnings),
         )
         for words in several
-        for place in places.get(look.url, [])
+        for place, number in places.get(look.url, [])
     ]
 
 

@@ -36,7 +36,7 @@ from seedance_batch.reader.source import (
     opened,
 )
 from seedance_batch.reader.table import Table
-from seedance_batch.reader.unsent import DEFAULTS, id_offer, warn_of_unsent
+from seedance_batch.reader.unsent import DEFAULTS, id_offer, warn_of_hidden, warn_of_unsent
 
 if TYPE_CHECKING:
     import pandas
@@ -179,6 +179,7 @@ def _assembled(
     _tell_columns(layouts, loading)
     _tell_defaults(pairs, overrides, loading)
     set_anyway = (*overrides.fields, *(["model"] if overrides.model else []))
+    warn_of_hidden(pairs, noted)
     warn_of_unsent(pairs, [row.row.cells for row in rows], set_anyway, noted)
     if offer := id_offer(pairs, [row.row.cells for row in rows]):
         loading.about["ids"] = f"none; --map id={shlex.quote(offer)} names the rows by that column"

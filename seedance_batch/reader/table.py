@@ -41,6 +41,7 @@ class Table:
     """Whether its rows were multiplied by ``variants``: a line's equals are meant."""
     hidden: frozenset[int] = frozenset()
     """The rows that a workbook hides, as long as none was left out or repeated."""
+    hidden_columns: frozenset[int] = frozenset()
     is_csv: bool = False
     """Our own CSV sheets guard their cells against being taken for formulas; others do not."""
 

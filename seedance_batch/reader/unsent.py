@@ -26,6 +26,17 @@ DEFAULTS: Final = {
 """What applies where a manifest says nothing."""
 
 
+def warn_of_hidden(pairs: Sequence[tuple[Table, Layout]], noted: Noted) -> None:
+    """Warn of each column that is sent and that its person does not see."""
+    for table, layout in pairs:
+        for column in layout.inputs:
+            if column.position in table.hidden_columns and column.field != "id":
+                place = table.heading_place(column.position, column.heading)
+                noted.warning(
+                    place, f"is hidden in the workbook, and is sent as the {column.field}"
+                )
+
+
 def warn_of_unsent(
     pairs: Sequence[tuple[Table, Layout]],
     rows: Sequence[Cells],

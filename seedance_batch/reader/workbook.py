@@ -148,6 +148,7 @@ class _Reader:
             sheet=name,
             first_letter=values.left,
             flaws=_flaws(facts, values, body),
+            hidden_columns=frozenset(column - values.left for column in facts.hidden_columns),
             hidden=frozenset(
                 number for number, i in enumerate(body) if values.top + i in facts.hidden
             ),

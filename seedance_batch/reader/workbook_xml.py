@@ -126,6 +126,7 @@ class SheetFacts:
 
     hidden: set[int] = field(default_factory=set)
     """Rows that the person does not see."""
+    hidden_columns: set[int] = field(default_factory=set)
     flaws: dict[tuple[int, int], str] = field(default_factory=dict)
     """(row, column) → what is wrong with the cell."""
     texts: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -193,6 +194,11 @@ def _sheet_part(archive: zipfile.ZipFile, sheet: str) -> str:
 _CELL: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 
 
+_TRUE: Final = frozenset({"1", "true"})
+_NO_HEIGHT: Final = frozenset({"0", "0.0"})
+_MOST_COLUMNS: Final = 16_384
+
+
 class _XlsxWalk:
     """Handlers for a worksheet part; a cell is judged when it ends."""
 
@@ -219,8 +225,11 @@ class _XlsxWalk:
             number = attributes.get("r")
             self._row = int(number) - 1 if number and number.isdigit() else self._row + 1
             self._column = -1
-            if attributes.get("hidden") in {"1", "true"}:
+            if attributes.get("hidden") in _TRUE or attributes.get("ht") in _NO_HEIGHT:
                 self.facts.hidden.add(self._row)
+        elif name == "col" and attributes.get("hidden") in _TRUE:
+            first, last = _count(attributes.get("min")), _count(attributes.get("max"))
+            self.facts.hidden_columns.update(range(first - 1, min(last, _MOST_COLUMNS)))
 
     def end(self, name: str) -> None:
         """An element ends."""
@@ -290,6 +299,7 @@ class _OdsWalk:
         self._facts = SheetFacts()
         self._row = 0
         self._rows = 1
+        self._columns = 0
         self._column = 0
         self._cell_column = 0
         self._seen: list[str] = []
@@ -304,7 +314,9 @@ class _OdsWalk:
         elif name == "table:table":
             self._facts = SheetFacts()
             self.sheets[attributes.get("table:name", "")] = self._facts
-            self._row = 0
+            self._row = self._columns = 0
+        elif name == "table:table-column":
+            self._begin_column(attributes)
         elif name == "table:table-row":
             self._begin_row(attributes)
         elif name in {"table:table-cell", "table:covered-table-cell"}:
@@ -347,6 +359,12 @@ class _OdsWalk:
         elif name == "text:p":
             self._seen += ["\n"] * self._has_paragraph
             self._has_paragraph = True
+
+    def _begin_column(self, attributes: dict[str, str]) -> None:
+        first = self._columns
+        self._columns += _count(attributes.get("table:number-columns-repeated"))
+        if attributes.get("table:visibility", "visible") != "visible":
+            self._facts.hidden_columns.update(range(first, min(self._columns, _MOST_COLUMNS)))
 
     def _begin_row(self, attributes: dict[str, str]) -> None:
         self._rows = _count(attributes.get("table:number-rows-repeated"))

@@ -172,3 +172,21 @@ def test_a_table_that_cannot_hide_rows_is_warned_of(tmp_path: Path) -> None:
     found = read_manifest(tmp_path / "shots.csv", ReadOptions(visible=True))
 
     assert "--visible leaves none out" in str(found.findings[-1])
+
+
+def test_what_a_workbook_does_not_show_is_sent_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "shots.xlsx"
+    with xlsxwriter.Workbook(str(path), {"in_memory": True}) as book:
+        sheet = book.add_worksheet("Shots")
+        for line, cells in enumerate([("prompt", "seconds", "note"), ("a lake", "9", "x")]):
+            sheet.write_row(line, 0, cells)
+        sheet.write_row(2, 0, ("a sea", "9", "y"))
+        sheet.set_row(2, 0)
+        sheet.set_column(1, 2, None, None, {"hidden": True})
+
+    found = [str(f) for f in read_manifest(path).findings if f.severity is Severity.WARNING]
+    assert found == [
+        "shots.xlsx!Shots!3: is hidden in the workbook, and is sent like any other row "
+        "(--visible leaves it out)",
+        "shots.xlsx!Shots!B1: is hidden in the workbook, and is sent as the duration",
+    ]
