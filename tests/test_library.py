@@ -78,7 +78,7 @@ def test_a_table_that_another_working_directory_has_bought_needs_its_own_yes(
     monkeypatch.chdir(home / "one")
     assert sb.run(table, yes=True, **options).exit_code == Exit.OK
     monkeypatch.chdir(home / "two")
-    with pytest.raises(ConsentNeeded, match="2 new rows look bought already") as refused:
+    with pytest.raises(ConsentNeeded, match="2 new rows are bought in") as refused:
         sb.run(table, yes=True, **options)
     assert refused.value.hint == "where you want them again: pass again=True"
     assert sb.run(table, yes=True, again=True, **options).exit_code == Exit.OK

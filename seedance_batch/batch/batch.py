@@ -29,7 +29,7 @@ from seedance_batch.core.select import Selection, select
 from seedance_batch.journal import operations
 from seedance_batch.journal.records import Facts, KindFacts, order_name
 from seedance_batch.reader.headings import field_of
-from seedance_batch.reader.source import STDIN, is_address
+from seedance_batch.reader.source import STDIN
 from seedance_batch.run_folder import RunFolder
 
 _DELIMITERS: Final = {"semicolon": ";", "tab": "\t"}
@@ -120,9 +120,9 @@ class Batch(Site):
         if self.cap_given is not None:
             self.journal.write(operations.set_facts(Facts(max_cost=self.cap_given)))
 
-    def bought_beside(self, plan: Plan, *, anywhere: bool = True) -> Neighbour | None:
-        """Another run folder that has bought rows that this plan would buy for the first time:
-        beside this one, or ``anywhere`` on this machine.
+    def bought_beside(self, plan: Plan) -> Neighbour | None:
+        """Another run folder, beside this one or elsewhere on this machine, that has bought rows
+        that this plan would buy for the first time.
         """
         first = [s.job for s in plan.new if s.action is not Action.RERUN and s.job is not None]
         if not first:
@@ -130,17 +130,13 @@ class Batch(Site):
         wanted = Counter(job.content for job in first)
         spellings = {content: job.content for job in first for content in contents_of(job)}
         origin = self.access.origin
-        elsewhere = ownership.folders(origin) if anywhere else ()
-        return bought_beside(self.folder, origin, wanted, spellings, elsewhere)
+        return bought_beside(self.folder, origin, wanted, spellings, ownership.folders(origin))
 
     def doubts(self, plan: Plan) -> list[Doubt]:
         """The new rows of a plan that look bought already; see `core.plan.make.doubts`."""
         if not plan.new:
             return []
-        # A manifest in a file has its run folder beside it, and may be copied on purpose.
-        path = self.manifest.path
-        placeless = path == STDIN or is_address(path) or bool(self.manifest.told)
-        beside = self.bought_beside(plan, anywhere=placeless)
+        beside = self.bought_beside(plan)
         sheets = self._told_by_sheets
         made_at = self.journal.facts().made_at
         found = Traces(

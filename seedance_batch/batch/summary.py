@@ -41,6 +41,10 @@ def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
     if report.ending.stop is Stop.BUDGET:
         are = "is" if report.ending.unsent == 1 else "are"
         yield f"{some(report.ending.unsent, 'row')} {are} left: the budget is used up."
+    if report.ending.stop is Stop.CANARY:
+        were = "was" if report.ending.unsent == 1 else "were"
+        others = some(report.ending.unsent, "other row")
+        yield f"{others} {were} held back: {report.ending.message}."
     if report.ending.stop is Stop.FAILURES:
         were = "was" if report.ending.unsent == 1 else "were"
         unsent = f"{some(report.ending.unsent, 'row')} {were} not sent"
@@ -189,10 +193,22 @@ def refused_doubts(batch: Batch, plan: Plan) -> str | None:
     found = batch.doubts(plan)
     if not found:
         return None
-    count = sum(len(doubt.keys) for doubt in found)
-    look = "looks" if count == 1 else "look"
-    lines = [f"{some(count, 'new row')} {look} bought already. Nothing was sent."]
+    lines = [f"{bought_words(batch, plan)}Nothing was sent."]
     return "\n".join([*lines, *(f"  {line}" for line in doubt_lines(batch, found))])
+
+
+def bought_words(batch: Batch, plan: Plan) -> str:
+    """How many of a plan's new rows look bought already, and where; empty for none."""
+    found = batch.doubts(plan)
+    count = sum(len(doubt.keys) for doubt in found)
+    if not count:
+        return ""
+    of = some(plan.new_rows, "new row")
+    of = of if count == plan.new_rows else f"{count:,} of {of}"
+    beside = batch.bought_beside(plan) if all(d.sign is Sign.FOLDER for d in found) else None
+    if beside is not None:
+        return f"{of} {'is' if count == 1 else 'are'} bought in {relative(beside.path)} already. "
+    return f"{of} {'looks' if count == 1 else 'look'} bought already. "
 
 
 def doubt_lines(batch: Batch, found: Sequence[Doubt]) -> list[str]:

@@ -159,7 +159,7 @@ def next_command(
     if report.ending.stop is Stop.FAILURES and Status.DOWNLOADING in statuses:
         return command_again("fetch", source=batch.folder.path, only=ALSO_AT_A_FOLDER)
     coming = statuses & {Status.SUBMITTING, Status.IN_FLIGHT, Status.DOWNLOADING}
-    if coming or report.ending.stop not in {None, Stop.FAILURES}:
+    if coming or report.ending.stop not in {None, Stop.FAILURES, Stop.CANARY}:
         return command_again(without={"wait"})
     if Status.FAILED in statuses:
         return _after_failed_redo(plan, report) or _after_failures(batch, report, blocked)

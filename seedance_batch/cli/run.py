@@ -208,16 +208,16 @@ def consent(batch: Batch, found: Plan, given: flags.Planning) -> tuple[Plan, boo
 
 def _question(batch: Batch, found: Plan, rows: str | None) -> str:
     """What a yes is asked for: new rows, sends that were taken back, or both."""
+    from seedance_batch.batch.summary import bought_words
     from seedance_batch.core.plan.steps import total
     from seedance_batch.core.pricing import money
 
-    count = sum(len(doubt.keys) for doubt in batch.doubts(found)) if rows else 0
-    parts = [] if rows is None else [f"{rows} all the same" if count else rows]
+    bought = bought_words(batch, found) if rows else ""
+    parts = [] if rows is None else [f"{rows} all the same" if bought else rows]
     if found.settling:
         sums = total(found.settling)
         parts.append(f"again {some(sums.rows, 'unanswered row')} for up to {money(sums.cost)}")
-    bought = f"{some(count, 'row')} {'looks' if count == 1 else 'look'} bought already. "
-    return f"{bought if count else ''}Send {', and '.join(parts)}?"
+    return f"{bought}Send {', and '.join(parts)}?"
 
 
 def hold_doubts(batch: Batch, found: Plan, given: flags.Planning) -> None:
@@ -246,14 +246,23 @@ def canary(
     well = sum(o.key in keys and o.status is Status.DONE for o in report.outcomes)
     if report.exit_code == Exit.OK and well == len(keys):
         return None
-    others = found.new_rows - len(keys)
-    held = f"{some(others, 'other row')} {'was' if others == 1 else 'were'} held back"
-    click.echo(f"{held}: {well:,} of {some(len(keys), 'canary row')} came back well.", err=True)
-    sum_up(batch, found, report, given, choice)
+    sum_up(batch, found, _held_back(report, found, well, len(keys)), given, choice)
     if report.exit_code in {Exit.OK, Exit.SOME_FAILED} and _at_a_terminal():
         question = f"{well} of {len(keys)} came back well. Go on with the rest?"
         return None if click.confirm(question, err=True) else report.exit_code
     return report.exit_code
+
+
+def _held_back(report: Report, found: Plan, well: int, tried: int) -> Report:
+    """The report, saying what was held back for it."""
+    from seedance_batch.events import Stop
+
+    others = found.new_rows - tried
+    words = f"{well:,} of {some(tried, 'canary row')} came back well"
+    ending = report.ending
+    if ending.stop is None:
+        ending = replace(ending, stop=Stop.CANARY, message=words)
+    return replace(report, ending=replace(ending, unsent=ending.unsent + others))
 
 
 def work(batch: Batch, found: Plan, given: flags.Planning) -> Report:

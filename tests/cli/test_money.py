@@ -348,7 +348,16 @@ def test_a_bad_canary_keeps_the_rest_from_being_sent(shop: Shop) -> None:
     assert said.code == Exit.SOME_FAILED
     assert len(shop.tasks()) == 3
     assert shop.statuses() == ["done", "done", "failed", "new"]
-    assert "1 other row was held back: 2 of 3 canary rows came back well." in said.err
+    held = "2 of 3 canary rows came back well"
+    assert f"1 other row was held back: {held}." in said.out
+    assert said.out.count("held back") == 1
+
+
+def test_a_bad_canary_is_in_the_end_event_with_what_was_held_back(shop: Shop) -> None:
+    shop.write(*(shot(n, prompt=f"forbidden {n}") for n in (1, 2)), shot(3), shot(4))
+    end = shop.run("--canary", "2", "--json").lines[-1]
+    assert (end["event"], end["exit_code"], end["stop"], end["unsent"]) == ("end", 3, "canary", 2)
+    assert end["message"] == "0 of 2 canary rows came back well"
 
 
 def test_a_cap_is_the_folders_until_another_one_is_given(shop: Shop) -> None:
