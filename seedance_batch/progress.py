@@ -100,12 +100,29 @@ class Bars:
         self._rows.close()
 
 
-class Lines:
-    """A plain line every so often, for logs."""
+class Silent:
+    """Shows remarks and stops, a line each, and no progress."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = unminded(stream)
+
+    def __call__(self, event: RunEvent) -> None:
+        if (line := line_of(event)) is not None:
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+class Lines(Silent):
+    """Also a plain line every so often, for logs."""
 
     def __init__(self, course: Course, stream: TextIO, clock: Clock = time.monotonic) -> None:
+        super().__init__(stream)
         self._course = course
-        self._stream = unminded(stream)
         self._clock = clock
         self._started = self._last = clock()
 
@@ -114,8 +131,7 @@ class Lines:
             self._course.pause(self._clock() + event.seconds)
         if isinstance(event, AttemptChanged):
             self._course.take(event)
-        elif (line := line_of(event)) is not None:
-            self._say(line)
+        super().__call__(event)
         now = self._clock()
         if now - self._last >= self._pause(now):
             self._last = now
@@ -125,41 +141,18 @@ class Lines:
     def _pause(self, now: float) -> float:
         return _LINES_EVERY if now - self._started < _LATER_FROM else _LINES_LATER
 
-    def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
 
-    def close(self) -> None:
-        """Nothing to put back."""
-
-
-class JsonLines:
+class JsonLines(Silent):
     """One event a line on stdout, for machines."""
 
     def __init__(self, stream: TextIO, wall: Clock = time.time) -> None:
-        self._stream = unminded(stream)
+        super().__init__(stream)
         self._wall = wall
 
     def __call__(self, event: RunEvent) -> None:
         value = event_object(event, self._wall())
         if value is not None:
-            print(json_line(value), file=self._stream, flush=True)
-
-    def close(self) -> None:
-        """Nothing to put back."""
-
-
-class Silent:
-    """Shows remarks and stops, and no progress."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = unminded(stream)
-
-    def __call__(self, event: RunEvent) -> None:
-        if (line := line_of(event)) is not None:
-            print(line, file=self._stream, flush=True)
-
-    def close(self) -> None:
-        """Nothing to put back."""
+            self._say(json_line(value))
 
 
 # ── Shows a run to people: bars on a terminal, a line every so often elsewhere. An observer only ──

@@ -27,11 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FileExistsError(errno.EEXIST, "is no ordinary file", str(path))
-    descriptor, name = tempfile.mkstemp(
-        prefix=f".{path.name[:40]}.", suffix=TEMPORARY, dir=path.parent
-    )
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = scratch_file(path.parent, prefix=f".{path.name[:40]}.", suffix=TEMPORARY)
     try:
         yield temporary
         temporary.chmod(0o644)
@@ -41,6 +37,13 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def scratch_file(folder: Path, *, prefix: str, suffix: str) -> Path:
+    """A new, empty file in ``folder``, for its user alone."""
+    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
+    os.close(descriptor)
+    return Path(name)
 
 
 def publish(temporary: Path, final: Path) -> None:

@@ -165,8 +165,9 @@ class Client:
         if verdict is Verdict.OK:  # says nothing about whether a task was made
             error = TaskError("", _not_understood(response, content, "names no task"))
             return self._answer(response, Verdict.UNKNOWN, voice=voice, error=error)
-        error = _error(response, content)
-        return self._answer(response, _create_verdict(verdict), voice=voice, error=error)
+        if verdict is Verdict.NOT_FOUND:  # `model_not_found`: the request itself is refused
+            verdict = Verdict.INVALID
+        return self._answer(response, verdict, voice=voice, error=_error(response, content))
 
     async def get(self, task_id: str) -> Answer[Task]:
         """``GET /v1/tasks/:id``."""
@@ -349,11 +350,6 @@ def _named(response: _Raw, content: Any, verdict: Verdict) -> str | None:
     end = path.rpartition("/v1/tasks/")[2] if "/v1/tasks/" in path else ""
     made = 200 <= response.status < 300 or response.status in {302, 303}
     return shapes.task_id_of({"taskId": unquote(end)}) if made else None
-
-
-def _create_verdict(verdict: Verdict) -> Verdict:
-    # 404 on a create is `model_not_found`: the request itself is refused.
-    return Verdict.INVALID if verdict is Verdict.NOT_FOUND else verdict
 
 
 def _error(response: _Raw, content: Any) -> TaskError:

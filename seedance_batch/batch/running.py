@@ -104,9 +104,7 @@ async def run_batch(
         if not batch.access.sandbox:
             ownership.note(batch.folder, batch.access.origin)
     _sweep(batch)
-    run = _Run(batch, observer)
-    if reins is not None:
-        reins(run.stopper)
+    run = _Run(batch, observer, reins)
     attempts = settled_intents(batch.journal, plan, run.key_fingerprint)
     await run.mend_media(attempts, plan.jobs)
     attempts = await _brought_back(run, plan, attempts)
@@ -156,9 +154,7 @@ async def fetch_clips(
     """
     refetched = _refetched(site, site.journal.attempts(), lacking, observer)
     _sweep(site)
-    run = _Run(site, observer)
-    if reins is not None:
-        reins(run.stopper)
+    run = _Run(site, observer, reins)
     ending = await run.carry_out(refetched, (), signals=signals, settle=False)
     return await _reported(run, ending, _code_of_fetch)
 
@@ -218,7 +214,7 @@ async def _reported(
 class _Run:
     """One run in a run folder."""
 
-    def __init__(self, site: Site, observer: Observer) -> None:
+    def __init__(self, site: Site, observer: Observer, reins: Reins | None) -> None:
         self.site = site
         self.signal: int | None = None
         self.skipped: list[RowSkipped] = []
@@ -229,6 +225,8 @@ class _Run:
         self._moved = False  # whether anything was sent or fetched
         self._observer = observer
         self.stopper = Stopper(self._observe)
+        if reins is not None:
+            reins(self.stopper)
         self._hearing = Hearing(site.access)
         self._maker = IntentMaker(
             site.journal,

@@ -13,7 +13,7 @@ from seedance_batch.core.attempt import UNDER_WAY_PHASES, Kind, Phase
 from seedance_batch.core.outcome import Outcome, Status, costs, made_otherwise, tally, tally_object
 from seedance_batch.core.plan.make import Sign
 from seedance_batch.core.plan.steps import Action
-from seedance_batch.core.text import in_usd, moment, redact, shown, some, spaced
+from seedance_batch.core.text import first_few, in_usd, moment, redact, shown, some, spaced
 from seedance_batch.errors import Exit
 from seedance_batch.events import Stop
 from seedance_batch.reader.source import is_address
@@ -106,9 +106,7 @@ def fetched_lines(arrived: Sequence[Attempt]) -> Iterator[str]:
     if not files:
         yield "Nothing was fetched."
         return
-    listed = ", ".join(map(shown, files[:_SHOWN_DOUBTS]))
-    more = len(files) - _SHOWN_DOUBTS
-    yield f"Fetched {some(len(files), 'clip')}: {listed}{f' and {more:,} more' if more > 0 else ''}"
+    yield f"Fetched {some(len(files), 'clip')}: {first_few(list(map(shown, files)), _SHOWN_DOUBTS)}"
 
 
 def work_in(plan: Plan) -> int:
@@ -220,9 +218,7 @@ def doubt_lines(batch: Batch, found: Sequence[Doubt]) -> list[str]:
 def _doubt(doubt: Doubt, folder: str, batch: Batch) -> str:
     count = len(doubt.keys)
     rows = f"{some(count, 'new row')} {'was' if count == 1 else 'were'} bought"
-    listed = ", ".join(map(shown, doubt.keys[:_SHOWN_DOUBTS]))
-    more = len(doubt.keys) - _SHOWN_DOUBTS
-    which = f"{listed} and {more:,} more" if more > 0 else listed
+    which = first_few(list(map(shown, doubt.keys)), _SHOWN_DOUBTS)
     put_back = "put a copy of journal.db back, or buy them again with --again"
     match doubt.sign:
         case Sign.SHEETS:

@@ -16,6 +16,7 @@ from seedance_batch.clips.partial import move_aside
 from seedance_batch.core.attempt import KEPT_PHASES, Attempt, Charged, Clip, Intent, Phase, charged
 from seedance_batch.core.columns import guarded
 from seedance_batch.core.outcome import Outcome, Status
+from seedance_batch.core.text import first_few
 from seedance_batch.publish import replacing, sha256_of, size_of
 from seedance_batch.run_folder import RunFolder
 
@@ -105,7 +106,7 @@ def note_of_missing(folder: RunFolder, outcomes: Iterable[Outcome]) -> str | Non
     gone = [clip.file for clip in shown if clip and size_of(folder.path / clip.file) != clip.bytes]
     if not gone:
         return None
-    which = f"{gone[0]} is" if len(gone) == 1 else f"{gone[0]} and {len(gone) - 1:,} more are"
+    which = f"{first_few(gone, 1)} {'is' if len(gone) == 1 else 'are'}"
     command = f"seedance-batch fetch {shlex.quote(str(folder.path))}"
     return f"{which} done and paid, but missing or changed on disk; to bring back: {command}"
 

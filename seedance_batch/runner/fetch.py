@@ -15,7 +15,7 @@ from seedance_batch.core.lifecycle import Doubted, FileWrong, Named, Published, 
 from seedance_batch.core.pace import file_pause
 from seedance_batch.core.text import shown
 from seedance_batch.errors import SeedanceBatchError
-from seedance_batch.runner.gate import Tools
+from seedance_batch.runner.gate import Part, Tools
 from seedance_batch.runner.waiting import Returns, Useless
 
 PATIENCE: Final = 600.0
@@ -51,7 +51,7 @@ class _Trouble:
     given_up: bool = False
 
 
-class Fetcher:
+class Fetcher(Part):
     """Moves attempts from ``downloading`` to ``done``, or to what else their file deserves.
 
     ``name_for`` gives an attempt's free file name; ``weigh`` is called when ``returns`` has learned
@@ -68,10 +68,7 @@ class Fetcher:
         name_for: Callable[[Attempt], str],
         weigh: Callable[[], None],
     ) -> None:
-        self._tools = tools
-        self._client = tools.client
-        self._attempts = tools.attempts
-        self._stopper = tools.stopper
+        super().__init__(tools)
         self._downloader = downloader
         self._returns = returns
         self._lanes = lanes
@@ -230,7 +227,7 @@ class Fetcher:
         now = anyio.current_time()
         trouble = self._troubles.setdefault(attempt.id, _Trouble(since=now))
         elapsed = now - trouble.since
-        trouble.not_before = now + file_pause(elapsed, self._tools.gate.jitter())
+        trouble.not_before = now + file_pause(elapsed, self._gate.jitter())
         return elapsed < _FRAME_PATIENCE
 
     def _ended(self, attempt: Attempt, why: str) -> None:
@@ -253,7 +250,7 @@ class Fetcher:
         """Ask again after a pause, unless that would be too late for this run."""
         trouble, now = self._trouble(attempt, why), anyio.current_time()
         elapsed = now - trouble.since
-        pause = max(retry_after or 0.0, file_pause(elapsed, self._tools.gate.jitter()))
+        pause = max(retry_after or 0.0, file_pause(elapsed, self._gate.jitter()))
         trouble.not_before = now + pause
         if elapsed >= PATIENCE or (retry_after or 0.0) > PATIENCE - elapsed:
             self._give_up(attempt, trouble, why)

@@ -279,6 +279,17 @@ class Tools:
         return max(self.wall(), self.client.server_time() or self.wall())
 
 
+class Part:
+    """A part of a run: it has the tools at hand that all parts share."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._client = tools.client
+        self._attempts = tools.attempts
+        self._gate = tools.gate
+        self._stopper = tools.stopper
+
+
 def tools_for(
     client: Client,
     journal: Journal,

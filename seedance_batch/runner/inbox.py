@@ -12,7 +12,7 @@ from seedance_batch.api.callbacks import Reception, ToldTask, token_of
 from seedance_batch.core.attempt import FINAL_PHASES, TASKLESS_PHASES, Attempt
 from seedance_batch.core.lifecycle import Accepted
 from seedance_batch.core.model import Task
-from seedance_batch.runner.gate import Tools
+from seedance_batch.runner.gate import Part, Tools
 from seedance_batch.runner.watch import Sightings, lacks_its_ending
 
 _WAITING: Final = 1000
@@ -21,15 +21,14 @@ _HELD: Final = 1000
 """Proven callbacks of unknown tasks that are kept, the latest."""
 
 
-class Inbox:
+class Inbox(Part):
     """Takes callbacks while a run goes on. `hear` answers at once; the work is done by `run`.
 
     What a signature proves is taken as seen. What only a token vouches for is a hint to look.
     """
 
     def __init__(self, tools: Tools, sightings: Sightings) -> None:
-        self._tools = tools
-        self._attempts = tools.attempts
+        super().__init__(tools)
         self._sightings = sightings
         self._tokens: dict[str, int] = {}
         self._read = 0
@@ -128,9 +127,9 @@ class Inbox:
         if attempt.id in self._checked:
             return
         self._checked.add(attempt.id)
-        await self._tools.gate.wait()
-        answer = await self._tools.client.get(task.task_id)
-        self._tools.gate.heard("get", answer)
+        await self._gate.wait()
+        answer = await self._client.get(task.task_id)
+        self._gate.heard("get", answer)
         if answer.value is not None and task.task_id not in self._attempts.by_task:
             await self._proven(attempt.id, answer.value)
 

@@ -16,10 +16,11 @@ from seedance_batch.clips.download import Downloader
 from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.pace import Slots
 from seedance_batch.core.polling import Demand, Looks
+from seedance_batch.core.text import first_few
 from seedance_batch.events import Observer, RunEvent, Stop
 from seedance_batch.runner.attempts import Order, Terms
 from seedance_batch.runner.fetch import Fetcher
-from seedance_batch.runner.gate import Stopper, Tools
+from seedance_batch.runner.gate import Part, Stopper, Tools
 from seedance_batch.runner.inbox import Inbox
 from seedance_batch.runner.submit import Submitter
 from seedance_batch.runner.waiting import Overdue, Returns
@@ -44,7 +45,7 @@ class RunEnding:
     """Rows that were not waited for: the service has not known their tasks for minutes."""
 
 
-class Runner:
+class Runner(Part):
     """Drives attempts to their end. ``name_for`` gives an attempt's free file name.
 
     ``called_back``: a receiver of callbacks passes them to `hear`.
@@ -60,9 +61,7 @@ class Runner:
         name_for: Callable[[Attempt], str],
         called_back: bool,
     ) -> None:
-        self._tools = tools
-        self._attempts = tools.attempts
-        self._stopper = tools.stopper
+        super().__init__(tools)
         self._wait = settings.wait
         self._left_alone = terms.left_alone
         self._said_that_it_waits = False
@@ -168,7 +167,7 @@ class Runner:
 
 
 def _not_waited_for(rows: tuple[str, ...]) -> str:
-    names = ", ".join(f"row {key}" for key in rows[:5]) + (" and others" if len(rows) > 5 else "")
+    names = first_few([f"row {key}" for key in rows], 5)
     return (
         f"the service has not known the task of {names} for minutes: the run no longer waits for "
         "it. It may have been paid for; the same command asks again, and reconcile can release it"

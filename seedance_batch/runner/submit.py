@@ -30,7 +30,7 @@ from seedance_batch.core.pricing import money
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import RowSkipped, Stop
 from seedance_batch.runner.attempts import BodyLost, MediaChanged, Order, Terms, event_of
-from seedance_batch.runner.gate import Tools
+from seedance_batch.runner.gate import Part, Tools
 from seedance_batch.runner.waiting import Returns, Useless
 
 _CENT: Final = Decimal("0.01")
@@ -61,7 +61,7 @@ _USELESS: Final = {Phase.FAILED: Useless.FAILED, Phase.EXPIRED: Useless.EXPIRED}
 T = TypeVar("T")
 
 
-class Submitter:
+class Submitter(Part):
     """Sends orders in their sequence while slots, budget and room allow."""
 
     def __init__(
@@ -75,11 +75,7 @@ class Submitter:
         typical: Callable[[], float],
         weigh: Callable[[], None],
     ) -> None:
-        self._tools = tools
-        self._client = tools.client
-        self._attempts = tools.attempts
-        self._gate = tools.gate
-        self._stopper = tools.stopper
+        super().__init__(tools)
         self._terms = terms
         self._slots = slots
         self._returns = returns

@@ -12,8 +12,8 @@ import anyio
 from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.pace import Slots
 from seedance_batch.core.polling import Flight, is_overdue, is_unknown, overdue_from, spare_places
-from seedance_batch.core.text import span
-from seedance_batch.runner.gate import Tools
+from seedance_batch.core.text import first_few, span
+from seedance_batch.runner.gate import Part, Tools
 from seedance_batch.runner.watch import Sightings
 
 # ── What paid tasks have brought in this run, and what that means for buying more. No I/O ─────────
@@ -122,12 +122,11 @@ _NAMED: Final = 5
 """Rows that one remark names."""
 
 
-class Overdue:
+class Overdue(Part):
     """Counts places that may be lent on, and tells people who keeps them, once for each row."""
 
     def __init__(self, tools: Tools, sightings: Sightings, slots: Slots) -> None:
-        self._tools = tools
-        self._attempts = tools.attempts
+        super().__init__(tools)
         self._sightings = sightings
         self._slots = slots
         self._late: list[Attempt] = []
@@ -212,6 +211,4 @@ def _about_unknown(unknown: Sequence[Attempt]) -> str:
 
 
 def _names(attempts: Sequence[Attempt]) -> str:
-    rows = [f"row {attempt.intent.key}" for attempt in attempts[:_NAMED]]
-    more = len(attempts) - _NAMED
-    return ", ".join(rows) + (f" and {more:,} more" if more > 0 else "")
+    return first_few([f"row {attempt.intent.key}" for attempt in attempts], _NAMED)

@@ -20,7 +20,7 @@ from seedance_batch.core.lifecycle import Forgotten, Seen
 from seedance_batch.core.model import OutputType, Task, TaskStatus
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Remark, Stop
-from seedance_batch.runner.gate import Tools
+from seedance_batch.runner.gate import Part, Tools
 
 # ── Looks at tasks in flight: by list pages, by id for what the pages did not show ────────────────
 # Either may be of no use for good: pages that do not come, or are old; details that are not found.
@@ -52,7 +52,7 @@ Target = int | str
 T = TypeVar("T")
 
 
-class Watcher:
+class Watcher(Part):
     """Brings what the service says about tasks into the attempts until nothing is in flight."""
 
     def __init__(
@@ -63,11 +63,7 @@ class Watcher:
         demand: Callable[[], polling.Demand],
         key_fingerprint: str,
     ) -> None:
-        self._tools = tools
-        self._client = tools.client
-        self._attempts = tools.attempts
-        self._gate = tools.gate
-        self._stopper = tools.stopper
+        super().__init__(tools)
         self._sightings = sightings
         self._demand = demand
         self._key_fingerprint = key_fingerprint
@@ -384,15 +380,14 @@ def _is_older(tasks: Iterable[Task], oldest: float) -> bool:
 # ── What is known about tasks in flight: whatever tells of a task's state ends up here ────────────
 
 
-class Sightings:
+class Sightings(Part):
     """Brings sightings of tasks into the attempts, and learns from them when to look again."""
 
     def __init__(
         self, tools: Tools, looks: polling.Looks, *, ended: Callable[[Attempt], None]
     ) -> None:
+        super().__init__(tools)
         self.looks = looks
-        self._tools = tools
-        self._attempts = tools.attempts
         self._ended = ended
         self._started = anyio.current_time()
         attempts = tools.attempts.by_id.values()
@@ -480,7 +475,7 @@ class Sightings:
 
     def _made_at(self, task: Task, at: float) -> float | None:
         """When the service made a task, by its own clock alone, as a time of this run's."""
-        server = self._tools.client.server_time()
+        server = self._client.server_time()
         if server is None or not task.created:
             return None
         # The answer came after `at`, and the clock has gone on since.

@@ -9,13 +9,12 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from seedance_batch.publish import publish, replacing, sha256_of
+from seedance_batch.publish import publish, replacing, scratch_file, sha256_of
 
 _NUMBERS: Final = range(1, 1_000)
 _SCRATCH: Final = ".sheet."
@@ -130,9 +129,7 @@ def _numbered(path: Path, mark: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path``, gone afterwards."""
-    descriptor, name = tempfile.mkstemp(prefix=_SCRATCH, suffix=path.suffix, dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = scratch_file(path.parent, prefix=_SCRATCH, suffix=path.suffix)
     try:
         yield temporary
     finally:

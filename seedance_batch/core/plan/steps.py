@@ -23,6 +23,7 @@ from seedance_batch.core.attempt import (
 )
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.pricing import PriceTable, money
+from seedance_batch.core.text import first_few
 from seedance_batch.errors import Exit
 
 # ── Which rows a rerun makes again: failures by their class, and takes that a person wants anew ───
@@ -381,9 +382,8 @@ def _too_dear(plan: Plan, cap: Decimal) -> str | None:
     dear = [step for step in plan.new if step.cost is not None and step.cost > cap]
     if not dear:
         return None
-    first = f"{dear[0].key} at {money(dear[0].cost)}"
-    more = f" and {len(dear) - 1:,} more" if len(dear) > 1 else ""
-    return f"over the cap of {money(cap)} for one row: {first}{more}"
+    which = first_few([f"{step.key} at {money(step.cost)}" for step in dear], 1)
+    return f"over the cap of {money(cap)} for one row: {which}"
 
 
 # ── What is left of a plan once it was carried out, and what that means for its exit code. Pure ───
