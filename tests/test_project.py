@@ -154,6 +154,13 @@ def test_httpx_is_known_in_few_rooms() -> None:
     assert using <= {"api", "batch", "clips", "sandbox"}
 
 
+def test_a_journals_tables_are_known_to_the_journal_alone() -> None:
+    using = {path for path in _files() if "sqlite3" in set(_imports(path))}
+    others = {p.relative_to(PACKAGE).as_posix() for p in using if _room(p) != "journal"}
+    # Tables of their own: the sandbox's state, and tables in memory.
+    assert others == {"sandbox/store.py", "core/select.py", "batch/preflight.py"}
+
+
 def _lines(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from seedance_batch.core.attempt import Kind
 from seedance_batch.core.outcome import Status, outcomes
-from seedance_batch.journal.opening import SCHEMA_VERSION, open_journal
+from seedance_batch.journal.opening import SCHEMA_VERSION, look_into, open_journal
+from seedance_batch.journal.records import Facts, KindFacts, facts_from, order_name, texts_of
 
 SAMPLES = sorted((Path(__file__).parents[1] / "data" / "journals").glob("*.db"))
 
@@ -26,6 +29,30 @@ def test_a_released_journal_says_what_it_said(sample: Path, tmp_path: Path) -> N
         ]
         assert journal.columns() == ("id", "prompt", "duration", "resolution")
         assert all(outcome.shown and outcome.shown.state.clip for outcome in found)
+
+
+def test_the_first_version_knows_what_it_knew(tmp_path: Path) -> None:
+    path = Path(shutil.copy(SAMPLES[0], tmp_path / "journal.db"))
+    with look_into(path) as journal:
+        facts = journal.facts()
+        assert (facts.origin, facts.manifest, facts.manifest_name) == (
+            "sandbox",
+            "/shots/shots.csv",
+            "shots",
+        )
+        assert facts.given_inputs == ("id", "prompt", "duration", "resolution")
+        assert facts.prices_note == "Sandbox prices, no real money."
+        assert (facts.made_at, facts.manifest_from_here, facts.max_cost) == (None, None, None)
+        assert journal.facts_of(Kind.FINAL) == KindFacts(flags={}, redone={})
+
+
+def test_facts_are_kept_in_the_words_of_the_first_version() -> None:
+    facts = Facts(max_cost=Decimal("Infinity"), run_open=0.0, given_inputs=("id", "prompt"))
+    kept = {"max_cost": "none", "run_open": "", "given_inputs": "id prompt"}
+    assert texts_of(facts) == kept
+    assert facts_from(kept.items()) == facts
+    flags = KindFacts(made_with={order_name("a", 2): {"set seed": "7"}})
+    assert texts_of(flags, Kind.DRAFT) == {"made_with.draft": '{"a\\n2": {"set seed": "7"}}'}
 
 
 def test_there_is_a_sample_of_every_version() -> None:
