@@ -17,10 +17,13 @@ from seedance_batch.cli import flags, starter
 from seedance_batch.cli.run import run
 from seedance_batch.core import attempt, columns, model, outcome, shapes
 from seedance_batch.core.attempt import Phase
+from seedance_batch.core.manifest import Code, Severity
 from seedance_batch.core.model import INPUT_FIELDS, LIST_FIELDS, MEDIA_FIELDS, TaskInput
 from seedance_batch.core.outcome import Status
 from seedance_batch.core.plan import rules
+from seedance_batch.core.plan.steps import Action
 from seedance_batch.core.select import Selection
+from seedance_batch.events import Stop
 from seedance_batch.reader import cells, judge, read
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
 from seedance_batch.sandbox import config, faults, views
@@ -147,6 +150,22 @@ def test_the_recipe_for_a_phase_names_every_set_of_phases() -> None:
 def test_the_sandbox_speaks_no_status_that_the_client_takes_for_unknown() -> None:
     spoken = {*config.TaskState, *views._ALIASES.values()}
     assert {name for name in spoken if not shapes.knows_status(name)} == set()
+
+
+def test_the_schema_of_output_has_every_word_that_there_is() -> None:
+    defs = starter.output_schema()["$defs"]
+    words = {
+        ("event_row", "status"): Phase,
+        ("event_row", "error_class"): attempt.ErrorClass,
+        ("event_row", "kind"): attempt.Kind,
+        ("event_end", "stop"): Stop,
+        ("step", "action"): Action,
+        ("finding", "severity"): Severity,
+        ("finding", "code"): Code,
+    }
+    for (name, field), known in words.items():
+        said = set(defs[name]["properties"][field]["enum"]) - {None}
+        assert said == set(known), (name, field)
 
 
 # ── a fault ─────────────────────────────────────────────────────────────────────────────────────

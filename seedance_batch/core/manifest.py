@@ -52,6 +52,30 @@ class Severity(StrEnum):
     """What was repaired or assumed while reading."""
 
 
+class Code(StrEnum):
+    """What a finding is about, in a word for programs."""
+
+    ADVICE = "advice"
+    """What the service may take otherwise than it is meant."""
+    CELL = "cell"
+    """A cell whose value cannot be used, or was repaired."""
+    DUPLICATE_ID = "duplicate_id"
+    DUPLICATE_ORDER = "duplicate_order"
+    """A row that orders the same clip as another one."""
+    FILE = "file"
+    FLAG = "flag"
+    HIDDEN_ROW = "hidden_row"
+    LEFT_OUT = "left_out"
+    """A line that was taken for no row."""
+    MEDIA = "media"
+    """A file or an address that a row names."""
+    MERGED = "merged"
+    """A cell that several rows share."""
+    NOT_SENT = "not_sent"
+    """A column that looks like an input, and is none."""
+    ROW = "row"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that reading noticed, with its place."""
@@ -61,17 +85,17 @@ class Finding:
     message: str
     rows: tuple[int, ...] = ()
     """The rows that it concerns, as `Row.number` counts them; empty where that is not one's own."""
-    cause: str | None = None
+    cause: Code | None = None
     """What it is about, where its place does not say that: see `code`."""
 
     @property
-    def code(self) -> str:
-        """What it is about, in a word for programs: ``cell``, ``row``, ``file``, …"""
+    def code(self) -> Code:
+        """What it is about."""
         if self.cause is not None:
             return self.cause
         if self.place.line is None:
-            return "flag" if self.place.file.startswith("--") else "file"
-        return "row" if self.place.column is None else "cell"
+            return Code.FLAG if self.place.file.startswith("--") else Code.FILE
+        return Code.ROW if self.place.column is None else Code.CELL
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final, NamedTuple
 
-from seedance_batch.core.manifest import Place
+from seedance_batch.core.manifest import Code, Place
 from seedance_batch.reader.cells import FALSE_WORDS, TRUE_WORDS, quoted
 from seedance_batch.reader.headings import Layout, ManifestColumn, field_of, plain
 from seedance_batch.reader.source import MOST_VARIANTS, Loading, Noted
@@ -421,7 +421,7 @@ class _Lines:
         if not names or not self._is_band(row, filled, names):
             return None
         words = "holds a scene's name, a total or a note and no prompt, and is left out"
-        self._noted.receipt(self._table.place(index), words)
+        self._noted.receipt(self._table.place(index), words, Code.LEFT_OUT)
         return WITHOUT_PROMPT
 
     def _is_band(self, row: Sequence[Value], filled: list[int], names: list[int]) -> bool:
@@ -450,12 +450,13 @@ class _Lines:
         if text.count(" ") < _WORDS_OF_A_NOTE and self._is_heading(text):
             return self._of_headings(index, row)
         if _is_sum(text) and not any(_is_wordy(_text(row, p)) for p in _filled(row, self._prompt)):
-            self._noted.receipt(place, f"{quoted(text)} is a total and no prompt: it is left out")
+            words = f"{quoted(text)} is a total and no prompt: it is left out"
+            self._noted.receipt(place, words, Code.LEFT_OUT)
             return IN_PROMPT
         if _is_name(text):
             if not _filled(row, self._prompt) and not self._prompts_stand_alone():
                 words = f"{quoted(text)} stands alone as a scene's name does, and is left out"
-                self._noted.warning(place, words)
+                self._noted.warning(place, words, Code.LEFT_OUT)
                 return IN_PROMPT
             if _BAND.fullmatch(text):
                 words = f"{quoted(text)} looks like a scene's name, and is sent as a prompt"
@@ -478,7 +479,8 @@ class _Lines:
     def _of_headings(self, index: int, row: Sequence[Value]) -> str | None:
         filled, headings = _filled(row), self._table.headings
         if all(plain(_text(row, p)) == plain(headings[p]) for p in filled if p < len(headings)):
-            self._noted.receipt(self._table.place(index), "repeats the headings, and is left out")
+            words = "repeats the headings, and is left out"
+            self._noted.receipt(self._table.place(index), words, Code.LEFT_OUT)
             return REPEATED
         if len(filled) > 1 and all(field_of(_text(row, position)) for position in filled):
             words = "holds other headings: a second table begins here; give it a file of its own"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from seedance_batch.core.columns import INPUT_COLUMNS, folded, our_columns, unguarded, was_altered
+from seedance_batch.core.manifest import Code
 from seedance_batch.core.model import INPUT_FIELDS, MEDIA_FIELDS
 from seedance_batch.reader.cells import parser, quoted
 from seedance_batch.reader.source import Noted
@@ -429,7 +430,9 @@ def _claim_by_values(
 def _tell_unused(table: Table, field: str, positions: Iterable[int], noted: Noted) -> None:
     for position in positions:
         noted.warning(
-            table.heading_place(position), f"is not sent: {field} comes from another column"
+            table.heading_place(position),
+            f"is not sent: {field} comes from another column",
+            Code.NOT_SENT,
         )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from seedance_batch.core.identity import content_hash
-from seedance_batch.core.manifest import Job, LocalMedia, Place, Row, Told
+from seedance_batch.core.manifest import Code, Job, LocalMedia, Place, Row, Told
 from seedance_batch.core.model import (
     DEFAULT_MODEL,
     HIGHEST_SEED,
@@ -130,7 +130,7 @@ class Judge:
         reading.base = reading.base or reading.content
         reading.media = _media(reading.found)
         for name, words in advice(reading.input, reading.model, reading.found):
-            self._noted.warning(reading.place(name), words)
+            self._noted.warning(reading.place(name), words, Code.ADVICE)
 
     def _base(self, fields: Mapping[str, Any], model: str) -> str:
         try:
@@ -192,9 +192,9 @@ class Judge:
             if found.problem:
                 reading.refused.setdefault(name, found.problem)
             if found.receipt:
-                self._noted.receipt(reading.place(name), found.receipt)
+                self._noted.receipt(reading.place(name), found.receipt, Code.MEDIA)
             if found.warning:
-                self._noted.warning(reading.place(name), found.warning)
+                self._noted.warning(reading.place(name), found.warning, Code.MEDIA)
         timed = [f.media.seconds or 0.0 for f in several if f.media and f.kind != MediaKind.IMAGE]
         if sum(timed) > LONGEST_REFERENCE + LENGTH_SLACK * len(timed):
             reading.refused.setdefault(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.core.columns import folded
 from seedance_batch.core.identity import content_hash, loosened, row_keys
-from seedance_batch.core.manifest import Finding, Job, Manifest, Place
+from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Place
 from seedance_batch.core.model import MEDIA_FIELDS, Allow
 from seedance_batch.core.text import some
 from seedance_batch.reader.cells import quoted
@@ -367,7 +367,7 @@ def _jobs(rows: Sequence[RowReading], keys: Sequence[str], noted: Noted) -> Iter
         # Takes of one line are meant to be equal; two lines that are equal never are for sure.
         if earlier is not here and not (row.table.is_repeated and earlier == here):
             where = earlier.seen_from(here)
-            noted.warning(here, f"duplicates {where}: you pay twice", "duplicate_order")
+            noted.warning(here, f"duplicates {where}: you pay twice", Code.DUPLICATE_ORDER)
         yield job
 
 

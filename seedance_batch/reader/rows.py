@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from seedance_batch.core.manifest import Place, Row, Told
+from seedance_batch.core.manifest import Code, Place, Row, Told
 from seedance_batch.core.model import LIST_FIELDS, MEDIA_FIELDS
 from seedance_batch.reader.cells import Cell, parser, placeholder, quoted
 from seedance_batch.reader.headings import Layout, ManifestColumn
@@ -80,7 +80,7 @@ class RowReader:
             earlier = self._ids.setdefault(row_id, here)
             if earlier is not here:
                 words = f"{quoted(row_id)} is the id in {earlier.seen_from(here)} already"
-                self._noted.problem(here, words, "duplicate_id")
+                self._noted.problem(here, words, Code.DUPLICATE_ID)
         return row_id or None
 
     def _take(self, reading: RowReading, column: ManifestColumn, cell: Cell) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from seedance_batch.core.manifest import Finding, Place, Severity
+from seedance_batch.core.manifest import Code, Finding, Place, Severity
 from seedance_batch.core.media_type import HEAD_SIZE, content_of
 from seedance_batch.core.text import redact
 from seedance_batch.errors import UsageError
@@ -69,17 +69,17 @@ class Noted:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._findings)
 
-    def problem(self, place: Place, message: str, cause: str | None = None) -> None:
+    def problem(self, place: Place, message: str, cause: Code | None = None) -> None:
         """Nothing may be sent while this stands; ``cause`` as in `Finding`."""
         self._findings.append(Finding(Severity.PROBLEM, place, message, cause=cause))
 
-    def warning(self, place: Place, message: str, cause: str | None = None) -> None:
+    def warning(self, place: Place, message: str, cause: Code | None = None) -> None:
         """It will be sent as it is; somebody should look first."""
         self._findings.append(Finding(Severity.WARNING, place, message, cause=cause))
 
-    def receipt(self, place: Place, message: str) -> None:
+    def receipt(self, place: Place, message: str, cause: Code | None = None) -> None:
         """What was repaired or assumed."""
-        self._findings.append(Finding(Severity.RECEIPT, place, message))
+        self._findings.append(Finding(Severity.RECEIPT, place, message, cause=cause))
 
 
 # ── A manifest's bytes, what format they are in, and what loading them gathers on the way ─────────

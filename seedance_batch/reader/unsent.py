@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
+from seedance_batch.core.manifest import Code
 from seedance_batch.core.model import DEFAULT_MODEL, MEDIA_FIELDS, MODEL_SPELLINGS, TaskInput
 from seedance_batch.reader.cells import NOTHING, parser
 from seedance_batch.reader.headings import Layout, ManifestColumn, resembles, slip_of
@@ -51,7 +52,7 @@ def warn_of_unsent(
                 continue  # sent, or a problem already
             if words := _suspicion(column, rows, said):
                 noted.warning(
-                    table.heading_place(column.position, column.heading), words, "not_sent"
+                    table.heading_place(column.position, column.heading), words, Code.NOT_SENT
                 )
 
 

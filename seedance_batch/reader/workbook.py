@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from seedance_batch.core.manifest import Code
 from seedance_batch.reader import workbook_process
 from seedance_batch.reader.cells import quoted
 from seedance_batch.reader.headings import heading_index, names_prompt
@@ -169,6 +170,7 @@ class _Reader:
                     table.place(index),
                     "is hidden in the workbook, and is sent like any other row "
                     "(--visible leaves it out)",
+                    Code.HIDDEN_ROW,
                 )
 
     def _tell_merged(self, table: Table, merged: Sequence[_Merged]) -> None:
@@ -183,6 +185,7 @@ class _Reader:
                         table.place(index, position),
                         f"{letter}{first}:{letter}{last} is merged; its text is used for "
                         f"{len(within)} rows, and each is paid for",
+                        Code.MERGED,
                     )
 
 
