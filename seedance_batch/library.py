@@ -13,7 +13,7 @@ import reprlib
 import shlex
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
 from numbers import Integral, Real
@@ -66,6 +66,7 @@ from seedance_batch.errors import (
     WorkUnfinished,
 )
 from seedance_batch.events import Observer, Remark, RunEvent
+from seedance_batch.reader.columnar import as_given, types_of
 from seedance_batch.reader.read import grouped
 from seedance_batch.reader.source import ReadOptions, is_address
 from seedance_batch.runner.runner import Holder, beside_any_loop
@@ -166,6 +167,8 @@ class Finished:
     report: Report
     given_inputs: tuple[str, ...] = ()
     """Inputs that the manifest gave under other headings, which the sheet does not repeat."""
+    types: Mapping[str, Any] = field(default_factory=dict)
+    """Those of a DataFrame's own columns, which the sheet gives back."""
 
     @property
     def exit_code(self) -> Exit:
@@ -197,7 +200,7 @@ class Finished:
 
         sheet = table(self.columns, self.report.outcomes, self.given_inputs)
         lines = [(*line.person, *line.ours) for line in sheet.lines()]
-        return pd.DataFrame(lines, columns=list(sheet.header))
+        return as_given(pd.DataFrame(lines, columns=list(sheet.header)), self.types)
 
 
 _RAISED: Final[Mapping[Exit, type[SeedanceBatchError]]] = {
@@ -311,7 +314,8 @@ async def _arun(
         if over_budget:
             report = replace(report, exit_code=max(report.exit_code, Exit.BUDGET))
         given = given_inputs(batch.journal)
-        return Finished(batch.folder.path, batch.journal.columns(), report, given)
+        columns = batch.journal.columns()
+        return Finished(batch.folder.path, columns, report, given, types_of(source))
 
 
 @contextlib.asynccontextmanager
@@ -368,12 +372,13 @@ def _agreed(batch: Batch, found: Plan, *, yes: bool) -> Plan:
 
 @contextlib.contextmanager
 def _watched(found: Plan, on_event: Observer | None, *, progress: bool) -> Iterator[Observer]:
-    from seedance_batch.progress import bars_for
+    from seedance_batch.progress import bars_for, log_event
 
     shown = progress and sys.stderr is not None
     bars = bars_for(work_in(found), found.attempts, sys.stderr) if shown else None
 
     def observe(event: RunEvent) -> None:
+        log_event(event)
         if bars is not None:
             bars(event)
         if on_event is not None:

@@ -5,6 +5,7 @@ They are told the events of `seedance_batch.events` and change nothing in the ru
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import time
 from collections import Counter
@@ -196,6 +197,8 @@ def _course(rows: int, attempts: Iterable[Attempt], foretold: float | None) -> C
 # ── How a run goes, from its events: counts, money, rate and what is left; no output ──────────────
 
 
+_MEASURED_SOON: Final = 5.0
+"""With a tenth of the rows, what is measured weighs as much as what was foretold."""
 _ENDED: Final = FINAL_PHASES | {Phase.AMBIGUOUS}
 _MARKS: Final = {
     Phase.SUBMITTING: "sending",
@@ -251,30 +254,56 @@ class Course:
         return sum(self._counts[phase] for phase in _ENDED)
 
     def left(self, now: float) -> float | None:
-        """Seconds until the end: as foretold at first, as measured in the end."""
+        """Seconds until the end: as foretold at first, as measured from a tenth of the rows on.
+
+        Those under way count half, since on average half of their time is over.
+        """
         elapsed, ended = now - self._started, self.ended
-        measured = elapsed * self.rows / ended if ended and self.rows else None
+        under_way = self._counts[Phase.IN_FLIGHT] + self._counts[Phase.DOWNLOADING]
+        measured = elapsed * self.rows / (ended + under_way / 2) if ended and self.rows else None
         if measured is None or self._foretold is None:
             whole = self._foretold if measured is None else measured
         else:
-            share = min(1.0, ended / self.rows)
+            share = min(1.0, ended / self.rows * _MEASURED_SOON)
             whole = share * measured + (1.0 - share) * self._foretold
         return None if whole is None or whole <= elapsed else whole - elapsed
 
     def words(self, now: float) -> str:
-        """``3 in flight, 9 done, $4.20, 5.1 rows/min, about 4 min left``."""
-        parts = [f"{self._counts[p]:,} {words}" for p, words in _MARKS.items() if self._counts[p]]
+        """``about 4 min left, $4.20, 3 in flight, 9 done, 5.1 rows/min``.
+
+        A narrow terminal shows the beginning of it.
+        """
+        parts = []
+        left = self.left(now)
+        if left is not None and self.ended < self.rows:
+            parts.append(f"about {span(left)} left")
         if self.spent:
             parts.append(money(self.spent))
         if self._paused_until > now:
             parts.append(f"paused for {span(self._paused_until - now)} as the service asked")
+        parts += [f"{self._counts[p]:,} {words}" for p, words in _MARKS.items() if self._counts[p]]
         minutes = (now - self._started) / 60.0
         if self.ended and minutes:
             parts.append(f"{self.ended / minutes:.1f} rows/min")
-        left = self.left(now)
-        if left is not None and self.ended < self.rows:
-            parts.append(f"about {span(left)} left")
         return ", ".join(parts)
+
+
+# ── A run told to Python's logging, for those who have set it up ─────────────────────────────────
+
+
+_LOGGER: Final = logging.getLogger("seedance_batch")
+_LOGGER.addHandler(logging.NullHandler())  # silent until somebody wants it
+
+
+def log_event(event: RunEvent) -> None:
+    """Tell an event to the logger ``seedance_batch``: rows as INFO, what stands out as WARNING."""
+    if (line := line_of(event)) is not None:
+        _LOGGER.warning("%s", redact(line))
+    elif isinstance(event, AttemptChanged) and event.attempt.state.phase is not event.before:
+        attempt = event.attempt
+        message = attempt.state.error_message
+        words = f": {message}" if message else ""
+        _LOGGER.info("%s", redact(f"{attempt.intent.key}: {attempt.state.phase}{words}"))
 
 
 # ── Events in words for people, and as JSON values for machines ───────────────────────────────────

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
+import re
+import termios
 from dataclasses import replace
 from decimal import Decimal
 
@@ -21,7 +25,16 @@ from seedance_batch.events import (
     Stop,
     Stopping,
 )
-from seedance_batch.progress import Bars, Course, JsonLines, Lines, Silent, bars_for, observer_for
+from seedance_batch.progress import (
+    Bars,
+    Course,
+    JsonLines,
+    Lines,
+    Silent,
+    bars_for,
+    log_event,
+    observer_for,
+)
 from tests.core.plan_builders import attempt, job
 
 TOLD: list[RunEvent] = [
@@ -78,7 +91,7 @@ def taken(found: Course, events: list[RunEvent]) -> Course:
 def test_counts_money_rate_and_time_left_follow_from_the_events() -> None:
     found = taken(course(), steps(1, *DONE) + steps(2, *DONE[:2]) + steps(3, Phase.SUBMITTING))
     assert found.words(60.0) == (
-        "1 sending, 1 in flight, 1 done, $1.50, 1.0 rows/min, about 3 min left"
+        "about 2 min left, $1.50, 1 sending, 1 in flight, 1 done, 1.0 rows/min"
     )
 
 
@@ -115,11 +128,32 @@ def test_without_a_price_no_money_is_named() -> None:
     assert "$" not in taken(course(), steps(1, *DONE, cost=None)).words(60.0)
 
 
-def test_the_time_left_is_foretold_at_first_and_measured_in_the_end() -> None:
-    found = course(rows=4, foretold=400.0)
+def test_the_time_left_is_foretold_at_first_and_measured_after_a_tenth() -> None:
+    found = course(rows=20, foretold=400.0)
     assert found.left(100.0) == 300.0
-    taken(found, steps(1, *DONE))  # measured: 4 × 200 s; a quarter of it is believed
-    assert found.left(200.0) == pytest.approx(0.25 * 800 + 0.75 * 400 - 200)
+    taken(found, steps(1, *DONE))  # measured: 20 × 100 s; a twentieth is believed by a quarter
+    assert found.left(100.0) == pytest.approx(0.25 * 2000 + 0.75 * 400 - 100)
+    taken(found, steps(2, *DONE))
+    assert found.left(200.0) == pytest.approx(0.5 * 2000 + 0.5 * 400 - 200)
+    taken(found, steps(3, *DONE) + steps(4, *DONE))
+    assert found.left(400.0) == pytest.approx(2000 - 400)  # only measured
+    for number in (5, 6):  # what is under way is half done
+        taken(found, steps(number, *DONE[:2]))
+    assert found.left(400.0) == pytest.approx(400 * 20 / 5 - 400)
+
+
+def test_where_all_rows_go_at_once_the_first_that_ends_foretells_no_hours() -> None:
+    found = course(rows=10, foretold=130.0)
+    for number in range(1, 11):
+        taken(found, steps(number, *DONE[:2]))
+    taken(found, steps(1, *DONE[2:]))
+    assert found.left(120.0) is not None
+    assert 0 < (found.left(120.0) or 0.0) < 100
+
+
+def test_nothing_is_left_once_every_row_has_ended() -> None:
+    found = course(rows=4, foretold=400.0)
+    taken(found, steps(1, *DONE))
     taken(found, steps(2, *DONE) + steps(3, *DONE) + steps(4, *DONE))
     assert found.left(300.0) is None
     assert course().left(10.0) is None
@@ -131,7 +165,7 @@ def test_a_forecast_that_is_passed_says_nothing_more() -> None:
 
 def test_a_run_that_was_to_do_nothing_may_see_a_row_end() -> None:
     found = taken(course(rows=0, foretold=50.0), steps(1, *DONE))
-    assert found.words(10.0) == "1 done, $0.50, 6.0 rows/min"
+    assert found.words(10.0) == "$0.50, 1 done, 6.0 rows/min"
 
 
 def test_bars_show_rows_counts_and_bytes_and_let_lines_through() -> None:
@@ -143,7 +177,7 @@ def test_bars_show_rows_counts_and_bytes_and_let_lines_through() -> None:
     bars.close()
     shown = stream.getvalue()
     assert " 1/2 [" in shown
-    assert "1 done, $0.50" in shown
+    assert "$0.50, 1 done" in shown
     assert "left" in shown
     assert "clips: " in shown
     assert "Row b was left out: its image has changed.\n" in shown
@@ -173,7 +207,7 @@ def test_a_log_gets_a_line_every_15_s_and_after_two_minutes_every_60_s() -> None
         lines(RequestEnded("list", "ok"))
     lines.close()
     said = stream.getvalue().splitlines()
-    assert said[0] == "0 of 2 rows ended: 1 in flight, $0.50"
+    assert said[0] == "0 of 2 rows ended: $0.50, 1 in flight"
     assert len(said) == 7 + 8
 
 
@@ -273,3 +307,36 @@ def test_a_library_may_have_bars_on_any_stream() -> None:
     bars = bars_for(3, [], io.StringIO())
     bars(steps(1, Phase.SUBMITTING)[0])
     bars.close()
+
+
+def test_the_time_left_is_there_on_eighty_columns() -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    found = course(rows=3_000, foretold=40_000.0)
+    for number in range(1, 1_300):
+        taken(found, steps(number, *(DONE if number < 1_250 else DONE[:2]), cost="12.50"))
+    with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123
+        bars = Bars(found, terminal, lambda: 20_000.0)
+        bars(steps(1_300, Phase.IN_FLIGHT)[0])
+        terminal.flush()
+        shown = os.read(ours, 65_536).decode()
+        bars.close()
+    os.close(ours)
+    lines = [line for line in re.split(r"[\r\n]", shown) if "1249/3000" in line]
+    assert "h 32 min left, $16,238" in lines[-1]
+    assert len(lines[-1].partition("\x1b")[0]) <= 80
+
+
+def test_a_run_is_told_to_the_logger_and_to_nobody_who_has_none(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level("INFO", logger="seedance_batch"):
+        for event in [*steps(1, *DONE), *TOLD, *NOISE]:
+            log_event(event)
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told[0] == ("INFO", "row1: submitting")
+    assert told[3] == ("INFO", "row1: done")
+    assert ("WARNING", "Row b was left out: its image has changed.") in told
+    assert "\x1b" not in caplog.text
+    assert {record.name for record in caplog.records} == {"seedance_batch"}
+    assert capsys.readouterr().err == ""

@@ -6,13 +6,16 @@ exactly that, so that a name cannot mean one thing when checked and another when
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
+import logging
 import os
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
@@ -290,6 +293,31 @@ def _fault_of(error: OSError) -> str:
 
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """The variables that httpx takes certificates from, the first one first."""
+
+
+# ── what httpx tells ────────────────────────────────────────────────────────────────────────────
+
+_UNLOGGED: Final = ContextVar("unlogged", default=False)
+
+
+class _Ours(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is somebody else's request."""
+        return not _UNLOGGED.get()
+
+
+logging.getLogger("httpx").addFilter(_Ours())
+
+
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """Keeps httpx from logging the requests of a block: it tells whole addresses, and who has a
+    signed one has the file. Other people's requests in the same process are logged as ever."""
+    token = _UNLOGGED.set(True)
+    try:
+        yield
+    finally:
+        _UNLOGGED.reset(token)
 
 
 # ── proxies ─────────────────────────────────────────────────────────────────────────────────────

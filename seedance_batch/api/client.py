@@ -18,7 +18,13 @@ import anyio
 import httpx
 from socksio.exceptions import SOCKSError
 
-from seedance_batch.api.addresses import NO_SOCKS, authorities, check_proxy, proxy_variable
+from seedance_batch.api.addresses import (
+    NO_SOCKS,
+    authorities,
+    check_proxy,
+    proxy_variable,
+    unlogged,
+)
 from seedance_batch.core import hiapi, shapes
 from seedance_batch.core.hiapi import (
     ACCOUNT,
@@ -236,7 +242,7 @@ class Client:
         deadline = self._deadline + patience
         timeout = httpx.Timeout(deadline, connect=min(_CONNECTING, self._deadline / 3), pool=None)
         try:
-            with anyio.fail_after(deadline):
+            with anyio.fail_after(deadline), unlogged():
                 async with self._http.stream(method, path, timeout=timeout, **request) as response:
                     content = await _read_capped(response)
         except (httpx.ProxyError, *_NOT_CONNECTED) as error:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import anyio
 import httpx
 
-from seedance_batch.api.addresses import AddressRefused, faked, is_ip, proxy_for, refusal
+from seedance_batch.api.addresses import AddressRefused, faked, is_ip, proxy_for, refusal, unlogged
 from seedance_batch.api.client import Answer, Client
 from seedance_batch.batch.access import price_list
 from seedance_batch.clips.file_client import file_client
@@ -191,7 +191,8 @@ async def _first_bytes(url: str, http: httpx.AsyncClient, allow_private: bool) -
         )
         async with AsyncExitStack() as stack:
             try:
-                response = await http.send(request, stream=True)
+                with unlogged():
+                    response = await http.send(request, stream=True)
             except AddressRefused as refused:
                 raise _Refused(refused.reason) from None
             stack.push_async_callback(response.aclose)

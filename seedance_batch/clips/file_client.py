@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import AsyncExitStack
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, NamedTuple
 from urllib.parse import urljoin
@@ -23,6 +24,7 @@ from seedance_batch.api.addresses import (
     proxy_for,
     refusal,
     resolve,
+    unlogged,
 )
 from seedance_batch.errors import SettingsError
 
@@ -172,7 +174,9 @@ async def _followed(url: str, http: httpx.AsyncClient, allow_private: bool, most
     for _ in range(_MOST_REDIRECTS + 1):
         if why := refusal(url, allow_private=allow_private):
             raise NotFetched(f"is not asked: {why}")
-        async with http.stream("GET", url) as response:
+        async with AsyncExitStack() as stack:
+            with unlogged():
+                response = await stack.enter_async_context(http.stream("GET", url))
             if not response.has_redirect_location:
                 return Answered(url, response.status_code, await _whole(response, most))
             url = urljoin(url, response.headers["location"])

@@ -154,7 +154,7 @@ class Transfer:
         host = url.host
         request = self.http.build_request("GET", url, headers=_HEADERS | headers, timeout=None)
         try:
-            with anyio.move_on_after(self.limits.answer):
+            with anyio.move_on_after(self.limits.answer), addresses.unlogged():
                 return await self.http.send(request, stream=True, follow_redirects=False)
         except addresses.AddressRefused as refused:
             raise Ended(Failed(refused.reason, ours=True)) from refused

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from seedance_batch.reader.source import Loading, Source
 from seedance_batch.reader.table import Table, Value
@@ -41,7 +42,8 @@ def parquet_tables(source: Source, loading: Loading) -> list[Table]:
 
 
 def table_of_frame(frame: pandas.DataFrame, name: str, loading: Loading) -> list[Table]:
-    """The one table in a DataFrame; its index is left out."""
+    """The one table in a DataFrame; of its index what has a name."""
+    frame = _with_index(frame)
     columns = [frame.iloc[:, position].tolist() for position in range(frame.shape[1])]
     missing = [frame.iloc[:, position].isna().tolist() for position in range(frame.shape[1])]
     known = [
@@ -49,6 +51,53 @@ def table_of_frame(frame: pandas.DataFrame, name: str, loading: Loading) -> list
         for pair in zip(columns, missing, strict=True)
     ]
     return [_table(name, [str(heading) for heading in frame.columns], known)]
+
+
+def _with_index(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The frame, with the named levels of its index as its first columns."""
+    others = {str(heading) for heading in frame.columns}
+    named = [str(name) for name in frame.index.names if name is not None]
+    if not named or others & set(named) or len(set(named)) < len(frame.index.names):
+        return frame
+    return frame.reset_index()
+
+
+def types_of(source: object) -> dict[str, Any]:
+    """The types of a DataFrame's columns by heading; of other sources none."""
+    if not hasattr(source, "itertuples"):
+        return {}
+    frame = _with_index(cast("pandas.DataFrame", source))
+    return {str(heading): kind for heading, kind in frame.dtypes.items()}
+
+
+def as_given(sheet: pandas.DataFrame, types: Mapping[str, Any]) -> pandas.DataFrame:
+    """A results sheet whose texts in these columns are numbers, booleans and times once more."""
+    for heading, kind in types.items():
+        if heading in sheet.columns[: len(types)]:
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
+                sheet[heading] = _typed(list(sheet[heading]), kind)
+    return sheet
+
+
+def _typed(texts: list[str], kind: Any) -> Any:
+    import pandas as pd
+    from pandas.api import types
+
+    lacks = any(text == "" for text in texts)
+    if types.is_bool_dtype(kind):
+        truth = [_TRUTH[text] for text in texts]
+        return pd.array(truth, dtype="boolean" if lacks else kind)
+    if types.is_integer_dtype(kind):
+        whole = [int(text) if text else None for text in texts]
+        return pd.array(whole, dtype="Int64" if lacks else kind)
+    if types.is_float_dtype(kind):
+        return pd.array([float(text or "nan") for text in texts], dtype=kind)
+    if types.is_datetime64_any_dtype(kind):
+        return pd.Series(pd.to_datetime(texts)).astype(kind)
+    return texts
+
+
+_TRUTH: Final = {"true": True, "false": False, "": None}
 
 
 def _table(file: str, headings: Sequence[str], columns: Iterable[Sequence[Any]]) -> Table:
