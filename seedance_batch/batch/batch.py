@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from seedance_batch.batch import ownership, traces
 from seedance_batch.batch.access import Site
@@ -247,6 +247,7 @@ class Batch(Site):
         facts = Facts(
             prices_note=price_note(self.prices),
             given_inputs=self.manifest.given_inputs,
+            mended=self._mended(plan.kind),
             delimiter=_DELIMITERS.get(self.manifest.source.get("delimiter", ""), ","),
         )
         if self.manifest.path != STDIN and not continues(self.manifest, self.folder):
@@ -256,6 +257,26 @@ class Batch(Site):
             self.journal.write(operations.set_rows(rows, columns))
             facts = replace(facts, rows_digest=digest)
         self.journal.write(operations.set_facts(facts))
+
+    def _mended(self, kind: Kind) -> Mapping[str, Mapping[str, Any]] | None:
+        """See `Facts.mended`; None where nothing is to be noted."""
+        if kind is Kind.DRAFT or not self._rows_elsewhere:
+            return None
+        known = self.journal.facts().mended or {}
+        before = {row.key: row for row in self.journal.rows()}
+        jobs = [job for job in self.manifest.jobs if job.key in before]
+        edited = [job for job in jobs if before[job.key].content != job.content]
+        return {
+            **known,
+            **{
+                job.key: {
+                    "read": known.get(job.key, {}).get("read", before[job.key].content),
+                    "ordered": job.content,
+                    "cells": dict(job.row.cells),
+                }
+                for job in edited
+            },
+        }
 
     def _asked_for(self, plan: Plan) -> list[RowRecord]:
         """The manifest's rows, each with what it asks for: flags speak for rows that they buy."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio
@@ -30,9 +31,10 @@ from seedance_batch.batch.ownership import (
 )
 from seedance_batch.batch.running import check_callbacks
 from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
-from seedance_batch.core.attempt import COMING_PHASES, ErrorClass, Kind
+from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase
 from seedance_batch.core.identity import SANDBOX_ORIGIN
 from seedance_batch.core.manifest import Job, Manifest
+from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.core.plan.make import as_ordered
@@ -178,7 +180,7 @@ def open_batch(
         if not folder.exists() and has_traces(folder.path):
             stack.callback(drop_unless_used, folder)
         journal = stack.enter_context(open_journal(folder.journal, wal=wal_is_safe(folder.path)))
-        manifest = _as_ordered(_as_known(manifest, folder, journal), journal)
+        manifest = _as_before(manifest, folder, journal)
         if settings.out is None:
             check_table(journal, folder, manifest)
         claim(journal, folder, manifest, SANDBOX_ORIGIN if access is None else access.origin)
@@ -207,11 +209,50 @@ def open_plan(
             access = stack.enter_context(sandbox_access(settings.sandbox_config, None))
         else:
             access = public_access(environ, settings.api_url)
-        manifest = _as_ordered(_as_known(manifest, folder, journal), journal)
+        manifest = _as_before(manifest, folder, journal)
         if settings.out is None:
             check_table(journal, folder, manifest)
         check_claim(journal, folder, manifest, access.origin)
         yield _batch(Site(folder, journal, access, settings), manifest, options, needed=False)
+
+
+def _as_before(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manifest:
+    """The manifest with what the run folder knows better: ids, spellings, rows mended there."""
+    known = _as_known(manifest, folder, journal)
+    return _as_mended(_as_ordered(known, journal), folder, journal)
+
+
+def _as_mended(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manifest:
+    """Rows that failed as the manifest reads them, and were ordered as a failed sheet mended them,
+    are read as mended: they have that clip, and the refused text is nobody's wish any more."""
+    mended = journal.facts().mended or {}
+    if not mended or continues(manifest, folder):
+        return manifest
+    ordered: dict[str, dict[str, Attempt]] = defaultdict(dict)
+    for attempt in journal.attempts():
+        if attempt.state.phase is not Phase.PLANNED and attempt.intent.kind is Kind.FINAL:
+            ordered[attempt.intent.key][attempt.intent.content] = attempt
+    jobs = [_mended(job, mended.get(job.key), ordered[job.key]) for job in manifest.jobs]
+    return replace(manifest, jobs=tuple(jobs))
+
+
+def _mended(job: Job, known: Mapping[str, Any] | None, ordered: Mapping[str, Attempt]) -> Job:
+    if known is None or known["read"] != job.content or known["ordered"] not in ordered:
+        return job
+    failed = ordered.get(job.content)
+    if failed is not None and failed.state.phase is not Phase.FAILED:
+        return job
+    attempt = ordered[known["ordered"]]
+    body = json.loads(attempt.intent.template)
+    allow = Allow(resolution_4k=True, mixed_references=True)  # it was let through before
+    return replace(
+        job,
+        row=replace(job.row, cells=known["cells"]),
+        model=body["model"],
+        input=TaskInput.model_validate(body["input"], context=allow),
+        content=attempt.intent.content,
+        media=(),  # the journal holds them
+    )
 
 
 def _as_known(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manifest:

@@ -150,6 +150,9 @@ class Facts:
     """The person's columns of the last-read manifest, in their order."""
     given_inputs: tuple[str, ...] | None = None
     """Inputs that the manifest has under other headings; see `columns.result_columns`."""
+    mended: Mapping[str, Mapping[str, Any]] | None = None
+    """By row key: what a row was ordered as since its failed sheet was fed back (``ordered``, a
+    content, and ``cells``), while the manifest reads as before (``read``, a content)."""
     rows_digest: str | None = None
     """Tells whether the manifest's rows are those that are kept."""
     delimiter: str | None = None
@@ -184,14 +187,14 @@ def order_name(key: str, number: int) -> str:
 
 _TO_TEXT: Final[Mapping[str, Callable[[Any], str]]] = {
     **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda at: repr(at) if at else ""),
-    **dict.fromkeys(("flags", "made_with", "redone"), json.dumps),
+    **dict.fromkeys(("flags", "made_with", "redone", "mended"), json.dumps),
     "columns": lambda columns: json.dumps(columns, ensure_ascii=False),
     "given_inputs": " ".join,
     "max_cost": lambda cap: str(cap) if cap.is_finite() else "none",
 }
 _FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda text: float(text or 0)),
-    **dict.fromkeys(("flags", "made_with", "redone"), json.loads),
+    **dict.fromkeys(("flags", "made_with", "redone", "mended"), json.loads),
     "columns": lambda text: tuple(json.loads(text)),
     "given_inputs": lambda text: tuple(text.split()),
     "max_cost": lambda text: Decimal("Infinity" if text == "none" else text),

@@ -250,22 +250,6 @@ def test_a_whole_clip_that_is_not_what_was_asked_for_is_not_fetched_for_ever(sho
     assert shop.attempts() == before
 
 
-def test_a_row_that_was_mended_elsewhere_and_paid_is_not_only_called_failed(shop: Shop) -> None:
-    shop.write(shot(1, prompt="forbidden"))
-    assert shop.run().code == Exit.SOME_FAILED
-    failed = shop.run_folder / "failed.csv"
-    failed.write_text(failed.read_text().replace("forbidden", "allowed"))
-    said = shop.run(of=failed)
-    assert said.code == Exit.OK
-    assert "kept your edits in" in said.err + said.out
-    said = shop.run()
-    assert said.code == Exit.SOME_FAILED
-    assert "(asked for otherwise it is made: videos/shot1.mp4)" in said.out
-    assert "videos/shot1.mp4" in shop.results()[0]["next_step"]
-    assert "videos/shot1.mp4" in shop.plan("-v").out
-    assert len(shop.tasks()) == 2
-
-
 def test_a_second_take_and_a_row_of_that_name_are_told_apart(shop: Shop) -> None:
     shop.write(shot(1, id="1"))
     assert shop.run().code == Exit.OK
