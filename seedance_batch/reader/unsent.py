@@ -30,7 +30,7 @@ DEFAULTS: Final = {
 def warn_of_hidden(pairs: Sequence[tuple[Table, Layout]], noted: Noted) -> None:
     """Warn of each column that is sent and that its person does not see."""
     for table, layout in pairs:
-        for column in layout.inputs:
+        for column in () if layout.is_ours else layout.inputs:  # we fold columns ourselves
             if column.position in table.hidden_columns and column.field != "id":
                 place = table.heading_place(column.position, column.heading)
                 noted.warning(
