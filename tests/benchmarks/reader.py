@@ -32,7 +32,7 @@ def status(key):
 import pydantic, seedance_batch.reader.read
 before = status("VmRSS:")
 begun = time.perf_counter()
-manifest = read(sys.argv[1])
+manifest = read_manifest(sys.argv[1])
 print(json.dumps([time.perf_counter() - begun, (status("VmHWM:") - before) / 1024,
                   len(manifest.jobs), len(manifest.problems)]))
 """
