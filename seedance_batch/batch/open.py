@@ -276,6 +276,9 @@ def _respelled(job: Job, known: RowRecord) -> Job:
 
 
 def _as_ordered(manifest: Manifest, journal: Journal) -> Manifest:
+    orders = journal.orders()
+    if not orders or all((job.key, job.content) in orders for job in manifest.jobs):
+        return manifest
     return replace(manifest, jobs=as_ordered(manifest.jobs, journal.attempts()))
 
 

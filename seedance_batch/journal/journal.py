@@ -156,6 +156,10 @@ class Journal:
         found = self._read(f"SELECT {records.ATTEMPT_COLUMNS} FROM attempts ORDER BY id")
         return [records.attempt_from(row) for row in found]
 
+    def orders(self) -> frozenset[tuple[str, str]]:
+        """The row key and the content of every attempt; much quicker to have than `attempts`."""
+        return frozenset(self._read("SELECT key, content FROM attempts"))
+
     def rows(self) -> list[RowRecord]:
         """The rows of the last-read manifest, in its order."""
         found = self._read(f"SELECT {records.ROW_COLUMNS} FROM rows ORDER BY position")
