@@ -60,11 +60,15 @@ def publish(temporary: Path, final: Path) -> None:
             raise
         _rename_without_links(temporary, final)
     else:
-        temporary.unlink()
+        with contextlib.suppress(PermissionError):  # Windows: a scanner reads it; swept later
+            temporary.unlink()
     fsync_folder(final.parent)
 
 
-_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_NO_HARD_LINKS = {
+    *(errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK),
+    errno.EINVAL,  # Windows on FAT and on some shares
+}
 
 
 def _rename_without_links(temporary: Path, final: Path) -> None:

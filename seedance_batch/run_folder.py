@@ -9,6 +9,7 @@ import platform
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,11 @@ _A_REBUILD: Final = 30.0
 """Seconds; longer than the sheets and posters of 20,000 rows take."""
 _UNSAFE_FOR_WAL: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone", "afpfs", "davfs"}
+    | {"webdav", "macfuse", "osxfuse", "fuse-t"}  # as macOS calls them
 )
 _SYNCED: Final = frozenset(
     {"dropbox", "onedrive", "google drive", "googledrive", "icloud drive", "mobile documents"}
+    | {"cloudstorage"}  # macOS: ~/Library/CloudStorage/Dropbox and its like
 )
 
 
@@ -219,24 +222,36 @@ def sweep_leftovers(folder: RunFolder) -> None:
 
 def wal_is_safe(path: Path) -> bool:
     """Whether write-ahead logging may be used: not on network shares, not in synced folders."""
-    if {part.casefold() for part in path.resolve().parts} & _SYNCED:
+    resolved = path.resolve()  # on Windows the letter of a share becomes \\\\server\\share
+    parts = [part.casefold() for part in resolved.parts]
+    if not _SYNCED.isdisjoint(parts) or any(part.startswith("onedrive - ") for part in parts):
         return False
-    return _file_system(path) not in _UNSAFE_FOR_WAL
+    is_share = resolved.drive.startswith("\\\\")
+    return not is_share and _file_system(resolved) not in _UNSAFE_FOR_WAL
 
 
-def _file_system(path: Path) -> str:
-    """The type of the mount that ``path`` lies on; empty where the system does not tell."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    resolved = path.resolve()
+def _file_system(resolved: Path) -> str:
+    """The type of the mount that a path lies on; empty where the system does not tell."""
     best, kind = -1, ""
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        point = Path(fields[1].replace("\\040", " "))
+    for point, of_type in _mounts():
         if resolved.is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), fields[2]
+            best, kind = len(point.parts), of_type
     return kind
+
+
+def _mounts() -> Iterator[tuple[Path, str]]:
+    """Where what is mounted, and its type; nothing where the system does not tell."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if platform.system() == "Darwin":
+            told = subprocess.run(["/sbin/mount"], capture_output=True, timeout=5, check=True)
+            yield from mounts_of_macos(told.stdout.decode(errors="replace"))
+        else:
+            mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+            fields = [line.split(" ") for line in mounts.splitlines()]
+            yield from ((Path(f[1].replace("\\040", " ")), f[2]) for f in fields if len(f) > 2)
+
+
+def mounts_of_macos(told: str) -> Iterator[tuple[Path, str]]:
+    """What macOS's ``mount`` tells: ``//me@nas/films on /Volumes/films (smbfs, nodev)``."""
+    for found in re.finditer(r"(?m)^.*? on (/.*) \(([^,)\n]+)[^()\n]*\)$", told):
+        yield Path(found[1]), found[2]

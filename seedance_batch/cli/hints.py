@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
+import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -78,7 +80,12 @@ def command_again(
         elif was_typed(name) and name not in _ONCE and name not in without:
             if only is None or name in only:
                 flags += _flag(parameter, value)
-    return shlex.join([*words, *flags])
+    return as_typed([*words, *flags])
+
+
+def as_typed(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
+    """A command line as a person types it: Windows' shells know double quotes only, or both."""
+    return subprocess.list2cmdline(words) if windows else shlex.join(words)
 
 
 @contextlib.contextmanager

@@ -167,6 +167,9 @@ def _prepare(
     empty = _check(connection, path, is_new=is_new)
     try:
         connection.execute("PRAGMA synchronous = FULL")
+        # macOS writes to the drive's own cache otherwise; other systems have no such difference.
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
         if empty:
             # Without a log, so that a copy of the file alone always knows whose it is.
             connection.execute("PRAGMA journal_mode = DELETE")

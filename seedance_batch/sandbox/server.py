@@ -177,7 +177,8 @@ def _listen(host: str, port: int) -> socket.socket:
     # The protocol is named because asyncio turns Nagle's delay (40 ms an answer) off only then.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name != "nt":  # there it would share the port with whoever has it
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen(512)
     except BaseException:

@@ -39,7 +39,8 @@ class Placing:
         """Remove what a death in the middle of writing these sheets left behind."""
         for prefix in (_SCRATCH, *(f".{name}." for name in names)):
             for path in self.folder.glob(f"{prefix}*"):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # Windows: somebody reads it
+                    path.unlink(missing_ok=True)
 
     def put(self, name: str, fill: Callable[[Path], None]) -> None:
         """Write the sheet ``name``, or a numbered sibling where a program holds that file.

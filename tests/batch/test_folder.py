@@ -199,3 +199,25 @@ def test_write_ahead_logging_is_not_for_synced_folders(tmp_path: Path, name: str
 
 def test_the_mount_that_a_folder_lies_on_is_the_innermost() -> None:
     assert run_folder._file_system(Path("/proc/self")) == "proc"
+
+
+def test_shares_are_known_by_what_macos_tells_of_its_mounts() -> None:
+    told = (
+        "/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)\n"
+        "map auto_home on /System/Volumes/Data/home (autofs, automounted, nobrowse)\n"
+        "//me@nas._smb._tcp.local/films on /Volumes/my films (1) (smbfs, nodev, nosuid)\n"
+        "nas:/export on /Volumes/nfs (nfs)\n"
+    )
+    assert list(run_folder.mounts_of_macos(told)) == [
+        (Path("/"), "apfs"),
+        (Path("/System/Volumes/Data/home"), "autofs"),
+        (Path("/Volumes/my films (1)"), "smbfs"),
+        (Path("/Volumes/nfs"), "nfs"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["OneDrive - Acme Films", "Library/CloudStorage/GoogleDrive-me@example.com"]
+)
+def test_todays_folders_of_synchronisers_are_known(tmp_path: Path, name: str) -> None:
+    assert not wal_is_safe(tmp_path / name / "films")

@@ -82,3 +82,13 @@ def test_a_terminal_gets_a_page_through_its_pager(tmp_path: Path) -> None:
         os.close(ours)
         os.close(theirs)
     assert seen.read_text(encoding="utf-8").rstrip() == PAGES["events"].rstrip()
+
+
+def test_a_command_in_a_hint_can_be_pasted_into_windows_shells() -> None:
+    from seedance_batch.cli.hints import as_typed
+
+    words = ["seedance-batch", "run", "my shots.csv", "--where", "client == 'Acme'"]
+    assert as_typed(words, windows=True) == (
+        """seedance-batch run "my shots.csv" --where "client == 'Acme'\""""
+    )
+    assert as_typed(words, windows=False).startswith("seedance-batch run 'my shots.csv'")
