@@ -16,9 +16,10 @@ from seedance_batch.clips.partial import move_aside
 from seedance_batch.core.attempt import KEPT_PHASES, Attempt, Charged, Clip, Intent, Phase, charged
 from seedance_batch.core.columns import guarded
 from seedance_batch.core.outcome import Outcome, Status
-from seedance_batch.core.text import first_few
+from seedance_batch.core.text import first_few, in_usd
 from seedance_batch.publish import replacing, sha256_of, size_of
 from seedance_batch.run_folder import RunFolder
+from seedance_batch.writer.lines import utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +170,14 @@ def write_claims(path: Path, found: Iterable[ClipFinding]) -> int:
 
 def _claim(finding: ClipFinding) -> tuple[str, ...]:
     intent, state = finding.attempt.intent, finding.attempt.state
-    cost = "" if intent.est_cost is None else f"{intent.est_cost:f}"
-    finished = "" if state.finished_at is None else str(int(state.finished_at))
     return (
         intent.key,
         state.task_id or "",
         _asked(intent),
         _got(state.clip),
-        cost,
+        in_usd(intent.est_cost) or "",
         finding.fault or "",
-        finished,
+        utc(state.finished_at) or "",
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from seedance_batch.core.identity import canonical_model
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import DEFAULT_MODEL, LONGEST_REFERENCE, Resolution, TaskInput
-from seedance_batch.core.text import moment
+from seedance_batch.core.text import in_usd, moment
 from seedance_batch.errors import SettingsError
 
 RuleValue = str | bool | int | Decimal
@@ -427,9 +427,7 @@ def listing_object(table: PriceTable) -> dict[str, Any]:
         "models": {
             name: {
                 "fault": model.fault,
-                "per_second_usd": {
-                    rule: None if unit is None else f"{unit:f}" for rule, unit in _rules(model)
-                },
+                "per_second_usd": {rule: in_usd(unit) for rule, unit in _rules(model)},
             }
             for name, model in table.models.items()
         },
