@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     holds what it held before. A device or a pipe is refused: the new file would take its place.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise FileExistsError(errno.EEXIST, "is no ordinary file", str(path))
+        raise FileExistsError(errno.EEXIST, "is not an ordinary file", str(path))
     temporary = scratch_file(path.parent, prefix=f".{path.name[:40]}.", suffix=TEMPORARY)
     try:
         yield temporary

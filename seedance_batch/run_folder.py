@@ -110,7 +110,7 @@ def _missing(given: Path, found: RunFolder, out: Path | None) -> FolderMissing:
         inside = _folders_in(given)
         if inside:
             return FolderMissing(
-                f"{given} is no run folder; it holds {', '.join(map(str, inside))}.",
+                f"{given} is not a run folder; it contains {', '.join(map(str, inside))}.",
                 hint=f"seedance-batch status {shlex.quote(str(inside[0]))}",
             )
         manifest = given / next(iter(manifests_in(given)), "")
@@ -120,7 +120,7 @@ def _missing(given: Path, found: RunFolder, out: Path | None) -> FolderMissing:
             "there.",
             hint=f"put a copy back as {shlex.quote(str(found.journal))}",
         )
-    sentence = f"There is no run folder at {found.path}: nothing was run there yet."
+    sentence = f"There is no run folder at {found.path}: nothing has been run there yet."
     if manifest.is_dir():
         return FolderMissing(sentence)
     where = "" if out is None else f" --out {shlex.quote(str(out))}"

@@ -72,7 +72,7 @@ def _key(environ: Mapping[str, str]) -> str:
     if (wrapped := _wrapping(key)) is not None:
         raise SettingsError(f"{name} {wrapped}. Nothing was sent.", hint="give the key alone")
     if not key.isascii() or HIDDEN in key or any(c.isspace() or not c.isprintable() for c in key):
-        raise SettingsError(f"{name} holds characters that no key has; was it copied whole?")
+        raise SettingsError(f"{name} contains characters that no key has; was all of it copied?")
     return key
 
 
@@ -80,11 +80,11 @@ def _wrapping(key: str) -> str | None:
     """What stands around a key that was copied with its line; None for a key alone."""
     name, equals, _ = key.partition("=")
     if equals and re.fullmatch(r"((export|set|\$env:)\s*)?[A-Za-z_][A-Za-z0-9_]*\s*", name):
-        return "holds a whole line: a name and an equals sign stand before the key"
+        return "contains a whole line: a name and an equals sign come before the key"
     if key[0] in _QUOTES or key[-1] in _QUOTES:
-        return "holds the key in quotes, which are no part of it"
+        return "contains quotes around the key, which are not part of it"
     if key[:7].casefold() == "bearer ":
-        return "begins with Bearer, which is no part of a key"
+        return "begins with Bearer, which is not part of the key"
     return None
 
 
@@ -149,18 +149,20 @@ def check_settings(settings: RunSettings) -> None:
     """Raise `SettingsError` for choices that contradict each other."""
     if settings.sandbox and settings.api_url:
         raise SettingsError(
-            "--sandbox and --api-url exclude each other: the sandbox is its own API."
+            "--sandbox and --api-url cannot be combined: the sandbox is its own API."
         )
     if settings.sandbox_config and not settings.sandbox:
-        raise SettingsError("--sandbox-config is of no use without --sandbox.")
+        raise SettingsError("--sandbox-config works only with --sandbox.")
     if settings.storage not in {None, "temp", "persistent"}:
-        raise SettingsError("--storage is temp or persistent.")
+        raise SettingsError("--storage must be temp or persistent.")
     for name, least in _AT_LEAST.items():
         value = getattr(settings, name)
         if name == "max_cost" and value == NO_CAP:
             continue
         if value is not None and not (value == value and least <= value < float("inf")):
-            raise SettingsError(f"--{name.replace('_', '-')} is at least {least}, not {value}.")
+            raise SettingsError(
+                f"--{name.replace('_', '-')} must be at least {least}, not {value}."
+            )
 
 
 _AT_LEAST: Final[Mapping[str, float]] = {

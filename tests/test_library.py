@@ -224,7 +224,7 @@ def test_two_tables_do_not_share_a_folder_unless_it_is_named(
     sb.run(first, yes=True, **options)
     before = service.posts()
     for use in (sb.plan, sb.run):
-        with pytest.raises(FolderMismatch, match="holds another table") as refused:
+        with pytest.raises(FolderMismatch, match="belongs to another table") as refused:
             use(second, **({"api_url": options["api_url"]} if use is sb.plan else options))
         assert "out=" in (refused.value.hint or "")
     assert service.posts() == before

@@ -108,11 +108,11 @@ def test_a_pause_that_the_service_asked_for_is_in_the_status_line() -> None:
     lines = Lines(course(), stream, clock)
     for event in steps(1, *DONE[:2]):
         lines(event)
-    lines(Paused(3600.0, "https://a.b asks for a pause of 2 h 0 min"))
+    lines(Paused(3600.0, "https://a.b asks to pause for 2 h 0 min"))
     clock.now = 60.0
     lines(RequestEnded("list", "ok"))
-    assert "asks for a pause of 2 h 0 min" in stream.getvalue()
-    assert "paused for 59 min as the service asked" in stream.getvalue()
+    assert "asks to pause for 2 h 0 min" in stream.getvalue()
+    assert "paused for 59 min at the service's request" in stream.getvalue()
     clock.now = 3700.0
     lines(RequestEnded("list", "ok"))
     assert "paused" not in stream.getvalue().splitlines()[-1]

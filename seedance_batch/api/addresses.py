@@ -76,15 +76,15 @@ def refusal(url: str, *, allow_private: bool) -> str | None:
     ``allow_private`` admits http and this machine's own network: only where the API is here too.
     """
     if re.search(r"[\x00-\x20\x7f\\]", url):
-        return "the address holds a space, a backslash or a control character"
+        return "the address contains a space, a backslash or a control character"
     try:
         parsed = httpx.URL(url)  # the parser that will send it: no second opinion on the host
     except (httpx.InvalidURL, ValueError):
         return "the address cannot be read"
     if parsed.scheme != "https" and not (allow_private and parsed.scheme == "http"):
-        return f"the address is {parsed.scheme or 'without a scheme'}, where https is needed"
+        return f"the address is {parsed.scheme or 'without a scheme'}, but https is needed"
     if parsed.userinfo:
-        return "the address carries a user name or a password"
+        return "the address contains a user name or a password"
     if parsed.port is not None and not 0 < parsed.port < 1 << 16:
         return "the address has a port that does not exist"
     return _host_refusal(parsed.raw_host.decode("ascii"), allow_private)
@@ -107,7 +107,7 @@ def _host_refusal(host: str, allow_private: bool) -> str | None:
     if address is not None:
         return _address_refusal(address, allow_private)
     if ":" in name or "%" in name or _looks_numeric(name):
-        return f"the host {host} is a number in disguise"
+        return f"the host {host} is an IP address in disguise"
     if allow_private:
         return None
     if "." not in name or any(name == own or name.endswith(f".{own}") for own in _PRIVATE_NAMES):
@@ -137,7 +137,7 @@ def _looks_numeric(name: str) -> bool:
 def _address_refusal(address: IPAddress, allow_private: bool) -> str | None:
     inner = _unwrapped(address)
     if inner in _METADATA or inner.is_link_local or inner.is_multicast or inner.is_unspecified:
-        return f"{address} is not an address that files come from"
+        return f"{address} is not an address that files can come from"
     if inner.is_global and _is_unicast(inner):
         return None
     if allow_private and (inner.is_loopback or inner.is_private):
@@ -242,7 +242,7 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
         """Never: files do not come from sockets on this machine."""
-        raise AddressRefused("a local socket is no file host")
+        raise AddressRefused("a local socket is not a file host")
 
     async def sleep(self, seconds: float) -> None:
         """Wait; the pool asks its backend for that."""
@@ -281,14 +281,14 @@ def authorities() -> ssl.SSLContext:
         if name is None:
             raise
         raise SettingsError(
-            f"{name} names no certificates that can be used: {os.environ[name]}: "
+            f"{name} names no usable certificates: {os.environ[name]}: "
             f"{_fault_of(error)}. Nothing was sent.",
-            hint=f"mend {name}, or for the certificates that come along: unset {name}",
+            hint=f"fix {name}, or to use the certificates that come with the program: unset {name}",
         ) from error
 
 
 def _fault_of(error: OSError) -> str:
-    return "no certificate is in it" if isinstance(error, ssl.SSLError) else str(error.strerror)
+    return "it contains no certificate" if isinstance(error, ssl.SSLError) else str(error.strerror)
 
 
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -359,8 +359,8 @@ def check_proxy(scheme: str, host: str) -> str | None:
         return proxy
     name = proxy_variable(scheme)
     raise SettingsError(
-        f"{name} names no proxy that can be used: {fault}. Nothing was sent.",
-        hint=f"mend {name}, or for a direct connection: unset {name}",
+        f"{name} names no usable proxy: {fault}. Nothing was sent.",
+        hint=f"fix {name}, or to connect directly: unset {name}",
     )
 
 
@@ -369,9 +369,9 @@ def check_file_proxy() -> str | None:
     return check_proxy("https", _SOME_FILE_HOST)
 
 
-NO_SOCKS: Final = "it does not answer as SOCKS 5 does"
+NO_SOCKS: Final = "it does not answer like a SOCKS 5 proxy"
 _SOME_FILE_HOST: Final = "files.example.com"
-_LIKE: Final = "it has to be like http://host:port, with # @ / of a password as %23 %40 %2F"
+_LIKE: Final = "write it as http://host:port, with # @ / in a password as %23 %40 %2F"
 
 
 def proxy_fault(proxy: str) -> str | None:
@@ -406,6 +406,6 @@ def unpinned_note() -> str | None:
     if proxy is None:
         return None
     return (
-        f"files come through the proxy {httpx.URL(proxy).host}, which looks up their hosts itself: "
-        "private addresses can be refused by their text only"
+        f"files come through the proxy {httpx.URL(proxy).host}, which resolves host names itself: "
+        "private addresses are refused only where a URL spells them out"
     )

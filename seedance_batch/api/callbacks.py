@@ -99,7 +99,7 @@ def check_url(url: str, *, allow_private: bool) -> str:
     reason = addresses.refusal(url, allow_private=allow_private)
     if reason:
         raise SettingsError(
-            f"--callback-url {url!r}: {reason}.", hint="name a public https address of this machine"
+            f"--callback-url {url!r}: {reason}.", hint="give a public https address of this machine"
         )
     if urlsplit(url).query or urlsplit(url).fragment:
         raise SettingsError(f"--callback-url {url!r} has a query or a fragment; use a path.")
@@ -110,7 +110,7 @@ def secrets_from(value: str | None) -> tuple[str, ...]:
     """Signing keys, comma separated: two while one replaces the other. Raises `SettingsError`."""
     found = tuple(part.strip() for part in (value or "").split(",") if part.strip())
     if any(not 16 <= len(secret) <= 256 for secret in found):
-        raise SettingsError(f"{SECRET} holds a signing key that has not 16 to 256 characters.")
+        raise SettingsError(f"{SECRET} holds a signing key that is not 16 to 256 characters long.")
     return found
 
 
@@ -250,7 +250,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 @contextlib.asynccontextmanager

@@ -258,7 +258,7 @@ class Client:
     def _no_way(self, error: Exception) -> Answer[Any]:
         """The proxy makes no connection to the API, so that nothing can have been received."""
         why = NO_SOCKS if isinstance(error, SOCKSError) else root_reason(error)
-        words = f"the proxy {self._proxy_named()} makes no connection: {why}"
+        words = f"the proxy {self._proxy_named()} does not connect: {why}"
         return Answer(Verdict.UNKNOWN, error=TaskError("", words), connected=False)
 
     def _proxy_named(self) -> str:
@@ -329,7 +329,7 @@ async def _read_capped(response: httpx.Response) -> bytes:
     async for chunk in response.aiter_bytes():
         content += chunk
         if len(content) > _MAX_ANSWER:
-            raise httpx.DecodingError("the answer is larger than any answer of this API")
+            raise httpx.DecodingError("the answer is larger than any that this API gives")
     return bytes(content)
 
 
@@ -394,12 +394,12 @@ def normal_base_url(text: str) -> str:
     address = text.strip()
     parts = _split(address)
     if parts is None or parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
-        raise SettingsError(f"The API address {text!r} is no http(s) address.", hint=_ADDRESS)
+        raise SettingsError(f"The API address {text!r} is not an http(s) address.", hint=_ADDRESS)
     if parts.query or parts.fragment:
         raise SettingsError(f"The API address {text!r} has a query or a fragment.", hint=_ADDRESS)
     if parts.scheme == "http" and not is_loopback(address):
         raise SettingsError(
-            f"The API address {text} is not encrypted; http is accepted on loopback only.",
+            f"The API address {text} is not encrypted; http is accepted only on loopback.",
             hint=_ADDRESS,
         )
     path = parts.path.rstrip("/").removesuffix("/v1/tasks").removesuffix("/v1").rstrip("/")

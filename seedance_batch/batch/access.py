@@ -77,7 +77,7 @@ async def load_prices(
 
 _UNREACHED: Final = "check the network and HIAPI_BASE_URL, then run the same command again"
 _UNTRUSTED: Final = (
-    "where your network looks into TLS, name the file of its certificates: "
+    "if your network inspects TLS traffic, name its certificate file: "
     "export SSL_CERT_FILE=certificates.pem"
 )
 
@@ -91,7 +91,7 @@ async def _check_address(client: Client, *, silent: bool) -> None:
         answer = await client.probe()
         if silent and not answer.status:
             raise ApiUnreachable(
-                f"{client.base_url} gives no answer ({answer.error.message}); nothing was sent.",
+                f"{client.base_url} does not answer ({answer.error.message}); nothing was sent.",
                 hint=_UNREACHED,
             )
         if not answer.baffles or answer.verdict in ACCOUNT:
@@ -99,7 +99,7 @@ async def _check_address(client: Client, *, silent: bool) -> None:
         await anyio.sleep(pause)
     raise ApiUnreachable(
         f"{client.base_url} is not HiAPI's API ({answer.error.message}); nothing was sent.",
-        hint=f"export HIAPI_BASE_URL={DEFAULT_BASE_URL}, or mend --api-url",
+        hint=f"export HIAPI_BASE_URL={DEFAULT_BASE_URL}, or fix --api-url",
     )
 
 
@@ -242,7 +242,7 @@ def open_site(
         folder, journal = stack.enter_context(open_folder(given, settings))
         origin = journal.facts().origin
         if origin is None:
-            raise FolderMissing(f"Nothing was run in the run folder {folder.path} yet.")
+            raise FolderMissing(f"Nothing has been run in the run folder {folder.path} yet.")
         if origin == SANDBOX_ORIGIN:
             sandbox = sandbox_access(settings.sandbox_config, folder.sandbox_state)
             access = stack.enter_context(sandbox)

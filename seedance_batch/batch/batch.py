@@ -193,7 +193,7 @@ class Batch(Site):
         return others | kept
 
     def _contents_elsewhere(self, attempts: Sequence[Attempt]) -> dict[str, str]:
-        """What rows ask for in the kind that this is not: those of which a send had no answer.
+        """What rows ask for in the kind that this is not: those of which a send got no answer.
 
         Of no others: to make drafts of all rows takes longer than the rest of a plan.
         """

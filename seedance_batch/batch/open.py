@@ -320,7 +320,7 @@ def rerun_choice(classes: Sequence[str], *, force: bool) -> RerunChoice:
         chosen = frozenset(map(ErrorClass, classes)) or None
     except ValueError as error:
         known = ", ".join(ErrorClass)
-        raise SettingsError(f"--class: {error}; there are {known}.") from error
+        raise SettingsError(f"--class: {error}; the classes are {known}.") from error
     return RerunChoice(chosen, force=force)
 
 

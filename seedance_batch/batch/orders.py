@@ -146,7 +146,7 @@ def read_unchanged(media: LocalMedia, place: object) -> bytes:
     try:
         content = Path(media.path).read_bytes()
     except OSError as error:
-        raise MediaChanged(f"{place}: {media.path} cannot be read any more: {error}") from error
+        raise MediaChanged(f"{place}: {media.path} can no longer be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != media.sha256:
         raise MediaChanged(f"{place}: {media.path} has changed since the plan was made")
     return content
@@ -182,8 +182,8 @@ def check_names(jobs: Iterable[Job], pattern: str, kind: Kind) -> None:
             os.fsencode(name)
         except UnicodeEncodeError:
             raise UsageError(
-                f"The clip of row {job.key} would be {name}, and this system's locale ({encoding}) "
-                "cannot hold that name. Nothing was sent.",
+                f"The clip of row {job.key} would be named {name}, but this system's locale "
+                f"({encoding}) cannot write that name. Nothing was sent.",
                 hint="export PYTHONUTF8=1, then run the same command again",
             ) from None
 

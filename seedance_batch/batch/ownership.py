@@ -44,8 +44,8 @@ def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin:
     owner, former = facts.origin, facts.manifest or ""
     if owner != origin and journal.attempts():
         raise FolderMismatch(
-            f"The run folder {folder.path} belongs to {owner}, not to {origin}; a row "
-            "paid for there is not known here. Nothing was sent.",
+            f"The run folder {folder.path} belongs to {owner}, not to {origin}; rows "
+            "paid for there are not known here. Nothing was sent.",
             free=_beside(folder),
             manifest=manifest.path,
         )
@@ -138,8 +138,8 @@ def check_table(journal: Journal, folder: RunFolder, manifest: Manifest) -> None
     known = {row.key for row in journal.rows()}
     if known and known.isdisjoint(job.key for job in manifest.jobs):
         raise FolderMismatch(
-            f"The run folder {folder.path} holds another table: it has none of these rows. Name a "
-            "folder for this one. Nothing was sent.",
+            f"The run folder {folder.path} belongs to another table, with none of these rows. "
+            "Name a folder for this table. Nothing was sent.",
             free=_beside(folder),
         )
 

@@ -146,7 +146,9 @@ async def _look(
     except _Refused as refused:
         return AddressLook(url, (f"{name}: {refused}",), late)
     except ValueError:  # IPv6 or IDNA that is none, by the words of three libraries
-        return AddressLook(url, (f"{name} is, or leads to, an address that cannot be read",), late)
+        return AddressLook(
+            url, (f"{name} is, or redirects to, an address that cannot be read",), late
+        )
     except TimeoutError:
         return AddressLook(
             url, warnings=(*late, f"{name} does not answer within {LOOK_PATIENCE:.0f} s")
@@ -200,7 +202,7 @@ async def _first_bytes(url: str, http: httpx.AsyncClient, allow_private: bool) -
                 url = urljoin(url, response.headers["location"])
                 continue
             return _Answer(response.status_code, await _head(response), _whole_size(response))
-    raise _Refused(f"leads on more than {MOST_REDIRECTS} times")
+    raise _Refused(f"redirects more than {MOST_REDIRECTS} times")
 
 
 async def _head(response: httpx.Response) -> bytes:
@@ -224,15 +226,15 @@ def _whole_size(response: httpx.Response) -> int | None:
 def _judged(answer: _Answer, kind: MediaKind) -> tuple[list[str], list[str]]:
     """(problems, warnings) about an answer."""
     if answer.status >= 500 or answer.status == 429:
-        return [], [f"answers {answer.status} just now"]
+        return [], [f"answers {answer.status} right now"]
     if answer.status >= 300 or answer.status < 200:
         return [f"answers {answer.status}: it cannot be fetched"], []
     content = content_of(answer.head)
     if content is None:
         page = answer.head.lstrip()[:1] == b"<"
-        return [f"is {'a web page' if page else 'something else'}, and no {kind.value}"], []
+        return [f"is {'a web page' if page else 'something else'}, not {kind.value}"], []
     if content.kind is not kind:
-        return [f"is {content.kind.value}, where {kind.value} is wanted"], []
+        return [f"is {content.kind.value}, but {kind.value} is needed"], []
     return [], [*_size_words(answer), *_sides_words(answer, kind)]
 
 
@@ -366,7 +368,7 @@ def _tried(what: str, look: Callable[[], tuple[bool, str]]) -> Diagnosis:
 
 def _key(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
     if settings.sandbox:
-        return True, "the sandbox needs none"
+        return True, "the sandbox needs no key"
     access = access_from(environ, settings.api_url)
 
     async def probe() -> Answer[Page]:
@@ -375,7 +377,7 @@ def _key(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
 
     answer = anyio.run(probe)
     if answer.verdict is Verdict.OK:
-        return True, f"{access.base_url} knows it (the balance cannot be asked for)"
+        return True, f"{access.base_url} accepts the key (HiAPI does not tell the balance)"
     return False, f"{access.base_url}: {answer.error.message}"
 
 
@@ -383,23 +385,23 @@ def _resolver(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, 
     """Whether names resolve to their own addresses: clips come from hosts that nobody knows yet."""
     host = urlsplit(public_access(environ, settings.api_url).base_url).hostname or ""
     if settings.sandbox or host == "localhost" or is_ip(host):
-        return True, "not asked: the API has no public name"
+        return True, "not checked: the API has no public name"
     if proxy_for("https", host) is not None:
-        return True, "not asked: a proxy resolves names"
+        return True, "not checked: a proxy resolves names"
     for name in (host, _NO_HOST):
         if (address := anyio.run(faked, name)) is not None:
             return True, (
-                f"in fake-IP mode, as of Clash, sing-box or Surge ({name} is {address}): clips "
-                "come all the same, since TLS proves their hosts"
+                f"in fake-IP mode, as with Clash, sing-box or Surge ({name} is {address}): clips "
+                "still arrive, since TLS proves their hosts"
             )
-    return True, "names have their own addresses"
+    return True, "names resolve to their own addresses"
 
 
 def _prices(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
     table = price_list(settings, environ)
     if table is None:
         where = public_access(environ, settings.api_url).base_url
-        return False, f"none from {where}; --price-file gives some"
+        return False, f"no prices from {where}; give your own with --price-file"
     return True, price_note(table)
 
 
@@ -418,7 +420,7 @@ def _sqlite() -> tuple[bool, str]:
 def _file_system() -> tuple[bool, str]:
     if wal_is_safe(Path.cwd()):
         return True, "a local folder: the journal uses write-ahead logging"
-    return True, "a network or synced folder: the journal does without write-ahead logging"
+    return True, "a network or synced folder: the journal works without write-ahead logging"
 
 
 def _codecs() -> tuple[bool, str]:

@@ -1,6 +1,6 @@
 """``reconcile``: what the service knows about rows in doubt, and what a person decides.
 
-In doubt is a row whose send had no answer, and one whose task the service no longer knows."""
+In doubt is a row whose send got no answer, and one whose task the service no longer knows."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ async def adopt(site: Site, name: str, task_id: str) -> str | None:
     if task_id in ids_in_neighbours(site.folder) or any(
         other.state.task_id == task_id and other.id != attempt.id for other in attempts
     ):
-        raise UsageError(f"Task {task_id} is another row's already; nothing was changed.")
+        raise UsageError(f"Task {task_id} already belongs to another row; nothing was changed.")
     async with Client(site.access.base_url, site.access.api_key) as client:
         task = await _looked_up(client, task_id)
     note = await _checked(site, task, attempt, [a for a in attempts if _undecided(a)])
@@ -181,11 +181,11 @@ async def _checked(
     if clip is None and not tells_order(task):
         if any(a.intent.key == attempt.intent.key for a in rivals) and not is_over(task):
             raise UsageError(
-                f"Task {task.task_id} runs still, and the service does not say what it was asked "
-                "for: it may be the draft's or the final's. Nothing was changed.",
-                hint="give the same command again once it is done; then its clip tells",
+                f"Task {task.task_id} is still running, and the service does not say what was "
+                "asked for: it may belong to the draft or to the final. Nothing was changed.",
+                hint="give the same command again once the task is done: its clip will tell",
             )
-        return "the service does not say what it was asked for, so that was not checked"
+        return "the service does not say what the task was asked for, so this was not checked"
     misfit = _misfit(attempt.intent, task, clip)
     if misfit is None:
         return None
@@ -274,9 +274,9 @@ async def _tasks_since(client: Client, waiting: Sequence[Attempt]) -> tuple[list
     while True:
         answer = await client.list(page)
         if answer.verdict in ACCOUNT:
-            raise AccountStopped(f"The task list is refused: {answer.error.message}")
+            raise AccountStopped(f"HiAPI refuses the task list: {answer.error.message}")
         if answer.value is None:
-            raise ApiUnreachable(f"The task list cannot be had: {answer.error.message}")
+            raise ApiUnreachable(f"The task list cannot be read: {answer.error.message}")
         shown = answer.value
         now = time.time()
         ahead = (client.server_time() or now) - now
@@ -354,7 +354,7 @@ def candidates(
 
 def _doubts(intent: Intent, task: Task, start: float, end: float) -> Iterator[str]:
     if not task.created:
-        yield "it says no time"
+        yield "no time is given"
     elif task.created < start:
         yield f"made {span(start - task.created)} before the row was sent"
     elif task.created > end:
@@ -368,9 +368,9 @@ def _doubts(intent: Intent, task: Task, start: float, end: float) -> Iterator[st
 def misfit_told(intent: Intent, task: Task) -> str | None:
     """What the service tells of a task's order that is not this one's; None for nothing."""
     if task.duration is not None and task.duration != intent.duration:
-        return f"asked for {task.duration:g} s where the row asked for {intent.duration} s"
+        return f"asked for {task.duration:g} s, but the row asked for {intent.duration} s"
     if task.resolution and task.resolution.lower() != intent.resolution.lower():
-        return f"asked for {task.resolution} where the row asked for {intent.resolution}"
+        return f"asked for {task.resolution}, but the row asked for {intent.resolution}"
     return None
 
 

@@ -205,8 +205,9 @@ async def _reported(
         written, page = await anyio.to_thread.run_sync(_written, site, int(code))
     except OSError as error:
         raise StorageFailed(
-            f"The sheets could not be written: {error}. All that was sent and fetched is recorded.",
-            hint=f"make room, then: seedance-batch results {shlex.quote(str(site.folder.path))}",
+            f"The sheets could not be written: {error}. Everything sent and fetched is recorded.",
+            hint="free some space, then: seedance-batch results "
+            f"{shlex.quote(str(site.folder.path))}",
         ) from error
     return Report(code, ending, found, written, page, tuple(run.skipped), left_over(now))
 
@@ -302,7 +303,7 @@ class _Run:
             )
             if site.access.sandbox:  # it serves its files at another port each time
                 for attempt in tools.attempts.in_phase(Phase.DOWNLOADING):
-                    doubted = Doubted("the sandbox was started anew")
+                    doubted = Doubted("the sandbox was restarted")
                     await tools.attempts.apply(attempt.id, doubted)
             if signals:
                 await group.start(self._listen)
@@ -357,7 +358,7 @@ class _Run:
             raise (StorageFailed if sent else FolderUnusable)(
                 f"The disk of {self.site.folder.path} has {free >> 20} MB left, too little for "
                 f"more clips. {'No more rows were' if sent else 'Nothing was'} sent.",
-                hint="make room, then run the same command again",
+                hint="free some space, then run the same command again",
             )
         return free > _ROOM + sum(map(clip_bytes, coming))
 
@@ -371,7 +372,8 @@ class _Run:
                     os._exit(128 + number)  # the journal is safe at any moment
                 self.signal = number
                 self.stopper.stop(
-                    Stop.SIGNAL, "interrupted; what is under way is recorded, a second one quits"
+                    Stop.SIGNAL,
+                    "interrupted; everything under way is recorded, a second signal quits at once",
                 )
 
     async def _keep_sheets_current(self, attempts: Attempts) -> None:
@@ -484,8 +486,8 @@ def check_callbacks(settings: RunSettings, access: Access) -> None:
         callbacks.check_url(settings.callback_url, allow_private=private)
     elif settings.callback_bind is not None and not private:
         raise SettingsError(
-            "--callback-bind needs --callback-url: the service has to be told an address of this "
-            "machine that it can reach.",
+            "--callback-bind needs --callback-url: HiAPI needs an address of this machine "
+            "that it can reach.",
             hint="--callback-url https://your.host/hiapi --callback-bind 127.0.0.1:8787",
         )
 

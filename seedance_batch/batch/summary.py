@@ -48,12 +48,12 @@ def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
     if report.ending.stop is Stop.FAILURES:
         were = "was" if report.ending.unsent == 1 else "were"
         unsent = f"{some(report.ending.unsent, 'row')} {were} not sent"
-        yield f"{unsent}, for {shown(redact(report.ending.message))}."
+        yield f"{unsent}: {shown(redact(report.ending.message))}."
 
 
 def _nothing(report: Report) -> str:
     if report.exit_code is not Exit.OK:
-        return "Nothing to do by itself: the rows below wait for a decision."
+        return "Nothing can be done without you: the rows below wait for a decision."
     if {outcome.status for outcome in report.outcomes} <= {Status.DONE, Status.REMOVED}:
         return "Nothing to do: every row is done."
     return "Nothing to do for these rows."
@@ -223,24 +223,24 @@ def _doubt(doubt: Doubt, folder: str, batch: Batch) -> str:
     match doubt.sign:
         case Sign.SHEETS:
             return (
-                f"The sheets in {folder} say that {rows}, and its journal does not "
-                f"know of it ({which}): {put_back}."
+                f"The sheets in {folder} say that {rows}, but its journal does not "
+                f"know this ({which}): {put_back}."
             )
         case Sign.CLIPS:
             return (
-                f"Clips lie in {folder} that its journal does not know of, of "
-                f"{some(count, 'new row')} as it seems ({which}): {put_back}."
+                f"{folder} contains clips that its journal does not know, apparently of "
+                f"{some(count, 'new row')} ({which}): {put_back}."
             )
         case Sign.MANIFEST:
             return (
-                f"This results sheet says itself that {rows} ({which}): run it in its "
-                "own run folder, or name that with --out."
+                f"This results sheet says that {rows} ({which}): run it in its "
+                "own run folder, or name that folder with --out."
             )
         case Sign.LOST:
             since = moment(batch.journal.lost_since or 0.0)
             return (
-                f"This journal was copied without its log while a run went on: of what was sent "
-                f"since {since} it may not know, {some(count, 'new row')} among it ({which})."
+                "This journal was copied without its log during a run. It may not know what was "
+                f"sent since {since}, perhaps {some(count, 'new row')} ({which})."
             )
         case _:
             return f"{rows} in another run folder ({which})."

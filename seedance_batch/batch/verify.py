@@ -109,7 +109,7 @@ def note_of_missing(folder: RunFolder, outcomes: Iterable[Outcome]) -> str | Non
         return None
     which = f"{first_few(gone, 1)} {'is' if len(gone) == 1 else 'are'}"
     command = f"seedance-batch fetch {shlex.quote(str(folder.path))}"
-    return f"{which} done and paid, but missing or changed on disk; to bring back: {command}"
+    return f"{which} done and paid, but missing or changed on disk; to download again: {command}"
 
 
 def _lacks_its_clip(folder: RunFolder, attempt: Attempt) -> bool:

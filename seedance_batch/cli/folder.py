@@ -212,7 +212,7 @@ def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
     from seedance_batch.core.text import shown
 
     name, intent, state = question.name, question.attempt.intent, question.attempt.state
-    why = "its task is gone" if question.forgotten else "its create had no answer"
+    why = "its task is gone" if question.forgotten else "its create got no answer"
     yield f"{shown(name)}: {shown(state.error_message or why)}"
     sent = _moment(sent_at(question.attempt))
     asked = f"{intent.duration} s of {shown(intent.resolution)}, sent {sent}"

@@ -234,7 +234,7 @@ def _page(head: bytes) -> str | None:
     """Why this is no file at all: text in its place is an error page, and may pass."""
     if not head:
         return "the file host sent an empty file"
-    return None if b"\0" in head else "the file host sent a page of text in place of the file"
+    return None if b"\0" in head else "the file host sent a text page instead of the file"
 
 
 def _clip(file: str, size: int, sha256: str, probe: Probe | MediaUnreadable) -> Clip:
@@ -302,4 +302,4 @@ def as_png(content: bytes) -> bytes | None:
     except NoImage:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a broken file makes of them
-        raise NoImage(f"is no whole image ({type(error).__name__})") from error
+        raise NoImage(f"is not a complete image ({type(error).__name__})") from error

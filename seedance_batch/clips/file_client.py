@@ -113,7 +113,7 @@ class _ByEnvironment(httpx.AsyncBaseTransport):
         try:
             return await transport.handle_async_request(request)
         except SOCKSError as error:  # which httpcore lets through
-            raise httpx.ProxyError(f"the proxy makes no connection: {NO_SOCKS}") from error
+            raise httpx.ProxyError(f"the proxy does not connect: {NO_SOCKS}") from error
 
     def _through(self, proxy: str) -> httpx.AsyncHTTPTransport:
         if proxy not in self._proxied:

@@ -115,26 +115,26 @@ def judge(probe: Probe, intent: Intent) -> str | None:
 
 def _judge_length(probe: Probe, asked: int) -> str | None:
     if abs(probe.seconds - (asked + 1 / FPS)) > LENGTH_TOLERANCE:
-        return f"lasts {probe.seconds:.1f} s where {asked} s were asked for"
+        return f"lasts {probe.seconds:.1f} s, but {asked} s were asked for"
     if abs(probe.fps - FPS) > FPS_TOLERANCE:
-        return f"has {probe.fps:.2f} frames a second where {FPS:.0f} are promised"
+        return f"has {probe.fps:.2f} frames a second, but {FPS:.0f} are promised"
     return None
 
 
 def _judge_picture(probe: Probe, resolution: Resolution, ratio: AspectRatio) -> str | None:
     size = f"is {probe.width}×{probe.height}"
     if abs(probe.width * probe.height / resolution.area - 1) > AREA_TOLERANCE:
-        return f"{size}, which is not {resolution}"
+        return f"{size}, not {resolution}"
     quotient = ratio.quotient
     if quotient and abs(probe.width / probe.height / quotient - 1) > RATIO_TOLERANCE:
-        return f"{size}, which is not {ratio}"
+        return f"{size}, not {ratio}"
     return None
 
 
 def _judge_sound(probe: Probe, asked: bool) -> str | None:
     if probe.has_audio == asked:
         return None
-    return "has no sound where sound was asked for" if asked else "has sound where none was asked"
+    return "has no sound, but sound was asked for" if asked else "has sound, but none was asked for"
 
 
 def ending_of(head: bytes) -> str:
@@ -153,7 +153,7 @@ def still(path: Path, *, width: int = 480) -> bytes:
     with _opened(path) as container:
         pictures = [_jpeg(frame, width) for frame in _moments(container)]
     if not pictures:
-        raise MediaUnreadable("holds no frame")
+        raise MediaUnreadable("contains no frame")
     # Of a few moments the one with most in it: a fade or a blank frame compresses to little.
     return max(pictures, key=len)
 
@@ -186,13 +186,13 @@ class _Tally:
     def probe(self, declared: int, tick: float) -> Probe:
         """``tick``: the seconds in which the stream counts its times."""
         if self.frames == 0:
-            raise MediaUnreadable("holds no frame")
+            raise MediaUnreadable("contains no frame")
         if self.frames < declared:
-            raise MediaUnreadable(f"holds {self.frames} of {declared} frames")
+            raise MediaUnreadable(f"contains {self.frames} of {declared} frames")
         step, regular = _interval(self.moments, self.lasts)
         seconds = (self.moments[-1] - self.moments[0] + step) * tick
         if seconds <= 0:
-            raise MediaUnreadable("its frames have no times")
+            raise MediaUnreadable("its frames have no timestamps")
         return Probe(
             seconds=seconds,
             width=self.width,
@@ -230,7 +230,7 @@ def _check_length(found: Probe, container: InputContainer) -> None:
         return
     declared = container.duration / 1_000_000
     if found.seconds < declared - _LATE_SOUND:
-        raise MediaUnreadable(f"holds {found.seconds:.1f} of {declared:.1f} s")
+        raise MediaUnreadable(f"contains {found.seconds:.1f} of {declared:.1f} s")
 
 
 @contextmanager
@@ -243,7 +243,7 @@ def _opened(path: Path) -> Iterator[InputContainer]:
         kind = "matroska" if is_matroska(path) else "mp4"
         with av.open(f"file:{path}", mode="r", format=kind, metadata_errors="replace") as container:
             if not container.streams.video:
-                raise MediaUnreadable("holds no video")
+                raise MediaUnreadable("contains no video")
             for sound in container.streams.audio[:1]:
                 _known(sound.codec_context, "sound")
             codec = _known(container.streams.video[0].codec_context, "video")
@@ -260,7 +260,7 @@ def _known(codec: T | None, what: str) -> T:
     # PyAV's annotation leaves out that a stream of an unknown codec has none; to decode such a
     # stream ends the process in releases before 18.1.
     if codec is None:
-        raise MediaUnreadable(f"holds {what} of an unknown kind")
+        raise MediaUnreadable(f"contains {what} of an unknown kind")
     return codec
 
 
@@ -324,10 +324,10 @@ def _check_segment(head: bytes, size: int) -> None:
     at, length = _element_size(head, len(_EBML))
     at += length
     if head[at : at + len(_SEGMENT)] != _SEGMENT:
-        raise MediaUnreadable("is no whole WebM: it has no segment")
+        raise MediaUnreadable("is not a complete WebM: it has no segment")
     start, length = _element_size(head, at + len(_SEGMENT))
     if length >= 0 and start + length > size:
-        raise MediaUnreadable("is no whole WebM: it ends inside its segment")
+        raise MediaUnreadable("is not a complete WebM: it ends inside its segment")
 
 
 def _element_size(head: bytes, at: int) -> tuple[int, int]:
@@ -336,7 +336,7 @@ def _element_size(head: bytes, at: int) -> tuple[int, int]:
     width = 9 - first.bit_length()
     field = head[at : at + width]
     if not first or len(field) < width:
-        raise MediaUnreadable("is no whole WebM: it ends inside its head")
+        raise MediaUnreadable("is not a complete WebM: it ends inside its head")
     value = int.from_bytes(field) & ((1 << 7 * width) - 1)
     return at + width, -1 if value == (1 << 7 * width) - 1 else value
 
@@ -346,7 +346,7 @@ def _check_boxes(file: BinaryIO, size: int) -> None:
     kinds = list(_boxes(file, size))
     for needed, name in ((b"ftyp", "type"), (b"moov", "index (moov)"), (b"mdat", "media data")):
         if needed not in kinds:
-            raise MediaUnreadable(f"is no whole MP4: it has no {name}")
+            raise MediaUnreadable(f"is not a complete MP4: it has no {name}")
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -355,13 +355,13 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[bytes]:
         file.seek(position)
         head = file.read(16)
         if len(head) < 8:
-            raise MediaUnreadable("is no whole MP4: it ends inside a box")
+            raise MediaUnreadable("is not a complete MP4: it ends inside a box")
         length, kind = struct.unpack(">I4s", head[:8])
         if length == 1 and len(head) == 16:
             (length,) = struct.unpack(">Q", head[8:])
         elif length == 0:  # the last box may run to the end of the file
             length = size - position
         if length < 8 or position + length > size:
-            raise MediaUnreadable("is no whole MP4: it ends inside a box")
+            raise MediaUnreadable("is not a complete MP4: it ends inside a box")
         yield kind
         position += length

@@ -34,7 +34,7 @@ def storage(deed: str) -> Iterator[None]:
     except OSError as error:
         raise StorageFailed(
             f"could not {deed}: {error.strerror or error}",
-            hint="free some space or mend the disk, then run the same command again",
+            hint="free some space or repair the disk, then run the same command again",
         ) from error
 
 
@@ -136,12 +136,14 @@ def inside(folder: Path, file: str) -> Path:
     """
     relative = PurePosixPath(file)
     if relative.is_absolute() or ".." in relative.parts:
-        raise StorageFailed(f"{file} lies outside of {folder}")
+        raise StorageFailed(f"{file} lies outside {folder}")
     at = folder
     for part in relative.parts[:-1]:
         at = at / part
         if not _is_plain_folder(at):
-            raise StorageFailed(f"{at} is no plain folder: clips are written below {folder} only")
+            raise StorageFailed(
+                f"{at} is not a plain folder: clips are written only below {folder}"
+            )
     return at / relative.name
 
 

@@ -148,7 +148,7 @@ class Transfer:
                 url = target
             finally:
                 await response.aclose()
-        raise Ended(Failed(f"{httpx.URL(url).host} redirects without end"))
+        raise Ended(Failed(f"{httpx.URL(url).host} keeps redirecting"))
 
     async def _send(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
         host = url.host
@@ -161,13 +161,13 @@ class Transfer:
         except httpx.ConnectError as error:
             raise Cut(f"{host} cannot be reached: {root_reason(error)}", slow=True) from error
         except (httpx.TransportError, OSError) as error:
-            raise Cut(f"{host} broke off: {words(error)}") from error
-        raise Cut(f"{host} gave no answer in {self.limits.answer:g} s", slow=True)
+            raise Cut(f"{host} broke the connection: {words(error)}") from error
+        raise Cut(f"{host} did not answer within {self.limits.answer:g} s", slow=True)
 
 
 def _plain_only(result: Gone | Failed) -> Failed:
     """A file that is not to be had by https: what plain http would bring is not taken."""
-    message = f"the address is http, where https is needed; by https {result.message}"
+    message = f"the address is http, but https is needed; over https {result.message}"
     return Failed(message, ours=True)
 
 
@@ -269,7 +269,7 @@ class Body:
             with anyio.move_on_after(self._limits.stall) as wait:
                 chunk = await anext(self._raw, None)
         except (httpx.TransportError, OSError) as error:
-            raise Cut(f"{self._host} broke off: {words(error)}") from error
+            raise Cut(f"{self._host} broke the connection: {words(error)}") from error
         if wait.cancelled_caught:
             raise Cut(f"{self._host} sent nothing for {self._limits.stall:g} s", slow=True)
         if chunk is not None:
@@ -338,17 +338,17 @@ class Unpacker:
                 yield piece
                 chunk = self._inner.unconsumed_tail
         except zlib.error as error:
-            message = f"the file is no {self._encoding}: {error}"
+            message = f"the file is not valid {self._encoding}: {error}"
             raise Cut(message, distrusted=True) from error
 
     def end(self) -> None:
         """No more bytes come. Raises `Cut` where some are missing."""
         if not self._inner.eof:
-            raise Cut(f"the file ended amid its {self._encoding}", distrusted=True)
+            raise Cut(f"the file ended in the middle of its {self._encoding} data", distrusted=True)
 
     def _check_growth(self) -> None:
         if self._given > max(_FREELY, _MOST_TIMES * self._taken):
-            message = f"the file grows beyond measure when it is unpacked ({self._encoding})"
+            message = f"the file grows far too large when it is unpacked ({self._encoding})"
             raise Ended(Failed(message, ours=True))
 
 
@@ -424,7 +424,7 @@ def _first_part(response: httpx.Response, length: int | None, framed: bool) -> K
         return Known(validator, length, False)  # the file itself has to tell whether it is whole
     first, last, total = _span(response)
     if first != 0 or length not in {None, last + 1}:
-        raise Cut("the file host sent another part than the beginning", distrusted=True)
+        raise Cut("the file host did not send the beginning", distrusted=True)
     return Known(validator, total, framed and total is not None)
 
 
@@ -432,11 +432,11 @@ def continued(response: httpx.Response, known: Known, offset: int) -> Known:
     """What a 206 tells, if it goes on exactly at ``offset`` in the same file. Raises `Cut`."""
     first, last, total = _span(response)
     if first != offset or total is None or _packing(response) is not None:
-        raise Cut("the file host sent another part than the one asked for", distrusted=True)
+        raise Cut("the file host did not send the part that was asked for", distrusted=True)
     if known.total not in {None, total} or _length(response) not in {None, last - first + 1}:
-        raise Cut("the file changed its length on the way", distrusted=True)
+        raise Cut("the file changed its length during the download", distrusted=True)
     if known.validator is None or strong_validator(response.headers) != known.validator:
-        raise Cut("the file changed on the way", distrusted=True)
+        raise Cut("the file changed during the download", distrusted=True)
     return Known(known.validator, total, True)
 
 
@@ -455,11 +455,11 @@ def _span(response: httpx.Response) -> tuple[int, int, int | None]:
     """First and last byte and whole length of a part. Raises `Cut`."""
     match = _RANGE.fullmatch(response.headers.get("content-range", ""))
     if match is None:
-        raise Cut("the file host sent a part without saying which", distrusted=True)
+        raise Cut("the file host sent a part without saying which part", distrusted=True)
     first, last = int(match[1]), int(match[2])
     total = None if match[3] == "*" else int(match[3])
     if first > last or (total is not None and last >= total):
-        raise Cut("the file host sent a part that cannot be", distrusted=True)
+        raise Cut("the file host sent an impossible part", distrusted=True)
     return first, last, total
 
 
@@ -469,7 +469,9 @@ def _packing(response: httpx.Response) -> str | None:
     if encoding in {"", "identity"}:
         return None
     if encoding not in PACKINGS:
-        message = f"{response.url.host} sent the file encoded ({encoding[:20]}), unasked"
+        message = (
+            f"{response.url.host} sent the file encoded ({encoding[:20]}), without being asked to"
+        )
         raise Ended(Failed(message, ours=True))
     return encoding
 
@@ -511,5 +513,5 @@ def _length(response: httpx.Response) -> int | None:
     if value is None or "transfer-encoding" in response.headers:
         return None
     if not _NUMBER.fullmatch(value):
-        raise Ended(Failed(f"{response.url.host} announced a length that is no number"))
+        raise Ended(Failed(f"{response.url.host} announced a length that is not a number"))
     return int(value)

@@ -161,7 +161,11 @@ def _weight(attempts: Iterable[Attempt]) -> float | None:
 def forecast_lines(found: Forecast, pace: Pace) -> Iterator[str]:
     """A forecast in up to three lines; none where nothing is to come."""
     if found.seconds:
-        how = "as measured here" if found.time_measured else "assuming 130 s for 5 s of 720p"
+        how = (
+            "at the pace of this folder's earlier clips"
+            if found.time_measured
+            else "assuming 130 s for 5 s of 720p"
+        )
         yield (
             f"Takes about {span(found.seconds)} with {pace.slots} tasks at once"
             f" and {pace.rpm:g} requests a minute, {how}."
@@ -170,7 +174,7 @@ def forecast_lines(found: Forecast, pace: Pace) -> Iterator[str]:
         yield f"Needs about {size(found.bytes)} on disk."
     if late := found.urls_expired + found.urls_expiring:
         yield (
-            f"{some(late, 'clip')} to fetch {'has a URL' if late == 1 else 'have URLs'}"
-            " that expired or soon will;"
-            " each is asked for once more."
+            f"{some(late, 'clip')} to fetch "
+            f"{'has a URL that has' if late == 1 else 'have URLs that have'} expired or soon will;"
+            " a fresh URL is requested for each."
         )

@@ -313,7 +313,7 @@ def _seen(state: State, task: Task, at: float) -> State:
     if task.status is TaskStatus.SUCCESS:
         return _succeeded(state, task, at)
     if task.raw and state.error_message is None:  # an address in it is of use to a person
-        return replace(state, error_message=f"this is not understood: {task.raw}")
+        return replace(state, error_message=f"this answer is not understood: {task.raw}")
     return state
 
 

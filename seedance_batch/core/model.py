@@ -140,7 +140,7 @@ def _check_address(text: str, kind: MediaKind, allow: Allow) -> str:
     if text.startswith("data:"):
         return _check_data_uri(text, kind)
     if _UNPRINTABLE.search(text):
-        raise PydanticCustomError("media_address", "holds a space or a control character")
+        raise PydanticCustomError("media_address", "contains a space or a control character")
     scheme, _, rest = text.partition("://")
     if scheme == "asset" and rest:
         return text
@@ -163,11 +163,11 @@ def _has_host(text: str) -> bool:
 def _check_data_uri(text: str, kind: MediaKind) -> str:
     match = _DATA_URI.fullmatch(text)
     if match is None or len(match[2]) % 4:
-        raise PydanticCustomError("media_address", "is not a whole base64 data URI")
+        raise PydanticCustomError("media_address", "is not a complete base64 data URI")
     if match[1] != kind:
         raise PydanticCustomError(
             "media_address",
-            "is {got}, where {kind} is wanted",
+            "is {got}, but {kind} is needed",
             {"got": match[1], "kind": kind.value},
         )
     return text
@@ -230,7 +230,7 @@ class TaskInput(BaseModel):
                         "null", "{field} is null; leave it out instead", {"field": str(name)}
                     )
                 if name in LIST_FIELDS and not isinstance(content, list | tuple):
-                    raise PydanticCustomError("list", "{field} is no list", {"field": str(name)})
+                    raise PydanticCustomError("list", "{field} is not a list", {"field": str(name)})
         return value
 
     @model_validator(mode="after")
@@ -244,7 +244,7 @@ class TaskInput(BaseModel):
             raise PydanticCustomError("mode", "last_frame_url needs a first_frame_url")
         if self.frames and self.references and not allow.mixed_references:
             raise PydanticCustomError(
-                "mode", "frames and references exclude each other (--allow-mixed sends both)"
+                "mode", "frames and references cannot be combined (--allow-mixed sends both)"
             )
         if len(self.frames) + len(self.reference_image_urls or ()) > MOST_IMAGES:
             raise PydanticCustomError(

@@ -151,7 +151,7 @@ def _folders(pattern: str) -> list[str]:
         parts[-1] += head
         parts.extend(rest)
     if any(part.strip(" .") == "" for part in parts):
-        raise SettingsError(f"--name {pattern!r} has an empty part, or one of dots only")
+        raise SettingsError(f"--name {pattern!r} has a part that is empty or only dots")
     return parts
 
 
@@ -163,7 +163,7 @@ def _piece_text(piece: re.Match[str], columns: Mapping[str, str]) -> str:
     name, stray = piece[1], piece[2]
     if stray is not None:
         raise SettingsError(
-            f"--name has a {stray!r} that belongs to no column", hint="write {{ or }} for a brace"
+            f"--name has a {stray!r} with no column", hint="write {{ or }} for a brace"
         )
     if name is None:
         return piece[0].replace("{{", "{").replace("}}", "}")
@@ -172,7 +172,7 @@ def _piece_text(piece: re.Match[str], columns: Mapping[str, str]) -> str:
     if re.search(r"[.\[\]!:]", name):
         raise SettingsError(f"--name takes plain column names only, not {{{name}}}")
     raise SettingsError(
-        f"--name uses {{{name}}}, and there is no such column",
+        f"--name uses {{{name}}}, but there is no such column",
         hint=f"columns are: {', '.join(columns)}",
     )
 

@@ -151,13 +151,13 @@ def next_step(outcome: Outcome) -> str:
         case Status.DOWNLOADING if outcome.shown and outcome.shown.state.error_message:
             return _after_trouble(outcome.shown.state.file)
         case Status.SUBMITTING | Status.IN_FLIGHT | Status.DOWNLOADING:
-            return "run again: it continues, nothing is paid twice"
+            return "run again: it continues, and nothing is paid for twice"
         case Status.AMBIGUOUS:
             return "reconcile"
         case Status.EXPIRED:
-            return "paid, and its file is gone: fetch asks for it once more"
+            return "paid, but its file is gone: fetch asks for it again"
         case Status.MEDIA_MISMATCH if came_damaged(outcome):
-            return "paid, file damaged: fetch tries once more; verify --claims lists it"
+            return "paid, file damaged: fetch tries again; verify --claims lists it"
         case Status.MEDIA_MISMATCH:
             return "look at the kept file; verify --claims lists it"
         case Status.FAILED:
@@ -185,7 +185,7 @@ def made_otherwise(outcome: Outcome) -> str:
     """A clip that a failed row has all the same: it was mended elsewhere, and paid there."""
     done = (a.state.clip for a in outcome.attempts if a.state.phase is Phase.DONE)
     files = [clip.file for clip in done if clip is not None]
-    return f" (asked for otherwise it is made: {files[-1]})" if files else ""
+    return f" (another version of this row is made: {files[-1]})" if files else ""
 
 
 def _after_failure(attempt: Attempt | None) -> str:
@@ -253,7 +253,7 @@ def spent_in_words(sums: Tally) -> str:
         text = _with_unknown(settled, unknown, sums.statuses.get(Status.FAILED, 0))
     unpriced = sums.money.unpriced
     parts = [text, f"{money(reserved)} reserved" if reserved else ""]
-    parts.append(f"{some(unpriced, 'attempt')} of unknown price" if unpriced else "")
+    parts.append(f"{some(unpriced, 'attempt')} at an unknown price" if unpriced else "")
     return ", ".join(part for part in parts if part)
 
 

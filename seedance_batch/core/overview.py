@@ -77,7 +77,7 @@ def _row(step: Step, files: Mapping[str, str]) -> str:
 def _notes(plan: Plan) -> Iterator[str]:
     if plan.left_out:
         count, have = some(plan.left_out, "row"), "has" if plan.left_out == 1 else "have"
-        yield f"Left out: {count} that {have} not failed; run takes those."
+        yield f"Left out: {count} that {have} not failed; use run instead."
     yield from _edits(plan)
     yield from _answered(plan)
     yield from _unanswered(plan)
@@ -100,7 +100,7 @@ def _edits(plan: Plan) -> Iterator[str]:
     for step in edited[:_EDITS]:
         yield f"{shown(step.key)}: {shown(step.reason)}."
     if len(edited) > _EDITS:
-        yield f"{len(edited) - _EDITS:,} more changed: plan -v shows each."
+        yield f"{some(len(edited) - _EDITS, 'more row')} changed: plan -v shows each."
 
 
 def _answered(plan: Plan) -> Iterator[str]:
@@ -108,10 +108,10 @@ def _answered(plan: Plan) -> Iterator[str]:
     redo = plan.rerun.redo if plan.rerun else {}
     done = [s for s in plan.steps if s.action is Action.DONE and s.key in redo]
     if done:
-        have = "has its" if len(done) == 1 else "have their"
+        have = "already has a new take" if len(done) == 1 else "already have new takes"
         yield (
-            f"{some(len(done), 'row')} marked redo {have} new take already. To ask for another one,"
-            " mark the new take on the review page and export the list again."
+            f"{some(len(done), 'row')} marked redo {have}. To get yet another take, mark the new"
+            " one on the review page and export the list again."
         )
 
 
@@ -120,16 +120,18 @@ def _unanswered(plan: Plan) -> Iterator[str]:
     sent = [a for a in plan.attempts if a.state.phase is Phase.SUBMITTING]
     still = [a for a in sent if a.id not in plan.taken_back]
     if still:
+        resent = "It is" if len(still) == 1 else "They are"
         yield (
-            f"{_were_sent(len(still))} and had no answer. The same is sent again under the same"
-            f" key, for {_up_to(still)} where it never arrived, as agreed to before."
+            f"{_were_sent(len(still))} and got no answer. {resent} sent again under the same key,"
+            f" which costs {_up_to(still)} if the first request never arrived, as agreed before."
         )
     settled = [step.attempt for step in plan.settling if step.attempt is not None]
     if settled:
         yield (
-            f"{_were_sent(len(settled))} and had no answer, and no row asks for that any more."
-            f" With a yes the same is sent again under the same key, for {_up_to(settled)} where it"
-            " never arrived, to learn whether it exists; without one it is left as it is."
+            f"{_were_sent(len(settled))} and got no answer, and the manifest no longer asks for"
+            " this. If you say yes, the same is sent again under the same key, to learn whether"
+            f" it was accepted; this costs {_up_to(settled)} if the first request never arrived."
+            " Otherwise nothing is sent."
         )
 
 
@@ -140,7 +142,7 @@ def _were_sent(count: int) -> str:
 def _up_to(attempts: Sequence[Attempt]) -> str:
     costs = [attempt.intent.est_cost for attempt in attempts]
     if None in costs:
-        return "an unknown price"
+        return "an unknown amount"
     return f"up to {money(sum((cost for cost in costs if cost is not None), Decimal(0)))}"
 
 
@@ -155,10 +157,10 @@ def _lookalikes(plan: Plan) -> Iterator[str]:
     }
     again = sum(step.job is not None and step.job.input.prompt in left for step in plan.new)
     if again:
-        verb = "has" if again == 1 else "have"
+        verb = "repeats" if again == 1 else "repeat"
         yield (
-            f"{some(again, 'new row')} {verb} the prompt of a row that left the manifest and was"
-            " made before: an id column would keep them together."
+            f"{some(again, 'new row')} {verb} the prompt of a row that was made before and has left"
+            " the manifest: with an id column, an edited row stays the same row."
         )
 
 
@@ -170,11 +172,11 @@ def _spent(plan: Plan) -> Iterator[str]:
         if unknown:
             parts.append(f"up to {money(unknown)} for failed attempts")
         if spent.unpriced:
-            parts.append(f"{some(spent.unpriced, 'attempt')} of unknown price")
+            parts.append(f"{some(spent.unpriced, 'attempt')} at an unknown price")
         yield f"Spent so far: {', '.join(parts)}."
     before = sum((step.spent_before for step in plan.new), Decimal(0))
     if before:
-        yield f"Rows to be made again have cost {money(before)} before."
+        yield f"Rows to be made again have already cost {money(before)}."
 
 
 def _unknown(plan: Plan) -> Iterator[str]:
@@ -183,7 +185,7 @@ def _unknown(plan: Plan) -> Iterator[str]:
         return
     seconds = (f"{n:,} s of {name}" for name, n in sorted(plan.seconds_by_resolution.items()))
     yield f"The cost is unknown: {shown('; '.join(map(str, reasons)))}."
-    yield f"It is the price of {', '.join(seconds)}."
+    yield f"It buys  {', '.join(seconds)}."
 
 
 def _bounded(plan: Plan) -> Iterator[str]:
@@ -191,7 +193,7 @@ def _bounded(plan: Plan) -> Iterator[str]:
     if rows:
         yield (
             f"Reference videos of {some(rows, 'row')} could not be measured"
-            f" and count with {LONGEST_REFERENCE} s, the most they may have."
+            f" and count as {LONGEST_REFERENCE} s, the longest allowed."
         )
 
 
@@ -207,7 +209,7 @@ def purchase(plan: Plan, cap: Decimal | None) -> str | None:
     if fit.rows == plan.new_rows:
         return f"{whole} for {cost}"
     before = plan.spending.committed
-    used = f", {money(before)} of which is used" if before else ""
+    used = f", of which {money(before)} is used" if before else ""
     return f"{fit.rows:,} of {whole} for {cost}, as many as fit under the cap of {money(cap)}{used}"
 
 
@@ -224,6 +226,6 @@ def price_note(table: PriceTable | None) -> str:
         return "Sandbox prices, no real money."
     day = datetime.fromtimestamp(table.dated, UTC).date()
     return (
-        "An estimate at list price: your account's discount is not included, and this is no limit;"
-        f" prices from {shown(table.source)} of {day}."
+        "An estimate at list price, not a cap; your account's discount is not included."
+        f" Prices from {shown(table.source)}, {day}."
     )

@@ -48,7 +48,9 @@ class Condition:
         if self.operator is Operator.MATCH:
             return self.field in sent and self._matches(sent[self.field])
         if sent.get(self.field) is False:
-            raise NoEstimate(f"whether {self.field}: false counts as “with” it is not stated")
+            raise NoEstimate(
+                f"the list does not say whether {self.field}: false counts as with {self.field}"
+            )
         return (self.field in sent) is self.values[0]
 
     def _matches(self, value: object) -> bool:
@@ -56,7 +58,9 @@ class Condition:
             return True
         odd = next((v for v in self.values if _family(v) is not _family(value)), None)
         if odd is not None:
-            raise NoEstimate(f"a price rule compares {self.field} with {odd!s}, which it cannot be")
+            raise NoEstimate(
+                f"a price rule compares {self.field} with {odd!s}, a value that it cannot have"
+            )
         return False
 
     def __str__(self) -> str:
@@ -278,13 +282,13 @@ def _policies(policies: object, base: Decimal | None) -> tuple[Policy, ...]:
     if policies is None:  # left out, or how Go writes an empty list
         return ()
     if not isinstance(policies, list):
-        raise NoEstimate("the price rules are no list")
+        raise NoEstimate("the price rules are not a list")
     return tuple(_policy(policy, base) for policy in policies)
 
 
 def _policy(policy: object, base: Decimal | None) -> Policy:
     if not isinstance(policy, Mapping) or not isinstance(rule := policy.get("rule"), Mapping):
-        raise NoEstimate("a price rule is no object")
+        raise NoEstimate("a price rule is not an object")
     conditions = tuple(_condition(field, test) for field, test in rule.items())
     return Policy(conditions, _policy_unit(policy, base))
 
@@ -310,7 +314,7 @@ def _condition(field: object, test: object) -> Condition:
         case {"with": bool() as wanted, **rest} if not rest:
             return Condition(str(field), Operator.WITH, (wanted,))
         case _:
-            raise NoEstimate(f"a price rule looks at {field} in an unknown way: {test!r}")
+            raise NoEstimate(f"a price rule tests {field} in an unknown way: {test!r}")
 
 
 def _scalar(value: object) -> RuleValue:
@@ -318,7 +322,7 @@ def _scalar(value: object) -> RuleValue:
         return value
     if isinstance(value, float):
         return Decimal(repr(value))
-    raise NoEstimate(f"a price rule compares with something unknown: {value!r}")
+    raise NoEstimate(f"a price rule compares with an unknown kind of value: {value!r}")
 
 
 def _price(value: object) -> Decimal | None:
@@ -355,16 +359,16 @@ def parse_price_file(document: object, *, source: str, dated: float) -> PriceTab
     positive number only leaves what it prices without an estimate, as in HiAPI's own list.
     """
     if not isinstance(document, Mapping):
-        raise SettingsError(f"{source} holds no prices", hint=_SHOW_FORM)
+        raise SettingsError(f"{source} contains no prices", hint=_SHOW_FORM)
     if "data" in document:
         return _checked(parse_pricing(document, source=source, dated=dated))
     if unknown := [str(name) for name in document if name not in _SHORT_FORM]:
-        raise SettingsError(f"{source}: unknown: {', '.join(unknown)}", hint=_SHOW_FORM)
+        raise SettingsError(f"{source}: unknown names: {', '.join(unknown)}", hint=_SHOW_FORM)
     if document.get("currency", "USD") != "USD":
-        raise SettingsError(f"{source}: only USD is understood", hint="currency: USD")
+        raise SettingsError(f"{source}: only USD is supported", hint="currency: USD")
     model = document.get("model", DEFAULT_MODEL)
     if not isinstance(model, str):
-        raise SettingsError(f"{source}: model is no name", hint=f"model: {DEFAULT_MODEL}")
+        raise SettingsError(f"{source}: model is not a name", hint=f"model: {DEFAULT_MODEL}")
     price = _short_form(document.get("per_second"), source)
     return PriceTable({canonical_model(model): price}, source, dated)
 
@@ -396,14 +400,14 @@ def _resolution(name: object, source: str) -> str:
     except ValueError:
         known = ", ".join(Resolution)
         raise SettingsError(
-            f"{source}: {name} is no resolution", hint=f"resolutions: {known}"
+            f"{source}: {name} is not a resolution", hint=f"resolutions: {known}"
         ) from None
 
 
 def _own_price(value: object, name: str, source: str) -> Decimal:
     price = _price(value)
     if price is None:
-        raise SettingsError(f"{source}: {name}: {value!r} is no price", hint=_SHOW_FORM)
+        raise SettingsError(f"{source}: {name}: {value!r} is not a price", hint=_SHOW_FORM)
     return price
 
 

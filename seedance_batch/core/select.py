@@ -59,8 +59,8 @@ def select(
         keys = keys[: _positive("--limit", selection.limit)]
     if not keys:
         raise EmptySelection(
-            f"None of {some(len(jobs), 'row')} matches the selection.",
-            hint="leave --rows, --ids, --where, --limit out to see what there is",
+            f"The selection matches none of {some(len(jobs), 'row')}.",
+            hint="leave out --rows, --ids, --where and --limit to see every row",
         )
     return tuple(keys)
 
@@ -83,7 +83,7 @@ def _tests(
 
 def _positive(flag: str, number: int) -> int:
     if number < 1:
-        raise UsageError(f"{flag} {number}: at least 1", hint=f"{flag} 10")
+        raise UsageError(f"{flag} {number}: give at least 1", hint=f"{flag} 10")
     return number
 
 
@@ -111,13 +111,15 @@ def _range(part: str, last: int) -> range:
     """``57``, ``1-20``, ``90-`` or ``-5``, up to the manifest's last row."""
     match = _RANGE.fullmatch(part)
     if match is None or part == "-":
-        raise UsageError(f"--rows: {part!r} is no row number or range", hint="--rows 1-20,57")
+        raise UsageError(
+            f"--rows: {part!r} is neither a row number nor a range", hint="--rows 1-20,57"
+        )
     first = int(match[1] or match[2] or 1)
     until = int(match[1] or match[3] or last)
     if first > last:
         raise UsageError(f"--rows: there is no row {first}, the manifest has {last:,}")
     if first < 1 or until < first:
-        raise UsageError(f"--rows: {part} is no range of rows", hint="--rows 1-20,57")
+        raise UsageError(f"--rows: {part} is not a range of rows", hint="--rows 1-20,57")
     return range(first, until + 1)
 
 
@@ -269,7 +271,7 @@ def matching(condition: str, columns: Mapping[str, SqlColumn]) -> frozenset[int]
             found = connection.execute(f"SELECT position FROM rows WHERE (\n{sql}\n)").fetchall()
         except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError):
             raise UsageError(
-                f"--where is no condition of SQL: {condition.strip() or 'it is empty'}", hint=_HINT
+                f"--where is not an SQL condition: {condition.strip() or 'it is empty'}", hint=_HINT
             ) from None
     return frozenset(position for (position,) in found)
 
@@ -351,7 +353,7 @@ def _translated(
     while at < len(condition):
         match = _TOKEN.match(condition, at)
         if match is None:
-            raise _wrong(at, f"{condition[at]!r} is not known here")
+            raise _wrong(at, f"{condition[at]!r} is not understood here")
         kind = match.lastgroup or ""
         if kind != "blank":
             column = _column_of(match, condition, known)
@@ -382,7 +384,7 @@ def _column_of(match: re.Match[str], condition: str, known: Mapping[str, int]) -
     if kind != "word" or text.lower() in _WORDS:
         return None
     if text in {"None", "NULL", "nil"}:
-        raise _wrong(match.start(), f"{text} is written null, as in: seed is null")
+        raise _wrong(match.start(), f"write {text} as null, as in: seed is null")
     is_call = condition[match.end() :].lstrip().startswith("(")
     return None if is_call and text.lower() in _FUNCTIONS else _known(text, match, known)
 
@@ -425,8 +427,8 @@ def _check_order(
         row, text = told
         raise _wrong(
             at,
-            f"{as_written(headings[column])} is compared with a number, and row {row + 1} of the "
-            f"manifest holds {text!r} there",
+            f"{as_written(headings[column])} is compared with a number, but row {row + 1} of the "
+            f"manifest has {text!r} there",
         )
 
 

@@ -135,7 +135,7 @@ class Journal:
             self._failure = StorageFailed(
                 f"The journal {self.path} cannot be written: {error}. Nothing more was sent; "
                 "what was sent before is recorded.",
-                hint="make room or mend the disk, then run the same command again",
+                hint="free some space or repair the disk, then run the same command again",
             )
             return self._failure
         return error
@@ -214,7 +214,7 @@ class Journal:
         except sqlite3.DatabaseError as error:
             raise StorageFailed(
                 f"The journal {self.path} cannot be read: {error}.",
-                hint="mend the disk, then run the same command again",
+                hint="repair the disk, then run the same command again",
             ) from error
 
     # ── life ────────────────────────────────────────────────────────────────────────────────

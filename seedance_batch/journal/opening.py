@@ -221,13 +221,13 @@ def _check(connection: sqlite3.Connection, path: Path, *, is_new: bool = False) 
         if not empty and version != SCHEMA_VERSION and "attempts" in tables:
             raise JournalUnreadable(
                 f"The journal {path} has version {version}; this program knows {SCHEMA_VERSION}. "
-                "It was left as it is, and nothing was sent.",
+                "It was left unchanged, and nothing was sent.",
                 hint="pip install --upgrade seedance-batch",
             )
         if not empty and not tables >= TABLES:
             raise JournalUnreadable(
-                f"{path} is a database, and no journal of this program. It was left as it is, and "
-                "nothing was sent.",
+                f"{path} is a database, but not a journal of this program. It was left unchanged, "
+                "and nothing was sent.",
                 hint="move it to another folder, or choose a run folder with --out",
             )
         if not empty and connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
@@ -297,7 +297,7 @@ def check_files(path: Path) -> None:
 def check_emptiness(path: Path) -> None:
     """Raise `JournalUnreadable` for a journal that holds nothing beside what runs have left."""
     if has_traces(path.parent):
-        raise damaged(path, "it is empty, though sheets or clips of earlier runs lie beside it")
+        raise damaged(path, "it is empty, although sheets or clips of earlier runs are beside it")
 
 
 def check_log(path: Path, alone: Callable[[], Connection], both: Callable[[], Connection]) -> None:
@@ -309,8 +309,8 @@ def check_log(path: Path, alone: Callable[[], Connection], both: Callable[[], Co
     own = _folder_id(alone)
     if own is not None and _folder_id(both) != own:
         raise JournalUnreadable(
-            f"The log {log_of(path).name} beside the journal {path} is not this journal's. Both "
-            "were left as they are, and nothing was sent.",
+            f"The log {log_of(path).name} beside the journal {path} does not belong to it. Both "
+            "were left unchanged, and nothing was sent.",
             hint="put back the log that belongs to it, or move this one to another folder",
         )
 
@@ -328,7 +328,7 @@ def _folder_id(connect: Callable[[], Connection]) -> str | None:
 def damaged(path: Path, reason: str) -> JournalUnreadable:
     """A journal that is damaged."""
     return JournalUnreadable(
-        f"The journal {path} is damaged ({reason}). It was left as it is, and nothing was sent: "
+        f"The journal {path} is damaged ({reason}). It was left unchanged, and nothing was sent: "
         "without it, paid rows cannot be told from unpaid ones.",
-        hint="put back a copy of the journal, or keep this folder and start with --out elsewhere",
+        hint="put back a copy of the journal, or keep this folder and use another one with --out",
     )

@@ -257,9 +257,9 @@ class Fetcher(Part):
         elif trouble.tries == 2:
             self._say_once(
                 "late",
-                f"row {attempt.intent.key}: its clip does not come "
-                f"({shown(why, _WHY, one_line=True)}); asking again for up to "
-                f"{PATIENCE / 60:.0f} min, as for every clip that comes late",
+                f"row {attempt.intent.key}: the clip has not arrived "
+                f"({shown(why, _WHY, one_line=True)}); it is requested again for up to "
+                f"{PATIENCE / 60:.0f} min, like every clip that is late",
             )
         return trouble
 
@@ -295,9 +295,9 @@ class Fetcher(Part):
         self._tools.remark(what)
         self._say_once(
             "given up",
-            "seedance-batch fetch asks for such clips again, and buys nothing; by hand: save "
-            f"what the results sheet has as video_url (row {row}: as {attempt.state.file} in the "
-            "run folder), and run again",
+            "seedance-batch fetch requests such clips again and buys nothing; to get one by hand, "
+            f"save the file at its video_url in the results sheet (row {row}: as "
+            f"{attempt.state.file} in the run folder), and run again",
         )
 
     def _say_once(self, what: str, words: str) -> None:

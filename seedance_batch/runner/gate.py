@@ -33,7 +33,7 @@ else, and where it did."""
 _NAP = 1.0
 """Seconds after which a waiting request asks again whether it is still wanted."""
 _SOON = 1e-6
-_PLURALS = {"create": "new tasks", "list": "looks at the list", "get": "looks at tasks"}
+_PLURALS = {"create": "new tasks", "list": "status checks by the list", "get": "status checks"}
 
 
 def _always() -> bool:
@@ -119,7 +119,7 @@ class Gate:
         self._breaker.heard(now, self.jitter(), good=answer.verdict not in _TROUBLE)
         if self._breaker.open and not was_out:
             why = f" ({answer.error.message})" if answer.error.message else ""
-            words = f"does not answer as it should{why}; trying on, nothing is lost"
+            words = f"does not answer as it should{why}; the run keeps trying, and nothing is lost"
             self._observer(Remark(f"{self._address} {words}"))
         elif was_out and not self._breaker.open:
             self._observer(Remark(f"{self._address} answers again"))
@@ -143,9 +143,9 @@ class Gate:
         if wished < _LONG or until <= self._paused_until + _LONG:
             return
         self._paused_until = until
-        message = f"{self._address} asks for a pause of {span(wished)} ({answer.error.message})"
+        message = f"{self._address} asks to pause for {span(wished)} ({answer.error.message})"
         if until - now < wished:
-            message += f"; it is asked again in {span(until - now)}"
+            message += f"; the next request goes out in {span(until - now)}"
         self._observer(Paused(until - now, message))
 
     def _pause_after(self, what: str, answer: Answer[object]) -> float:
@@ -159,8 +159,12 @@ class Gate:
         """Seconds to wait after a refusal that names no wait: ever longer, up to a minute."""
         tries = self._unwaited[what] = self._unwaited.get(what, 0) + 1
         if tries == _MANY:
-            words = f"refuses {_PLURALS.get(what, what)} and does not say for how long"
-            self._observer(Remark(f"{self._address} {words}; it is asked again ever less often"))
+            words = f"refuses {_PLURALS.get(what, what)} without saying for how long"
+            self._observer(
+                Remark(
+                    f"{self._address} {words}; requests are repeated at longer and longer intervals"
+                )
+            )
         return backoff(tries, self.jitter())
 
     def _is_about_rate(self, answer: Answer[object], now: float) -> bool:
@@ -228,7 +232,7 @@ class Stopper:
         words = f"{type(error).__name__}: {error}"
         self.stop(
             Stop.ERROR,
-            f"an internal error at {where} ({words}); what is in flight is seen to its end first",
+            f"an internal error at {where} ({words}); tasks in flight are finished first",
         )
 
     def leave(self) -> None:

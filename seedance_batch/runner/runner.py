@@ -145,7 +145,7 @@ class Runner(Part):
             self._stopper.stop(Stop.FAILURES, self._returns.verdict)
         elif self._returns.is_held(coming) and not self._said_that_it_waits:
             self._said_that_it_waits = True
-            words = "no more rows are bought until one does, or all is tried"
+            words = "no more rows are bought until one arrives, or every one has been tried"
             self._tools.remark(f"{self._returns.missing}: {words}")
 
     def _over(self) -> bool:
@@ -169,8 +169,9 @@ class Runner(Part):
 def _not_waited_for(rows: tuple[str, ...]) -> str:
     names = first_few([f"row {key}" for key in rows], 5)
     return (
-        f"the service has not known the task of {names} for minutes: the run no longer waits for "
-        "it. It may have been paid for; the same command asks again, and reconcile can release it"
+        f"the service has not known the task of {names} for minutes, so the run no longer waits "
+        "for it. It may have been paid for; the same command asks again, and reconcile can "
+        "release it"
     )
 
 
@@ -178,7 +179,7 @@ def _not_waited_for(rows: tuple[str, ...]) -> str:
 
 
 T = TypeVar("T")
-_INTERRUPTED = "interrupted; what is under way is recorded"
+_INTERRUPTED = "interrupted; everything under way is recorded"
 
 
 class Holder:

@@ -331,8 +331,10 @@ class Submitter(Part):
             if self._is_hopeless(baffled, since):
                 return self._give_up(attempt, answer)
             if tries == _OFTEN and attempt.state.phase in SENDABLE_PHASES:
-                words = f"row {attempt.intent.key} is still answered: {answer.error.message}"
-                self._tools.remark(f"{words}; it is asked on, nothing is paid twice")
+                words = f"row {attempt.intent.key} is still refused: {answer.error.message}"
+                self._tools.remark(
+                    f"{words}; it is sent again with the same key, so nothing is paid for twice"
+                )
 
     def _is_hopeless(self, baffled: int, since: float) -> bool:
         """Whether a send that strangers answered so often in a row, since then, is to be left."""
@@ -351,10 +353,10 @@ class Submitter(Part):
         elif answer.verdict is Verdict.ELSEWHERE and answer.status >= 300:
             self._stopper.stop(Stop.ELSEWHERE, self._not_hiapi(answer))
         elif self._baffled_rows >= _BAFFLED_ROWS:
-            words = f"creates are answered with what HiAPI does not say ({answer.error.message})"
+            words = f"new tasks get answers that HiAPI does not give ({answer.error.message})"
             self._stopper.stop(Stop.NOT_UNDERSTOOD, words)
         key, message = attempt.intent.key, answer.error.message
-        self._tools.remark(f"row {key} has no answer that HiAPI would give: {message}")
+        self._tools.remark(f"row {key} got no answer that HiAPI would give: {message}")
 
     def _may_be_sent(self, attempt: Attempt) -> bool:
         if attempt.state.phase is Phase.PLANNED and attempt.id in self._terms.only_settled:
@@ -399,13 +401,13 @@ class Submitter(Part):
 
     def _unsafe(self, attempt: Attempt) -> str | None:
         if attempt.intent.key_fingerprint != self._terms.key_fingerprint:
-            return "it was sent under another API key, where this one is no replay"
+            return "it was sent with another API key; with this key it could be bought again"
         if not may_resend(attempt.state, self._tools.later_clock()):
-            return "the service may have forgotten its key after 23 h; a resend could pay again"
+            return "the service may have forgotten its key after 23 h; a resend could pay twice"
         try:
             self._terms.body_of(attempt.intent)
         except BodyLost as error:
-            return f"{error}; any other request could pay again"
+            return f"{error}; any other request could pay twice"
         return None
 
     async def _post(self, attempt: Attempt) -> Answer[Created]:
@@ -429,7 +431,7 @@ class Submitter(Part):
         if holder == attempt.id:
             return event
         row = self._attempts.by_id[holder].intent.key
-        message = f"the answer names task {event.task_id}, which is row {row}'s already"
+        message = f"the answer names task {event.task_id}, which already belongs to row {row}"
         return KeyMismatch(message, event.at)
 
     # ── what an answer teaches ──────────────────────────────────────────────────────────────

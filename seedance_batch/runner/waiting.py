@@ -99,7 +99,7 @@ class Returns:
     @property
     def missing(self) -> str:
         """Which paid clips are waited for, and the last reason why one did not come."""
-        return f"{len(self._late)} paid clips do not arrive ({list(self._late.values())[-1]})"
+        return f"{len(self._late)} paid clips have not arrived ({list(self._late.values())[-1]})"
 
     @property
     def verdict(self) -> str:
@@ -109,7 +109,7 @@ class Returns:
         if counts.keys() == {Useless.FAILED}:
             return f"{len(self._useless)} rows failed in a row{whys.get(Useless.FAILED, '')}"
         parts = ", ".join(f"{count} {how}{whys.get(how, '')}" for how, count in counts.items())
-        return f"{len(self._useless)} rows in a row gave no good clip: {parts}"
+        return f"{len(self._useless)} rows in a row produced no good clip: {parts}"
 
 
 # ── Tasks in flight that hold a place much longer than others needed: named, their place lent on ──
@@ -184,9 +184,9 @@ class Overdue(Part):
             return
         self._told_alone = True
         self._tools.remark(
-            f"only tasks that take unusually long are left: {_names(self._late)}. The run watches "
-            "on, slowly. Ctrl-C ends it and loses nothing: the same command goes on. With --wait "
-            "SECONDS it ends by itself"
+            f"only tasks that take unusually long are left: {_names(self._late)}. The run keeps "
+            "watching them. Ctrl-C ends the run and loses nothing: the same command continues. "
+            "--wait SECONDS sets a limit"
         )
 
     def _about_late(self, late: Sequence[Attempt]) -> str:
@@ -194,20 +194,22 @@ class Overdue(Part):
         age = max(flight.seen_at - flight.accepted_at for flight in flights)
         lengths = self._sightings.looks.lengths(flights[0].size)[1]
         usual = (
-            f"others took {span(lengths[len(lengths) // 2])}" if lengths else "no other has ended"
+            f"others took {span(lengths[len(lengths) // 2])}"
+            if lengths
+            else "no other has finished yet"
         )
         has, their = ("has", _ITS) if len(late) == 1 else ("have", _THEIRS)
         return f"{_names(late)} {has} been running for {span(age)}, while {usual}; {their}"
 
 
-_ITS: Final = "its place goes to other rows, and it is watched on"
-_THEIRS: Final = "their places go to other rows, and they are watched on"
+_ITS: Final = "other rows take its slot, and it is still watched"
+_THEIRS: Final = "other rows take their slots, and they are still watched"
 
 
 def _about_unknown(unknown: Sequence[Attempt]) -> str:
     tasks = ", ".join(str(attempt.state.task_id) for attempt in unknown[:_NAMED])
     their = _ITS if len(unknown) == 1 else _THEIRS
-    return f"the service has accepted {_names(unknown)} and does not know {tasks}; {their}"
+    return f"the service accepted {_names(unknown)} but does not know {tasks}; {their}"
 
 
 def _names(attempts: Sequence[Attempt]) -> str:

@@ -316,20 +316,23 @@ class Watcher(Part):
         if misses == _FORGOTTEN_AT:
             await self._forgotten(task_id, attempt_id)
         if self._all_foreign():
-            self._stopper.stop(Stop.ACCOUNT, "no task in flight is known to this API key")
+            self._stopper.stop(Stop.ACCOUNT, "this API key knows none of the tasks in flight")
             self.blind = True
 
     async def _forgotten(self, task_id: str, attempt_id: int) -> None:
         attempt = self._attempts.by_id[attempt_id]
         if attempt.intent.key_fingerprint == self._key_fingerprint:
-            message = f"the service no longer knows task {task_id}, whose file is gone too"
+            message = f"the service no longer knows task {task_id}, and its file is gone too"
             forgotten = Forgotten(message, self._tools.wall(), self._client.server_time())
             attempt = await self._attempts.apply(attempt_id, forgotten)
             if attempt.state.phase is Phase.DOWNLOADING and not attempt.state.needs_look:
                 self._sightings.forget(attempt_id)  # its file is asked for again without a look
         else:
             self._stopper.observer(
-                Remark(f"task {task_id} is unknown to this API key; is it another account's key?")
+                Remark(
+                    f"task {task_id} is unknown to this API key; does the key belong to another "
+                    "account?"
+                )
             )
 
     def _all_foreign(self) -> bool:
@@ -485,16 +488,20 @@ class Sightings(Part):
         if task.raw_status not in self._unknown:
             self._unknown.add(task.raw_status)
             taken = "still running" if task.status is TaskStatus.RUNNING else task.status.value
-            words = f"unknown task status {task.raw_status!r}: taken as {taken}"
+            words = f"unknown task status {task.raw_status!r}: treated as {taken}"
             if task.raw:
-                words += f"; the task as it came: {task.raw}"
+                words += f"; the task as received: {task.raw}"
             self._tools.remark(words)
 
     def _remark_raw(self, task: Task) -> None:
         """What was not understood is shown once; all of it is kept with its row."""
         if "" not in self._unknown:
             self._unknown.add("")
-            lacks = "no clip" if task.status is TaskStatus.SUCCESS else "nothing that is understood"
+            lacks = (
+                "no clip"
+                if task.status is TaskStatus.SUCCESS
+                else "nothing that this program understands"
+            )
             self._tools.remark(f"task {task.task_id} names {lacks}: {task.raw}")
 
 

@@ -130,13 +130,13 @@ def test_a_good_image_has_nothing_to_say(site: str) -> None:
     ("page", "words"),
     [
         ("none", "answers 404: it cannot be fetched"),
-        ("page", "is a web page, and no image"),
-        ("text", "is something else, and no image"),
-        ("inwards", "169.254.169.254 is not an address that files come from"),
-        ("round", "leads on more than 4 times"),
+        ("page", "is a web page, not image"),
+        ("text", "is something else, not image"),
+        ("inwards", "169.254.169.254 is not an address that files can come from"),
+        ("round", "redirects more than 4 times"),
         ("nowhere", "answers 302: it cannot be fetched"),
-        ("half-an-address", "is, or leads to, an address that cannot be read"),
-        ("odd-name", "is, or leads to, an address that cannot be read"),
+        ("half-an-address", "is, or redirects to, an address that cannot be read"),
+        ("odd-name", "is, or redirects to, an address that cannot be read"),
     ],
 )
 def test_what_cannot_be_an_image_is_a_problem(site: str, page: str, words: str) -> None:
@@ -148,7 +148,7 @@ def test_what_cannot_be_an_image_is_a_problem(site: str, page: str, words: str) 
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        ("busy", "answers 503 just now"),
+        ("busy", "answers 503 right now"),
         ("small", "has 64×64 pixels; sides of 300 to 6000 are safe"),
         ("part", "has 1,000,000,000 bytes"),
     ],
@@ -163,7 +163,7 @@ def test_what_may_still_work_is_a_warning(site: str, page: str, words: str) -> N
 def test_an_image_is_no_video(site: str) -> None:
     (found,) = looks(f"{site}/good.png", kind=MediaKind.VIDEO)
 
-    assert found.problems == (f"{site}/good.png is image, where video is wanted",)
+    assert found.problems == (f"{site}/good.png is image, but video is needed",)
 
 
 def test_each_address_is_asked_once_for_its_first_bytes_and_one_at_a_time_of_a_host(

@@ -42,7 +42,7 @@ def test_a_task_made_while_the_row_was_being_sent_may_well_be_its_own() -> None:
         (GAVE_UP + SLACK, None),
         (GAVE_UP + SLACK + 120, "made 2 min after the row was given up"),
         (GAVE_UP + 90 * 24 * HOUR, "after the row was given up"),
-        (0.0, "it says no time"),
+        (0.0, "no time is given"),
     ],
 )
 def test_a_task_of_another_time_is_shown_with_its_distance(
@@ -89,7 +89,7 @@ def test_no_name_of_a_model_hides_a_task(model: str, likely: bool) -> None:
 
 def test_what_the_service_tells_of_the_order_is_held_against_the_row() -> None:
     assert only(task(duration=5.0, resolution="720p")).is_likely
-    assert only(task(duration=4.0)).doubts == ("asked for 4 s where the row asked for 5 s",)
+    assert only(task(duration=4.0)).doubts == ("asked for 4 s, but the row asked for 5 s",)
     assert not only(task(resolution="480p")).is_likely
 
 

@@ -135,7 +135,7 @@ def test_a_proxy_that_cannot_be_read_is_named_by_its_variable(
     for words in (["run", str(shop.manifest), "--yes"], ["prices"]):
         said = say(*words, "--api-url", "https://api.example.test")
         assert said.code == 2
-        assert "HTTPS_PROXY names no proxy" in said.err
+        assert "HTTPS_PROXY names no usable proxy" in said.err
         assert value not in said.err
 
 

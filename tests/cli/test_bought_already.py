@@ -98,7 +98,7 @@ def test_without_journal_and_sheets_the_clips_are_believed(shop: Shop) -> None:
             path.unlink()
     for _ in range(2):
         said = shop.run()
-        refused(shop, said, charged=2, why="Clips lie in runs/shots that its journal")
+        refused(shop, said, charged=2, why="runs/shots contains clips that its journal")
 
 
 def test_clips_of_other_names_are_believed_where_the_journal_knows_of_nothing(shop: Shop) -> None:
@@ -107,7 +107,7 @@ def test_clips_of_other_names_are_believed_where_the_journal_knows_of_nothing(sh
     forget(shop.run_folder)
     for path in shop.run_folder.glob("*.*"):
         path.unlink() if path.is_file() else None
-    refused(shop, shop.run(), charged=2, why="of 2 new rows as it seems")
+    refused(shop, shop.run(), charged=2, why="apparently of 2 new rows")
 
 
 def test_a_failed_row_of_a_lost_journal_was_not_bought(shop: Shop) -> None:
@@ -161,7 +161,7 @@ def test_a_results_sheet_on_the_desktop_says_itself_that_its_rows_are_done(
     desktop.mkdir()
     copied = Path(shutil.copy(shop.run_folder / sheet, desktop))
     said = shop.run(of=copied)
-    refused(shop, said, charged=2, why="This results sheet says itself that 2 new rows were bought")
+    refused(shop, said, charged=2, why="This results sheet says that 2 new rows were bought")
     assert "runs/shots has bought 2 of these rows" in said.err
     assert shop.run("--out", str(shop.run_folder), of=copied).code == Exit.OK
     assert len(shop.tasks()) == 2

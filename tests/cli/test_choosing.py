@@ -118,7 +118,7 @@ def test_an_edited_row_is_a_new_attempt_whose_former_cost_is_shown(shop: Shop) -
         *("1", "2", "~", "shot1", "videos/shot1.take2.mp4", "16:9", "480p", "4", "s", "$0.19"),
         *("prompt", "changed"),
     ]
-    assert "Rows to be made again have cost $0.19 before." in said.out
+    assert "Rows to be made again have already cost $0.19." in said.out
     assert shop.run().code == Exit.OK
     assert len(shop.tasks()) == 3
 

@@ -70,7 +70,7 @@ def test_a_list_without_takes_means_the_take_that_was_shown_when_it_was_first_us
     for line in (plain, plain, plain | {"note": "warmer"}, plain):
         assert again(shop, picks(shop, line)) is Exit.OK
     said = shop.plan("--from", picks(shop, plain), "--dry-run", command="rerun")
-    assert "1 row marked redo has its new take already." in said.out
+    assert "1 row marked redo already has a new take." in said.out
     assert again(shop, picks(shop, plain, plain | {"id": "shot2"})) is Exit.OK
     assert [a.intent.number for a in shop.attempts()] == [1, 1, 2, 2]
     assert again(shop, picks(shop, redo("shot1", "final 2"))) is Exit.OK

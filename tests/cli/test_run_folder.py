@@ -75,7 +75,7 @@ def test_a_folder_whose_first_run_died_before_it_was_anybodys_asks_no_service(
         pass
     said = shop.online(command)
     assert said.code == Exit.USAGE
-    assert said.err == f"error: Nothing was run in the run folder {shop.run_folder} yet.\n"
+    assert said.err == f"error: Nothing has been run in the run folder {shop.run_folder} yet.\n"
 
 
 def test_status_watches_until_the_run_is_over(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_a_paid_clip_that_our_rules_refuse_may_be_saved_by_hand(shop: Shop) -> N
     with shop.service.having(faults={"outputs": {"forbidden_url": 1.0}}):
         said = shop.run()
         assert said.code == Exit.UNFINISHED
-        assert "by hand: save what the results sheet has as video_url" in said.err
+        assert "save the file at its video_url in the results sheet" in said.err
         row = shop.results()[1]
         assert row["status"] == "downloading"
         assert row["next_step"].endswith(
@@ -230,7 +230,7 @@ def test_what_damaged_downloads_took_from_a_paid_clip_fetch_brings_back_for_noth
         assert shop.online("fetch", *QUICK).code == Exit.SOME_FAILED
     (row,) = shop.results()
     assert row["status"] == "media_mismatch"
-    assert "fetch tries once more" in row["next_step"]
+    assert "fetch tries again" in row["next_step"]
     assert shop.at("verify").hint == ["fetch", str(shop.run_folder)]
     hint = shop.run().hint
     assert hint[0] == "fetch"

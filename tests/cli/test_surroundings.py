@@ -28,7 +28,7 @@ def test_a_clip_whose_name_the_locale_cannot_hold_is_not_bought(shop: Shop) -> N
     shop.write(shot(1), shot(2, id="夜读"))
     for said in (shop.plan(), shop.run()):
         assert said.code == Exit.USAGE
-        assert "this system's locale (ascii) cannot hold that name. Nothing was sent." in said.err
+        assert "this system's locale (ascii) cannot write that name. Nothing was sent." in said.err
     assert shop.tasks() == []
     command = ("run", str(shop.manifest), "--api-url", shop.service.api_url, "--yes", "-q")
     assert say(*command, "--name", "{duration}-{resolution}").code == Exit.OK

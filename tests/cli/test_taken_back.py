@@ -43,12 +43,14 @@ def test_what_was_taken_back_is_shown_with_its_cost_and_not_bought_without_a_yes
     shop.write(*rows)
     plan = shop.plan()
     assert "? unanswered      2 rows" in plan.out
-    assert "2 rows were sent and had no answer, and no row asks for that any more" in plan.out
+    assert (
+        "2 rows were sent and got no answer, and the manifest no longer asks for this" in plan.out
+    )
     assert f"for up to ${2 * ROW_COST:.2f}" in plan.out
     said = unasked(shop)
     assert said.code == Exit.UNFINISHED
     assert shop.prompts() == [shot(1)["prompt"]]  # agreed to before, and asked for still
-    assert "left as it is without a yes" in said.out
+    assert "not sent again without your yes" in said.out
     assert "--yes" in said.hint
     assert unasked(shop).code == Exit.UNFINISHED
     assert len(shop.tasks()) == 1

@@ -132,7 +132,7 @@ def test_a_folder_of_run_folders_names_those_that_it_holds(shop: Shop) -> None:
     for folder in ("runs", "."):
         said = say("status", folder)
         assert said.code == Exit.USAGE
-        assert f"{folder} is no run folder; it holds runs/shots." in said.err
+        assert f"{folder} is not a run folder; it contains runs/shots." in said.err
         assert say(*said.hint).code == Exit.OK
 
 
@@ -160,7 +160,7 @@ def test_the_hint_for_a_missing_key_can_be_read_and_what_it_shows_is_no_key(
     assert "export HIAPI_API_KEY=sk-…" in say(*words).err
     for typed in ("sk-…", "sk-[hidden]", "[hidden]"):
         monkeypatch.setenv("HIAPI_API_KEY", typed)
-        assert "holds characters that no key has" in say(*words).err
+        assert "contains characters that no key has" in say(*words).err
 
 
 @pytest.mark.parametrize("flag", ["--yes", "-v", "-j=4", "--storage=temp", "--price-file=p"])

@@ -150,7 +150,7 @@ def test_a_proxy_that_cannot_be_used_is_exit_2_in_every_command(
     environment.setenv("https_proxy", proxy)
     for name, said in tried(shop, "run", "prices", "doctor").items():
         assert said.code == 2
-        assert "https_proxy names no proxy that can be used" in said.err + said.out, name
+        assert "https_proxy names no usable proxy" in said.err + said.out, name
         assert proxy not in said.err
 
 
@@ -161,7 +161,7 @@ def test_a_proxy_for_the_clips_alone_is_looked_at_before_anything_is_sent(
     environment.setenv("https_proxy", "http://u:p#x@127.0.0.1:9")
     said = tried(shop, "run")["run"]
     assert said.code == 2
-    assert "https_proxy names no proxy" in said.err
+    assert "https_proxy names no usable proxy" in said.err
     assert not shop.run_folder.exists()
 
 
@@ -201,7 +201,7 @@ def test_certificates_that_cannot_be_used_are_named_by_their_variable(
     environment.setenv(name, value)
     for command, said in tried(shop, "run", "prices", "doctor").items():
         assert said.code == 2, command
-        words = f"{name} names no certificates that can be used: {value}: "
+        words = f"{name} names no usable certificates: {value}: "
         assert words in said.err + said.out, command
         assert "Errno" not in said.err + said.out
 

@@ -143,12 +143,12 @@ async def test_a_linked_folder_is_never_written_through(
     url = server.url(hostile.whole(CLIP))
     for link in (tmp_path / "videos", tmp_path / ".partial"):
         link.symlink_to(outside, target_is_directory=True)
-        with pytest.raises(StorageFailed, match="no plain folder"):
+        with pytest.raises(StorageFailed, match="not a plain folder"):
             await fetch(downloader, url, file=FILE)
         link.unlink()
     (tmp_path / "videos" / "clients").rmdir()
     (tmp_path / "videos" / "clients").symlink_to(outside, target_is_directory=True)
-    with pytest.raises(StorageFailed, match="no plain folder"):
+    with pytest.raises(StorageFailed, match="not a plain folder"):
         await fetch(downloader, url, file=FILE)
     assert list(outside.iterdir()) == []
 

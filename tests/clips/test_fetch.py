@@ -240,7 +240,7 @@ async def test_a_wrong_clip_is_kept_once_under_its_own_name(
     for _ in range(2):
         result = await fetch(downloader, url, duration=5)
         assert isinstance(result, Wrong)
-        assert result.reason == "lasts 4.0 s where 5 s were asked for"
+        assert result.reason == "lasts 4.0 s, but 5 s were asked for"
         assert result.sha256 == result.kept.sha256 == hashlib.sha256(CLIP).hexdigest()
         assert result.kept.file == "videos/a.mismatch.mp4"
         assert leftovers(tmp_path) == ["videos/a.mismatch.mp4"]

@@ -72,8 +72,8 @@ async def test_a_frame_hosts_bad_day_costs_the_next_fetch_the_frame_alone(
 @pytest.mark.parametrize(
     ("answer", "note"),
     [
-        (hostile.whole(b"<html>"), "no last frame: the file is no whole image"),
-        (hostile.whole(picture("PNG")[:900]), "no last frame: the file is no whole image"),
+        (hostile.whole(b"<html>"), "no last frame: the file is not a complete image"),
+        (hostile.whole(picture("PNG")[:900]), "no last frame: the file is not a complete image"),
     ],
     ids=["a page", "half an image"],
 )

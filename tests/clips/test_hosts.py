@@ -45,7 +45,7 @@ async def test_five_redirects_are_followed_and_a_sixth_is_not(
     assert isinstance(await fetch(downloader, url), Fetched)
     (tmp_path / "videos/a.mp4").unlink()
     result = await fetch(downloader, server.url(hostile.redirect(url)))
-    assert result == Failed("127.0.0.1 redirects without end")
+    assert result == Failed("127.0.0.1 keeps redirecting")
 
 
 async def test_a_relative_redirect_is_followed(
@@ -96,8 +96,8 @@ async def test_a_plain_address_is_asked_for_by_https_alone(status: int, tmp_path
         assert asked == ["https://files.example.com/a.mp4?sig=%2f"]
         other = await fetch(downloader, "http://files.example.com:8080/b.mp4", file="videos/b.mp4")
     assert asked == ["https://files.example.com/a.mp4?sig=%2f"]
-    assert other == Failed("the address is http, where https is needed", ours=True)
-    words = "the address is http, where https is needed; by https files.example.com answered 404"
+    assert other == Failed("the address is http, but https is needed", ours=True)
+    words = "the address is http, but https is needed; over https files.example.com answered 404"
     if status == 200:
         assert isinstance(result, Fetched)
     else:

@@ -64,8 +64,8 @@ def test_any_cut_is_seen_wherever_the_index_lies(flags: str, tmp_path: Path) -> 
         (bytes(100), "no type"),
         (encoded().replace(b"moov", b"free"), "no index"),
         (encoded() + b"junk at the end", "ends inside a box"),
-        (encoded().replace(b"avcC", b"xxxx"), "cannot be decoded|holds no frame"),
-        (b"xxxx".join(encoded().rsplit(b"stsd", 1)), "holds sound of an unknown kind"),
+        (encoded().replace(b"avcC", b"xxxx"), "cannot be decoded|contains no frame"),
+        (b"xxxx".join(encoded().rsplit(b"stsd", 1)), "contains sound of an unknown kind"),
     ],
     ids=["empty", "a page", "zeros", "no moov", "junk after", "no codec data", "unknown sound"],
 )
@@ -87,7 +87,7 @@ def test_missing_frames_are_missed_though_every_box_is_whole(tmp_path: Path) -> 
     assert fifty is not None
     box = whole.index(b"mdat") - 4  # the last one: its length is made to fit
     path.write_bytes(whole[:box] + (fifty - box).to_bytes(4) + whole[box + 4 : fifty])
-    with pytest.raises(MediaUnreadable, match="holds 50 of 97 frames"):
+    with pytest.raises(MediaUnreadable, match="contains 50 of 97 frames"):
         probe(path)
 
 
@@ -202,17 +202,17 @@ def test_a_poster_is_turned_as_a_player_would(
         ({}, {}, None),
         ({"seconds": 4.13}, {}, None),
         ({"seconds": 3.95}, {}, None),
-        ({"seconds": 4.15}, {}, "lasts 4.2 s where 4 s were asked for"),
-        ({"seconds": 3.2}, {"duration": 5}, "lasts 3.2 s where 5 s were asked for"),
+        ({"seconds": 4.15}, {}, "lasts 4.2 s, but 4 s were asked for"),
+        ({"seconds": 3.2}, {"duration": 5}, "lasts 3.2 s, but 5 s were asked for"),
         ({"fps": 23.976}, {}, None),
-        ({"fps": 25.0}, {}, "has 25.00 frames a second where 24 are promised"),
-        ({"has_audio": False}, {}, "has no sound where sound was asked for"),
+        ({"fps": 25.0}, {}, "has 25.00 frames a second, but 24 are promised"),
+        ({"has_audio": False}, {}, "has no sound, but sound was asked for"),
         ({"has_audio": False}, {"generate_audio": False}, None),
-        ({}, {"generate_audio": False}, "has sound where none was asked"),
-        ({}, {"resolution": "720p"}, "is 864×496, which is not 720p"),
-        ({"width": 496, "height": 864}, {}, "is 496×864, which is not 16:9"),
+        ({}, {"generate_audio": False}, "has sound, but none was asked for"),
+        ({}, {"resolution": "720p"}, "is 864×496, not 720p"),
+        ({"width": 496, "height": 864}, {}, "is 496×864, not 16:9"),
         ({"width": 496, "height": 864}, {"aspect_ratio": "adaptive"}, None),
-        ({"width": 1280, "height": 720}, {"aspect_ratio": "adaptive"}, "is 1280×720, which is not"),
+        ({"width": 1280, "height": 720}, {"aspect_ratio": "adaptive"}, "is 1280×720, not"),
     ],
 )
 def test_a_clip_is_as_asked_or_the_first_reason_why_not(

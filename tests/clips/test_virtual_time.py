@@ -94,7 +94,7 @@ def test_no_answer_ends_after_its_time(tmp_path: Path) -> None:
         raise AssertionError
 
     result, took = run(tmp_path, silent)
-    assert result == Failed("files.example.com gave no answer in 30 s")
+    assert result == Failed("files.example.com did not answer within 30 s")
     assert took == pytest.approx(Limits().answer)
 
 

@@ -141,11 +141,12 @@ def test_a_forecast_reads_as_sentences() -> None:
         "Takes about 22 min with 10 tasks at once and 60 requests a minute,"
         " assuming 130 s for 5 s of 720p.",
         "Needs about 349 MB on disk.",
-        "1 clip to fetch has a URL that expired or soon will; each is asked for once more.",
+        "1 clip to fetch has a URL that has expired or soon will; a fresh URL is requested for "
+        "each.",
     ]
     assert list(forecast_lines(look([]), pace)) == []
     measured = replace(found, time_measured=True, urls_expired=0)
-    assert "as measured here" in next(forecast_lines(measured, pace))
+    assert "at the pace of this folder's earlier clips" in next(forecast_lines(measured, pace))
 
 
 @pytest.mark.parametrize(

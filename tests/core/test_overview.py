@@ -49,9 +49,9 @@ def test_a_plan_is_a_table_by_action_with_what_is_new_and_what_was_spent() -> No
         "",
         "edited: duration 5 → 10.",
         "Spent so far: $1.00 settled, $0.50 reserved, up to $0.50 for failed attempts.",
-        "Rows to be made again have cost $0.50 before.",
-        "An estimate at list price: your account's discount is not included, and this is no limit;"
-        " prices from https://api.example/api/pricing of 2026-09-21.",
+        "Rows to be made again have already cost $0.50.",
+        "An estimate at list price, not a cap; your account's discount is not included."
+        " Prices from https://api.example/api/pricing, 2026-09-21.",
     ]
 
 
@@ -80,13 +80,15 @@ def test_an_unknown_cost_is_called_unknown_with_seconds_instead() -> None:
     assert found[0] == "  + new             2 rows        14 s       unknown"
     assert found[-2:] == [
         "The cost is unknown: no price list.",
-        "It is the price of 9 s of 480p, 5 s of 720p.",
+        "It buys  9 s of 480p, 5 s of 720p.",
     ]
 
 
 def test_attempts_of_unknown_price_are_counted() -> None:
     found = lines([NEW], [attempt(NEW, Phase.DONE, cost=None)])
-    assert found[-1] == "Spent so far: $0.00 settled, $0.00 reserved, 1 attempt of unknown price."
+    assert (
+        found[-1] == "Spent so far: $0.00 settled, $0.00 reserved, 1 attempt at an unknown price."
+    )
 
 
 @pytest.mark.parametrize(("count", "noun"), [(1, "1 row"), (2, "2 rows")])
@@ -106,7 +108,7 @@ def test_sandbox_prices_are_no_real_money() -> None:
 
 def test_rows_that_a_rerun_leaves_out_are_counted() -> None:
     found = lines([NEW], rerun=RerunChoice())
-    assert "Left out: 1 row that has not failed; run takes those." in found
+    assert "Left out: 1 row that has not failed; use run instead." in found
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_planned_attempt_of_an_edited_row_costs_what_the_edit_costs() -> None:
     step = only(plan(job("a", duration=10), planned))
     assert (step.action, step.attempt, step.number) == (Action.NEW, planned, 1)
     assert step.cost == Decimal("1.00")
-    assert "edited since" in step.reason
+    assert "then edited" in step.reason
 
 
 # ── edited rows ─────────────────────────────────────────────────────────────────────────────────
@@ -249,7 +249,7 @@ def test_a_blocked_row_says_what_leads_on() -> None:
     }
     assert words[ErrorClass.TRANSIENT] == "transient: rerun"
     assert words[ErrorClass.REFUSED] == "refused: edit the row, or rerun --force"
-    assert "fetch asks for it once more" in only(plan(FOX, attempt(FOX, Phase.EXPIRED))).reason
+    assert "fetch asks for it again" in only(plan(FOX, attempt(FOX, Phase.EXPIRED))).reason
 
 
 def test_a_failure_without_a_class_is_the_rows_own() -> None:
@@ -335,14 +335,14 @@ def test_a_take_that_was_refused_is_asked_for_once_more_by_force_alone() -> None
 
 def test_a_wish_for_another_kind_an_unknown_take_or_a_former_text_is_kept_back() -> None:
     done = attempt(FOX, Phase.DONE, id=1)
-    for wish, words in ((("draft", 1), "redo as a draft"), (("final", 5), "redo of final 5")):
+    for wish, words in ((("draft", 1), "redo as a draft"), (("final", 5), "redo final 5")):
         choice = RerunChoice(redo={"a": TakeName(Kind(wish[0]), wish[1])})
         step = only(plan(FOX, done, rerun=choice))
         assert step.action is Action.BLOCKED
         assert words in step.reason
     step = only(plan(EDITED, done, rerun=REDO))
     assert step.action is Action.BLOCKED
-    assert "edited since" in step.reason
+    assert "then edited" in step.reason
 
 
 def test_only_what_is_done_can_be_made_once_more() -> None:

@@ -78,7 +78,7 @@ def test_everything_that_may_have_been_charged_is_committed() -> None:
             "0.51",
             "2.00",
             None,
-            "the plan costs $1.50, after $0.51 spent or reserved before; the cap is $2.00",
+            "the plan costs $1.50, on top of $0.51 already spent or reserved; the cap is $2.00",
         ),
         ("?", "9.00", None, "1 earlier attempt has no known price"),
         ("?", None, "9.00", None),

@@ -231,8 +231,10 @@ def test_a_row_that_is_gone_is_drift() -> None:
 def test_an_added_row_is_drift_also_where_the_plan_was_for_some_rows() -> None:
     more = [*ROWS, job("d", 4, seed=4)]
     some = plan(ROWS, [], selected={"a"})
-    assert "rows were added" in reasons(some, plan(more, [], selected={"a"}))
-    assert "rows were added" in reasons(plan(ROWS, []), plan(more, [], selected={"a", "b", "c"}))
+    assert "rows outside the plan were added" in reasons(some, plan(more, [], selected={"a"}))
+    assert "rows outside the plan were added" in reasons(
+        plan(ROWS, []), plan(more, [], selected={"a", "b", "c"})
+    )
 
 
 def test_rows_in_another_order_are_no_drift() -> None:
@@ -298,7 +300,7 @@ def test_a_plan_that_was_edited_by_hand_is_drift(name: str, value: object) -> No
     document = json.loads(json.dumps(to_json(found, origin=HERE)))
     assert drift(from_json(document), found, HERE) == []
     document["steps"][0][name] = value
-    assert drift(from_json(document), found, HERE) == ["the plan was edited after it was made"]
+    assert drift(from_json(document), found, HERE) == ["the plan was edited after it was saved"]
 
 
 def test_a_plan_that_only_looks_otherwise_holds() -> None:

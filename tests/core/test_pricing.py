@@ -292,7 +292,7 @@ def test_no_policies_in_either_dress_leave_the_base(policies: object) -> None:
 def test_policies_that_are_no_list_are_a_fault() -> None:
     entry = {"model_name": MODEL, "factors": ["duration"], "base_usd_value": 1, "policies": {}}
     table = parse_pricing({"data": [entry]}, source="s", dated=0.0)
-    assert estimate(table, MODEL, task_input()).reason == "the price rules are no list"
+    assert estimate(table, MODEL, task_input()).reason == "the price rules are not a list"
 
 
 def test_a_model_listed_twice_needs_one_price() -> None:

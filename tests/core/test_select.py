@@ -176,5 +176,5 @@ def test_less_than_one_row_cannot_be_asked_for(wanted: dict[str, int]) -> None:
 def test_an_empty_selection_is_an_error_with_a_hint(wanted: dict[str, object]) -> None:
     with pytest.raises(EmptySelection) as empty:
         chosen(**wanted)
-    assert empty.value.message == "None of 5 rows matches the selection."
+    assert empty.value.message == "The selection matches none of 5 rows."
     assert empty.value.hint

@@ -108,7 +108,7 @@ def test_a_manifest_that_nothing_was_ordered_of_stays_as_it_is() -> None:
             "one two 3 four five six",
             "‘one two three four five…’ → ‘one two 3 four five…’",
         ),
-        ("a  cat", "a cat", "in its blanks"),
+        ("a  cat", "a cat", "only in white space"),
         ("雨の中を猫が歩く", "雨の中を犬が歩く", "‘…中を猫が歩…’ → ‘…中を犬が歩…’"),
         ("a cat", "", "‘a cat’ → ‘’"),
         ("cat cat", "cat cat cat", "‘cat cat’ → ‘cat cat cat’"),

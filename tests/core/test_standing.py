@@ -86,7 +86,7 @@ def test_the_values_are_the_same_as_json_with_amounts_as_decimal_texts() -> None
 
 def test_an_attempt_without_a_price_is_said_and_never_zero() -> None:
     found = standing(attempt(JOBS[0], Phase.DONE, cost=None))
-    assert spent_in_words(tally(found)) == "$0.00 settled, 1 attempt of unknown price"
+    assert spent_in_words(tally(found)) == "$0.00 settled, 1 attempt at an unknown price"
     assert standing_object(found)["money"]["unpriced_attempts"] == 1
 
 

@@ -72,7 +72,7 @@ def test_a_second_signal_quits_at_once_and_harms_nothing(make_bench: MakeBench) 
     pid = bench.fork()
     until(lambda: fetching(bench, ROWS))
     os.kill(pid, signal.SIGINT)
-    until(lambda: "a second one quits" in bench.log.read_text())
+    until(lambda: "a second signal quits at once" in bench.log.read_text())
     os.kill(pid, signal.SIGINT)
     assert bench.ended(pid).code == 130
     assert bench.phases() == {Phase.DOWNLOADING: ROWS}

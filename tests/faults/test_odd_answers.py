@@ -64,7 +64,7 @@ def test_a_dead_file_host_stops_the_buying_of_more(make_bench: MakeBench) -> Non
     bench.service.configure(faults={"files": {"503": 1.0}, "retry_after_seconds": 0})
     ran = bench.forked("-j", "2", "--downloads", "2", "--wait", "5")
     assert ran.code == 5, ran.output
-    assert "paid clips do not arrive (127.0.0.1 answered 503)" in ran.output
+    assert "paid clips have not arrived (127.0.0.1 answered 503)" in ran.output
     assert 0 < len(bench.tasks()) < 15
     bench.service.configure(faults={})
     assert bench.forked().code == 0

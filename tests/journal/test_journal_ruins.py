@@ -148,7 +148,7 @@ def test_a_ruin_beside_sheets_is_refused_and_left_as_it_is(
     (path.parent / "results.csv").touch()
     deed(path)
     before = files(path)
-    with pytest.raises(JournalUnreadable, match="left as it is, and nothing was sent") as refused:
+    with pytest.raises(JournalUnreadable, match="left unchanged, and nothing was sent") as refused:
         opened(path)
     assert refused.value.hint
     assert files(path) == before

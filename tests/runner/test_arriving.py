@@ -46,7 +46,7 @@ def test_a_file_that_is_not_there_yet_is_waited_for_and_had_soon_after_it_came(l
     assert played.ending.stop is None
     assert len(played.tasks) == 3
     assert played.seconds < 10 + 1.5 * late + 60 * (late > 100)
-    assert sum("its clip does not come" in words for words in remarks(played)) == 1
+    assert sum("the clip has not arrived" in words for words in remarks(played)) == 1
 
 
 def test_a_file_that_never_comes_is_left_to_the_next_run_after_ten_minutes() -> None:
@@ -55,7 +55,7 @@ def test_a_file_that_never_comes_is_left_to_the_next_run_after_ten_minutes() -> 
     assert PATIENCE < played.seconds < PATIENCE + 120
     said = remarks(played)
     assert sum("could not be fetched in this run" in words for words in said) == 3
-    assert sum("fetch asks for such clips again" in words for words in said) == 1
+    assert sum("fetch requests such clips again" in words for words in said) == 1
     asked = [r for r in played.world.attempts.by_id.values() if r.state.error_message]
     assert {a.state.error_class for a in asked} == {None}
 
@@ -110,7 +110,9 @@ def test_where_no_file_ever_comes_buying_waits_and_then_stops(limit: int) -> Non
     played = play(case)
     assert len(played.tasks) <= limit + 10
     assert phases(played) == {Phase.DOWNLOADING: len(played.tasks)}
-    assert sum("no more rows are bought until one does" in words for words in remarks(played)) == 1
+    assert (
+        sum("no more rows are bought until one arrives" in words for words in remarks(played)) == 1
+    )
     if len(played.tasks) >= limit:
         assert played.ending.stop is Stop.FAILURES
         assert "could not be fetched (files.sandbox answered 404)" in played.ending.message
@@ -138,7 +140,7 @@ def test_clips_that_are_of_no_use_stop_the_buying(odd: str) -> None:
     played = play(case)
     assert len(played.tasks) <= 4 + 6
     assert played.ending.stop is Stop.FAILURES
-    assert "in a row gave no good clip" in played.ending.message
+    assert "in a row produced no good clip" in played.ending.message
 
 
 def test_expired_clips_stop_the_buying() -> None:

@@ -207,7 +207,7 @@ def test_a_task_that_the_service_forgot_lends_its_place_on_is_named_and_the_run_
     settings = {**QUICK, "rpm": 60, "faults": {"forgotten": STUCK[:1]}}
     found = play(Case(3, concurrency=1, settings=settings))
     assert sorted(phases(found)) == [Phase.DONE] * 2 + [Phase.IN_FLIGHT]
-    assert "has accepted row row00001 and does not know tk-hiapi-" in told(found)
+    assert "accepted row row00001 but does not know tk-hiapi-" in told(found)
     assert found.ending.stop is None
     assert found.ending.forgotten == ("row00001",)
     assert "may have been paid for" in told(found)

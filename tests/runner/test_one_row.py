@@ -52,7 +52,7 @@ def test_an_error_of_the_program_is_raised_once_what_is_in_flight_has_ended(
     events = [event for _, event in seen[0].events]
     stops = [event for event in events if isinstance(event, Stopping)]
     assert [stop.why for stop in stops] == [Stop.ERROR]
-    assert "seen to its end first" in stops[0].message
+    assert "in flight are finished first" in stops[0].message
     ended = [
         e for e in events if isinstance(e, AttemptChanged) and e.attempt.state.phase is Phase.DONE
     ]

@@ -43,7 +43,7 @@ def test_buying_waits_where_several_clips_do_not_arrive_and_none_has_yet() -> No
         assert not returns.waits(range(SEVERAL_CLIPS))
         returns.late(number, "404")
     assert returns.waits(range(SEVERAL_CLIPS))
-    assert returns.missing == "3 paid clips do not arrive (404)"
+    assert returns.missing == "3 paid clips have not arrived (404)"
     assert not returns.waits([])  # nothing could settle it any more
     returns.arrived(0)
     assert not returns.waits([1, 2])
@@ -80,7 +80,7 @@ def test_the_verdict_says_what_came_and_why_it_is_of_no_use() -> None:
     returns.useless(2, Useless.UNDELIVERED, "files.example.com answered 404")
     returns.useless(3, Useless.UNDELIVERED, "files.example.com answered 404")
     assert returns.verdict == (
-        "3 rows in a row gave no good clip: 1 not what was asked for (lasts 6.0 s where 4 s were "
-        "asked for), 2 could not be fetched (files.example.com answered 404)"
+        "3 rows in a row produced no good clip: 1 not what was asked for (lasts 6.0 s where 4 s "
+        "were asked for), 2 could not be fetched (files.example.com answered 404)"
     )
     assert failing(Returns(2), 1, 2).verdict == "2 rows failed in a row (why)"

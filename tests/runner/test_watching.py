@@ -247,6 +247,7 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_is_over() -> Non
 
     anyio.run(outages)
     begins = (
-        "https://a.b does not answer as it should (connection refused); trying on, nothing is lost"
+        "https://a.b does not answer as it should (connection refused); the run keeps trying,"
+        " and nothing is lost"
     )
     assert told == [begins, "https://a.b answers again", begins]

@@ -133,7 +133,7 @@ def _removed(
             continue
         last, unsettled = history.sent[-1], history.unsettled
         if unsettled is not None and unsettled.state.phase is Phase.SUBMITTING:
-            why = "left the manifest; it was sent and had no answer"
+            why = "left the manifest; it was sent and got no answer"
             yield _settle(unsettled, history, why)
         else:
             yield Step(

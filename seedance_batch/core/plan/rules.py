@@ -68,7 +68,7 @@ def decide(
         return _decide(job, job.content, history, rerun)
     if rerun is not None and last.state.phase not in LOST:
         return None
-    why = f"made with other flags ({', '.join(asked)}): --remake makes it anew"
+    why = f"made with other flags ({', '.join(asked)}): --remake makes it again"
     return Decision(Action.BLOCKED, why, last, kept=last)
 
 
@@ -92,8 +92,8 @@ def _decide(job: Job, content: str, history: History, rerun: RerunChoice | None)
 
 
 _OF_KIND = {
-    Kind.DRAFT: "rerun --draft makes another one",
-    Kind.FINAL: "rerun without --draft makes another one",
+    Kind.DRAFT: "rerun --draft makes another draft",
+    Kind.FINAL: "rerun without --draft makes another final",
 }
 
 
@@ -112,13 +112,11 @@ def _redone(
     if later:
         return _answered(job, content, later[-1], history, rerun)
     if wish.number > history.last_number:
-        return Decision(Action.BLOCKED, f"marked redo of {wish}, which this folder does not have")
+        return Decision(Action.BLOCKED, f"marked to redo {wish}, which this folder does not have")
     if _is_done(history, content):
         return Decision(Action.RERUN, f"marked redo: another take beside {wish}", history.planned)
     if history.sent and history.standing(content) is None and not _ended_badly(history):
-        return Decision(
-            Action.BLOCKED, "marked redo, and edited since: run makes it as it reads now"
-        )
+        return Decision(Action.BLOCKED, "marked redo, then edited: run makes the edited row")
     return None
 
 
@@ -145,12 +143,14 @@ def _is_done(history: History, content: str) -> bool:
 
 def _kept(attempt: Attempt, *, moved: bool) -> Decision:
     if moved:
-        return Decision(Action.MOVED, f"the same order as {attempt.intent.key} before", attempt)
+        return Decision(
+            Action.MOVED, f"was {attempt.intent.key} before, with the same content", attempt
+        )
     match attempt.state.phase:
         case Phase.DONE:
             return Decision(Action.DONE, "done", attempt)
         case Phase.DOWNLOADING:
-            return Decision(Action.FETCH, "made and paid for, to be downloaded", attempt)
+            return Decision(Action.FETCH, "made and paid for, still to download", attempt)
         case Phase.IN_FLIGHT:
             return Decision(Action.IN_FLIGHT, "in flight", attempt)
         case _:
@@ -161,10 +161,10 @@ def _kept(attempt: Attempt, *, moved: bool) -> Decision:
 
 def _unsettled(job: Job, attempt: Attempt) -> Decision:
     if attempt.state.phase is Phase.AMBIGUOUS:
-        why = "whether it was accepted is not known, so nothing is sent again: reconcile"
+        why = "it may or may not have been accepted, so nothing is sent again: reconcile"
         return Decision(Action.BLOCKED, why, attempt)
     edit = changes(attempt.intent.template, job)
-    why = f"its former content was sent and had no answer; the edit waits for that ({edit})"
+    why = f"its earlier content was sent and got no answer; the edit waits for that ({edit})"
     return Decision(Action.SETTLE, why, attempt)
 
 
@@ -184,7 +184,7 @@ def _made_otherwise(content: str, history: History) -> str:
     """A clip that the row has under another content: it was mended elsewhere, and paid there."""
     clips = [a.state.clip for a in history.sent if a.intent.content != content]
     files = [clip.file for clip in clips if clip is not None]
-    return f"; asked for otherwise it is made: {files[-1]}" if files else ""
+    return f"; another version of this row is made: {files[-1]}" if files else ""
 
 
 def _changed(job: Job, history: History, rerun: RerunChoice | None) -> Decision | None:
@@ -199,7 +199,7 @@ def _new(job: Job, history: History) -> Decision:
     if planned is None:
         return Decision(Action.NEW, "not sent yet")
     edited = planned.intent.content != job.content
-    why = "planned before, edited since, not sent" if edited else "planned before, not sent"
+    why = "planned before, then edited, not sent" if edited else "planned before, not sent"
     return Decision(Action.NEW, why, planned)
 
 
@@ -216,9 +216,9 @@ def _failure(attempt: Attempt) -> str:
 def _advice(attempt: Attempt) -> str:
     error_class = _error_class(attempt)
     if error_class is ErrorClass.EXPIRED:
-        return "paid: fetch asks for it once more; only rerun --class expired would pay again"
+        return "paid: fetch asks for it again; only rerun --class expired pays again"
     if is_paid(error_class):
-        return f"paid; rerun makes it anew only where {error_class} is named"
+        return f"paid; only rerun --class {error_class} makes it again"
     return "edit the row, or rerun --force" if is_content(error_class) else "rerun"
 
 
@@ -440,7 +440,7 @@ def difference(old: str, new: str) -> str:
     """Where two texts differ, with a few words around: ``‘a red fox…’ → ‘a blue fox…’``."""
     before, after = _WORD.findall(old), _WORD.findall(new)
     if before == after:
-        return "in its blanks"
+        return "only in white space"
     least = min(len(before), len(after))
     head = next((i for i in range(least) if before[i] != after[i]), least)
     rest = least - head

@@ -145,9 +145,11 @@ def from_json(document: object) -> SavedPlan:
     """The saved plan in a document that `to_json` wrote; `UsageError` for any other."""
     try:
         if not isinstance(document, dict) or document["format"] != PLAN_FORMAT:
-            raise UsageError("This is no saved plan.", hint="seedance-batch plan M --save FILE")
+            raise UsageError("This is not a saved plan.", hint="seedance-batch plan M --save FILE")
         if document["version"] != PLAN_VERSION:
-            raise UsageError(f"This plan has version {document['version']!r}, unknown here.")
+            raise UsageError(
+                f"This plan has version {document['version']!r}, which this program does not know."
+            )
         return SavedPlan(
             Kind(document["kind"]),
             str(document["origin"]),
@@ -184,7 +186,7 @@ def drift(saved: SavedPlan, fresh: Plan, origin: str, folder: str | None = None)
     the run folder of that mark.
     """
     if saved.edited:
-        return ["the plan was edited after it was made"]
+        return ["the plan was edited after it was saved"]
     if saved.origin != origin:
         return [f"the plan is for {saved.origin}, not for {origin}"]
     if saved.folder is not None and saved.folder != folder:
@@ -199,7 +201,7 @@ def drift(saved: SavedPlan, fresh: Plan, origin: str, folder: str | None = None)
         if not _is_gone(step) and (why := _moved_on(step, now.get(step.key), known))
     ]
     if not found and saved.rows_digest != fresh.rows_digest:
-        found.append("rows were added, removed or edited that the plan does not touch")
+        found.append("rows outside the plan were added, removed or edited")
     return found
 
 

@@ -124,7 +124,9 @@ _SIGNS: Final = {
     Action.BLOCKED: "!",
     Action.REMOVED: "-",
 }
-UNSETTLED: Final = "left as it is without a yes: run --yes sends it once more to learn"
+UNSETTLED: Final = (
+    "not sent again without your yes: run --yes sends it again to learn whether it exists"
+)
 """Why a send that was taken back is not resent."""
 _SPENDING: Final = frozenset({Action.NEW, Action.CHANGED, Action.RERUN})
 
@@ -336,7 +338,7 @@ def budget_problem(
     if not plan.new or (max_cost is None and max_cost_per_row is None):
         return None
     if plan.new_cost is None:
-        return "there is a cap, and no known price to hold against it"
+        return "there is a cap, but no known price to check against it"
     if max_cost is not None and (why := _over(plan, plan.new_cost, max_cost)):
         return why
     return None if max_cost_per_row is None else _too_dear(plan, max_cost_per_row)
@@ -374,7 +376,7 @@ def _over(plan: Plan, cost: Decimal, cap: Decimal) -> str | None:
         return f"{count:,} earlier {noun} no known price"
     if committed + cost <= cap:
         return None
-    before = f", after {money(committed)} spent or reserved before" if committed else ""
+    before = f", on top of {money(committed)} already spent or reserved" if committed else ""
     return f"the plan costs {money(cost)}{before}; the cap is {money(cap)}"
 
 
