@@ -82,7 +82,7 @@ def _wrapping(key: str) -> str | None:
     if equals and re.fullmatch(r"((export|set|\$env:)\s*)?[A-Za-z_][A-Za-z0-9_]*\s*", name):
         return "contains a whole line: a name and an equals sign come before the key"
     if key[0] in _QUOTES or key[-1] in _QUOTES:
-        return "contains quotes around the key, which are not part of it"
+        return "contains the key in quotes, which are not part of it"
     if key[:7].casefold() == "bearer ":
         return "begins with Bearer, which is not part of the key"
     return None

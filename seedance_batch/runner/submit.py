@@ -401,7 +401,7 @@ class Submitter(Part):
 
     def _unsafe(self, attempt: Attempt) -> str | None:
         if attempt.intent.key_fingerprint != self._terms.key_fingerprint:
-            return "it was sent with another API key; with this key it could be bought again"
+            return "it was sent with another API key; with this one it would be a new purchase"
         if not may_resend(attempt.state, self._tools.later_clock()):
             return "the service may have forgotten its key after 23 h; a resend could pay twice"
         try:

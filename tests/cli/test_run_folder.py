@@ -391,7 +391,7 @@ def test_a_task_that_another_row_or_a_neighbouring_journal_holds_is_no_candidate
     assert shop.online("reconcile", "--adopt", f"shot1={second}").code == Exit.UNFINISHED
     said = shop.online("reconcile", "--adopt", f"shot2={second}")
     assert said.code == Exit.USAGE
-    assert "another row's" in said.err
+    assert "belongs to another row" in said.err
 
 
 @pytest.mark.parametrize("details", [{}, {"404": 1.0}], ids=["whole", "no details"])

@@ -474,7 +474,7 @@ def test_the_doctor_sees_a_resolver_in_fake_ip_mode(
     said = say("doctor", "--api-url", "https://api.example.com:1")
     assert "in fake-IP mode" in said.out
     assert "files.example.com is 198.18.0.5" in said.out
-    assert "resolver not asked" in say("doctor", "--api-url", shop.service.api_url).out
+    assert "resolver not checked" in say("doctor", "--api-url", shop.service.api_url).out
 
 
 @pytest.mark.parametrize(

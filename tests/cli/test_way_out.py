@@ -102,7 +102,7 @@ def test_a_socks_proxy_is_used_and_named_where_it_refuses(
         environment.setenv(name, form.format(port))
         for said in tried(shop, "run", "prices").values():
             assert said.code == 9
-            assert f"the proxy 127.0.0.1:{port} ({name}) makes no connection" in said.err
+            assert f"the proxy 127.0.0.1:{port} ({name}) does not connect" in said.err
             assert "Nothing" in said.err or "nothing was sent" in said.err
     assert asked
     assert all(b"api.example.test" in each for each in asked)
@@ -129,7 +129,7 @@ def test_a_port_that_speaks_no_socks_is_exit_9(shop: Shop, environment: pytest.M
         environment.setenv("all_proxy", f"socks5://127.0.0.1:{port}")
         for said in tried(shop, "run", "prices").values():
             assert said.code == 9
-            assert f"127.0.0.1:{port} (all_proxy) makes no connection" in said.err
+            assert f"127.0.0.1:{port} (all_proxy) does not connect" in said.err
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_what_stands_around_a_key_is_said_and_the_key_is_not(
     monkeypatch.setenv("HIAPI_API_KEY", key)
     said = tried(shop, "run")["run"]
     assert said.code == 2
-    assert "HIAPI_API_KEY holds" in said.err or "HIAPI_API_KEY begins" in said.err
+    assert "HIAPI_API_KEY contains" in said.err or "HIAPI_API_KEY begins" in said.err
     assert words in said.err
     assert "canary" not in said.err
     (tmp_path / "key").write_text(f"{key}\n", encoding="utf-8")
