@@ -280,7 +280,7 @@ class Course:
         if self.spent:
             parts.append(money(self.spent))
         if self._paused_until > now:
-            parts.append(f"paused for {span(self._paused_until - now)} as the service asked")
+            parts.append(f"paused for {span(self._paused_until - now)} at the service's request")
         parts += [f"{self._counts[p]:,} {words}" for p, words in _MARKS.items() if self._counts[p]]
         minutes = (now - self._started) / 60.0
         if self.ended and minutes:

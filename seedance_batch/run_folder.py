@@ -95,7 +95,9 @@ def folder_of(given: Path | str, *, out: Path | None, sandbox: bool) -> RunFolde
             rehearsed = default_folder(named, sandbox=True)
             found = rehearsed if rehearsed.exists() else found
     if not found.exists() and is_web:
-        raise FolderMissing(f"There is no run folder at {found.path}: nothing was run there yet.")
+        raise FolderMissing(
+            f"There is no run folder at {found.path}: nothing has been run there yet."
+        )
     if not found.exists():
         raise _missing(given, found, out)
     return found

@@ -113,6 +113,6 @@ def test_a_manifest_that_goes_back_to_a_refused_text_is_told_of_the_clip_that_th
         shop.write(shot(1, prompt=prompt, note="hero"), shot(2, note=""))
         said = shop.run()
     assert said.code == Exit.SOME_FAILED
-    assert "(asked for otherwise it is made: videos/shot1.mp4)" in said.out
+    assert "(another version of this row is made: videos/shot1.mp4)" in said.out
     assert "videos/shot1.mp4" in shop.results()[0]["next_step"]
     assert "videos/shot1.mp4" in shop.plan("-v").out

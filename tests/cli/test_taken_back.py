@@ -46,7 +46,7 @@ def test_what_was_taken_back_is_shown_with_its_cost_and_not_bought_without_a_yes
     assert (
         "2 rows were sent and got no answer, and the manifest no longer asks for this" in plan.out
     )
-    assert f"for up to ${2 * ROW_COST:.2f}" in plan.out
+    assert f"costs up to ${2 * ROW_COST:.2f}" in plan.out
     said = unasked(shop)
     assert said.code == Exit.UNFINISHED
     assert shop.prompts() == [shot(1)["prompt"]]  # agreed to before, and asked for still

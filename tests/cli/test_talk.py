@@ -456,7 +456,7 @@ def test_too_many_failures_in_a_row_stop_the_run(shop: Shop) -> None:
     assert "2 rows failed in a row (TASK_FAILED" in said.err
     assert 2 <= len(shop.tasks()) <= 3
     unsent = 6 - len(shop.tasks())
-    assert f"{unsent} rows were not sent, for 2 rows failed in a row (TASK_FAILED" in said.out
+    assert f"{unsent} rows were not sent: 2 rows failed in a row (TASK_FAILED" in said.out
     assert "rerun" in said.out.splitlines()[-1]  # the same command could do nothing for them
 
 
