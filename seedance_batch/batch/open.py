@@ -20,7 +20,7 @@ import anyio
 from seedance_batch.api.addresses import check_file_proxy
 from seedance_batch.batch.access import Site, load_prices, open_site, sandbox_access, too_old
 from seedance_batch.batch.batch import Batch
-from seedance_batch.batch.orders import check_names
+from seedance_batch.batch.orders import UNICODE_HINT, check_names, locale_encoding
 from seedance_batch.batch.ownership import (
     check_claim,
     check_table,
@@ -133,10 +133,17 @@ def check_answer(address: WebManifest, answer: Answered) -> None:
 
 
 def _check_name(source: str | Path) -> None:
-    # Journal and sheets hold the manifest's path as text.
+    # Journal and sheets hold the paths of manifest and run folder as text.
     try:
         str(Path(source).resolve()).encode()
     except UnicodeEncodeError:
+        shown_name, encoding = os.fsencode(source).decode(errors="replace"), locale_encoding()
+        if encoding is not None:
+            raise UsageError(
+                f"This system's locale ({encoding}) cannot write the name {shown_name}. Nothing "
+                "was sent.",
+                hint=UNICODE_HINT,
+            ) from None
         raise UsageError(
             f"The name {str(source)!r} is not UTF-8: rename the file or its folder."
         ) from None
@@ -345,6 +352,7 @@ _NAMED_INPUTS: Final = ("model", "resolution", "duration", "aspect_ratio")
 def folder_for(manifest: Manifest, settings: RunSettings) -> RunFolder:
     """Where this manifest's runs are kept."""
     if settings.out is not None:
+        _check_name(settings.out)
         return RunFolder(settings.out.resolve())
     named = Path(manifest.path)
     if not named.is_file():  # standard input, or a table in memory

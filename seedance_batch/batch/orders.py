@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from seedance_batch.batch.access import Site
 from seedance_batch.clips.partial import files_on_disk
@@ -171,10 +171,19 @@ def _name(job: Job, pattern: str, kind: Kind, taken: names.Taken) -> str:
     )
 
 
+UNICODE_HINT: Final = "export PYTHONUTF8=1, then run the same command again"
+
+
+def locale_encoding() -> str | None:
+    """What file names are written in; None for UTF-8, which holds every name."""
+    encoding = sys.getfilesystemencoding()
+    return None if encoding.casefold().replace("-", "") == "utf8" else encoding
+
+
 def check_names(jobs: Iterable[Job], pattern: str, kind: Kind) -> None:
     """Raise `UsageError` where this system's locale cannot hold the name of a clip to come."""
-    encoding = sys.getfilesystemencoding()
-    if encoding.casefold().replace("-", "") == "utf8":  # it holds every name
+    encoding = locale_encoding()
+    if encoding is None:
         return
     for job in jobs:
         name = first_name(job, pattern, kind)
@@ -184,7 +193,7 @@ def check_names(jobs: Iterable[Job], pattern: str, kind: Kind) -> None:
             raise UsageError(
                 f"The clip of row {job.key} would be named {name}, but this system's locale "
                 f"({encoding}) cannot write that name. Nothing was sent.",
-                hint="export PYTHONUTF8=1, then run the same command again",
+                hint=UNICODE_HINT,
             ) from None
 
 

@@ -70,3 +70,28 @@ def test_words_for_people_lose_no_more_than_the_characters_that_are_not_there(
         said(tmp_path, encoding, *words)
     shown = said(tmp_path, encoding, "plan", "emoji.csv", "--sandbox", "-v").stdout
     assert "caf" in shown.decode(encoding, "replace")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "夜.csv"],
+        ["run", "shots.csv", "--out", "夜"],
+        ["run", "夜/shots.csv"],
+        ["run", "emoji.csv"],
+        ["run", "shots.csv", "--name", "{client}/{id}"],
+        ["plan", "shots.csv", "--out", "runs/夜"],
+    ],
+)
+def test_under_a_locale_without_the_letters_of_a_name_nothing_is_sent(
+    tmp_path: Path, words: list[str]
+) -> None:
+    for name in ("夜.csv", "shots.csv", "夜/shots.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        rows = "id,client,prompt,duration,resolution\na,Café,A boat,4,480p\n"
+        (tmp_path / name).write_text(rows, encoding="utf-8")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    refused = said(tmp_path, "utf-8", *words, "--sandbox", code=2, **plain)
+    assert b"locale (ascii) cannot write" in refused.stderr
+    assert b"PYTHONUTF8=1" in refused.stderr
+    assert not list(tmp_path.glob("**/journal.db"))
