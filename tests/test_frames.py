@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pandas as pd
 import pytest
 
 import seedance_batch as sb
 from seedance_batch.reader.columnar import as_given, table_of_frame, types_of
 from seedance_batch.reader.source import Loading, Noted, ReadOptions
+from tests import patient
 from tests.service import SMALL, Service, serving
 
 LOADING = Loading(ReadOptions(), Noted())
@@ -102,7 +102,7 @@ def test_nothing_that_is_logged_names_an_address_of_a_clip(
 ) -> None:
     with caplog.at_level(logging.INFO):
         finished = bought(shots(), api)
-        httpx.get(f"{api}/api/pricing")  # somebody else's request is logged as ever
+        patient.get(f"{api}/api/pricing")  # somebody else's request is logged as ever
     assert [outcome.status for outcome in finished.outcomes] == ["done", "done"]
     (theirs,) = [record for record in caplog.records if record.name == "httpx"]
     assert "/api/pricing" in theirs.getMessage()

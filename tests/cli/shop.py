@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seedance_batch.cli.main import main
+from seedance_batch.errors import Exit
 from tests.events_page import valid_output
 from tests.service import SMALL, Batch
 
@@ -107,6 +108,14 @@ class Shop(Batch):
         return say(
             command, source, "--api-url", self.service.api_url, *QUICK, "--yes", "-q", *flags
         )
+
+    def leave(self, *flags: str) -> Said:
+        """Runs that stop waiting almost at once, until one of them has sent a row."""
+        before = len(self.tasks())
+        while True:
+            said = self.run("--wait", "0.2", *flags)
+            if said.code != Exit.UNFINISHED or len(self.tasks()) > before:
+                return said
 
     def at(self, command: str, *flags: str) -> Said:
         """A command on the run folder."""

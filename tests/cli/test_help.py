@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -69,14 +70,14 @@ def test_pages_lie_in_the_package_once_it_is_installed(
 def test_a_terminal_gets_a_page_through_its_pager(tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     pager = tmp_path / "pager"
-    pager.write_text(f"#!/bin/sh\ncat > {seen}\n", encoding="utf-8")
+    pager.write_text(f"#!/bin/sh\ncat > {shlex.quote(str(seen))}\n", encoding="utf-8")
     pager.chmod(0o755)
     ours, theirs = pty.openpty()
     try:
         subprocess.run(
             [sys.executable, "-m", "seedance_batch", "help", "events"],
             stdin=theirs, stdout=theirs, check=True, timeout=60,
-            env={**os.environ, "PAGER": str(pager), "TERM": "xterm"},
+            env={**os.environ, "PAGER": shlex.quote(str(pager)), "TERM": "xterm"},
         )  # fmt: skip
     finally:
         os.close(ours)

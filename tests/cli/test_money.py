@@ -12,10 +12,10 @@ from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
 import pytest
 
 from seedance_batch.errors import Exit
+from tests import patient
 from tests.cli.shop import QUICK, ROW_COST, Shop, say, shot, shots
 from tests.cli.test_consent import terminal
 from tests.service import Service
@@ -118,7 +118,7 @@ class _Front(BaseHTTPRequestHandler):
         names = {"authorization", "content-type", "idempotency-key"}
         headers = {k: v for k, v in self.headers.items() if k.lower() in names}
         url = self.server.upstream + self.path
-        found = httpx.request(self.command, url, content=content, headers=headers)
+        found = patient.request(self.command, url, content=content, headers=headers)
         self._answer(found.status_code, found.content)
 
     def _answer(self, status: int, content: bytes) -> None:

@@ -7,11 +7,11 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
 import pytest
 
 from seedance_batch.core.attempt import Kind, Phase
 from seedance_batch.errors import Exit
+from tests import patient
 from tests.cli.shop import Shop, say, shot
 
 LOST = {"create": {"reset_after": 1.0}}
@@ -35,7 +35,7 @@ def _doubt(shop: Shop, *flags: str) -> None:
 def _until_its_date_is_ours(shop: Shop) -> None:
     """The sandbox's ``Date`` is made once a second."""
     while True:
-        date = parsedate_to_datetime(httpx.get(f"{shop.service.api_url}/").headers["date"])
+        date = parsedate_to_datetime(patient.get(f"{shop.service.api_url}/").headers["date"])
         if abs(date.timestamp() - time.time()) < HOUR:
             return
         time.sleep(0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sqlite3
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_a_take_that_is_refused_is_no_success_and_is_bought_again_by_force_alone
             assert "shot1 refused" in said.out
         assert len(shop.tasks()) == 2
         assert shop.statuses() == ["done"]
-    hint = said.out.splitlines()[-1].rpartition("seedance-batch ")[2].split()
+    hint = shlex.split(said.out.splitlines()[-1].rpartition("seedance-batch ")[2])
     assert say(*hint, "--yes", *QUICK).code == Exit.OK
     assert len(shop.tasks()) == 3
     assert again(shop, path, "--force") is Exit.OK

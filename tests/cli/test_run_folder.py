@@ -114,8 +114,8 @@ def test_fetch_brings_what_is_missing_by_fresh_urls_and_submits_nothing(shop: Sh
 
 def test_fetch_goes_on_with_a_run_that_stopped_waiting_and_sends_no_row(shop: Shop) -> None:
     shop.fill(2)
-    with shop.service.having(generation_time="0.5"):
-        assert shop.run("--limit", "1", "--wait", "0.1").code == Exit.UNFINISHED
+    with shop.service.having(generation_time="0.8"):
+        assert shop.leave("--limit", "1").code == Exit.UNFINISHED
     posts = shop.service.posts()
     last = shop.online("fetch", *QUICK, "--json").lines[-1]
     assert (last["event"], last["exit_code"], last["statuses"]) == ("end", 0, {"new": 1, "done": 1})

@@ -218,8 +218,8 @@ def test_control_characters_of_servers_are_shown_escaped(shop: Shop) -> None:
 
 
 def _shot1_in_flight(shop: Shop) -> None:
-    with shop.service.having(generation_time="0.4"):
-        assert shop.run("--ids", "shot1", "--wait", "0.1").code == Exit.UNFINISHED
+    with shop.service.having(generation_time="0.8"):
+        assert shop.leave("--ids", "shot1").code == Exit.UNFINISHED
 
 
 def test_at_a_terminal_a_row_outside_the_selection_may_end_and_is_counted(shop: Shop) -> None:
@@ -500,8 +500,8 @@ def test_useless_clips_stop_the_run_and_the_hint_can_do_something(
 
 def test_a_wait_that_ends_fails_no_row_and_says_which_command_continues(shop: Shop) -> None:
     shop.fill(1)
-    with shop.service.having(generation_time="0.4"):
-        said = shop.run("--wait", "0.2")
+    with shop.service.having(generation_time="0.8"):
+        said = shop.leave()
     assert said.code == Exit.UNFINISHED
     assert shop.statuses() == ["in_flight"]
     assert "try again" not in said.out + said.err

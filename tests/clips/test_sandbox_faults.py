@@ -45,7 +45,10 @@ def api() -> Iterator[httpx.Client]:
     with (
         running(checked(settings, "test")) as address,
         httpx.Client(
-            base_url=address.api_url, headers={"Authorization": "Bearer sk-test"}, trust_env=False
+            base_url=address.api_url,
+            headers={"Authorization": "Bearer sk-test"},
+            trust_env=False,
+            timeout=120,
         ) as client,
     ):
         yield client

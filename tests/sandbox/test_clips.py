@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any
 
 import av
-import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from seedance_batch.sandbox.clip import ClipSpec, Drawn, frame_size
 from seedance_batch.sandbox.drawing import Scene, face, fit, wrap
 from seedance_batch.sandbox.encode import tone
 from seedance_batch.sandbox.render import render
+from tests import patient
 
 from .conftest import Served, serving
 
@@ -75,7 +75,7 @@ def _probe(content: bytes) -> dict[str, Any]:
 def test_a_clip_is_h264_at_24_frames_with_aac_only_where_asked(
     served: Served, audio: bool, seconds: int
 ) -> None:
-    got = _probe(httpx.get(served.video_url(duration=seconds, generate_audio=audio)).content)
+    got = _probe(patient.get(served.video_url(duration=seconds, generate_audio=audio)).content)
     assert got["frames"] == 24 * seconds + 1
     assert got["rate"] == 24
     assert got["seconds"] == pytest.approx(seconds + 1 / 24, abs=0.03)
@@ -262,17 +262,17 @@ def test_the_last_frame_is_a_png_of_the_clips_size() -> None:
     with serving(clips="full") as served:
         output = served.finished(served.task_id(return_last_frame=True))["output"]
         urls = {entry["type"]: entry["url"] for entry in output}
-        frame = Image.open(io.BytesIO(httpx.get(urls["last_frame"]).content))
+        frame = Image.open(io.BytesIO(patient.get(urls["last_frame"]).content))
         assert (frame.format, frame.size) == ("PNG", (864, 496))
-        thumbnail = Image.open(io.BytesIO(httpx.get(urls["thumbnail"]).content))
+        thumbnail = Image.open(io.BytesIO(patient.get(urls["thumbnail"]).content))
         assert (thumbnail.format, max(thumbnail.size)) == ("JPEG", 320)
 
 
 def test_plain_clips_are_made_once_for_a_size_and_length(served: Served) -> None:
-    one = httpx.get(served.video_url(prompt="one prompt"))
-    other = httpx.get(served.video_url(prompt="another prompt"))
+    one = patient.get(served.video_url(prompt="one prompt"))
+    other = patient.get(served.video_url(prompt="another prompt"))
     assert one.content == other.content
-    assert httpx.get(served.video_url(duration=5)).content != one.content
+    assert patient.get(served.video_url(duration=5)).content != one.content
 
 
 def test_reference_videos_are_measured_billed_and_limited(served: Served) -> None:

@@ -9,12 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from click.testing import CliRunner
 
 from seedance_batch.cli.service import sandbox
 from seedance_batch.sandbox.config import SandboxConfigError, load_config
+from tests import patient
 from tests.events_page import valid_output
 
 CODE = "import sys; from seedance_batch.cli.service import sandbox; sandbox(sys.argv[1:])"
@@ -36,7 +36,7 @@ def test_json_is_one_line_and_a_signal_ends_it_cleanly(number: signal.Signals) -
     told = json.loads(process.stdout.readline())
     assert valid_output(told)["event"] == "sandbox"
     assert told["api_key"] == "sk-mine"
-    assert httpx.get(f"{told['api_url']}/api/pricing").is_success
+    assert patient.get(f"{told['api_url']}/api/pricing").is_success
     os.kill(process.pid, number)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "", "")
@@ -57,7 +57,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
     process = _start("--json", "--config", str(file), "--rpm", "7")
     assert process.stdout is not None
     address = json.loads(process.stdout.readline())["api_url"]
-    shown = httpx.get(f"{address}/sandbox/config").json()
+    shown = patient.get(f"{address}/sandbox/config").json()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert (shown["rpm"], shown["seed"]) == (7, 3)

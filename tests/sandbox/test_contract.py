@@ -134,7 +134,7 @@ def test_an_account_sees_only_its_own_tasks(served: Served) -> None:
 def test_a_missing_or_bad_key_is_401_everywhere_under_v1(
     served: Served, header: str | None
 ) -> None:
-    with httpx.Client(base_url=served.address.api_url) as client:
+    with httpx.Client(base_url=served.address.api_url, timeout=120) as client:
         headers = {} if header is None else {"Authorization": header}
         for method, path in (("POST", "/v1/tasks"), ("GET", "/v1/tasks"), ("GET", "/v1/tasks/x")):
             answer = client.request(method, path, headers=headers)
@@ -143,7 +143,7 @@ def test_a_missing_or_bad_key_is_401_everywhere_under_v1(
 
 
 def test_prices_need_no_key_and_say_that_they_are_invented(served: Served) -> None:
-    with httpx.Client(base_url=served.address.api_url) as client:
+    with httpx.Client(base_url=served.address.api_url, timeout=120) as client:
         prices = client.get("/api/pricing").json()
     assert "invented" in prices["sandbox"]
     assert {entry["model_name"] for entry in prices["data"]} == {"seedance-2-0", "seedance-2.0"}

@@ -14,6 +14,7 @@ import trio
 
 from seedance_batch.sandbox.config import ApiFault, CallbackFault, FaultConfig, FileFault
 from seedance_batch.sandbox.faults import draw, unit
+from tests import patient
 
 from .conftest import START, Served, Virtual, order, serving, virtually
 
@@ -194,7 +195,7 @@ def test_a_clip_can_be_another_than_was_asked(
     fault: str, frames: int, size: tuple[int, int], audio: bool
 ) -> None:
     with serving(faults={"outputs": {fault: 1.0}}) as served:
-        content = httpx.get(served.video_url()).content
+        content = patient.get(served.video_url()).content
     with av.open(io.BytesIO(content)) as clip:
         stream = clip.streams.video[0]
         assert (stream.frames, (stream.width, stream.height)) == (frames, size)
@@ -216,7 +217,7 @@ def clip(served: Served) -> tuple[str, bytes]:
     """A clip's URL and bytes."""
     served.configure(faults={})
     url = served.video_url()
-    return url, httpx.get(url).content
+    return url, patient.get(url).content
 
 
 @pytest.mark.parametrize("status", ["403", "404", "416", "429", "500", "503"])

@@ -6,11 +6,13 @@ import httpx
 import pytest
 import trio
 
+from tests import patient
+
 from .conftest import Served, Virtual, serving, virtually
 
 
 def test_a_file_needs_no_key_and_has_a_length_a_type_and_a_validator(served: Served) -> None:
-    answer = httpx.get(served.video_url())
+    answer = patient.get(served.video_url())
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "video/mp4"
     assert answer.headers["accept-ranges"] == "bytes"
@@ -27,9 +29,9 @@ def test_files_live_on_another_origin(served: Served) -> None:
 def test_a_key_sent_to_the_file_host_is_written_down_loudly(served: Served) -> None:
     url = served.video_url()
     before = served.ledger()["counters"]["authorization_on_files"]
-    httpx.get(url)
+    patient.get(url)
     assert served.ledger()["counters"]["authorization_on_files"] == before
-    httpx.get(url, headers={"Authorization": "Bearer sk-oops"})
+    patient.get(url, headers={"Authorization": "Bearer sk-oops"})
     ledger = served.ledger()
     assert ledger["counters"]["authorization_on_files"] == before + 1
     assert "AUTHORIZATION" in ledger["requests"][-1]["verdict"]
@@ -37,7 +39,7 @@ def test_a_key_sent_to_the_file_host_is_written_down_loudly(served: Served) -> N
 
 def test_ranges_follow_the_book(served: Served) -> None:
     url = served.video_url()
-    whole = httpx.get(url)
+    whole = patient.get(url)
     size = len(whole.content)
     for asked, start, end in (
         ("bytes=0-99", 0, 99),
@@ -45,30 +47,30 @@ def test_ranges_follow_the_book(served: Served) -> None:
         ("bytes=-50", size - 50, size - 1),
         (f"bytes=10-{size * 2}", 10, size - 1),
     ):
-        part = httpx.get(url, headers={"Range": asked})
+        part = patient.get(url, headers={"Range": asked})
         assert part.status_code == 206
         assert part.headers["content-range"] == f"bytes {start}-{end}/{size}"
         assert part.content == whole.content[start : end + 1]
-    beyond = httpx.get(url, headers={"Range": f"bytes={size}-"})
+    beyond = patient.get(url, headers={"Range": f"bytes={size}-"})
     assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
     for ignored in ("bytes=0-1,5-6", "items=0-1", "bytes=-"):
-        assert httpx.get(url, headers={"Range": ignored}).status_code == 200
+        assert patient.get(url, headers={"Range": ignored}).status_code == 200
 
 
 def test_if_range_with_another_validator_gets_the_whole_file(served: Served) -> None:
     url = served.video_url()
-    etag = httpx.head(url).headers["etag"]
+    etag = patient.head(url).headers["etag"]
     asked = {"Range": "bytes=10-", "If-Range": etag}
-    assert httpx.get(url, headers=asked).status_code == 206
-    assert httpx.get(url, headers={**asked, "If-Range": '"other"'}).status_code == 200
+    assert patient.get(url, headers=asked).status_code == 206
+    assert patient.get(url, headers={**asked, "If-Range": '"other"'}).status_code == 200
 
 
 def test_head_tells_the_length_without_a_body(served: Served) -> None:
     url = served.video_url()
-    head = httpx.head(url)
+    head = patient.head(url)
     assert (head.status_code, head.content) == (200, b"")
-    assert int(head.headers["content-length"]) == len(httpx.get(url).content)
-    assert httpx.post(url).status_code == 405
+    assert int(head.headers["content-length"]) == len(patient.get(url).content)
+    assert patient.post(url).status_code == 405
 
 
 def test_a_url_is_good_only_as_it_was_signed(served: Served) -> None:
@@ -80,9 +82,9 @@ def test_a_url_is_good_only_as_it_was_signed(served: Served) -> None:
         url.replace("video.mp4", "thumbnail.jpg"),
         url.replace("expires=", "expires=x"),
     ):
-        assert httpx.get(changed).status_code == 403
-    assert httpx.get(url.replace("video.mp4", "nothing.mp4")).status_code == 404
-    assert httpx.get(f"{served.address.files_url}/elsewhere").status_code == 404
+        assert patient.get(changed).status_code == 403
+    assert patient.get(url.replace("video.mp4", "nothing.mp4")).status_code == 404
+    assert patient.get(f"{served.address.files_url}/elsewhere").status_code == 404
 
 
 def test_a_url_expires_when_the_task_said_it_would() -> None:

@@ -24,7 +24,10 @@ ORDER = {
 
 def made(**settings: Any) -> tuple[dict[str, Any], httpx.Response]:
     """A task's detail, and the answer to its create."""
-    with serving(**settings) as service, httpx.Client(base_url=service.api_url) as http:
+    with (
+        serving(**settings) as service,
+        httpx.Client(base_url=service.api_url, timeout=120) as http,
+    ):
         created = http.post("/v1/tasks", json=ORDER, headers=KEY)
         task_id = created.json()["data"]["taskId"]
         detail: dict[str, Any] = http.get(f"/v1/tasks/{task_id}", headers=KEY).json()["data"]

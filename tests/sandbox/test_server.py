@@ -16,6 +16,7 @@ from seedance_batch.sandbox.asgi import DISCONNECT, Receive, Scope, Send
 from seedance_batch.sandbox.clip import ClipSpec, Drawn
 from seedance_batch.sandbox.render import Abandoned, render
 from seedance_batch.sandbox.server import _serve_one, build, running
+from tests import patient
 
 from .conftest import KEY, config, order, serving
 
@@ -116,7 +117,7 @@ def test_an_ipv6_loopback_is_served_too() -> None:
     try:
         with running(config(), host="::1") as address:
             assert address.api_url.startswith("http://[::1]:")
-            assert httpx.get(f"{address.api_url}/api/pricing").is_success
+            assert patient.get(f"{address.api_url}/api/pricing").is_success
     except OSError:
         pytest.skip("this machine has no IPv6")
 

@@ -18,6 +18,7 @@ import pytest
 
 from seedance_batch.sandbox.server import build, running
 from seedance_batch.sandbox.store import StateError
+from tests import patient
 
 from .conftest import KEY, config, order, serving
 
@@ -27,7 +28,7 @@ def test_tasks_keys_and_ledger_go_on_after_a_restart_on_other_ports(tmp_path: Pa
     with serving(state) as first:
         task_id = first.create(key="k").json()["data"]["taskId"]
         old = first.finished(task_id)["output"][0]
-        content = httpx.get(old["url"]).content
+        content = patient.get(old["url"]).content
         before = first.ledger()
     with serving(state) as second:
         assert second.address.api_url != first.address.api_url
@@ -37,7 +38,7 @@ def test_tasks_keys_and_ledger_go_on_after_a_restart_on_other_ports(tmp_path: Pa
         new = second.task(task_id)["output"][0]
         assert new["url"] != old["url"]
         assert new["expireAt"] == old["expireAt"]
-        assert httpx.get(new["url"]).content == content
+        assert patient.get(new["url"]).content == content
         assert second.ledger()["requests"][: len(before["requests"])] == before["requests"]
         assert second.ledger()["counters"]["creates_accepted"] == 1
 
@@ -100,7 +101,7 @@ def _start(state: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
 
 def _send_until_death(address: dict[str, str], round_: int, told: dict[str, str]) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=address["api_url"], headers=headers) as client:
+    with httpx.Client(base_url=address["api_url"], headers=headers, timeout=120) as client:
         for n in range(100_000):
             key = f"{round_}-{n}"
             try:
@@ -132,7 +133,7 @@ def test_what_was_answered_is_remembered_after_kill_9(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.close()
     with running(config(), state=state) as address_now:
-        ledger: dict[str, Any] = httpx.get(f"{address_now.api_url}/sandbox/ledger").json()
+        ledger: dict[str, Any] = patient.get(f"{address_now.api_url}/sandbox/ledger").json()
     known = {task["idempotency_key"]: task["task_id"] for task in ledger["tasks"]}
     assert len(told) >= 32
     assert told.items() <= known.items()
