@@ -365,7 +365,7 @@ def _agreed(batch: Batch, found: Plan, *, yes: bool) -> Plan:
         )
     doubtful = None if settings.again else refused_doubts(batch, found)
     if doubtful is not None:
-        raise ConsentNeeded(doubtful, hint="where you want them again: pass again=True")
+        raise ConsentNeeded(doubtful, hint="to buy them again: pass again=True")
     agreed = yes or batch.access.sandbox
     return found if agreed else found.without_settling(UNSETTLED)
 
@@ -397,7 +397,7 @@ def _checked(source: ManifestSource) -> ManifestSource:
         return source
     raise UsageError(
         f"A manifest is a path or a pandas DataFrame, not a {type(source).__name__}.",
-        hint="pandas.DataFrame(rows) makes one of a list of dicts",
+        hint="pandas.DataFrame(rows) turns a list of dicts into one",
     )
 
 
@@ -522,7 +522,7 @@ def _amount(name: str, value: Any) -> Decimal:
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite():
-        raise SettingsError(f"{name}={value!r} is no amount of US dollars.")
+        raise SettingsError(f"{name}={value!r} is not an amount in US dollars.")
     return amount
 
 
@@ -550,8 +550,8 @@ _TAKES: Final[Mapping[Any, str]] = {
     float: "a number",
     Path: "a path",
     Allow: "an Allow",
-    Collection[str]: "a list of texts",
-    Mapping[str, str]: "a dict of texts",
+    Collection[str]: "a list of strings",
+    Mapping[str, str]: "a dict of strings",
     Mapping[str, object]: "a dict",
     type(None): "None",
 }

@@ -80,7 +80,7 @@ def test_a_table_that_another_working_directory_has_bought_needs_its_own_yes(
     monkeypatch.chdir(home / "two")
     with pytest.raises(ConsentNeeded, match="2 new rows are bought in") as refused:
         sb.run(table, yes=True, **options)
-    assert refused.value.hint == "where you want them again: pass again=True"
+    assert refused.value.hint == "to buy them again: pass again=True"
     assert sb.run(table, yes=True, again=True, **options).exit_code == Exit.OK
 
 
@@ -477,7 +477,7 @@ def test_a_misspelt_option_is_answered_with_the_nearest(home: Path) -> None:
         ({"draft": "no"}, "draft takes True or False, not 'no'"),
         ({"out": 5}, "out takes a path, text or None, not 5"),
         ({"ids": [1]}, "ids takes a list of texts, text or None, not [1]"),
-        ({"column_map": {"prompt": 7}}, "column_map takes a dict of texts, not {'prompt': 7}"),
+        ({"column_map": {"prompt": 7}}, "column_map takes a dict of strings, not {'prompt': 7}"),
         ({"overrides": "duration=5"}, "overrides takes a dict, not 'duration=5'"),
         ({"yes": "no"}, "yes takes True or False, not 'no'"),
         ({"on_event": "print"}, "on_event takes a function of one event, not 'print'"),

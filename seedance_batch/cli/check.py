@@ -35,7 +35,7 @@ def init(path: Path, pictures: Path | None) -> int:
         words = ["seedance-batch", "init", str(path.parent / name), str(path)]
         raise UsageError(f"{path} is a folder: name the file to write.", hint=shlex.join(words))
     if path.exists():
-        raise UsageError(f"{path} exists already; it was left as it is.")
+        raise UsageError(f"{path} already exists; it was left unchanged.")
     flags.check_place(path)
     rows = write_starter(path, pictures)
     name = shlex.quote(str(path))
@@ -104,7 +104,7 @@ def _show(manifest: Manifest, *, strict: bool) -> None:
         found = " and ".join(counts)
         click.echo(f"error: {manifest.path} has {found}; nothing was sent.", err=True)
     else:
-        click.echo(f"{some(len(manifest.jobs), 'row')}, no problem.")
+        click.echo(f"{some(len(manifest.jobs), 'row')}, no problems.")
 
 
 @click.command(epilog="Example: seedance-batch schema > manifest.schema.json")

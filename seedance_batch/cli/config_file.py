@@ -113,14 +113,14 @@ def _text_of(path: Path) -> str | None:
             f"The config file {path} cannot be read: {reason}", hint=hint
         ) from error
     except ValueError as error:
-        raise SettingsError(f"The config file {path} is no text in UTF-8.") from error
+        raise SettingsError(f"The config file {path} is not UTF-8 text.") from error
 
 
 def _refuse_former(path: Path) -> None:
     """A cap in a file that is read no longer would be no cap."""
     if path.is_file():
         raise SettingsError(
-            f"{path} is read no longer: a config file is TOML now, as in: max-cost = 40",
+            f"{path} is no longer read: a config file is now TOML, as in: max-cost = 40",
             hint=f"mv {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.toml')))}",
         )
 
@@ -132,11 +132,11 @@ def _values(path: Path, text: str) -> dict[str, Any]:
     try:
         values = tomllib.loads(text, parse_float=str)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingsError(f"{_place(path, error)} is no TOML, as in: max-cost = 40") from error
+        raise SettingsError(f"{_place(path, error)} is not TOML, as in: max-cost = 40") from error
     plain = [_plain(name) for name in values]
     for name in values:
         if plain.count(_plain(name)) > 1:
-            raise SettingsError(f"The config file {path} sets {name} twice, in two spellings.")
+            raise SettingsError(f"The config file {path} sets {name} twice, with two spellings.")
     return values
 
 
@@ -204,8 +204,8 @@ def _no_flag(path: Path, name: str, known: Collection[str]) -> str:
     near = _nearest(_plain(name), {*known, *_CONSENT})
     if near in _CONSENT:
         flag = _CONSENT[near]
-        return f"The config file {path} sets {name}: {flag} is given on the command line only."
-    sentence = f"The config file {path} sets {name}, which is no flag"
+        return f"The config file {path} sets {name}: {flag} can only be given on the command line."
+    sentence = f"The config file {path} sets {name}, which is not a flag"
     return f"{sentence}." if near is None else f"{sentence}; did you mean {near.replace('_', '-')}?"
 
 

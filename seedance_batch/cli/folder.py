@@ -169,7 +169,9 @@ def reconcile(given: Deciding) -> int:
     with open_site(given.folder, flags.run_settings(given), os.environ) as site:
         for key, task_id in flags.pairs("--adopt", given.adopt).items():
             note = anyio.run(adopt, site, key, task_id)
-            click.echo(f"{key} is task {task_id}; run continues it, at no further cost.", err=True)
+            click.echo(
+                f"{key} is task {task_id}; run continues the task at no further cost.", err=True
+            )
             if note is not None:
                 click.echo(f"  {shown(note)}", err=True)
         for key in given.release:
@@ -177,8 +179,8 @@ def reconcile(given: Deciding) -> int:
             cost = freed.intent.est_cost
             price = "an unknown price" if cost is None else money(cost)
             click.echo(
-                f"{key} is released; rerun makes it anew for {price}. If its task exists after "
-                "all, that was paid as well.",
+                f"{key} is released; rerun makes the clip again for {price}. If its task exists "
+                "after all, that was paid as well.",
                 err=True,
             )
         left = anyio.run(questions, site)
@@ -212,7 +214,7 @@ def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
     from seedance_batch.core.text import shown
 
     name, intent, state = question.name, question.attempt.intent, question.attempt.state
-    why = "its task is gone" if question.forgotten else "its create got no answer"
+    why = "its task is gone" if question.forgotten else "its request got no answer"
     yield f"{shown(name)}: {shown(state.error_message or why)}"
     sent = _moment(sent_at(question.attempt))
     asked = f"{intent.duration} s of {shown(intent.resolution)}, sent {sent}"
@@ -220,14 +222,19 @@ def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
     yield from _candidate_lines(question)
     if question.forgotten:
         yield f"  the service no longer knows its task {shown(state.task_id or '')}"
-        yield "  it may come back, and run asks for it; to release it may pay twice"
+        yield (
+            "  the task may come back, and run asks for it; releasing the row may mean paying twice"
+        )
         yield f"hint: {shown(command_again(adopt=None, release=[name]))}"
     elif not question.same_key:
-        yield "  it was sent under another API key: only that one shows whether it exists"
+        yield "  it was sent with another API key: only that key shows whether the task exists"
     elif not question.candidates and question.is_fresh:
-        yield "  no task of the account is free yet; it was sent minutes ago, so look again later"
+        yield (
+            "  no unclaimed task in the account yet; the row was sent minutes ago, so try again "
+            "later"
+        )
     elif not question.candidates:
-        yield "  no task of the account is free, and made since"
+        yield "  no unclaimed task in the account was made since then"
         yield f"hint: {shown(command_again(adopt=None, release=[name]))}"
     elif _is_clear(question, left):
         choice = [f"{name}={question.likely[0].task.task_id}"]
@@ -254,8 +261,11 @@ def _candidate_lines(question: Question) -> Iterator[str]:
     if more > 0:
         yield f"  … and {more:,} more, see --json"
     if question.candidates and not any(tells_order(c.task) for c in question.candidates):
-        yield "  the service does not say what they were asked for; of a finished one --adopt looks"
-        yield "  at the clip"
+        yield (
+            "  the service does not say what these tasks were asked for; for a finished task, "
+            "--adopt"
+        )
+        yield "  checks the clip"
 
 
 def _is_clear(question: Question, left: list[Question]) -> bool:
@@ -346,7 +356,7 @@ def verify(given: Verifying) -> int:
     else:
         for finding in bad:
             click.echo(f"{shown(finding.attempt.intent.key)}: {shown(finding.fault or '')}")
-        click.echo(f"{some(len(found), 'clip')} checked, {len(bad):,} at fault.")
+        click.echo(f"{some(len(found), 'clip')} checked, {len(bad):,} with problems.")
     if given.claims is not None:
         count = write_claims(given.claims, found)
         click.echo(f"{some(count, 'claim')} in {given.claims}", err=True)

@@ -205,7 +205,7 @@ def _after_failed_redo(plan: Plan, report: Report) -> str | None:
         return None
     if any(found is not None and plan.rerun.takes(found) for found in failed):
         return command_again()
-    return f"edit the row, or ask for the take once more: {command_again(force=True)}"
+    return f"edit the row, or ask for the take again: {command_again(force=True)}"
 
 
 def _after_failures(batch: Batch, report: Report, blocked: Sequence[Attempt]) -> str:

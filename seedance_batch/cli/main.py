@@ -168,7 +168,7 @@ def _ended(error: BaseException, words: Sequence[str]) -> int:
 
 
 def _refused(error: OSError, words: Sequence[str]) -> SeedanceBatchError:
-    hint = "mend that, then run the same command again"
+    hint = "fix that, then run the same command again"
     if _SEEN_THROUGH.isdisjoint(words[:1]):
         return UsageError(f"{error}. Nothing was sent.", hint=hint)
     return StorageFailed(
@@ -233,7 +233,7 @@ def _broken(error: BaseException, *, as_json: bool) -> int:
 
     where = keep_report(error)
     message = (
-        f"something broke inside ({type(error).__name__}); what was sent is recorded in "
+        f"an internal error occurred ({type(error).__name__}); what was sent is recorded in "
         "the journal, and the same command continues it."
     )
     hint = None if where is None else f"please report it with the details in {where}"

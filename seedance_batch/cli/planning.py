@@ -78,7 +78,7 @@ def chosen(given: flags.Planning, saved: SavedPlan | None) -> tuple[ReadOptions,
     ours = {"overrides", "model", "draft", *CHOICE} - {"picks", "sample_seed"}
     if any(map(was_typed, ours)):
         raise SettingsError(
-            "--plan brings its own rows, --draft, --set and --model: leave them out.",
+            "--plan brings its own rows, --draft, --set and --model: leave out those flags.",
             hint=command_again(without=ours),
         )
     overrides = overrides_in(saved.flags)
@@ -146,7 +146,7 @@ def _used_elsewhere(batch: Batch, saved: SavedPlan) -> list[str]:
 
     here = batch.folder.path.resolve()
     others = [path for path in used_in(saved.digest) if path.resolve() != here]
-    return [f"the plan was carried out in {others[0]} already"] if others else []
+    return [f"the plan was already carried out in {others[0]}"] if others else []
 
 
 def _wishes(batch: Batch, picks: Path, selected: Collection[str]) -> dict[str, TakeName]:
@@ -163,7 +163,7 @@ def _wishes(batch: Batch, picks: Path, selected: Collection[str]) -> dict[str, T
     wishes = {meant[key]: take for key, take in redone.items() if meant[key] in selected}
     drafts = batch.kind is Kind.FINAL and batch.only_drafts(selected)
     if drafts or all(take and take.kind is not batch.kind for take in wishes.values()):
-        kind = "drafts only" if batch.kind is Kind.FINAL else "final clips, and --draft is not"
+        kind = "drafts only" if batch.kind is Kind.FINAL else "final clips, but --draft is not"
         raise UsageError(
             f"The rows marked redo have {kind}; nothing was sent.",
             hint=command_again(draft=batch.kind is Kind.FINAL),
@@ -219,8 +219,8 @@ def _plan_lines(batch: Batch, found: Plan, bought: list[str], *, verbose: bool) 
     lines += bought
     if batch.kept_cap is not None:
         lines.append(
-            f"The cap of {money(batch.kept_cap)} that was given before holds: --max-cost sets "
-            "another, and --max-cost none lifts it."
+            f"The earlier cap of {money(batch.kept_cap)} still applies: --max-cost sets "
+            "another cap, and --max-cost none removes it."
         )
     if not batch.access.sandbox:
         lines += forecast_lines(forecast(found, pace, time.time()), pace)
@@ -236,8 +236,8 @@ def without_prices(batch: Batch) -> list[str]:
     return [
         no_prices(batch.access.base_url),
         *old,
-        "Try again, or give prices of your own with --price-file FILE "
-        f"(seedance-batch prices --help shows one){rehearse}.",
+        "Try again, or give your own prices with --price-file FILE "
+        f"(seedance-batch prices --help shows an example){rehearse}.",
     ]
 
 
@@ -245,7 +245,9 @@ def _old_list(table: PriceTable) -> str:
     from datetime import UTC, datetime
 
     day = datetime.fromtimestamp(table.dated, UTC).date()
-    return f"A list of {day} is kept; no cap is held against a list that may not be today's."
+    return (
+        f"A list of {day} is kept, but a cap is not checked against a list that may be out of date."
+    )
 
 
 def _pace(batch: Batch) -> Pace:
@@ -276,7 +278,7 @@ def warning_lines(batch: Batch, found: Plan) -> list[str]:
     reading = {field.name for field in fields(flags.OfManifest)}
     check = command_again("check", source=batch.manifest.path, only=reading)
     more = some(len(lines) - _MOST_WARNINGS, "more warning")
-    return [*lines[:_MOST_WARNINGS], f"warning: and {more}, which this names: {check}"]
+    return [*lines[:_MOST_WARNINGS], f"warning: and {more}; to see all: {check}"]
 
 
 def already_bought(batch: Batch, found: Plan) -> list[str]:
@@ -299,9 +301,9 @@ def neighbour_lines(batch: Batch, found: Plan) -> list[str]:
     if is_there(beside.manifest) and beside.manifest != batch.manifest.path:
         other = relative(beside.manifest)
         out = shlex.join(["--out", folder])
-        return [f"{bought}; {out} would go on there, in place of {other}."]
+        return [f"{bought}; {out} would continue there, instead of {other}."]
     there = command_again(source=batch.manifest.path, out=folder)
-    return [f"{bought}; to go on there: {there}"]
+    return [f"{bought}; to continue there: {there}"]
 
 
 def both_prices(batch: Batch, found: Plan) -> list[str]:
@@ -331,8 +333,8 @@ def _repeated(found: Plan) -> list[str]:
     if not again:
         return []
     return [
-        f"{len(again):,} of them {'orders' if len(again) == 1 else 'order'} the same as another "
-        f"row, for {money(total(again).cost)}."
+        f"{len(again):,} of them {'orders' if len(again) == 1 else 'order'} the same clip as "
+        f"another row, for {money(total(again).cost)}."
     ]
 
 
@@ -398,7 +400,7 @@ def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal
     needed = lifetime_cost(found)
     if found.new_cost is None:
         return (
-            "write prices into a file as this shows, and add --price-file FILE: "
+            "write prices into a file and add --price-file FILE; for the form, see "
             "seedance-batch prices --help"
         )
     if needed is None:  # what earlier attempts have cost is not known, and will not be

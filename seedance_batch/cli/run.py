@@ -86,7 +86,7 @@ def promote(given: Running) -> int:
     if given.picks is None:
         raise UsageError("promote needs a list of picks.", hint=command_again(picks="picks.csv"))
     if given.draft and was_typed("draft"):
-        raise UsageError("promote makes final clips; --draft is for run.")
+        raise UsageError("promote makes final clips; use --draft with run.")
     click.echo("A final is a new generation, and may differ from its draft.", err=True)
     # A config file's --draft is for run.
     return _shown_or_done(replace(given, draft=False), marks={"keep"})
@@ -196,7 +196,7 @@ def consent(batch: Batch, found: Plan, given: flags.Planning) -> tuple[Plan, boo
         if rows is None:
             return found.without_settling(UNSETTLED), False
         raise ConsentNeeded(
-            f"The plan would send {rows}, and there is no terminal to ask at. Nothing was sent.",
+            f"The plan would send {rows}, but there is no terminal to ask in. Nothing was sent.",
             hint=command_again(yes=True, save=given.save),
         )
     if click.confirm(_question(batch, found, rows), err=True):
@@ -213,7 +213,7 @@ def _question(batch: Batch, found: Plan, rows: str | None) -> str:
     from seedance_batch.core.pricing import money
 
     bought = bought_words(batch, found) if rows else ""
-    parts = [] if rows is None else [f"{rows} all the same" if bought else rows]
+    parts = [] if rows is None else [f"{rows} anyway" if bought else rows]
     if found.settling:
         sums = total(found.settling)
         parts.append(f"again {some(sums.rows, 'unanswered row')} for up to {money(sums.cost)}")
@@ -227,7 +227,7 @@ def hold_doubts(batch: Batch, found: Plan, given: flags.Planning) -> None:
     problem = refused_doubts(batch, found)
     if problem is not None:
         command = command_again(again=True, yes=given.yes)
-        raise ConsentNeeded(problem, hint=f"where you want them again: {command}")
+        raise ConsentNeeded(problem, hint=f"to buy them again: {command}")
 
 
 def _at_a_terminal() -> bool:

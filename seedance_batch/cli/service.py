@@ -130,7 +130,9 @@ def sandbox(
     from seedance_batch.sandbox.store import StateError
 
     if not is_this_machine(host):
-        raise click.UsageError(f"{host} is no loopback address; the sandbox serves only those")
+        raise click.UsageError(
+            f"{host} is not a loopback address; the sandbox serves only on those"
+        )
     try:
         serve_forever(
             _config(config_file, settings),

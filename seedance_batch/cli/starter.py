@@ -50,7 +50,7 @@ def write_starter(path: Path, pictures: Path | None = None) -> int:
     write = _WRITERS.get(path.suffix.casefold())
     if write is None:
         raise UsageError(
-            f"{path.name} ends in none of .csv, .yaml and .xlsx",
+            f"{path.name} does not end in .csv, .yaml or .xlsx",
             hint="seedance-batch init shots.xlsx",
         )
     rows = None if pictures is None else _rows_of(pictures, path)
@@ -197,7 +197,7 @@ def _rows_of(pictures: Path, manifest: Path) -> Rows:
     """
     home, folder = manifest.absolute().parent.resolve(), pictures.resolve()
     if not folder.is_dir():
-        raise UsageError(f"{pictures} is no folder of pictures.")
+        raise UsageError(f"{pictures} is not a folder of pictures.")
     if not folder.is_relative_to(home):
         beside = shlex.quote(str(pictures.parent / manifest.name))
         raise UsageError(
@@ -206,7 +206,7 @@ def _rows_of(pictures: Path, manifest: Path) -> Rows:
         )
     found = [(name, ratio) for name in _names_in(folder) if (ratio := _ratio_of(folder / name))]
     if not found:
-        raise UsageError(f"{pictures} holds no picture that HiAPI takes (JPEG, PNG, WebP).")
+        raise UsageError(f"{pictures} contains no picture that HiAPI takes (JPEG, PNG, WebP).")
     ids = _ids_of([name for name, _ in found])
     return [
         {
@@ -228,7 +228,7 @@ def _names_in(folder: Path) -> list[str]:
         raise UsageError(f"{folder} cannot be read: {error.strerror}") from None
     for name in names:
         if not name.isprintable():
-            raise UsageError(f"{folder} holds a file whose name is no text: rename {name!r}.")
+            raise UsageError(f"{folder} contains a file whose name is not text: rename {name!r}.")
     return sorted(names, key=lambda name: [_counted(part) for part in _PARTS.findall(name)])
 
 
@@ -330,7 +330,7 @@ def manifest_schema() -> JsonSchema:
         "properties": {
             "defaults": {
                 "allOf": [row],
-                "description": "What every row says that does not say otherwise.",
+                "description": "Values for every row that does not set its own.",
             },
             "rows": {"type": "array", "items": row, "minItems": 1},
             "matrix": _matrix(),

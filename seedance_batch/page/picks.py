@@ -169,10 +169,10 @@ def _pick(cells: dict[str, str]) -> tuple[Pick, dict[str, str]]:
     if not cells["id"]:
         wrong["id"] = "is empty"
     if word and mark is None:
-        wrong["mark"] = f"{cells['mark']!r} is none of {', '.join(Mark)}"
+        wrong["mark"] = f"{cells['mark']!r} is not one of {', '.join(Mark)}"
     take = _take(cells.get("take", ""))
     if take is None and cells.get("take", "").strip():
-        wrong["take"] = f"{cells['take']!r} is no take, such as final 1 or draft 2"
+        wrong["take"] = f"{cells['take']!r} is not a take such as final 1 or draft 2"
     return Pick(cells["id"], mark, cells.get("note", ""), take), wrong
 
 

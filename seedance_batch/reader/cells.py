@@ -73,9 +73,9 @@ def placeholder(text: str) -> str | None:
     """Why a text is none that a person wrote; None for any other."""
     plain = text.strip()
     if _ERROR.fullmatch(plain):
-        return f"is {plain}, an error that a spreadsheet left"
+        return f"is {plain}, a spreadsheet error value"
     if plain.casefold() in _UNFINISHED:
-        return f"is {quoted(plain)}, which stands for a text that is not there"
+        return f"is {quoted(plain)}, a placeholder for missing text"
     return None
 
 
@@ -113,7 +113,7 @@ def _whole_number(value: Value) -> Cell:
             return Cell(int(text))
         if match := _POINT_ZERO.fullmatch(text):
             return _repaired(int(match[1]), text)
-    return Cell(problem=f"{quoted(text)} is no whole number")
+    return Cell(problem=f"{quoted(text)} is not a whole number")
 
 
 def _duration(value: Value) -> Cell:
@@ -177,7 +177,7 @@ def _resolution(value: Value) -> Cell:
     found = _RESOLUTIONS.get(plain) or _RESOLUTIONS.get(_HD.sub("", plain))
     if found is None:
         names = ", ".join(name.value for name in Resolution if name is not Resolution.K4)
-        return Cell(problem=f"{quoted(text)} is none of {names}")
+        return Cell(problem=f"{quoted(text)}is not one of {names}")
     return Cell(found.value) if text == found.value else _repaired(found.value, text)
 
 
@@ -227,15 +227,15 @@ def _ratio(value: Value) -> Cell:
         return Cell(problem=_no_ratio(value, text))
     if clock in _RATIO_NAMES:
         return Cell(
-            clock, receipt=f"{quoted(text)}, a time that a spreadsheet made, is read as {clock}"
+            clock, receipt=f"{quoted(text)}, a time made by a spreadsheet, is read as {clock}"
         )
     return Cell(
-        problem=f"{quoted(text)} is the time {minutes // 60}:{minutes % 60:02}, and no ratio; "
+        problem=f"{quoted(text)} is the time {minutes // 60}:{minutes % 60:02}, not a ratio; "
         f"{_AS_TEXT}"
     )
 
 
-_AS_TEXT: Final = "format the column as text and write it again"
+_AS_TEXT: Final = "format the column as text and type it again"
 _DATE: Final = re.compile(
     r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2,4}"
 )
@@ -246,10 +246,10 @@ def _no_ratio(value: Value, text: str) -> str:
     """Why a cell is none, and what to do where a spreadsheet made something else of it."""
     names = ", ".join(_RATIO_NAMES)
     if isinstance(value, date) or _DATE.fullmatch(text.strip()):
-        return f"{quoted(text)} is a date, and none of {names}; {_AS_TEXT}"
+        return f"{quoted(text)} is a date, not one of {names}; {_AS_TEXT}"
     if isinstance(value, int | float) or _NUMBER.fullmatch(text.strip()):
-        return f"{quoted(text)} is a number, and none of {names}; {_AS_TEXT}"
-    return f"{quoted(text)} is none of {names}"
+        return f"{quoted(text)} is a number, not one of {names}; {_AS_TEXT}"
+    return f"{quoted(text)}is not one of {names}"
 
 
 _CLOCK: Final = re.compile(
@@ -299,10 +299,10 @@ SEVERAL: Final = re.compile(r"[|\r\n]+")
 def _single_address(value: Value) -> Cell:
     if isinstance(value, tuple):
         if len(value) != 1:
-            return Cell(problem=f"takes one file or address, not {len(value)}")
+            return Cell(problem=f"takes one file or URL, not {len(value)}")
         value = value[0]
     if not isinstance(value, str):
-        return Cell(problem=f"{quoted(text_of(value))} is neither a file nor an address")
+        return Cell(problem=f"{quoted(text_of(value))} is neither a file nor a URL")
     return _addresses([value]) if value.strip() else Cell()
 
 
@@ -311,7 +311,7 @@ def _list(value: Value) -> Cell:
     items = list(value) if isinstance(value, tuple) else [value]
     wrong = next((item for item in items if not isinstance(item, str)), None)
     if wrong is not None:
-        return Cell(problem=f"{quoted(text_of(wrong))} is neither a file nor an address")
+        return Cell(problem=f"{quoted(text_of(wrong))} is neither a file nor a URL")
     texts = [item for item in items if isinstance(item, str)]
     if not isinstance(value, tuple):
         texts = SEVERAL.split(texts[0])
@@ -323,15 +323,15 @@ def _list(value: Value) -> Cell:
 def _addresses(texts: list[str]) -> Cell:
     clean = [text.strip(_WRAPPING) for text in texts]
     if not all(clean):
-        return Cell(problem=f"{quoted(' | '.join(texts))} is neither a file nor an address")
+        return Cell(problem=f"{quoted(' | '.join(texts))} is neither a file nor a URL")
     for text in clean:
         if not text.startswith("data:") and "://" in text and (stray := _STRAY.search(text)):
             name = unicodedata.name(stray[0], "a control character").lower()
-            return Cell(problem=f"{quoted(text)} holds a stray character ({name})")
+            return Cell(problem=f"{quoted(text)} contains a stray character ({name})")
     changed = [text for text, kept in zip(texts, clean, strict=True) if text.strip(" \t") != kept]
     if not changed:
         return Cell(clean or None)
-    return Cell(clean, receipt=f"quotes or blanks around {quoted(changed[0])} are left out")
+    return Cell(clean, receipt=f"quotes or spaces around {quoted(changed[0])} are left out")
 
 
 # ── id and model ────────────────────────────────────────────────────────────────────────────────
@@ -343,14 +343,14 @@ LONGEST_ID: Final = 200
 def _id(value: Value) -> Cell:
     if isinstance(value, date | time | timedelta):
         text = text_of(value)
-        return Cell(text, receipt=f"an id that a spreadsheet made a date of is read as {text}")
+        return Cell(text, receipt=f"an id that a spreadsheet turned into a date is read as {text}")
     text = text_of(value).strip()
     if _CONTROL.search(text):
-        return Cell(problem=f"{quoted(text)} holds a line break or a control character")
+        return Cell(problem=f"{quoted(text)} contains a line break or a control character")
     if len(text) > LONGEST_ID:
-        return Cell(problem=f"an id has {LONGEST_ID} characters at most, not {len(text):,}")
+        return Cell(problem=f"an id has at most {LONGEST_ID} characters, not {len(text):,}")
     if _MADE_BY_SPREADSHEET.fullmatch(text):
-        words = f"{quoted(text)} looks like a date or a number that a spreadsheet made; it is kept"
+        words = f"{quoted(text)} looks like a date or a number made by a spreadsheet; it is kept"
         return Cell(text, receipt=words)
     return Cell(text)
 
@@ -372,7 +372,7 @@ def _model(value: Value) -> Cell:
     if text not in MODEL_SPELLINGS and _SEEDANCE_2.fullmatch(text):
         return _repaired(DEFAULT_MODEL, text)
     if _CONTROL.search(text) or len(text) > LONGEST_ID:
-        return Cell(problem=f"{quoted(text)} is no model's name")
+        return Cell(problem=f"{quoted(text)} is not a model name")
     return Cell(text)
 
 

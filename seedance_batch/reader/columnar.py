@@ -25,7 +25,7 @@ def parquet_tables(source: Source, loading: Loading) -> list[Table]:
         from pyarrow import parquet
     except ImportError:
         loading.noted.problem(
-            source.place, "needs one more package: pip install 'seedance-batch[parquet]'"
+            source.place, "needs another package: pip install 'seedance-batch[parquet]'"
         )
         return []
     try:
@@ -36,7 +36,7 @@ def parquet_tables(source: Source, loading: Loading) -> list[Table]:
         content = file.read()
         columns = [column.to_pylist() for column in content.columns]
     except (arrow.ArrowException, OSError, ValueError, OverflowError):
-        loading.noted.problem(source.place, "is a damaged Parquet file; write it anew")
+        loading.noted.problem(source.place, "is a damaged Parquet file; write it again")
         return []
     return [_table(source.file, content.column_names, columns)]
 

@@ -22,7 +22,7 @@ _SNIFFED: Final = 1 << 16
 _SHORT: Final = 32
 """Cells no longer than this are kept once, however often they occur."""
 _NEVER_CLOSED: Final = "a cell that begins here opens a quote and never closes it"
-_GOES_ON: Final = "a cell here goes on after its closing quote; quotes inside a cell are doubled"
+_GOES_ON: Final = "a cell here continues after its closing quote; double the quotes inside a cell"
 
 
 def csv_tables(source: Source, loading: Loading) -> list[Table]:
@@ -42,7 +42,7 @@ def csv_tables(source: Source, loading: Loading) -> list[Table]:
     body = text[skipped:]
     plain = _without_blanks(body, delimiter)
     if plain != body:
-        words = "blanks between a quote and the next delimiter are left out"
+        words = "spaces between a quote and the next delimiter are left out"
         loading.noted.receipt(source.place, words)
     table = _table(source, loading, plain, delimiter, first_line=2 if skipped else 1)
     return [table] if table else []
@@ -144,7 +144,7 @@ def _check_widths(table: Table, loading: Loading) -> None:
             if any(row[width:]):
                 loading.noted.problem(
                     table.place(index),
-                    f"has {len(row)} cells, and there are {width} headings; a cell that holds "
+                    f"has {len(row)} cells, but there are {width} headings; a cell that holds "
                     "the delimiter needs quotes around it",
                 )
             table.rows[index] = row[:width]
@@ -183,18 +183,18 @@ def _is_heading(line: str) -> bool:
 
 
 def _listed(source: Source, text: str, loading: Loading) -> list[Table]:
-    loading.about["format"] = "a list of prompts, one a line"
+    loading.about["format"] = "a list of prompts, one per line"
     lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if lines and _is_heading(lines[0][1]):
         lines = lines[1:]
     told = [(n, line.rstrip("\r")) for n, line in lines if not line.lstrip().startswith("#")]
     for number in sorted({n for n, _ in lines} - {n for n, _ in told}):
-        words = "begins with #, and is left out as a comment"
+        words = "begins with # and is left out as a comment"
         loading.noted.warning(Place(source.file, line=number), words)
     _warn_of_wrapped(source, told, loading)
     marked = len(told) > 1 and all(_MARK.match(line) for _, line in told)
     if marked:
-        words = "each line begins with a mark or a number of a list, which is left out"
+        words = "the list mark or number at the start of each line is left out"
         loading.noted.receipt(source.place, words)
     rows = [[_MARK.sub("", line, count=1) if marked else line] for _, line in told]
     return [Table(source.file, ["prompt"], list(rows), [n for n, _ in told])]
@@ -206,5 +206,5 @@ def _warn_of_wrapped(source: Source, lines: Sequence[tuple[int, str]], loading: 
         return
     for (_, before), (number, line) in pairwise(lines):
         if line.lstrip()[:1].islower() and not before.rstrip().endswith((".", "!", "?", "…")):
-            words = "seems to go on from the line above, and is a prompt of its own"
+            words = "seems to continue the line above, but is a prompt of its own"
             loading.noted.warning(Place(source.file, line=number), words)

@@ -59,7 +59,7 @@ def _as_asked(source: Source, name: str, loading: Loading) -> str | None:
         if not isinstance("".encode(codec), bytes):
             raise LookupError
     except (LookupError, ValueError, TypeError, AttributeError):
-        loading.noted.problem(source.place, f"--encoding {quoted(name)} is no text encoding")
+        loading.noted.problem(source.place, f"--encoding {quoted(name)} is not a text encoding")
         return None
     marked = codec == "utf-8" and source.data.startswith(codecs.BOM_UTF8)
     return _strictly(source, "utf-8-sig" if marked else codec, name, loading)
@@ -102,8 +102,8 @@ def _tell_stray_bytes(source: Source, loading: Loading) -> bool:
         seen = _STRAY.sub("�", f"{before}�{after}")
         loading.noted.problem(
             place,
-            f"holds the byte 0x{ord(text[at]) - 0xDC00:02X}, where the rest is UTF-8: "
-            f"{quoted(seen)}; type that character anew and save as UTF-8",
+            f"holds the byte 0x{ord(text[at]) - 0xDC00:02X}, but the rest is UTF-8: "
+            f"{quoted(seen)}; type that character again and save as UTF-8",
         )
     return True
 
@@ -126,9 +126,9 @@ def _ask(source: Source, position: int, loading: Loading) -> None:
     is_csv = loading.about.get("format") == "CSV"
     loading.noted.problem(
         source.place,
-        "is not UTF-8, and nothing says what it is; "
+        "is not UTF-8, and its encoding is unknown; "
         + (f"line {line} would read {shown}; " if shown else f"see line {line}; ")
-        + "name the right one: --encoding …; "
+        + "name its encoding: --encoding …; "
         + ("or save it as “CSV UTF-8”, or give the .xlsx" if is_csv else "or save it as UTF-8"),
     )
 
@@ -228,7 +228,7 @@ _ELSEWHERE: Final = re.compile(
 def misread(text: str) -> str | None:
     """What to say of a text that was read in a wrong encoding once: ``cafÃ©``; None for others."""
     if "�" in text:
-        return "holds �: a character was lost in another program; type it anew"
+        return "holds �: a character was lost in another program; type it again"
     for run in _RUN.finditer(text):
         if found := _UTF8.search(_western(run[0])):
             return _misread(_around(text, run.start(), run.end()), found[0].decode(errors="ignore"))
@@ -239,8 +239,10 @@ def misread(text: str) -> str | None:
 
 
 def _misread(seen: str, meant: str) -> str:
-    was = f" (there was {quoted(meant)})" if meant.strip() and meant.isprintable() else ""
-    return f"holds {quoted(seen)}, as text looks that was read in a wrong encoding once{was}"
+    was = f"(it was {quoted(meant)})" if meant.strip() and meant.isprintable() else ""
+    return (
+        f"holds {quoted(seen)}, which looks like text that was once read in the wrong encoding{was}"
+    )
 
 
 def _western(text: str) -> bytes:

@@ -51,7 +51,7 @@ def cross(table: Table, axes: Axes, noted: Noted) -> bool:
     """
     count = len(table.rows) * prod(len(values) for values in axes.columns.values())
     if count > MOST_ROWS:
-        noted.problem(axes.place, f"makes {count:,} rows, where {MOST_ROWS:,} are the most")
+        noted.problem(axes.place, f"makes {count:,} rows; the limit is {MOST_ROWS:,}")
         return False
     positions = [_column(table, heading) for heading in axes.columns]
     for index in range(len(table.rows)):
@@ -59,7 +59,7 @@ def cross(table: Table, axes: Axes, noted: Noted) -> bool:
             if not is_blank(table.rows[index][position]):
                 noted.problem(
                     table.place(index, position),
-                    f"the matrix sets {heading} as well; leave out one",
+                    f"the matrix also sets {heading}; leave one out",
                 )
     _refuse_odd_exclusions(table, axes, noted)
     used = [False] * len(axes.excluded)
@@ -82,7 +82,7 @@ def template(table: Table, wording: str, place: Place, noted: Noted) -> None:
     names |= {field: i for i, h in enumerate(table.headings) if (field := field_of(h))}
     unknown = {m[1] for m in _NAMES.finditer(wording) if plain(m[1]) not in names}
     for name in sorted(unknown):
-        noted.problem(place, f"names {{{name}}}, and there is no such column")
+        noted.problem(place, f"names {{{name}}}, but there is no such column")
     for index in range(len(table.rows)):
         if unknown:
             _set(table, index, position, wording, place)
@@ -101,7 +101,7 @@ def repeat(table: Table, times: int, noted: Noted) -> bool:
     if len(table.rows) * times > MOST_ROWS:
         noted.problem(
             table.heading_place(),
-            f"variants make {len(table.rows) * times:,} rows, where {MOST_ROWS:,} are the most",
+            f"variants make {len(table.rows) * times:,} rows; the limit is {MOST_ROWS:,}",
         )
         return False
     id_position, seed_position = _position(table, "id"), _position(table, "seed")
@@ -190,7 +190,7 @@ def _refuse_odd_exclusions(table: Table, axes: Axes, noted: Noted) -> None:
     for pairs, place in axes.excluded:
         for heading in pairs:
             if _position(table, heading) is None:
-                noted.problem(place, f"excludes by {quoted(heading)}, which is no column")
+                noted.problem(place, f"excludes by {quoted(heading)}, which is not a column")
 
 
 def _word(
@@ -205,7 +205,9 @@ def _word(
     row = table.rows[index]
     blank = sorted({m[1] for m in _NAMES.finditer(wording) if is_blank(row[names[plain(m[1])]])})
     if blank:
-        noted.problem(table.place(index), f"prompt_template needs {', '.join(blank)}, blank here")
+        noted.problem(
+            table.place(index), f"prompt_template needs {', '.join(blank)}, which is blank here"
+        )
     prompt = _NAMES.sub(lambda match: text_of(row[names[plain(match[1])]]), wording)
     _set(table, index, position, prompt, place)
 
@@ -292,7 +294,7 @@ def keep_wanted(table: Table, layout: Layout, loading: Loading) -> Counter[str]:
     left_out = Counter(wish.why_not for wish in wishes if not wish.times)
     count = sum(wish.times for wish in wishes)
     if count > MOST_ROWS:
-        words = f"variants make {count:,} rows, where {MOST_ROWS:,} are the most"
+        words = f"variants make {count:,} rows; the limit is {MOST_ROWS:,}"
         loading.noted.problem(table.heading_place(), words)
     elif any(wish.times != 1 for wish in wishes):
         id_, seed = layout.column_of("id"), layout.column_of("seed")
@@ -334,7 +336,7 @@ def _is_skipped(table: Table, index: int, column: ManifestColumn, loading: Loadi
         loading.noted.problem(
             table.place(index, column.position, column.heading),
             f"{quoted(word)} does not say whether to skip the row: write yes or no "
-            "(or rename the column, where it means something else)",
+            "(or rename the column if it means something else)",
         )
     return word in _SKIP
 
@@ -357,8 +359,8 @@ def _times(table: Table, index: int, column: ManifestColumn, loading: Loading) -
     if times is None:
         loading.noted.problem(
             table.place(index, column.position, column.heading),
-            f"{quoted(text)} is no number of takes, 1 to {MOST_VARIANTS:,} "
-            "(or rename the column, where it means something else)",
+            f"{quoted(text)} is not a number of takes from 1 to {MOST_VARIANTS:,} "
+            "(or rename the column if it means something else)",
         )
     return times or 1
 
@@ -373,7 +375,7 @@ def _number(text: str) -> int | None:
 
 WITHOUT_PROMPT: Final = "without a prompt (scenes, totals, notes)"
 IN_PROMPT: Final = "named like a scene or a total"
-REPEATED: Final = "of headings once more"
+REPEATED: Final = "that repeat the headings"
 
 
 def bands(table: Table, layout: Layout, noted: Noted) -> Mapping[int, str]:
@@ -420,7 +422,7 @@ class _Lines:
         names = [p for p in filled if p not in self._values]
         if not names or not self._is_band(row, filled, names):
             return None
-        words = "holds a scene's name, a total or a note and no prompt, and is left out"
+        words = "has a scene name, a total or a note but no prompt; it is left out"
         self._noted.receipt(self._table.place(index), words, Code.LEFT_OUT)
         return WITHOUT_PROMPT
 
@@ -450,16 +452,16 @@ class _Lines:
         if text.count(" ") < _WORDS_OF_A_NOTE and self._is_heading(text):
             return self._of_headings(index, row)
         if _is_sum(text) and not any(_is_wordy(_text(row, p)) for p in _filled(row, self._prompt)):
-            words = f"{quoted(text)} is a total and no prompt: it is left out"
+            words = f"{quoted(text)} is a total, not a prompt; it is left out"
             self._noted.receipt(place, words, Code.LEFT_OUT)
             return IN_PROMPT
         if _is_name(text):
             if not _filled(row, self._prompt) and not self._prompts_stand_alone():
-                words = f"{quoted(text)} stands alone as a scene's name does, and is left out"
+                words = f"{quoted(text)} stands alone like a scene name; it is left out"
                 self._noted.warning(place, words, Code.LEFT_OUT)
                 return IN_PROMPT
             if _BAND.fullmatch(text):
-                words = f"{quoted(text)} looks like a scene's name, and is sent as a prompt"
+                words = f"{quoted(text)} looks like a scene name, but is sent as a prompt"
                 self._noted.warning(place, words)
         return None
 
@@ -479,11 +481,11 @@ class _Lines:
     def _of_headings(self, index: int, row: Sequence[Value]) -> str | None:
         filled, headings = _filled(row), self._table.headings
         if all(plain(_text(row, p)) == plain(headings[p]) for p in filled if p < len(headings)):
-            words = "repeats the headings, and is left out"
+            words = "repeats the headings; it is left out"
             self._noted.receipt(self._table.place(index), words, Code.LEFT_OUT)
             return REPEATED
         if len(filled) > 1 and all(field_of(_text(row, position)) for position in filled):
-            words = "holds other headings: a second table begins here; give it a file of its own"
+            words = "contains other headings: a second table begins here; put it in its own file"
             self._noted.problem(self._table.place(index), words)
             return REPEATED
         return None

@@ -107,15 +107,15 @@ _ABROAD: Final[dict[str, tuple[str, ...]]] = {
 FORBIDDEN: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("api_key", "apikey", "hiapi_api_key", "authorization", "bearer_token", "access_token"),
-        "a manifest never holds a key; set HIAPI_API_KEY instead, and delete this",
+        "a manifest must not contain a key; set HIAPI_API_KEY instead and delete this",
     ),
     **dict.fromkeys(
         ("api_url", "base_url", "hiapi_base_url", "endpoint"),
-        "a manifest never says where to send; use --api-url, and delete this",
+        "a manifest does not set the API address; use --api-url and delete this",
     ),
     **dict.fromkeys(
         ("callback", "callback_url", "webhook", "webhook_url"),
-        "a manifest never says where to call back; use --callback-url, and delete this",
+        "a manifest does not set the callback address; use --callback-url and delete this",
     ),
 }
 """Headings of what a manifest must not set."""
@@ -302,7 +302,7 @@ def _take_off_guards(table: Table) -> None:
 
 
 def _mark_altered(table: Table) -> None:
-    words = "is not whole: a workbook's cell could not hold it; use results.csv"
+    words = "is cut off: it was too long for a workbook cell; use results.csv"
     altered = {
         (index, position): words
         for index, row in enumerate(table.rows)
@@ -448,6 +448,6 @@ def _refuse_what_is_no_input(
         elif (meant := slip_of(heading)) and not counts[meant]:
             noted.problem(
                 table.heading_place(position),
-                f"is no input field; did you mean {meant}? "
-                f"(rename it, or say --map {meant}={shlex.quote(heading)})",
+                f"is not an input field; did you mean {meant}? "
+                f"(rename it, or use --map {meant}={shlex.quote(heading)})",
             )

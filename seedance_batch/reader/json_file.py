@@ -30,7 +30,7 @@ def json_tables(source: Source, loading: Loading) -> list[Table]:
     rows = _Rows(source, loading)
     rows.take(_array(text) if is_array else _lines(text))
     if not rows.lines and not rows.has_faults:
-        rows.refuse(1, "holds no rows")
+        rows.refuse(1, "contains no rows")
     return [rows.table()] if rows.lines else []
 
 
@@ -79,10 +79,10 @@ def _parsed(line: str) -> Any:
 
 def _fault(error: Exception) -> _Fault:
     if isinstance(error, json.JSONDecodeError):
-        return _Fault(f"is no JSON from character {error.colno} on")
+        return _Fault(f"is not JSON from character {error.colno} on")
     if isinstance(error, _Refused):
         return _Fault(str(error))
-    return _Fault("is JSON that no row needs: nested too deep, or a number too long")
+    return _Fault("is JSON nested too deep, or with too long a number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise _Refused(f"{text} is no number in JSON")
+    raise _Refused(f"{text} is not a number in JSON")
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
@@ -118,7 +118,7 @@ class _Rows:
             if isinstance(item, dict):
                 self._add(line, item)
             else:
-                self.refuse(line, item.words if isinstance(item, _Fault) else "is no object")
+                self.refuse(line, item.words if isinstance(item, _Fault) else "is not an object")
 
     def _add(self, line: int, item: dict[str, Any]) -> None:
         for key in item:
@@ -131,7 +131,7 @@ class _Rows:
             return value
         if isinstance(value, list) and all(_is_plain(item) for item in value):
             return tuple(value)
-        self.refuse(line, "holds an object, where a text, a number or a list is wanted", key)
+        self.refuse(line, "contains an object; a text, a number or a list is needed", key)
         return None
 
     def refuse(self, line: int, words: str, column: str | None = None) -> None:

@@ -183,7 +183,7 @@ class Judge:
             largest = max(reading.found, key=lambda n: sum(map(_wire_size, reading.found[n])))
             reading.refused.setdefault(
                 largest,
-                f"makes the request {size:,} bytes long, and it may have {self._max_body:,} "
+                f"makes the request {size:,} bytes long; the limit is {self._max_body:,} "
                 "(--max-body raises that)",
             )
 
@@ -198,7 +198,7 @@ class Judge:
         timed = [f.media.seconds or 0.0 for f in several if f.media and f.kind != MediaKind.IMAGE]
         if sum(timed) > LONGEST_REFERENCE + LENGTH_SLACK * len(timed):
             reading.refused.setdefault(
-                name, f"lasts {sum(timed):.1f} s in all, where {LONGEST_REFERENCE} are the most"
+                name, f"lasts {sum(timed):.1f} s in all; the limit is {LONGEST_REFERENCE} s"
             )
 
 
@@ -270,22 +270,24 @@ def _seed(value: Any, _: Mapping[str, Any]) -> str:
 
 
 def _too_many(_: Any, context: Mapping[str, Any]) -> str:
-    return f"has {context['actual_length']} items, where {context['max_length']} are the most"
+    return f"has {context['actual_length']} items; the limit is {context['max_length']}"
 
 
 _WORDS: Final[dict[tuple[str | None, str], _Words]] = {
     ("prompt", "missing"): lambda _value, _context: "is empty: fill it, or delete the row",
     ("prompt", "string_too_short"): lambda value, _: (
-        f"{_shown(value)} is too short; a prompt has {SHORTEST_PROMPT} characters at least"
+        f"{_shown(value)} is too short; a prompt has at least {SHORTEST_PROMPT} characters"
     ),
     ("prompt", "string_too_long"): lambda value, _: (
-        f"has {len(value):,} characters; a prompt has {LONGEST_PROMPT:,} at most"
+        f"has {len(value):,} characters; a prompt has at most {LONGEST_PROMPT:,}"
     ),
     ("duration", "greater_than_equal"): _whole_seconds,
     ("duration", "less_than_equal"): _whole_seconds,
     ("seed", "greater_than_equal"): _seed,
     ("seed", "less_than_equal"): _seed,
-    (None, "string_unicode"): lambda _value, _context: "holds half a character (a lone surrogate)",
+    (None, "string_unicode"): lambda _value, _context: (
+        "contains half a character (a lone surrogate)"
+    ),
     (None, "too_long"): _too_many,
 }
 
@@ -344,7 +346,7 @@ def _long_prompt(prompt: str) -> Advice:
     han = len(_HAN.findall(prompt))
     words = han + len(_HAN.sub(" ", prompt).split()) if han else len(prompt.split())
     if words > MANY_WORDS:
-        yield "prompt", f"has {words:,} words; models leave out what follows about 1,000"
+        yield "prompt", f"has {words:,} words; models ignore everything after about 1,000"
 
 
 def _lonely_audio(task_input: TaskInput) -> Advice:
@@ -379,4 +381,4 @@ def _missing_references(task_input: TaskInput) -> Advice:
         meant = counts[kind] or match["mark"] is not None
         if number > counts[kind] and meant and (kind, number) not in told:
             told.add((kind, number))
-            yield "prompt", f"names {kind} {number}, and there are {counts[kind]}"
+            yield "prompt", f"names {kind} {number}, but there are {counts[kind]}"

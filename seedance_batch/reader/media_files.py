@@ -77,7 +77,7 @@ class MediaFiles:
             why = error.strerror if isinstance(error, OSError) else "no path"
             return Found(problem=f"{quoted(text)} cannot be read ({why})")
         if found.kind not in {None, kind}:
-            return Found(problem=f"{quoted(text)} is {_A[found.kind]}, where {_A[kind]} is wanted")
+            return Found(problem=f"{quoted(text)} is {_A[found.kind]}, but {_A[kind]} is needed")
         return found
 
     def _file(self, text: str) -> Found:
@@ -105,7 +105,7 @@ class MediaFiles:
         if turned != text and ":" not in text and (self._folder / turned).exists():
             return self._folder / turned, f"{quoted(text)} is read as {quoted(turned)}"
         if alike := self._alike(turned, _composed):
-            words = f"{quoted(text)} is found under a name that is composed of other characters"
+            words = f"{quoted(text)} is found under a name whose accents are encoded differently"
             return self._folder / alike, words
         return None, None
 
@@ -161,16 +161,16 @@ def _missing(text: str, folder: Path, alike: str | None) -> str:
     if alike is not None:
         return f"{quoted(text)}: there is no such file; is it {quoted(alike)}? Mind the capitals"
     if text.casefold().startswith(("asset-", "asset_", "asset:")):
-        return f"{quoted(text)} is no file here; an asset's id is written asset://…"
+        return f"{quoted(text)} is not a file here; write an asset id as asset://…"
     if text.casefold().startswith(("www.", "http")):
-        return f"{quoted(text)} is no file here; an address begins with https://"
+        return f"{quoted(text)} is not a file here; a URL begins with https://"
     where = "" if Path(text).is_absolute() else f" in {folder.absolute()}"
     return f"{quoted(text)}: there is no such file{where}"
 
 
 def _looked_at(path: Path, text: str, max_body: int) -> Found:
     if not path.is_file():
-        return Found(problem=f"{quoted(text)} is no file")
+        return Found(problem=f"{quoted(text)} is not a file")
     with os.fdopen(_opened_without_waiting(path), "rb") as file:
         status = os.fstat(file.fileno())
         if encoded_size(status.st_size) > max_body:
@@ -203,8 +203,8 @@ def _what_else(head: bytes) -> str:
     if not head:
         return "empty"
     if head.lstrip()[:1] == b"<":
-        return "a web page or an SVG, and no image, video or audio that HiAPI takes"
-    return "no image, video or audio that HiAPI takes (by its content)"
+        return "a web page or an SVG, not an image, video or audio file that HiAPI takes"
+    return "not an image, video or audio file that HiAPI takes (by its content)"
 
 
 def _judged(media: LocalMedia, kind: MediaKind, text: str) -> Found:
@@ -216,7 +216,7 @@ def _judged(media: LocalMedia, kind: MediaKind, text: str) -> Found:
     except _Damaged as damage:
         words = f"{quoted(text)} is a damaged image: it does not open"
         if damage.is_cut:
-            words = f"{quoted(text)} is a damaged image: a part of it is missing"
+            words = f"{quoted(text)} is a damaged image: part of it is missing"
         return Found(kind=kind, problem=words)
     wrong = sides_warning(*sides)
     warning = wrong and f"{quoted(text)} {wrong}"
@@ -230,7 +230,7 @@ def _length_problem(media: LocalMedia, text: str) -> str | None:
     least, most = SHORTEST_REFERENCE, LONGEST_REFERENCE
     if least - LENGTH_SLACK <= length <= most + LENGTH_SLACK:
         return None
-    return f"{quoted(text)} lasts {length:.1f} s, where {least} to {most} are wanted"
+    return f"{quoted(text)} lasts {length:.1f} s; it must last {least} to {most} s"
 
 
 _ORIENTATION: Final = 0x0112
@@ -289,29 +289,29 @@ def _packet_ends(container: object) -> Iterator[float]:
 # ── Addresses of pages that show a file: what is sent for it would be the page ────────────────────
 
 
-_DIRECT: Final = "a direct link is wanted, or the file beside the manifest"
+_DIRECT: Final = "give a direct link, or put the file beside the manifest"
 _PAGES: Final = (
     (r"drive\.google\.com/(?:file/|open|drive/)|docs\.google\.com/", "Google Drive", _DIRECT),
     (
         r"(?:www\.)?dropbox\.com/(?:s|scl|sh)/(?!.*[?&](?:dl=1|raw=1)\b)",
-        *("Dropbox", "with ?raw=1 in place of ?dl=0 it would be the file"),
+        *("Dropbox", "write ?raw=1 in place of ?dl=0 to get the file"),
     ),
     (
         r"(?:www\.)?(?:github\.com|gitlab\.com)/.+/blob/(?!.*[?&]raw=(?:1|true))",
-        *("GitHub or GitLab", "its Raw link leads to the file"),
+        *("GitHub or GitLab", "use its Raw link"),
     ),
     (r"photos\.app\.goo\.gl/|photos\.google\.com/", "Google Photos", _DIRECT),
     (r"(?:www\.|share\.)?icloud\.com/|share\.icloud\.com/", "iCloud", _DIRECT),
     (r"1drv\.ms/|onedrive\.live\.com/(?!download)|[\w-]+\.sharepoint\.com/:", "OneDrive", _DIRECT),
     (r"(?:app\.)?box\.com/(?!shared/static)|[\w-]+\.app\.box\.com/s/", "Box", _DIRECT),
-    (r"(?:www\.)?imgur\.com/", "Imgur", "its i.imgur.com address leads to the file"),
+    (r"(?:www\.)?imgur\.com/", "Imgur", "use its i.imgur.com address"),
     (r"(?:www\.)?wetransfer\.com/|we\.tl/", "WeTransfer", _DIRECT),
     (r"pan\.baidu\.com/", "Baidu", _DIRECT),
     (r"(?:www\.)?(?:figma|canva|notion|frame|miro)\.(?:com|so|io)/", "a design tool", _DIRECT),
-    (r"(?:www\.)?(?:unsplash|pexels|flickr)\.com/photos?/", "a site of photos", _DIRECT),
+    (r"(?:www\.)?(?:unsplash|pexels|flickr)\.com/photos?/", "a photo site", _DIRECT),
     (
         r"(?:www\.|m\.)?(?:youtube\.com/|youtu\.be/|vimeo\.com/|tiktok\.com/|instagram\.com/)",
-        *("a site of films", _DIRECT),
+        *("a video site", _DIRECT),
     ),
 )
 _SHARED: Final = tuple(
@@ -323,5 +323,5 @@ def share_page(address: str) -> str | None:
     """What to say of an address that leads to a page about a file; None for any other."""
     for page, whose, way in _SHARED:
         if page.match(address):
-            return f"is a page of {whose} and no file; {way}"
+            return f"is a page of {whose}, not a file; {way}"
     return None

@@ -126,7 +126,7 @@ def tables_of(source: Source, loading: Loading) -> list[Table]:
     if file_format is None:
         loading.noted.problem(
             source.place,
-            "is no manifest: CSV, XLSX, XLS, ODS, YAML, JSON, JSONL and Parquet are read",
+            "is not a manifest: CSV, XLSX, XLS, ODS, YAML, JSON, JSONL and Parquet are read",
         )
         return []
     loading.about["format"] = file_format.value
@@ -202,7 +202,7 @@ def _is_narrow(table: Table, noted: Noted) -> bool:
         return True
     noted.problem(
         table.heading_place(),
-        f"has {len(table.headings):,} columns, where {MOST_COLUMNS:,} are the most",
+        f"has {len(table.headings):,} columns; the limit is {MOST_COLUMNS:,}",
     )
     return False
 
@@ -217,7 +217,7 @@ def _home(path: str, folder: Path, layouts: Sequence[Layout]) -> Path:
 
 def _has_rows(table: Table, layout: Layout, overrides: Overrides, noted: Noted) -> bool:
     if not table.rows:
-        noted.problem(table.heading_place(), "has headings and no rows")
+        noted.problem(table.heading_place(), "has headings but no rows")
         return False
     fields = {column.field for column in layout.inputs} | overrides.fields.keys()
     if "prompt" in fields:
@@ -227,7 +227,7 @@ def _has_rows(table: Table, layout: Layout, overrides: Overrides, noted: Noted) 
     headings = ", ".join(quoted(heading, 30) for heading in table.headings[:12])
     noted.problem(
         table.heading_place(),
-        f"no column is the prompt; the headings are {headings}; name the right one: --map prompt=…",
+        f"no column is the prompt; the headings are {headings}; name one: --map prompt=…",
     )
     return False
 
@@ -237,7 +237,7 @@ def _leave_out(pairs: Sequence[tuple[Table, Layout]], loading: Loading) -> None:
     counts: Counter[str] = Counter()
     if loading.options.visible and not any(table.sheet for table, _ in pairs):
         for table, _ in pairs[:1]:
-            words = "has no hidden rows that could be told: --visible leaves none out"
+            words = "has no rows marked as hidden: --visible leaves none out"
             loading.noted.warning(Place(table.file), words)
     for table, layout in pairs:
         counts += keep_wanted(table, layout, loading)
@@ -260,8 +260,8 @@ def _check_map(column_map: Mapping[str, str], tables: Sequence[Table], noted: No
 def _no_such_field(name: str) -> str:
     meant = field_of(name) or slip_of(name)
     if meant:
-        return f"is no input field; did you mean {meant}?"
-    return f"is no input field; those are {', '.join(FIELDS)}"
+        return f"is not an input field; did you mean {meant}?"
+    return f"is not an input field; those are {', '.join(FIELDS)}"
 
 
 def _columns(layouts: Sequence[Layout]) -> tuple[str, ...]:
@@ -277,7 +277,7 @@ def _tell_columns(layouts: Sequence[Layout], loading: Loading) -> None:
     if kept:
         loading.about["not sent"] = _listed(kept)
     if any(layout.is_ours for layout in layouts):
-        loading.about["sheet of ours"] = "its own results columns are not read as the manifest's"
+        loading.about["own sheet"] = "results columns of this program are not read"
 
 
 _COSTLY: Final = {field: DEFAULTS[field] for field in ("duration", "resolution")}

@@ -61,7 +61,7 @@ class RowReader:
         reading.told = _told(values, reading.layout.told)
         reading.id = self._id(reading)
         if reading.id and "prompt" not in reading.fields:
-            words = "is empty, and the row has an id: fill it, or delete the row"
+            words = "is empty, but the row has an id: fill it, or delete the row"
             reading.refused.setdefault("prompt", words)
         reading.model = reading.fields.pop("model", None) or reading.model
         if reading.layout.has_media:
@@ -79,7 +79,7 @@ class RowReader:
             here = reading.place("id")
             earlier = self._ids.setdefault(row_id, here)
             if earlier is not here:
-                words = f"{quoted(row_id)} is the id in {earlier.seen_from(here)} already"
+                words = f"{quoted(row_id)} is already the id in {earlier.seen_from(here)}"
                 self._noted.problem(here, words, Code.DUPLICATE_ID)
         return row_id or None
 
@@ -201,10 +201,10 @@ def _remembering(column: ManifestColumn) -> Callable[[Value], Cell]:
 def _prompt(value: Value) -> Cell:
     """The text as it stands: a prompt is never repaired."""
     if isinstance(value, tuple):
-        return Cell(problem="is a list, where one text is wanted")
+        return Cell(problem="is a list, but one text is needed")
     text = text_of(value)
     if text.isspace():
-        return Cell(problem="holds white space only")
+        return Cell(problem="contains only white space")
     if why := placeholder(text):
         return Cell(problem=why)
     return Cell(text)

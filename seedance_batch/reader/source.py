@@ -142,7 +142,7 @@ def opened(path: str | Path, *, included: bool = False) -> Source:
         if isinstance(error, FileNotFoundError) and not included:
             sentence, hint = absent(given)
             raise UsageError(sentence, hint=hint) from None
-        why = error.strerror if isinstance(error, OSError) else "this is no file name"
+        why = error.strerror if isinstance(error, OSError) else "this is not a file name"
         raise UsageError(f"cannot open {str(path)!r}: {why}") from None
     return Source(data, given.name, Path(path).absolute().parent)
 

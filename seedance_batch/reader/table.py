@@ -16,7 +16,7 @@ Value = Scalar | tuple[Scalar, ...]
 Origin = int | Place | None
 """Where a cell stands: another line of the same file, or elsewhere; None for its row's line."""
 
-HEADINGS_BELOW: Final = "the headings are here; what stands above them is left out"
+HEADINGS_BELOW: Final = "the headings are here; everything above them is left out"
 
 
 @dataclass(slots=True)

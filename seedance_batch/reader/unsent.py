@@ -71,10 +71,10 @@ def _suspicion(column: ManifestColumn, rows: Sequence[Cells], said: set[str]) ->
             return _words(field, "may be", column.heading)
     for field, is_one in _KINDS.items():
         if field not in said and _are_all(is_one, column.heading, rows):
-            return _words(field, "holds what looks like", column.heading)
+            return _words(field, "seems to contain", column.heading)
     if said.isdisjoint(MEDIA_FIELDS) and _are_all(_is_picture, column.heading, rows):
         return (
-            "is not sent, and holds what looks like pictures: no row gets one "
+            "is not sent, but seems to contain pictures: no row gets one "
             f"({_way('first_frame_url', column.heading)})"
         )
     return None
@@ -107,12 +107,12 @@ _CODE: Final = re.compile(r"\S(?:.{0,38}\S)?")
 def _words(field: str, seems: str, heading: str) -> str:
     default = DEFAULTS[field]
     return (
-        f"is not sent, and {seems} the {field}: every row gets {default} ({_way(field, heading)})"
+        f"is not sent, but {seems} the {field}: every row gets {default} ({_way(field, heading)})"
     )
 
 
 def _way(field: str, heading: str) -> str:
-    return f"rename it, or say --map {field}={shlex.quote(heading)}"
+    return f"rename it, or use --map {field}={shlex.quote(heading)}"
 
 
 def _are_all(is_one: Callable[[str], bool], heading: str, rows: Sequence[Cells]) -> bool:

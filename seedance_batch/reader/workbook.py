@@ -52,7 +52,7 @@ def _load(source: Source, loading: Loading) -> Table | None:
     file_format = format_of(source.data, source.file)
     archive = None if file_format is Format.XLS else opened_archive(source.data)
     if archive is None and loading.options.visible:
-        raise WorkbookFault("does not tell which rows are hidden (--visible); save it as .xlsx")
+        raise WorkbookFault("does not say which rows are hidden (--visible); save it as .xlsx")
     if archive is None:
         loading.noted.receipt(
             source.place,
@@ -168,7 +168,7 @@ class _Reader:
             for index in sorted(table.hidden):
                 self._loading.noted.warning(
                     table.place(index),
-                    "is hidden in the workbook, and is sent like any other row "
+                    "is hidden in the workbook, but is sent like any other row "
                     "(--visible leaves it out)",
                     Code.HIDDEN_ROW,
                 )
@@ -330,7 +330,9 @@ def _started() -> subprocess.Popen[bytes]:
             env={**os.environ, "RUST_BACKTRACE": "0", "PYTHONIOENCODING": "utf-8"},
         )
     except OSError as error:
-        raise WorkbookFault(f"cannot be read: no process to read it in ({error})") from None
+        raise WorkbookFault(
+            f"cannot be read: no process could be started to read it ({error})"
+        ) from None
 
 
 def _hand_over(process: subprocess.Popen[bytes], data: bytes) -> None:

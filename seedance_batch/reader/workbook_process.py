@@ -15,7 +15,7 @@ import sys
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-DAMAGED: Final = "is a damaged workbook; open it in a spreadsheet program and save it anew"
+DAMAGED: Final = "is a damaged workbook; open it in a spreadsheet program and save it again"
 MOST_MEMORY: Final = 3 << 30
 """Bytes that a workbook may take while it is read, where the system can hold it to that."""
 
@@ -50,7 +50,7 @@ def _serve(data: bytes) -> None:
 
 def _words(error: BaseException) -> str:
     if type(error).__name__ == "PasswordError":
-        return "is protected by a password; save it without one"
+        return "is protected by a password; save it without a password"
     return DAMAGED  # the library's own words are for programmers
 
 

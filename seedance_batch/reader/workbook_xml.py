@@ -64,7 +64,7 @@ def _unpacked_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowed: int
 
 
 def _bomb(size: int) -> str:
-    return f"unpacks to more than {size >> 20:,} MiB: that is no manifest"
+    return f"unpacks to more than {size >> 20:,} MiB: that is not a manifest"
 
 
 def _chunks(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
@@ -105,7 +105,7 @@ def walk(
 
 
 def _refuse_doctype(*_: object) -> None:
-    raise WorkbookFault("holds a document type: no spreadsheet program writes one")
+    raise WorkbookFault("contains a document type, which no spreadsheet program writes")
 
 
 # ── What a workbook's values do not tell: hidden rows, formulas without a value, errors, the ──────

@@ -91,7 +91,7 @@ def tree(text: str) -> tuple[YamlNode | None, list[YamlFault]]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise YamlFault(
-            line, f"holds a character that YAML forbids (U+{_code(error):04X})"
+            line, f"contains a character that YAML forbids (U+{_code(error):04X})"
         ) from None
 
 
@@ -112,10 +112,10 @@ def _unreadable(text: str, index: int) -> YamlFault:
         return YamlFault(too_deep, _TOO_DEEP)
     here = text[index : index + 1]
     if here == "\t":
-        return YamlFault(line, "a tab stands where YAML wants blanks")
+        return YamlFault(line, "there is a tab where YAML needs spaces")
     if here == ":":
         return YamlFault(line, "a colon inside a text needs quotes around the text")
-    return YamlFault(line, "is no YAML from here on; quotes around a text may be missing")
+    return YamlFault(line, "is not YAML from here on; quotes around a text may be missing")
 
 
 def _too_deep(text: str) -> int | None:
@@ -170,12 +170,12 @@ class _Builder:
                 self._stack.pop()
                 self._keys.pop()
             case yaml.AliasEvent():
-                self._fault(line, "aliases (*name) are not read; say it in defaults: instead")
+                self._fault(line, "aliases (*name) are not read; use defaults: instead")
                 self._add(YamlScalar(None, line))
             case yaml.DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
-                    raise YamlFault(line, "a second document begins here; a manifest has one")
+                    raise YamlFault(line, "a second document begins here; a manifest has only one")
 
     def _left_out(self, event: yaml.ScalarEvent) -> str:
         if event.anchor:
@@ -210,16 +210,16 @@ class _Builder:
         if not isinstance(node, YamlScalar) or node.text is None:
             raise YamlFault(node.line, "a key must be a text")
         if node.text == "<<":
-            self._fault(node.line, "merge keys (<<) are not read; say it in defaults: instead")
+            self._fault(node.line, "merge keys (<<) are not read; use defaults: instead")
         elif node.text in parent.entries:
             first = parent.key_lines[node.text]
-            self._fault(node.line, f"{quoted(node.text)} was given in line {first} already")
+            self._fault(node.line, f"{quoted(node.text)} was already given in line {first}")
         return node
 
     def _refuse_tag(self, event: yaml.NodeEvent, line: int) -> None:
         tag = getattr(event, "tag", None)
         if tag is not None:
-            self._fault(line, f"tags ({quoted(str(tag))}) are not read; leave it out")
+            self._fault(line, f"tags ({quoted(str(tag))}) are not read; leave the tag out")
 
     def _fault(self, line: int, words: str) -> None:
         self.faults.append(YamlFault(line, words))
@@ -263,7 +263,7 @@ class _Form:
                 return self._expanded(root)
             case _:
                 self._noted.problem(
-                    self._source.place, "is no manifest: rows: with a list of rows is missing"
+                    self._source.place, "is not a manifest: rows: with a list of rows is missing"
                 )
                 return []
 
@@ -327,7 +327,7 @@ class _Form:
         if node is None or (isinstance(node, YamlScalar) and node.text is None):
             return []
         if not isinstance(node, YamlMapping):
-            self._noted.problem(self._place(node.line, "defaults"), "is no mapping of fields")
+            self._noted.problem(self._place(node.line, "defaults"), "is not a mapping of fields")
             return []
         return [
             (key, self._value(value, key), self._place(value.line, key))
@@ -339,7 +339,7 @@ class _Form:
             return None
         place = self._place(node.line, "matrix")
         if not isinstance(node, YamlMapping) or not node.entries.keys() - {"exclude"}:
-            self._noted.problem(place, "is no mapping of a column to its values")
+            self._noted.problem(place, "is not a mapping of a column to its values")
             return None
         columns = {
             key: self._values(value, key) for key, value in node.entries.items() if key != "exclude"
@@ -372,7 +372,7 @@ class _Form:
             return int(text)
         self._noted.problem(
             self._place(node.line, "variants"),
-            f"{quoted(text)} is no whole number from 1 to {MOST_VARIANTS:,}",
+            f"{quoted(text)} is not a whole number from 1 to {MOST_VARIANTS:,}",
         )
         return 1
 
@@ -380,7 +380,7 @@ class _Form:
 
     def _rows(self, node: YamlNode) -> list[Table]:
         if not isinstance(node, YamlListing) or not node.items:
-            self._noted.problem(self._place(node.line, "rows"), "is no list of rows")
+            self._noted.problem(self._place(node.line, "rows"), "is not a list of rows")
             return []
         headings: dict[str, int] = {}
         rows = []
@@ -398,7 +398,7 @@ class _Form:
     def _check_row_key(self, key: str, row: YamlMapping) -> None:
         if key in YAML_KEYS and key != "variants":  # which a row may have for itself
             line = row.key_lines[key]
-            self._noted.problem(self._place(line, key), "belongs to the top, not into a row")
+            self._noted.problem(self._place(line, key), "belongs at the top, not in a row")
 
     def _table(self, headings: list[str], rows: list[YamlMapping], line: int) -> Table:
         values: list[list[Value]] = []
@@ -425,7 +425,7 @@ class _Form:
             case YamlMapping():
                 self._noted.problem(
                     self._place(node.line, key),
-                    "is a mapping, where a text or a list is wanted; quotes make it a text",
+                    "is a mapping, but a text or a list is needed; quotes make it a text",
                 )
                 return None
 
@@ -452,13 +452,13 @@ class _Form:
     def _item(self, node: YamlNode, key: str) -> str:
         if isinstance(node, YamlScalar):
             return node.text or ""
-        self._noted.problem(self._place(node.line, key), "a list holds texts only")
+        self._noted.problem(self._place(node.line, key), "a list may contain only texts")
         return ""
 
     def _text(self, node: YamlNode | None, key: str) -> str | None:
         if node is None or isinstance(node, YamlScalar):
             return None if node is None else node.text
-        self._noted.problem(self._place(node.line, key), "is no text")
+        self._noted.problem(self._place(node.line, key), "is not a text")
         return None
 
     def _place(self, line: int, column: str | None = None) -> Place:
@@ -473,10 +473,10 @@ def _unknown_key(key: str) -> str:
     if why := FORBIDDEN.get(plain(key)):
         return why
     if field_of(key):
-        return "is an input field: it belongs into defaults: or a row"
+        return "is an input field: it belongs in defaults: or in a row"
     meant = get_close_matches(key, YAML_KEYS, n=1)
     known = f"did you mean {meant[0]}?" if meant else f"those are {', '.join(YAML_KEYS)}"
-    return f"is no key of a manifest; {known}"
+    return f"is not a key of a manifest; {known}"
 
 
 # ── Other files that a YAML manifest takes its rows from: inside its folder, not deep, no rings ───
@@ -519,11 +519,11 @@ def _refusal(name: str, target: Path, chain: tuple[Path, ...], loading: Loading)
     if target in chain:
         return f"{quoted(name)} includes itself"
     if len(chain) > MOST_INCLUSION:
-        return f"{quoted(name)} is included more than {MOST_INCLUSION} deep"
+        return f"{quoted(name)} is included more than {MOST_INCLUSION} levels deep"
     if not loading.options.allow_outside and not target.is_relative_to(chain[0].parent):
         return f"{quoted(name)} lies outside the manifest's folder (--allow-outside reads it)"
     if target.exists() and not target.is_file():
-        return f"{quoted(name)} is no file"
+        return f"{quoted(name)} is not a file"
     return None
 
 

@@ -128,7 +128,7 @@ def _write_workbook(
 ) -> str | None:
     if not fits_workbook(found):
         placing.withdraw(name)
-        return f"{name} was not written: no workbook holds a table of this size"
+        return f"{name} was not written: the table is too large for a workbook"
     about = None if name in _FAILED_SHEETS else _about(source)
     placing.put(name, lambda path: write_xlsx(path, found, about, posters=source.folder))
     return None

@@ -53,7 +53,7 @@ class Placing:
             for path in self._places(name):
                 with contextlib.suppress(PermissionError):  # Excel locks what it has open
                     return self._place(name, fresh, path)
-        raise PermissionError(f"{self.folder / name} is held by another program")
+        raise PermissionError(f"{self.folder / name} is open in another program")
 
     def withdraw(self, name: str) -> None:
         """Take away a sheet that has nothing to say any more; an edited one is kept."""
@@ -120,7 +120,7 @@ def keep(path: Path) -> Path | None:
             return copy
         if sha256_of(copy) == digest:
             return None
-    raise FileExistsError(f"{path} has a thousand kept copies")
+    raise FileExistsError(f"{path} already has a thousand kept copies")
 
 
 def _numbered(path: Path, mark: str) -> Iterator[Path]:

@@ -142,22 +142,22 @@ class About:
 
 
 _MEANING: Final = {
-    Status.NEW: "nothing was sent yet",
+    Status.NEW: "not sent yet",
     Status.SUBMITTING: "sent, no answer yet",
     Status.IN_FLIGHT: "being made",
-    Status.DOWNLOADING: "made and paid, the clip is on its way",
-    Status.DONE: "the clip is here and checked",
+    Status.DOWNLOADING: "made and paid for; still to download",
+    Status.DONE: "downloaded and checked",
     Status.FAILED: "no clip; see message and next_step",
-    Status.AMBIGUOUS: "whether it was made is not known; reconcile settles it",
-    Status.EXPIRED: "paid, but the clip could not be had any more",
-    Status.MEDIA_MISMATCH: "paid, but the clip is not what was asked for",
-    Status.CHANGED: "edited since its clip was made; run makes it anew",
-    Status.REMOVED: "paid, and no longer in the manifest",
+    Status.AMBIGUOUS: "it is not known whether the clip was made; reconcile settles that",
+    Status.EXPIRED: "paid for, but the clip could no longer be downloaded",
+    Status.MEDIA_MISMATCH: "paid for, but the clip is not what was asked for",
+    Status.CHANGED: "edited since its clip was made; run makes a new clip",
+    Status.REMOVED: "paid for, but no longer in the manifest",
 }
 _SURE: Final = {
     Surety.SETTLED: "clips that were made",
-    Surety.RESERVED: "sent, and not settled yet",
-    Surety.UNKNOWN: "failed; whether that was charged is not known",
+    Surety.RESERVED: "sent, but not settled yet",
+    Surety.UNKNOWN: "failed; it is not known whether these were charged",
 }
 
 
@@ -200,7 +200,10 @@ def _facts(about: About) -> Iterator[tuple[str, str]]:
     yield "manifest", about.manifest
     yield "run folder", str(about.folder)
     yield "prices", about.prices
-    yield "texts", "A text too long for a cell is marked so at its end; results.csv has it whole."
+    yield (
+        "texts",
+        "A text too long for a cell ends with a mark that says so; results.csv has the whole text.",
+    )
 
 
 def _unpriced(total: Sum) -> str:

@@ -125,7 +125,7 @@ def test_a_new_clip_asks_again_and_an_old_redo_is_not_exported(
     newer = replace(again, state=replace(again.state, clip=clip))
     review(outcomes(ROWS, [*(attempt(of) for of in ROWS), newer]))
     assert ["", "keep", "", "", "", ""] == marks(tab)
-    assert "redo, said of an earlier clip" == tab.locator(".card .note").first.text_content()
+    assert "redo, for an earlier clip" == tab.locator(".card .note").first.text_content()
     assert [Pick("shot-02", Mark.KEEP, "", FINAL)] == export(tab, tmp_path)
 
 

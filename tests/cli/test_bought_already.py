@@ -83,7 +83,7 @@ def test_at_a_terminal_the_question_says_it(shop: Shop, monkeypatch: pytest.Monk
     for typed, charged in (("n\n", 2), ("y\n", 4)):
         with terminal(monkeypatch, typed):
             said = say(*command, "-q")
-        assert "2 new rows look bought already. Send 2 rows for $0.38 all the same?" in said.err
+        assert "2 new rows look bought already. Send 2 rows for $0.38 anyway?" in said.err
         assert len(shop.tasks()) == charged
     assert shop.run().code == Exit.OK
     assert len(shop.tasks()) == 4

@@ -66,7 +66,7 @@ def test_a_config_file_that_is_no_toml_is_named(
     ("flag", "said"),
     [
         *(
-            (f[2:], f"sets {f[2:]}: {f} is given on the command line only.")
+            (f[2:], f"sets {f[2:]}: {f} can only be given on the command line.")
             for f in sorted(CONSENT)
         ),
         ("rmp", "sets rmp, which is no flag"),
@@ -88,12 +88,12 @@ def test_a_saved_plan_is_a_yes_and_is_named_on_the_command_line_only(
     monkeypatch.setenv("SEEDANCE_BATCH_PLAN", "p.json")
     said = say("run", "x.csv", "--sandbox")
     assert said.code == Exit.USAGE
-    assert "--plan is given on the command line only." in said.err
+    assert "--plan can only be given on the command line." in said.err
     monkeypatch.delenv("SEEDANCE_BATCH_PLAN")
     _written(tmp_path, monkeypatch, "plan = 'p.json'\n")
     said = say("run", "x.csv", "--sandbox")
     assert said.code == Exit.USAGE
-    assert "sets plan: --plan is given on the command line only." in said.err
+    assert "sets plan: --plan can only be given on the command line." in said.err
 
 
 def test_no_decision_about_money_comes_from_the_environment() -> None:
@@ -240,7 +240,7 @@ def test_help_is_given_whatever_the_file_holds(
     [
         ("SEEDANCE_BATCH_MAXCOST", "did you mean SEEDANCE_BATCH_MAX_COST?"),
         ("seedance_batch_max_cost", "did you mean SEEDANCE_BATCH_MAX_COST?"),
-        ("SEEDANCE_BATCH_YES", "--yes is given on the command line only."),
+        ("SEEDANCE_BATCH_YES", "--yes can only be given on the command line."),
         ("SEEDANCE_BATCH_API_KEY", "SEEDANCE_BATCH_API_KEY."),
     ],
 )

@@ -198,7 +198,9 @@ def test_under_a_cap_an_unknown_price_sends_nothing(shop: Shop, status: int, con
             said = say(command, "shots.csv", "--api-url", odd.api_url, cap, "40", *flags)
             assert said.code == Exit.BUDGET, said.err
             assert "no known price" in said.err
-            assert "add --price-file FILE: seedance-batch prices --help" in said.err
+            assert (
+                "add --price-file FILE; for the form, see seedance-batch prices --help" in said.err
+            )
     assert shop.service.posts() == before
 
 
@@ -368,7 +370,7 @@ def test_a_cap_is_the_folders_until_another_one_is_given(shop: Shop) -> None:
         assert len(shop.tasks()) == 2
     said = shop.plan()
     assert said.code == Exit.BUDGET
-    assert "The cap of $0.40 that was given before holds" in said.out
+    assert "The earlier cap of $0.40 still applies" in said.out
     assert "given before" not in shop.plan("--max-cost", "5").out
     assert shop.run("--max-cost", "0.60").code == Exit.BUDGET
     assert shop.run().code == Exit.BUDGET
@@ -405,7 +407,7 @@ def test_under_a_cap_a_list_kept_from_before_is_not_todays(shop: Shop) -> None:
         assert "(kept copy)" in say("plan", "shots.csv", "--api-url", odd.api_url).out
         said = say(*run)
         assert said.code == Exit.BUDGET
-        assert "no cap is held against a list that may not be today's" in said.err
+        assert "a cap is not checked against a list that may be out of date" in said.err
         assert "--price-file" in said.err
         assert shop.tasks() == []
         _age_kept_lists(shop, days=0)

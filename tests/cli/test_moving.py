@@ -131,7 +131,7 @@ def test_a_table_from_a_pipe_does_not_take_a_folder_from_its_file(
 
 def command_in(said: Said) -> list[str]:
     """The words of the command that leads to the other folder."""
-    *_, command = (said.out + said.err).split("to go on there: ")
+    *_, command = (said.out + said.err).split("to continue there: ")
     return shlex.split(command.splitlines()[0])[1:]
 
 
@@ -154,7 +154,7 @@ def test_the_plan_of_a_renamed_manifest_names_the_folder_that_bought_its_rows(
 def test_the_folder_that_bought_its_rows_is_named_whichever_way_one_asks(done: Shop) -> None:
     renamed = done.manifest.rename(done.folder / "shots_v2.csv")
     write_rows(renamed, [shot(1), shot(2), shot(3)])
-    assert "to go on there" in done.plan("--json", of=renamed).err
+    assert "to continue there" in done.plan("--json", of=renamed).err
     said = done.run("--ids", "shot3", of=renamed)
     assert said.err == ""  # nothing of what it buys is there
     said = done.run("--dry-run", of=done.folder / "runs" / "shots_v2")
@@ -162,7 +162,7 @@ def test_the_folder_that_bought_its_rows_is_named_whichever_way_one_asks(done: S
     there = say(*command_in(said), "--dry-run")
     assert there.code == Exit.OK, there.err
     assert "done            2 rows" in there.out
-    assert "to go on there" in done.run("--out", str(done.folder / "runs/new"), of=renamed).err
+    assert "to continue there" in done.run("--out", str(done.folder / "runs/new"), of=renamed).err
 
 
 def test_a_folder_whose_manifest_is_still_there_is_named_and_nobody_is_sent_to_it(
@@ -172,7 +172,7 @@ def test_a_folder_whose_manifest_is_still_there_is_named_and_nobody_is_sent_to_i
     write_rows(second, [shot(1), shot(1, id="twin"), shot(8)])
     said = done.plan(of=second)
     assert "runs/shots has bought 1 of these rows; --out " in said.out
-    assert "would go on there, in place of project/shots.csv." in said.out
+    assert "would continue there, instead of project/shots.csv." in said.out
 
 
 def test_ids_alone_do_not_make_a_living_manifest_give_up_its_folder(done: Shop) -> None:
@@ -224,7 +224,7 @@ def test_a_neighbour_of_another_api_or_without_a_sound_journal_is_not_named(done
     damaged = done.folder / "runs" / "damaged"
     damaged.mkdir()
     (damaged / "journal.db").write_bytes(b"no journal" * 100)
-    assert "to go on there" not in say("plan", str(renamed), "--sandbox").out
+    assert "to continue there" not in say("plan", str(renamed), "--sandbox").out
 
 
 def test_a_run_folder_of_another_api_leads_to_its_manifest_in_a_folder_of_its_own(

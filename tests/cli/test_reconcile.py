@@ -117,7 +117,7 @@ def test_no_release_is_proposed_for_what_was_sent_minutes_ago(shop: Shop) -> Non
         assert shop.run("--wait", "1").code == Exit.UNFINISHED
     _doubt(shop)
     said = shop.online("reconcile")
-    assert "look again later" in said.out
+    assert "try again later" in said.out
     assert "hint:" not in said.out
 
 

@@ -277,7 +277,7 @@ def test_verify_finds_what_is_wrong_and_lists_what_to_claim_back(shop: Shop) -> 
     said = shop.at("verify", "--claims", "claims.csv")
     assert said.code == Exit.SOME_FAILED
     assert "shot1: videos/shot1.mp4 is not the file that was downloaded" in said.out
-    assert "3 clips checked, 2 at fault." in said.out
+    assert "3 clips checked, 2 with problems." in said.out
     assert "2 claims in claims.csv" in said.err
     claims = read_rows(shop.folder / "claims.csv")
     assert [(c["id"], c["asked"], c["paid_usd"]) for c in claims] == [
@@ -427,7 +427,7 @@ def test_a_row_whose_task_the_service_has_forgotten_can_be_released(shop: Shop) 
         said = shop.online("reconcile")
         assert said.code == Exit.UNFINISHED
         assert "no longer knows its task tk-hiapi-" in said.out
-        assert "may pay twice" in said.out
+        assert "may mean paying twice" in said.out
         released = say(*said.hint)
     assert released.code == Exit.OK
     assert "that was paid as well" in released.err
@@ -445,10 +445,10 @@ def test_a_released_row_is_made_anew_only_by_rerun(shop: Shop) -> None:
     journal.close()
     assert shop.run().code == Exit.UNFINISHED
     said = shop.online("reconcile")
-    assert "no task of the account is free" in said.out
+    assert "no unclaimed task in the account" in said.out
     released = say(*said.hint)
     assert released.code == Exit.OK
-    assert "rerun makes it anew for $0.19." in released.err
+    assert "rerun makes the clip again for $0.19." in released.err
     assert shop.tasks() == []
     assert shop.run().code == Exit.SOME_FAILED
     assert shop.tasks() == []

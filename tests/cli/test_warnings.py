@@ -7,7 +7,7 @@ import xlsxwriter
 
 from tests.cli.shop import Shop, say, shot
 
-FORMAT = "is not sent, and holds what looks like the aspect_ratio"
+FORMAT = "is not sent, but seems to contain the aspect_ratio"
 
 
 @pytest.fixture
@@ -55,9 +55,7 @@ def test_a_long_list_of_causes_is_cut_and_says_what_shows_the_rest(shop: Shop) -
 
     lines = [line for line in shop.plan().out.splitlines() if line.startswith("warning: ")]
     assert len(lines) == 13
-    assert lines[-1] == (
-        "warning: and 8 more warnings, which this names: seedance-batch check shots.csv"
-    )
+    assert lines[-1] == ("warning: and 8 more warnings; to see all: seedance-batch check shots.csv")
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])

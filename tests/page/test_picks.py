@@ -75,7 +75,7 @@ def test_a_line_says_of_which_take_its_mark_was_made(text: str, take: TakeName |
 
 @pytest.mark.parametrize("text", ["2", "final 0", "final -1", "final two", "take 1", "final 1 2"])
 def test_what_is_no_take_is_a_problem_with_its_place(text: str) -> None:
-    assert [f"picks.csv:2:take: {text!r} is no take, such as final 1 or draft 2"] == problems(
+    assert [f"picks.csv:2:take: {text!r} is not a take such as final 1 or draft 2"] == problems(
         f"id,mark,take\na,redo,{text}\n"
     )
 

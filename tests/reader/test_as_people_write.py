@@ -128,7 +128,7 @@ def test_a_prompt_that_only_begins_so_is_one(tmp_path: Path, text: str) -> None:
 
 # ── lines of a table that are no rows ───────────────────────────────────────────────────────────
 
-LEFT_OUT = "holds a scene's name, a total or a note and no prompt, and is left out"
+LEFT_OUT = "has a scene name, a total or a note but no prompt; it is left out"
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_scenes_totals_and_notes_without_a_prompt_are_left_out_and_counted(
         ("prompt,length\nA lake,5\nSCENE 2 – KITCHEN,\nA kettle,5\n", "stands alone"),
         ("shot,prompt\n1,A lake\n,Szene 2: Küche\n2,A sea\n", "stands alone"),
         ("shot,prompt\n1,A lake\n,THE KITCHEN\n2,A sea\n", "stands alone"),
-        ("shot,prompt,length\n1,A lake,5\n,TOTAL,45\n", "is a total and no prompt"),
+        ("shot,prompt,length\n1,A lake,5\n,TOTAL,45\n", "is a total, not a prompt"),
         ("shot,prompt\n1,A lake\n,第2幕 厨房\n2,A sea\n", "stands alone"),
     ],
 )
@@ -178,7 +178,7 @@ def test_where_prompts_stand_alone_too_a_scenes_name_is_sent_and_warned_of(tmp_p
     manifest = read(tmp_path, "prompt\nScene 1\nA LOUD CITY\nA lake\n")
     assert len(manifest.jobs) == 3
     assert warnings(manifest) == [
-        "shots.csv:2: ‘Scene 1’ looks like a scene's name, and is sent as a prompt"
+        "shots.csv:2: ‘Scene 1’ looks like a scene name, but is sent as a prompt"
     ]
 
 
@@ -198,14 +198,14 @@ def test_headings_that_come_again_are_left_out_with_a_receipt(
     manifest = read(tmp_path, content)
     assert (problems(manifest), prompts(manifest)) == ([], kept)
     assert [said.partition(": ")[2] for said in receipts(manifest)] == [
-        "repeats the headings, and is left out"
+        "repeats the headings; it is left out"
     ]
 
 
 def test_other_headings_further_down_are_a_problem(tmp_path: Path) -> None:
     manifest = read(tmp_path, "prompt,length\nA lake,4\nlength,prompt\n5,A sea\n")
     assert problems(manifest)[0] == (
-        "shots.csv:3: holds other headings: a second table begins here; give it a file of its own"
+        "shots.csv:3: contains other headings: a second table begins here; put it in its own file"
     )
 
 
@@ -236,7 +236,7 @@ def test_blanks_around_quotes_are_left_out_with_a_receipt(
     manifest = read(tmp_path, content)
     assert (problems(manifest), prompts(manifest)) == ([], kept)
     assert receipts(manifest)[0] == (
-        "shots.csv: blanks between a quote and the next delimiter are left out"
+        "shots.csv: spaces between a quote and the next delimiter are left out"
     )
 
 
@@ -272,10 +272,10 @@ def test_what_an_old_file_may_be_written_in_is_offered_beside_others(
 def test_bytes_that_are_wrong_in_utf_8_are_named_with_their_lines(tmp_path: Path) -> None:
     content = "id,prompt\na,café – naïve façade\nb,The cat".encode() + b"\x92s tail\nc,A \xe9t\n"
     assert problems(read(tmp_path, content)) == [
-        "shots.csv:3: holds the byte 0x92, where the rest is UTF-8: ‘The cat�s tail’; "
-        "type that character anew and save as UTF-8",
-        "shots.csv:4: holds the byte 0xE9, where the rest is UTF-8: ‘A �t’; "
-        "type that character anew and save as UTF-8",
+        "shots.csv:3: holds the byte 0x92, but the rest is UTF-8: ‘The cat�s tail’; "
+        "type that character again and save as UTF-8",
+        "shots.csv:4: holds the byte 0xE9, but the rest is UTF-8: ‘A �t’; "
+        "type that character again and save as UTF-8",
     ]
 
 
@@ -294,7 +294,7 @@ def test_text_that_was_read_in_a_wrong_encoding_once_is_warned_of(
     except UnicodeDecodeError:
         pytest.skip(f"{wrong} refuses these bytes")
     (said,) = warnings(read(tmp_path, f'id,prompt\na,"{seen}"\n'))
-    assert "as text looks that was read in a wrong encoding once" in said
+    assert "which looks like text that was once read in the wrong encoding" in said
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,8 @@ def test_a_column_that_may_have_been_meant_is_not_left_out_in_silence(tmp_path: 
     plain = read_manifest(path)
 
     assert told(plain, Severity.WARNING) == [
-        "shots.csv:1:Clip-Dauer: is not sent, and may be the duration: every row gets 5 s "
-        "(rename it, or say --map duration=Clip-Dauer)"
+        "shots.csv:1:Clip-Dauer: is not sent, but may be the duration: every row gets 5 s "
+        "(rename it, or use --map duration=Clip-Dauer)"
     ]
     assert plain.source["no column for"] == "duration (5 s), resolution (720p)"
     assert not told(read_manifest(path, ReadOptions(overrides={"duration": "9"})), Severity.WARNING)
@@ -185,7 +185,7 @@ def test_a_note_alone_below_the_table_is_left_out_and_said(
 
     assert (len(manifest.jobs), told(manifest, Severity.PROBLEM)) == (1, [])
     assert told(manifest, Severity.RECEIPT) == [
-        "shots.csv:4: holds a scene's name, a total or a note and no prompt, and is left out"
+        "shots.csv:4: has a scene name, a total or a note but no prompt; it is left out"
     ]
 
 
@@ -202,7 +202,7 @@ def test_a_row_with_an_id_and_no_prompt_is_told_what_to_do(tmp_path: Path) -> No
     path = written(tmp_path, "id,prompt\nhero,A lamp wakes\nhero two,\n")
 
     assert told(read_manifest(path), Severity.PROBLEM) == [
-        "shots.csv:3:prompt: is empty, and the row has an id: fill it, or delete the row"
+        "shots.csv:3:prompt: is empty, but the row has an id: fill it, or delete the row"
     ]
 
 
@@ -242,8 +242,8 @@ def test_a_ratio_that_a_spreadsheet_took_for_something_else_says_how_to_keep_it(
     path = written(tmp_path, f"prompt,aspect_ratio\nA lamp wakes,{text}\n")
     (said,) = told(read_manifest(path), Severity.PROBLEM)
 
-    assert f"‘{text}’ is a {what}, and none of " in said
-    assert said.endswith("; format the column as text and write it again")
+    assert f"‘{text}’ is a {what}, not one of " in said
+    assert said.endswith("; format the column as text and type it again")
 
 
 def test_a_file_that_is_missing_is_said_to_be_missing_where(tmp_path: Path) -> None:

@@ -60,10 +60,10 @@ def test_what_a_flag_sets_is_checked_like_a_cell(shots: Path) -> None:
     overrides = {"duration": "3", "ratio": "1:1", "id": "x", "resolution": "720i", "promt": "abc"}
 
     assert grouped(read_manifest(shots, ReadOptions(overrides=overrides)).problems) == [
-        "--set:ratio: is no input field; did you mean aspect_ratio?",
+        "--set:ratio: is not an input field; did you mean aspect_ratio?",
         "--set:id: is each row's own",
-        "--set:resolution: ‘720i’ is none of 480p, 720p, 1080p",
-        "--set:promt: is no input field; did you mean prompt?",
+        "--set:resolution: ‘720i’ is not one of 480p, 720p, 1080p",
+        "--set:promt: is not an input field; did you mean prompt?",
         "shots.csv:2:duration and lines 3, 4: ‘3’ is not 4 to 15 (whole seconds)",
     ]
 
@@ -125,7 +125,7 @@ def test_a_file_that_is_not_there_is_no_manifest(tmp_path: Path) -> None:
         read_manifest(tmp_path / "none.csv")
     with pytest.raises(UsageError, match="directory"):
         read_manifest(tmp_path)
-    with pytest.raises(UsageError, match="no file name"):
+    with pytest.raises(UsageError, match="not a file name"):
         read_manifest("a\0b.csv")
 
 

@@ -114,9 +114,9 @@ def test_lengths_and_kinds_are_checked(tmp_path: Path) -> None:
     assert grouped(manifest_of(tmp_path, *rows, ",cut.mp4,").problems) == [
         "shots.csv:2:reference_video_urls: ‘short.mp4’ lasts 1.0 s, where 2 to 15 are wanted",
         "shots.csv:3:reference_audio_urls: ‘long.wav’ lasts 16.0 s, where 2 to 15 are wanted",
-        "shots.csv:4:reference_audio_urls: lasts 18.0 s in all, where 15 are the most",
-        "shots.csv:5:first_frame_url: ‘short.mp4’ is a video, where an image is wanted",
-        "shots.csv:6:reference_video_urls: ‘a.png’ is an image, where a video is wanted",
+        "shots.csv:4:reference_audio_urls: lasts 18.0 s in all; the limit is 15 s",
+        "shots.csv:5:first_frame_url: ‘short.mp4’ is a video, but an image is needed",
+        "shots.csv:6:reference_video_urls: ‘a.png’ is an image, but a video is needed",
         "shots.csv:7:reference_video_urls: ‘cut.mp4’ is damaged: it does not open",
     ]
 
@@ -150,7 +150,7 @@ def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
 
     assert grouped(manifest_of(tmp_path, "pipe.png,,").problems) == [
-        "shots.csv:2:first_frame_url: ‘pipe.png’ is no file"
+        "shots.csv:2:first_frame_url: ‘pipe.png’ is not a file"
     ]
 
 
@@ -256,7 +256,7 @@ def test_a_name_of_another_unicode_composition_is_found_with_a_receipt(
     picture(tmp_path / there)
     manifest = manifest_of(tmp_path, f"{written},,")
     assert only_job(manifest).media[0].path == str(tmp_path / there)
-    assert any("composed of other characters" in found.message for found in manifest.findings)
+    assert any("accents are encoded differently" in found.message for found in manifest.findings)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_comments_are_left_out_with_a_warning(tmp_path: Path) -> None:
 
     assert prompts(found) == [(2, "A cat walks")]
     assert [str(f) for f in found.findings] == [
-        "prompts.txt:1: begins with #, and is left out as a comment"
+        "prompts.txt:1: begins with # and is left out as a comment"
     ]
 
 
@@ -50,7 +50,7 @@ def test_a_sentence_that_is_broken_over_lines_is_warned_of(tmp_path: Path) -> No
     found = read(tmp_path, "A cat walks through\nthe rain.\nA dog runs\n")
 
     assert [str(f) for f in found.findings] == [
-        "prompts.txt:2: seems to go on from the line above, and is a prompt of its own"
+        "prompts.txt:2: seems to continue the line above, but is a prompt of its own"
     ]
     assert read(tmp_path, "a cat walks\na dog runs\n").findings == ()
 

@@ -107,5 +107,5 @@ def test_pictures_that_rows_could_not_name_are_refused(tmp_path: Path, frames: P
     (tmp_path / "inside").mkdir()
     with pytest.raises(UsageError, match="outside the manifest's folder"):
         write_starter(tmp_path / "inside" / "shots.csv", frames)
-    with pytest.raises(UsageError, match="holds no picture"):
+    with pytest.raises(UsageError, match="contains no picture"):
         write_starter(tmp_path / "shots.csv", tmp_path / "inside")

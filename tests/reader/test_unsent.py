@@ -44,8 +44,8 @@ def test_a_column_is_known_by_its_values_whatever_its_heading(
 ) -> None:
     (said,) = warned(tmp_path, "Deliver as", values)
 
-    assert said.startswith("shots.csv:1:Deliver as: is not sent, and holds what looks like")
-    assert said.endswith(f"(rename it, or say --map {field}='Deliver as')")
+    assert said.startswith("shots.csv:1:Deliver as: is not sent, but seems to contain")
+    assert said.endswith(f"(rename it, or use --map {field}='Deliver as')")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_what_is_no_number_of_takes_is_a_problem(tmp_path: Path, text: str) -> N
     found = read(tmp_path, f"id,prompt,variants\na,a calm lake,2\nb,a calm sea,{text}\n")
 
     assert [str(p).split(" (")[0] for p in found.problems] == [
-        f"shots.csv:3:variants: ‘{text}’ is no number of takes, 1 to 1,000"
+        f"shots.csv:3:variants: ‘{text}’ is not a number of takes from 1 to 1,000"
     ]
 
 
@@ -116,7 +116,7 @@ def test_too_many_takes_are_refused_before_they_are_made(tmp_path: Path) -> None
     lines = "".join(f"a lake {n},1000\n" for n in range(101))
     (problem,) = read(tmp_path, f"prompt,variants\n{lines}").problems
 
-    assert "variants make 101,000 rows, where 100,000 are the most" in str(problem)
+    assert "variants make 101,000 rows; the limit is 100,000" in str(problem)
 
 
 def test_rows_of_json_are_repeated_and_left_out_as_well(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_sheet_of_ours_is_not_multiplied_again(tmp_path: Path) -> None:
         "a,a calm lake,2,1,a,failed\na-2,a calm lake,2,2,a-2,failed\n",
         "failed.csv",
     )
-    assert found.source["sheet of ours"]
+    assert found.source["own sheet"]
     assert keys(found) == ["a", "a-2"]
 
 
@@ -162,7 +162,7 @@ def test_only_what_the_filter_shows_is_taken_where_that_is_wanted(tmp_path: Path
 
     (warning, *_) = (f for f in read_manifest(path).findings if f.severity is Severity.WARNING)
     assert str(warning) == (
-        "shots.xlsx!Shots!3: is hidden in the workbook, and is sent like any other row "
+        "shots.xlsx!Shots!3: is hidden in the workbook, but is sent like any other row "
         "(--visible leaves it out)"
     )
 
@@ -186,7 +186,7 @@ def test_what_a_workbook_does_not_show_is_sent_with_a_warning(tmp_path: Path) ->
 
     found = [str(f) for f in read_manifest(path).findings if f.severity is Severity.WARNING]
     assert found == [
-        "shots.xlsx!Shots!3: is hidden in the workbook, and is sent like any other row "
+        "shots.xlsx!Shots!3: is hidden in the workbook, but is sent like any other row "
         "(--visible leaves it out)",
         "shots.xlsx!Shots!B1: is hidden in the workbook, and is sent as the duration",
     ]

@@ -90,7 +90,7 @@ function showChoice(element, row) {
   }
   if (!element.classList.contains("card")) return;
   const earlier = choices.earlier(row);
-  const words = [earlier && `${earlier}, said of an earlier clip`, choices.of(row).note];
+  const words = [earlier && `${earlier}, for an earlier clip`, choices.of(row).note];
   write(element, "note", words.filter(Boolean).join(" · "));
 }
 

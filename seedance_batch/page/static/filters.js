@@ -47,7 +47,7 @@ function hasWords(row, words) {
 const ORDERS = {
   "": ["Manifest order", null],
   made: ["Newest first", (a, b) => b.made - a.made],
-  spent: ["Dearest first", (a, b) => b.spent - a.spent],
+  spent: ["Most expensive first", (a, b) => b.spent - a.spent],
   status: ["Status", (a, b) => collator.compare(a.status, b.status)],
   id: ["Id", (a, b) => collator.compare(a.id, b.id)],
 };

@@ -35,7 +35,7 @@ function showNext(any) {
 }
 
 const SAVED =
-  "Your browser saved picks.csv, as a rule in its downloads folder. " +
+  "Your browser saved picks.csv, usually in its downloads folder. " +
   "Run a command in that folder, or put the path of the file after --from.";
 
 async function copy(code, button) {

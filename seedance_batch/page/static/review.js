@@ -81,7 +81,7 @@ function showChoices(rows) {
   $("bar").style.setProperty("--open", counts[TO_CHOOSE]);
   $("trouble").hidden = choices.lasting;
   if (!choices.lasting) {
-    $("trouble").textContent = "This browser keeps nothing: export picks.csv before you leave the page.";
+    $("trouble").textContent = "This browser does not save your choices: export picks.csv before you leave the page.";
   }
   if (view.mark && !large.open) showSheet();
   else showFilters();
