@@ -180,7 +180,7 @@ def reconcile(given: Deciding) -> int:
             price = "an unknown price" if cost is None else money(cost)
             click.echo(
                 f"{key} is released; rerun makes the clip again for {price}. If its task exists "
-                "after all, that was paid as well.",
+                "after all, that clip was paid for as well.",
                 err=True,
             )
         left = anyio.run(questions, site)
@@ -241,8 +241,8 @@ def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
         yield f"hint: {shown(command_again(adopt=choice, release=None))}"
     else:
         yield (
-            f"  look at them, then: --adopt {shown(name)}=TASK; or --release {shown(name)} where"
-            " you are sure that none is, since it is paid for twice if one is"
+            f"  look at them, then: --adopt {shown(name)}=TASK; or --release {shown(name)} if"
+            " you are sure that no task is this row's: otherwise it is paid for twice"
         )
 
 

@@ -48,7 +48,8 @@ class Rerunning(Running):
 def plan(given: flags.Planning) -> int:
     """Show what a run of MANIFEST would do to each row, why, and for how much.
 
-    Sends nothing and changes nothing. With --max-cost, exits 4 when the plan is dearer.
+    Sends nothing and changes nothing. With --max-cost, exits with 4 when the plan costs more.
+    What its signs mean: seedance-batch help legend.
     """
     return planning.show(given)
 
@@ -172,8 +173,8 @@ def _paid_rows_first(
                 site, coming = found
                 rows = some(coming, "paid row")
                 click.echo(
-                    f"The manifest has problems, so nothing new is sent. {rows} under way: seen to "
-                    "the end first.",
+                    f"The manifest has problems, so nothing new is sent. {rows} under way will be "
+                    "finished first.",
                     err=True,
                 )
                 fetched(site, (), given)

@@ -128,7 +128,7 @@ def _duration(value: Value) -> Cell:
     lengths = f"{SHORTEST_CLIP} to {LONGEST_CLIP}"
     if _RANGE.fullmatch(text):
         return Cell(problem=f"{quoted(text)} is a range; choose one whole number, {lengths}")
-    return Cell(problem=f"{quoted(text)} is no whole number of seconds, {lengths}")
+    return Cell(problem=f"{quoted(text)} is not a whole number of seconds, {lengths}")
 
 
 TRUE_WORDS: Final = frozenset(
@@ -177,7 +177,7 @@ def _resolution(value: Value) -> Cell:
     found = _RESOLUTIONS.get(plain) or _RESOLUTIONS.get(_HD.sub("", plain))
     if found is None:
         names = ", ".join(name.value for name in Resolution if name is not Resolution.K4)
-        return Cell(problem=f"{quoted(text)}is not one of {names}")
+        return Cell(problem=f"{quoted(text)} is not one of {names}")
     return Cell(found.value) if text == found.value else _repaired(found.value, text)
 
 
@@ -249,7 +249,7 @@ def _no_ratio(value: Value, text: str) -> str:
         return f"{quoted(text)} is a date, not one of {names}; {_AS_TEXT}"
     if isinstance(value, int | float) or _NUMBER.fullmatch(text.strip()):
         return f"{quoted(text)} is a number, not one of {names}; {_AS_TEXT}"
-    return f"{quoted(text)}is not one of {names}"
+    return f"{quoted(text)} is not one of {names}"
 
 
 _CLOCK: Final = re.compile(

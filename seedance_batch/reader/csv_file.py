@@ -144,7 +144,7 @@ def _check_widths(table: Table, loading: Loading) -> None:
             if any(row[width:]):
                 loading.noted.problem(
                     table.place(index),
-                    f"has {len(row)} cells, but there are {width} headings; a cell that holds "
+                    f"has {len(row)} cells, but there are {width} headings; a cell that contains "
                     "the delimiter needs quotes around it",
                 )
             table.rows[index] = row[:width]

@@ -102,7 +102,7 @@ def _tell_stray_bytes(source: Source, loading: Loading) -> bool:
         seen = _STRAY.sub("�", f"{before}�{after}")
         loading.noted.problem(
             place,
-            f"holds the byte 0x{ord(text[at]) - 0xDC00:02X}, but the rest is UTF-8: "
+            f"contains the byte 0x{ord(text[at]) - 0xDC00:02X}, but the rest is UTF-8: "
             f"{quoted(seen)}; type that character again and save as UTF-8",
         )
     return True
@@ -239,7 +239,7 @@ def misread(text: str) -> str | None:
 
 
 def _misread(seen: str, meant: str) -> str:
-    was = f"(it was {quoted(meant)})" if meant.strip() and meant.isprintable() else ""
+    was = f" (it was {quoted(meant)})" if meant.strip() and meant.isprintable() else ""
     return (
         f"holds {quoted(seen)}, which looks like text that was once read in the wrong encoding{was}"
     )

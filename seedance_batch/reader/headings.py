@@ -404,7 +404,7 @@ def _claim(
             noted.problem(
                 table.heading_place(other),
                 f"names {field}, as {quoted(table.headings[positions[0]])} does; rename one, "
-                f"or say --map {field}=…",
+                f"or use --map {field}=…",
             )
 
 

@@ -118,7 +118,7 @@ class RowReader:
             text = texts[column.heading]
             why = "a NUL character" if "\0" in text else "half a character (a lone surrogate)"
             if "\0" in text or not _is_unicode(text):
-                self._noted.problem(reading.cell(column), f"holds {why}")
+                self._noted.problem(reading.cell(column), f"contains {why}")
         return False
 
 

@@ -56,8 +56,8 @@ def _load(source: Source, loading: Loading) -> Table | None:
     if archive is None:
         loading.noted.receipt(
             source.place,
-            "in an .xls, hidden rows, errors and formulas without a value cannot be told; "
-            "save it as .xlsx where it has such",
+            "in an .xls, hidden rows, errors and formulas without a value cannot be seen; "
+            "save it as .xlsx if it has any",
         )
     elif "xl/workbook.bin" in archive.namelist():
         raise WorkbookFault("is an XLSB workbook; save it as .xlsx")

@@ -150,8 +150,8 @@ class SheetFacts:
         height, width = (last - first + 1 for first, last in (self.rows, self.columns))
         if height > 0 and width > 0 and height * width > MOST_CELLS:
             raise WorkbookFault(
-                f"has values that lie {height:,} rows and {width:,} columns apart; "
-                "delete what lies far outside the table"
+                f"has values {height:,} rows and {width:,} columns apart; "
+                "delete the cells far outside the table"
             )
 
 

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 
 from seedance_batch.cli import help
+from seedance_batch.core.attempt import Surety
+from seedance_batch.core.outcome import Status
+from seedance_batch.core.overview import label
+from seedance_batch.core.plan.steps import Action
 from seedance_batch.errors import Exit
 from tests.cli.shop import say
 
@@ -93,3 +97,11 @@ def test_a_command_in_a_hint_can_be_pasted_into_windows_shells() -> None:
         """seedance-batch run "my shots.csv" --where "client == 'Acme'\""""
     )
     assert as_typed(words, windows=False).startswith("seedance-batch run 'my shots.csv'")
+
+
+def test_the_legend_explains_each_sign_of_a_plan_each_status_and_each_word_about_money() -> None:
+    legend = say("help", "legend").out
+    for action in Action:
+        assert f"| `{action.sign}` | {label(action)} |" in legend
+    for word in (*Status, *Surety):
+        assert f"| {word} |" in legend

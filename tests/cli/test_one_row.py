@@ -88,7 +88,7 @@ def test_paid_rows_in_flight_are_seen_to_their_end_before_a_missing_frame_is_a_p
     shop.write(shot(1, first_frame_url="frame.png"), shot(2), shot(3))
     said = shop.run()
     assert said.code == Exit.USAGE
-    assert "2 paid rows under way: seen to the end first" in said.err
+    assert "2 paid rows under way will be finished first" in said.err
     assert "frame.png" in said.err
     assert shop.phases() == {Phase.DONE: 2}
     assert len(shop.tasks()) == 2

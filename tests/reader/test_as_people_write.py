@@ -115,7 +115,10 @@ PLACEHOLDERS = (
 def test_what_a_broken_or_unfinished_sheet_leaves_is_no_prompt(tmp_path: Path, text: str) -> None:
     manifest = read(tmp_path, f"id,prompt\na,{text}\nb,A cat walks\n")
     (said,) = problems(manifest)
-    assert said.startswith(f"shots.csv:2:prompt: is {text.strip()}") or "stands for a text" in said
+    assert (
+        said.startswith(f"shots.csv:2:prompt: is {text.strip()}")
+        or "placeholder for missing text" in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,9 +275,9 @@ def test_what_an_old_file_may_be_written_in_is_offered_beside_others(
 def test_bytes_that_are_wrong_in_utf_8_are_named_with_their_lines(tmp_path: Path) -> None:
     content = "id,prompt\na,café – naïve façade\nb,The cat".encode() + b"\x92s tail\nc,A \xe9t\n"
     assert problems(read(tmp_path, content)) == [
-        "shots.csv:3: holds the byte 0x92, but the rest is UTF-8: ‘The cat�s tail’; "
+        "shots.csv:3: contains the byte 0x92, but the rest is UTF-8: ‘The cat�s tail’; "
         "type that character again and save as UTF-8",
-        "shots.csv:4: holds the byte 0xE9, but the rest is UTF-8: ‘A �t’; "
+        "shots.csv:4: contains the byte 0xE9, but the rest is UTF-8: ‘A �t’; "
         "type that character again and save as UTF-8",
     ]
 
@@ -380,9 +383,12 @@ def test_a_dash_stands_for_nothing(tmp_path: Path, field: str, dash: str) -> Non
         ),
         ("generate_audio", "x", "is neither true nor false; write yes or no"),
         ("generate_audio", "none", "is neither true nor false; write yes or no"),
-        *(("resolution", text, "is none of 480p, 720p, 1080p") for text in ("2K", "high", "1080i")),
         *(
-            ("aspect_ratio", text, "is none of 1:1, 4:3")
+            ("resolution", text, "is not one of 480p, 720p, 1080p")
+            for text in ("2K", "high", "1080i")
+        ),
+        *(
+            ("aspect_ratio", text, "is not one of 1:1, 4:3")
             for text in ("16:9 or 9:16", "2.39:1", "portrait 4:5", "mp4")
         ),
     ],

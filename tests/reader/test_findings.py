@@ -88,7 +88,7 @@ def test_rows_are_named_by_their_cells_and_never_counted(tmp_path: Path) -> None
     ]
     manifest = read_manifest(workbook(tmp_path, rows))
 
-    assert told(manifest, Severity.PROBLEM) == ["shots.xlsx!Shots!A5: ‘a’ is the id in A2 already"]
+    assert told(manifest, Severity.PROBLEM) == ["shots.xlsx!Shots!A5: ‘a’ is already the id in A2"]
     assert told(manifest, Severity.WARNING) == [
         "shots.xlsx!Shots!6: duplicates line 4: you pay twice"
     ]

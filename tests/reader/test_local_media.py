@@ -112,8 +112,8 @@ def test_lengths_and_kinds_are_checked(tmp_path: Path) -> None:
     rows = (",short.mp4,", ",,long.wav", ",,nine.wav|nine.wav", "short.mp4,,", ",a.png,")
 
     assert grouped(manifest_of(tmp_path, *rows, ",cut.mp4,").problems) == [
-        "shots.csv:2:reference_video_urls: ‘short.mp4’ lasts 1.0 s, where 2 to 15 are wanted",
-        "shots.csv:3:reference_audio_urls: ‘long.wav’ lasts 16.0 s, where 2 to 15 are wanted",
+        "shots.csv:2:reference_video_urls: ‘short.mp4’ lasts 1.0 s; it must last 2 to 15 s",
+        "shots.csv:3:reference_audio_urls: ‘long.wav’ lasts 16.0 s; it must last 2 to 15 s",
         "shots.csv:4:reference_audio_urls: lasts 18.0 s in all; the limit is 15 s",
         "shots.csv:5:first_frame_url: ‘short.mp4’ is a video, but an image is needed",
         "shots.csv:6:reference_video_urls: ‘a.png’ is an image, but a video is needed",

@@ -33,7 +33,7 @@ def test_marks_of_a_list_are_left_out_where_each_line_has_one(tmp_path: Path) ->
     found = read(tmp_path, "1. A cat walks\n2. A dog runs\n")
 
     assert [text for _, text in prompts(found)] == ["A cat walks", "A dog runs"]
-    assert "which is left out" in str(found.findings[0])
+    assert "is left out" in str(found.findings[0])
     assert prompts(read(tmp_path, "3. act begins\nA dog runs\n"))[0][1] == "3. act begins"
 
 
