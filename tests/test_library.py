@@ -476,7 +476,7 @@ def test_a_misspelt_option_is_answered_with_the_nearest(home: Path) -> None:
         ({"name": 5}, "name takes text, not 5"),
         ({"draft": "no"}, "draft takes True or False, not 'no'"),
         ({"out": 5}, "out takes a path, text or None, not 5"),
-        ({"ids": [1]}, "ids takes a list of texts, text or None, not [1]"),
+        ({"ids": [1]}, "ids takes a list of strings, text or None, not [1]"),
         ({"column_map": {"prompt": 7}}, "column_map takes a dict of strings, not {'prompt': 7}"),
         ({"overrides": "duration=5"}, "overrides takes a dict, not 'duration=5'"),
         ({"yes": "no"}, "yes takes True or False, not 'no'"),

@@ -274,7 +274,7 @@ def test_a_saved_plan_is_carried_out_in_one_run_folder(shop: Shop) -> None:
     assert say(*saved.hint, *QUICK).code == Exit.OK
     said = say(*saved.hint, *QUICK, "--out", "far/away", "--again")
     assert said.code == Exit.DRIFTED
-    assert "the plan was carried out in" in said.err
+    assert "the plan was already carried out in" in said.err
     assert len(shop.tasks()) == 2
 
 

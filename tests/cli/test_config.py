@@ -69,7 +69,7 @@ def test_a_config_file_that_is_no_toml_is_named(
             (f[2:], f"sets {f[2:]}: {f} can only be given on the command line.")
             for f in sorted(CONSENT)
         ),
-        ("rmp", "sets rmp, which is no flag"),
+        ("rmp", "sets rmp, which is not a flag"),
     ],
 )
 def test_consent_and_slips_are_refused(
@@ -165,7 +165,7 @@ def test_set_and_map_may_be_written_as_a_mapping(
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("max-cots", "max-cots, which is no flag; did you mean max-cost?"),
+        ("max-cots", "max-cots, which is not a flag; did you mean max-cost?"),
         ("zzz", "zzz, which is no"),
     ],
 )
@@ -221,7 +221,7 @@ def test_a_config_file_of_the_former_kind_is_not_passed_over(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     said = say("plan", "x.csv", "--sandbox")
     assert said.code == Exit.USAGE
-    assert f"{former} is read no longer" in said.err
+    assert f"{former} is no longer read" in said.err
 
 
 @pytest.mark.parametrize("text", ["max-cots = 1", "a = [", "rpm = 'soon'", "max-failures = 'soon'"])

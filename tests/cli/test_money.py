@@ -287,7 +287,7 @@ def test_the_first_look_at_prices_needs_no_key(shop: Shop, monkeypatch: pytest.M
     assert "$0.19" in shop.plan().out
     said = say("prices", "--api-url", shop.service.api_url)
     assert "$0.048 /s" in said.out
-    assert f"prices from {shop.service.api_url}/api/pricing of 20" in said.out
+    assert f"Prices from {shop.service.api_url}/api/pricing, 20" in said.out
     (found,) = say("prices", "--api-url", shop.service.api_url, "--json").lines
     assert found["models"]["seedance-2-0"]["per_second_usd"]["resolution 480p"] == "0.048"
 
@@ -435,7 +435,7 @@ def test_a_row_without_an_id_that_is_bought_again_for_another_setting_is_said(sh
     assert shop.run().code == Exit.OK
     assert "an id column" not in shop.plan().out
     shop.write(rows[0], rows[1] | {"duration": 5})
-    assert "1 new row has the prompt of a row that left the manifest" in shop.plan().out
+    assert "1 new row repeats the prompt of a row that was made before" in shop.plan().out
 
 
 def test_after_a_canary_nothing_is_bought_that_the_plan_did_not_show(shop: Shop) -> None:

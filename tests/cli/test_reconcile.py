@@ -175,7 +175,7 @@ def test_while_a_task_runs_that_nobody_can_tell_adopt_waits_for_it(shop: Shop) -
         draft, _ = _both_in_doubt(shop)
         said = shop.online("reconcile", "--adopt", f"shot1@draft={draft}")
         assert said.code == Exit.USAGE
-        assert "runs still" in said.err
+        assert "is still running" in said.err
 
 
 def test_a_task_that_fits_no_row_is_adopted_all_the_same_and_it_is_said(shop: Shop) -> None:
@@ -197,4 +197,4 @@ def test_what_is_adopted_while_it_runs_is_said_to_be_unchecked(shop: Shop) -> No
         (task,) = shop.tasks()
         said = shop.online("reconcile", "--adopt", f"shot1={task['task_id']}")
     assert said.code == Exit.OK
-    assert "that was not checked" in said.err
+    assert "this was not checked" in said.err

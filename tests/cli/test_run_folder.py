@@ -430,7 +430,7 @@ def test_a_row_whose_task_the_service_has_forgotten_can_be_released(shop: Shop) 
         assert "may mean paying twice" in said.out
         released = say(*said.hint)
     assert released.code == Exit.OK
-    assert "that was paid as well" in released.err
+    assert "that clip was paid for as well" in released.err
     assert shop.run(command="rerun").code == Exit.OK
     assert [a.state.phase for a in shop.attempts()] == [Phase.FAILED, Phase.DONE]
 

@@ -76,4 +76,4 @@ def test_hidden_rows_and_merged_prompts_are_said_above_the_price(shop: Shop) -> 
 
     said = shop.plan(of=path).out
     assert "sheet.xlsx!Shots!B2, B3 (rows 1-2): B2:B3 is merged" in said
-    assert "sheet.xlsx!Shots!4 (row 3): is hidden in the workbook, and is sent" in said
+    assert "sheet.xlsx!Shots!4 (row 3): is hidden in the workbook, but is sent" in said

@@ -95,13 +95,13 @@ def test_every_problem_is_named_with_its_place() -> None:
     text = "id,mark,note\na,keep,\n,redo,x\nb,maybe,\na,reject,\n"
     assert [
         "picks.csv:3:id: is empty",
-        "picks.csv:4:mark: 'maybe' is none of keep, reject, redo",
+        "picks.csv:4:mark: 'maybe' is not one of keep, reject, redo",
         "picks.csv:5:id: 'a' is already in line 2",
     ] == problems(text)
 
 
 def test_a_line_is_counted_where_it_begins_also_after_a_note_of_several() -> None:
-    assert ["picks.csv:4:mark: 'x' is none of keep, reject, redo"] == problems(
+    assert ["picks.csv:4:mark: 'x' is not one of keep, reject, redo"] == problems(
         'id,mark,note\na,keep,"1\n2"\nb,x,\n'
     )
 

@@ -378,7 +378,7 @@ def test_a_dash_stands_for_nothing(tmp_path: Path, field: str, dash: str) -> Non
             for text in ("4 - 5 s", "4-5", "4–5s", "4 to 5", "5 or 6")
         ),
         *(
-            ("duration", text, "is no whole number of seconds, 4 to 15")
+            ("duration", text, "is not a whole number of seconds, 4 to 15")
             for text in ("five", "5 min", "0:05:30", "4.5", "~5")
         ),
         ("generate_audio", "x", "is neither true nor false; write yes or no"),
