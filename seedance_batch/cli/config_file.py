@@ -217,8 +217,8 @@ def _no_variable(name: str, known: Collection[str]) -> SettingsError:
         return SettingsError(f"No command reads the variable {name}.", hint=f"unset {name}")
     if near in _CONSENT:
         return SettingsError(
-            f"No command reads the variable {name}: {_CONSENT[near]} is given on the command line "
-            "only.",
+            f"No command reads the variable {name}: {_CONSENT[near]} can only be given on the "
+            "command line.",
             hint=f"unset {name}",
         )
     meant = by_flag[near]
