@@ -289,7 +289,7 @@ def test_a_browser_that_keeps_nothing_says_so_and_still_exports(
     )
     other.goto(page.as_uri())
     press(other, "yjn")
-    assert "keeps nothing" in other.locator("#trouble").text_content()
+    assert "does not save your choices" in other.locator("#trouble").text_content()
     assert ["keep", "reject"] == [str(pick.mark) for pick in export(other, tmp_path)]
 
 
