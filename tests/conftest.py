@@ -14,8 +14,10 @@ import pytest
 hypothesis.settings.register_profile("promises", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("promises")  # a busy machine makes no example wrong
 
-# A shell's background jobs ignore Ctrl-C, and so would everything that is started here.
+# A shell's background jobs ignore Ctrl-C, and what nohup starts ignores a closed terminal; so would
+# everything that is started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _LONGEST = ("tests/test_readme.py", "tests/crash/", "tests/faults/", "tests/benchmarks/")
 """Where single files take a minute: begun first, so that no worker is left alone with one."""
