@@ -13,6 +13,9 @@ from xml.sax.saxutils import escape
 
 import yaml
 
+from seedance_batch.reader.cells import placeholder
+from seedance_batch.reader.headings import field_of
+
 Rows = Sequence[dict[str, str]]
 """Headings to texts; every row has the same headings."""
 
@@ -105,3 +108,9 @@ WRITERS: dict[str, Callable[[Path, Rows], None]] = {
     "g.parquet": write_parquet,
     "h.yaml": write_yaml,
 }
+
+
+def is_prompt(text: str) -> bool:
+    """Whether nobody would take it for a heading, a total or what a broken sheet has left."""
+    is_word = " " not in text.strip() and (placeholder(text) or field_of(text))
+    return not (text.isspace() or text.isupper() or is_word or "total" in text.casefold())

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from seedance_batch.core.manifest import Manifest
 from seedance_batch.core.outcome import Outcome, RowRecord, Status, outcomes
-from seedance_batch.reader.cells import placeholder
 from seedance_batch.reader.read import grouped, read_manifest
 from seedance_batch.writer.files import SheetSource, write_sheets
+from tests.reader.sheets import is_prompt
 
 from .sheets import write_csv
 
@@ -89,8 +89,7 @@ TEXTS = st.text(
     ),
     min_size=3,
     max_size=20,
-).filter(lambda text: bool(text.strip()) and not text.startswith("#") and placeholder(text) is None)
-"""No prompt that a broken sheet would have left."""
+).filter(lambda text: bool(text.strip()) and not text.startswith("#") and is_prompt(text))
 
 
 @given(prompts=st.lists(TEXTS, min_size=1, max_size=5), status=TEXTS)

@@ -11,9 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seedance_batch.core.manifest import Manifest
-from seedance_batch.reader.cells import placeholder
-from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.read import grouped, read_frame, read_manifest
+from tests.reader.sheets import is_prompt
 
 from .sheets import WRITERS
 
@@ -24,13 +23,7 @@ TEXTS = st.text(
 )
 
 
-def _is_prompt(text: str) -> bool:
-    """Whether nobody would take it for a heading, a total or what a broken sheet has left."""
-    is_word = " " not in text.strip() and (placeholder(text) or field_of(text))
-    return not (text.isspace() or text.isupper() or is_word or "total" in text.casefold())
-
-
-PROMPTS = TEXTS.filter(_is_prompt)
+PROMPTS = TEXTS.filter(is_prompt)
 URLS = st.sampled_from(
     ["https://example.com/a.png", "https://example.com/b,c.png?x=1", "asset://7"]
 )
