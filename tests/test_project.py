@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import re
 import subprocess
@@ -195,6 +196,19 @@ def test_imports_are_few_and_no_init_hands_names_on() -> None:
     assert sum(spans) / sum(map(_lines, _files())) <= 0.065
     inits = [path for path in _files() if path.name == "__init__.py" and path.parent != PACKAGE]
     assert [str(path) for path in inits if len(_tree(path).body) > 1] == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in _files()
+        if path.name != "__init__.py"
+    }
+    graph = {
+        name: ({*_imports(path), *_elsewhere(path)} & modules.keys()) - {name}
+        for name, path in modules.items()
+    }
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(modules)
 
 
 def test_no_public_class_or_function_has_two_meanings() -> None:
