@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import pty
 import re
-import termios
 from dataclasses import replace
 from decimal import Decimal
 
@@ -36,6 +33,7 @@ from seedance_batch.progress import (
     observer_for,
 )
 from tests.core.plan_builders import attempt, job
+from tests.terminal import Screen
 
 TOLD: list[RunEvent] = [
     Stopping(Stop.BUDGET, "row \x1b[31mb would pass the budget"),
@@ -310,19 +308,15 @@ def test_a_library_may_have_bars_on_any_stream() -> None:
 
 
 def test_the_time_left_is_there_on_eighty_columns() -> None:
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 80))
+    screen = Screen(80)
     found = course(rows=3_000, foretold=40_000.0)
     for number in range(1, 1_300):
         taken(found, steps(number, *(DONE if number < 1_250 else DONE[:2]), cost="12.50"))
-    with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123
+    with screen.stream() as terminal:
         bars = Bars(found, terminal, lambda: 20_000.0)
         bars(steps(1_300, Phase.IN_FLIGHT)[0])
-        terminal.flush()
-        shown = os.read(ours, 65_536).decode()
         bars.close()
-    os.close(ours)
-    lines = [line for line in re.split(r"[\r\n]", shown) if "1249/3000" in line]
+    lines = [line for line in re.split(r"[\r\n]", screen.text) if "1249/3000" in line]
     assert "h 32 min left, $16,238" in lines[-1]
     assert len(lines[-1].partition("\x1b")[0]) <= 80
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
-import pty
 import shlex
-import termios
-import threading
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +15,7 @@ from seedance_batch.cli.main import main
 from seedance_batch.errors import Exit
 from tests.events_page import valid_output
 from tests.service import SMALL, Batch
+from tests.terminal import Screen
 
 QUICK = ("--rpm", "600000", "--poll-interval", "0.1")
 """Flags of a run that nothing slows down."""
@@ -59,24 +56,10 @@ def say(*words: str) -> Said:
 
 def say_at_a_terminal(*words: str) -> Said:
     """Give a command that shows its progress at a real terminal."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 120))
-    shown: list[bytes] = []
-    reader = threading.Thread(target=_drain, args=(ours, shown))
-    reader.start()
-    out = io.StringIO()
-    with open(theirs, "w", encoding="utf-8") as err:  # noqa: PTH123
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main([str(word) for word in words])
-    reader.join()
-    os.close(ours)
-    return Said(code, out.getvalue(), b"".join(shown).decode())
-
-
-def _drain(terminal: int, shown: list[bytes]) -> None:
-    with contextlib.suppress(OSError):  # how Linux tells that the other side is closed
-        while found := os.read(terminal, 65_536):
-            shown.append(found)
+    screen, out = Screen(120), io.StringIO()
+    with screen.stream() as err, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(word) for word in words])
+    return Said(code, out.getvalue(), screen.text)
 
 
 def shot(number: int, **fields: Any) -> dict[str, Any]:
