@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TextIO
 
 from seedance_batch.core.attempt import FINAL_PHASES, Attempt, Phase, counts_against_budget
 from seedance_batch.core.pricing import money
+from seedance_batch.core.refusals import reason_of
 from seedance_batch.core.text import enveloped, in_usd, json_line, redact, shown, some, span
 from seedance_batch.events import (
     AttemptChanged,
@@ -346,6 +347,7 @@ def _attempt_object(attempt: Attempt) -> dict[str, Any]:
         "status": state.phase,
         "task_id": state.task_id,
         "error_class": state.error_class,
+        "reason": reason_of(state),
         "message": redact(state.error_message or "") or None,
         "est_cost_usd": in_usd(intent.est_cost),
         "video_file": state.clip.file if state.clip else None,

@@ -10,9 +10,10 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -39,6 +40,7 @@ from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.core.plan.make import as_ordered
 from seedance_batch.core.plan.steps import RerunChoice
+from seedance_batch.core.refusals import Reason
 from seedance_batch.core.select import meant_ids
 from seedance_batch.core.text import shown, some
 from seedance_batch.errors import (
@@ -321,14 +323,26 @@ def _found(
     return manifest, folder_for(manifest, settings)
 
 
-def rerun_choice(classes: Sequence[str], *, force: bool) -> RerunChoice:
-    """Which failed rows to make again. Raises `SettingsError` for a class that there is not."""
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def rerun_choice(
+    classes: Sequence[str], *, force: bool, reasons: Sequence[str] = ()
+) -> RerunChoice:
+    """Which failed rows to make again. Raises `SettingsError` for an unknown class or reason."""
+    return RerunChoice(
+        _members("--class", "classes", ErrorClass, classes),
+        force=force,
+        reasons=_members("--reason", "reasons", Reason, reasons),
+    )
+
+
+def _members(flag: str, plural: str, kind: type[_E], names: Sequence[str]) -> frozenset[_E] | None:
     try:
-        chosen = frozenset(map(ErrorClass, classes)) or None
+        return frozenset(map(kind, names)) or None
     except ValueError as error:
-        known = ", ".join(ErrorClass)
-        raise SettingsError(f"--class: {error}; the classes are {known}.") from error
-    return RerunChoice(chosen, force=force)
+        known = ", ".join(kind)
+        raise SettingsError(f"{flag}: {error}; the {plural} are {known}.") from error
 
 
 def at_home(source: ManifestSource, settings: RunSettings) -> tuple[ManifestSource, RunSettings]:

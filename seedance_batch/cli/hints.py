@@ -102,7 +102,7 @@ def or_elsewhere() -> Iterator[None]:
             error.hint = command_again(
                 "run" if first else None,
                 source=error.manifest,
-                without={"classes", "force", "picks"} if first else (),
+                without={"classes", "reasons", "force", "picks"} if first else (),
                 out=relative(Path(error.free)),
             )
         raise
@@ -210,17 +210,21 @@ def _after_failed_redo(plan: Plan, report: Report) -> str | None:
 
 def _after_failures(batch: Batch, report: Report, blocked: Sequence[Attempt]) -> str:
     from seedance_batch.core.plan.steps import RerunChoice
+    from seedance_batch.core.refusals import mend, way_out
 
     flags: Changed = {}
     if click.get_current_context().params.get("plan_file") is not None:
         flags = as_planned(batch)
     rerun = command_again(
-        "rerun", without={"picks", "canary", "plan_file", "classes", "force"}, **flags
+        "rerun", without={"picks", "canary", "plan_file", "classes", "reasons", "force"}, **flags
     )
     attempts = [*blocked, *(o.shown for o in report.outcomes if o.shown is not None)]
     failed = [attempt.state.error_class for attempt in attempts]
     if any(found is not None and RerunChoice().takes(found) for found in failed):
         return rerun
+    for attempt in attempts:
+        if mend(attempt):
+            return f"{rerun} {way_out(attempt).removeprefix('rerun ')}"
     return f"edit the row, or make it again unchanged: {rerun} --force"
 
 

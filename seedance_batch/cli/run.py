@@ -38,6 +38,9 @@ class Rerunning(Running):
     """What ``rerun`` takes."""
 
     classes: tuple[str, ...] = flags.option("--class", help="Only failed rows of this error class.")
+    reasons: tuple[str, ...] = flags.option(
+        "--reason", help="Only rows refused for this: sound, face, picture, prompt, ..."
+    )
     force: bool = flags.option("--force", help="Also send refused content again, unchanged.")
 
 
@@ -69,11 +72,12 @@ def rerun(given: Rerunning) -> int:
     """Try failed rows of MANIFEST again. Each new attempt costs money.
 
     Takes transient failures; refused content needs an edit or --force; expired and media_mismatch
-    rows were paid for, and need --class. With --from, makes new takes of the rows marked redo.
+    rows were paid for, and need --class. Refused sound is left out by --reason sound --set
+    generate_audio=false. With --from, makes new takes of the rows marked redo.
     """
     from seedance_batch.batch.open import rerun_choice
 
-    choice = rerun_choice(given.classes, force=given.force)
+    choice = rerun_choice(given.classes, force=given.force, reasons=given.reasons)
     return _shown_or_done(given, marks={"redo"}, choice=choice)
 
 

@@ -239,7 +239,8 @@ _REFUSED_CODES: Final = frozenset({"TASK_FAILED", "MODEL_ERROR"})
 ``TASK_FAILED``, ``TASK_TIMEOUT``, ``STORAGE_UNAVAILABLE``, ``MODEL_UNAVAILABLE`` and
 ``INVALID_REQUEST`` are HiAPI's documentation's; the others are its blog's, in small letters there
 (read in November 2026). Which of them are transient follows from their words: the documentation
-only says to mend a request rather than send it again.
+only says to mend a request rather than send it again. Codes of the model's maker for refused
+content (``InputTextSensitiveContentDetected``; see `core.refusals`) are refusals as well.
 """
 
 
@@ -250,7 +251,8 @@ def classify(code: str) -> ErrorClass:
         return ErrorClass.TRANSIENT
     if name in _INVALID_CODES:
         return ErrorClass.INVALID
-    return ErrorClass.REFUSED if name in _REFUSED_CODES else ErrorClass.PERMANENT
+    refused = name in _REFUSED_CODES or "SENSITIVECONTENT" in name or "RISKDETECTION" in name
+    return ErrorClass.REFUSED if refused else ErrorClass.PERMANENT
 
 
 def url_is_over(state: State, now: float) -> bool:

@@ -16,6 +16,7 @@ RESULT_COLUMNS: Final = (
     "id",
     "status",
     "error_class",
+    "reason",
     "message",
     "next_step",
     "attempts",

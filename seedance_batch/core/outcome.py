@@ -18,6 +18,7 @@ from seedance_batch.core.attempt import (
     Spending,
 )
 from seedance_batch.core.pricing import money
+from seedance_batch.core.refusals import way_out
 from seedance_batch.core.text import shown, some, spaced
 from seedance_batch.errors import Exit
 
@@ -189,10 +190,9 @@ def made_otherwise(outcome: Outcome) -> str:
 
 
 def _after_failure(attempt: Attempt | None) -> str:
-    error_class = attempt.state.error_class if attempt else None
-    if error_class in {ErrorClass.TRANSIENT, ErrorClass.RELEASED}:
+    if attempt is None or attempt.state.error_class in {ErrorClass.TRANSIENT, ErrorClass.RELEASED}:
         return "rerun"
-    return "edit the row, then run"
+    return way_out(attempt)
 
 
 # ── What a run folder amounts to: rows by status, and money by how sure it is ─────────────────────

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Final
 
 from seedance_batch.core.attempt import Attempt, Phase
@@ -91,16 +93,21 @@ def _notes(plan: Plan) -> Iterator[str]:
 
 
 _EDITS: Final = 3
-"""Edited rows that are named one by one."""
+"""Different edits that are named."""
 
 
 def _edits(plan: Plan) -> Iterator[str]:
     """What was edited in rows that are bought again for it."""
-    edited = [step for step in plan.steps if step.action is Action.CHANGED]
-    for step in edited[:_EDITS]:
-        yield f"{shown(step.key)}: {shown(step.reason)}."
-    if len(edited) > _EDITS:
-        yield f"{some(len(edited) - _EDITS, 'more row')} changed: plan -v shows each."
+    edited: dict[str, list[str]] = defaultdict(list)
+    for step in plan.steps:
+        if step.action is Action.CHANGED:
+            edited[step.reason].append(step.key)
+    for reason, keys in islice(edited.items(), _EDITS):
+        rows = shown(keys[0]) if len(keys) == 1 else some(len(keys), "row")
+        yield f"{rows}: {shown(reason)}."
+    more = sum(len(keys) for keys in islice(edited.values(), _EDITS, None))
+    if more:
+        yield f"{some(more, 'more row')} changed: plan -v shows each."
 
 
 def _answered(plan: Plan) -> Iterator[str]:

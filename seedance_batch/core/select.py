@@ -17,6 +17,7 @@ from typing import Final
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import INPUT_FIELDS, LIST_FIELDS
 from seedance_batch.core.outcome import Outcome, Status
+from seedance_batch.core.refusals import reason_of
 from seedance_batch.core.text import some
 from seedance_batch.errors import EmptySelection, UsageError
 
@@ -190,6 +191,7 @@ def _columns(
     ours: dict[str, list[SqlValue]] = {
         "status": [_status(standing.get(job.key)) for job in jobs],
         "error_class": [_error_class(standing.get(job.key)) for job in jobs],
+        "reason": [_reason(standing.get(job.key)) for job in jobs],
     }
     columns |= {f"sb_{name}": SqlColumn(values, is_text=True) for name, values in ours.items()}
     columns = {**{name: columns[f"sb_{name}"] for name in ours}, **columns}
@@ -208,6 +210,10 @@ def _status(outcome: Outcome | None) -> str:
 def _error_class(outcome: Outcome | None) -> str | None:
     shown = outcome.shown if outcome else None
     return shown.state.error_class.value if shown and shown.state.error_class else None
+
+
+def _reason(outcome: Outcome | None) -> str | None:
+    return reason_of(outcome.shown.state) if outcome and outcome.shown else None
 
 
 # ── The language of ``--where``: SQL's WHERE over a manifest's rows, answered by SQLite in memory

@@ -26,6 +26,7 @@ from seedance_batch.core.attempt import (
 from seedance_batch.core.columns import folded
 from seedance_batch.core.outcome import Outcome, RowRecord, Status, Tally, costs, message, next_step
 from seedance_batch.core.pricing import money
+from seedance_batch.core.refusals import reason_of
 from seedance_batch.core.text import redact, some, spaced
 from seedance_batch.reader.headings import field_of
 
@@ -56,6 +57,8 @@ class PageTake:
     shown: bool
     asked: str
     cost: str
+    reason: str
+    """Why it was refused; empty where it was not."""
     message: str
     prompt: str
     """Only where it differs from the row's present one."""
@@ -68,6 +71,8 @@ class PageRow:
 
     id: str
     status: str
+    reason: str
+    """Why the shown attempt was refused; empty where it was not."""
     step: str
     """What a person would do next."""
     message: str
@@ -127,6 +132,7 @@ def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | No
     return PageRow(
         id=outcome.key,
         status=spaced(outcome.status),
+        reason=_reason(shown),
         step=next_step(outcome),
         message=message(shown) if shown and outcome.status is not Status.DONE else "",
         prompt=redact(prompt),
@@ -139,6 +145,10 @@ def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | No
         made=(filmed.state.finished_at if filmed else None) or 0.0,
         takes=_takes(outcome, prompt, stills),
     )
+
+
+def _reason(attempt: Attempt | None) -> str:
+    return (reason_of(attempt.state) or "") if attempt else ""
 
 
 def _asked(outcome: Outcome) -> str:
@@ -210,6 +220,7 @@ def _take(
         shown=attempt is outcome.shown,
         asked=_specification(intent),
         cost=_cost([attempt]),
+        reason=_reason(attempt),
         message=message(attempt) if attempt.state.phase is not Phase.DONE else "",
         prompt="" if made_from == prompt else redact(made_from),
         film=_film(attempt.state.clip, stills) if attempt.state.clip else None,

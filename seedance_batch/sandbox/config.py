@@ -197,6 +197,23 @@ class ListedFault(StrEnum):
     MISSING = "missing"
 
 
+class Moderated(StrEnum):
+    """What a refusal is about: it strikes only a task that has such a thing."""
+
+    SOUND = "sound"
+    """The sound that would be generated."""
+    FACE = "face"
+    """A picture or a video that was sent."""
+    PICTURE = "picture"
+    REFERENCE = "reference"
+    """A reference video or sound."""
+    PROMPT = "prompt"
+    COPYRIGHT = "copyright"
+    VIDEO = "video"
+    OTHER = "other"
+    """Words that say nothing."""
+
+
 class StatusFault(StrEnum):
     """Another spelling of a status, as blogs and newer clients know them."""
 
@@ -254,6 +271,11 @@ class ExpireAt(StrEnum):
     """`url_ttl` after each look at the task."""
 
 
+def _words(value: object) -> object:
+    """A list of texts, each refused without a word about why."""
+    return dict.fromkeys(value, Moderated.OTHER) if isinstance(value, list | tuple) else value
+
+
 def _text_keys(value: object) -> object:
     """YAML reads the key 429 as a number."""
     return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
@@ -301,8 +323,9 @@ class FaultConfig(BaseModel):
     """Tasks repeat what they were asked for, as ``input``; no documentation says so."""
     bare_lists: bool = False
     """Final tasks in list pages lack their output and error; the detail has them."""
-    moderation: tuple[str, ...] = ()
-    """A prompt that holds one of these texts ends as `TASK_FAILED`."""
+    moderation: Annotated[dict[str, Moderated], BeforeValidator(_words)] = {}
+    """A prompt that holds one of these texts ends as `TASK_FAILED`, for the reason beside it. What
+    is about media is looked for in their addresses as well; see `Moderated`."""
     stuck: tuple[str, ...] = ()
     """A task whose prompt holds one of these texts never ends."""
     forgotten: tuple[str, ...] = ()

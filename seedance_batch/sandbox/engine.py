@@ -13,7 +13,14 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from seedance_batch.sandbox.config import GenerationTime, ListedFault, SandboxConfig, Times, phases
+from seedance_batch.sandbox.config import (
+    GenerationTime,
+    ListedFault,
+    Moderated,
+    SandboxConfig,
+    Times,
+    phases,
+)
 from seedance_batch.sandbox.faults import Refusal, draw, invalid, retry_after_header
 from seedance_batch.sandbox.store import Store, StoredKey, StoredTask
 from seedance_batch.sandbox.validation import Checker, Unreadable, strict_json
@@ -243,8 +250,9 @@ class Engine:
     def _fate(self, order: CreateOrder, nth: int) -> tuple[str | None, str | None]:
         """The error that the task will end with, or (None, None)."""
         faults = self.config.faults
-        if _holds(order.input, faults.moderation):
-            return "TASK_FAILED", "the content was refused by moderation"
+        refused = _refused(order.input, faults.moderation)
+        if refused is not None:
+            return "TASK_FAILED", _REFUSALS[refused]
         code = draw(faults, self.config.seed, "tasks", faults.tasks, order.content, nth)
         return (code, _MESSAGES.get(code, "the generation failed")) if code else (None, None)
 
@@ -309,6 +317,51 @@ _MESSAGES: Final = {
 
 _FOR_EVER: Final = 1e11
 """Seconds; the times of what never ends are numbers, too."""
+
+
+def _refused(fields: Mapping[str, Any], words: Mapping[str, Moderated]) -> Moderated | None:
+    """What the task is refused for."""
+    texts = {kind: [fields["prompt"]] for kind in Moderated}
+    for kind, names in _ABOUT.items():
+        media = [url for name in names for url in _listed(fields.get(name))]
+        texts[kind] = [fields["prompt"], *(u for u in media if u[:5] != "data:")] if media else []
+    if not fields.get("generate_audio", True):
+        texts[Moderated.SOUND] = []
+    found = (k for w, k in words.items() if any(w.casefold() in t.casefold() for t in texts[k]))
+    return next(found, None)
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else value or []
+
+
+_PICTURES: Final = ("first_frame_url", "last_frame_url", "reference_image_urls")
+_ABOUT: Final = {
+    Moderated.FACE: (*_PICTURES, "reference_video_urls"),
+    Moderated.PICTURE: _PICTURES,
+    Moderated.REFERENCE: ("reference_video_urls", "reference_audio_urls"),
+}
+"""Where a task has what such a refusal is about."""
+
+_FAILED: Final = "The request failed because the"
+_REFUSALS: Final = {
+    Moderated.SOUND: "OutputAudioSensitiveContentDetected.PolicyViolation: "
+    f"{_FAILED} output audio may be related to copyright restrictions.",
+    Moderated.FACE: "InputImageSensitiveContentDetected.PrivacyInformation: "
+    f"{_FAILED} input image may contain real person.",
+    Moderated.PICTURE: "InputImageSensitiveContentDetected: "
+    f"{_FAILED} input image may contain sensitive information.",
+    Moderated.REFERENCE: "InputVideoSensitiveContentDetected: "
+    f"{_FAILED} input video may contain sensitive information.",
+    Moderated.PROMPT: "InputTextSensitiveContentDetected: "
+    f"{_FAILED} input text may contain sensitive information.",
+    Moderated.COPYRIGHT: "OutputVideoSensitiveContentDetected.PolicyViolation: "
+    f"{_FAILED} output video may be related to copyright restrictions.",
+    Moderated.VIDEO: "OutputVideoSensitiveContentDetected: "
+    f"{_FAILED} output video may contain sensitive information.",
+    Moderated.OTHER: "the content was refused by moderation",
+}
+"""As the model's maker words them, quoted in public by those who had them (read in 2026-11)."""
 
 
 def _holds(fields: Mapping[str, Any], words: tuple[str, ...]) -> bool:

@@ -44,6 +44,7 @@ _WIDTHS: Final = {
     "id": 18,
     "status": 18,
     "error_class": 17,
+    "reason": 12,
     "message": 44,
     "next_step": 30,
     "attempts": 12,

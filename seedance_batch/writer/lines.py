@@ -14,6 +14,7 @@ from typing import Final
 from seedance_batch.core.attempt import Attempt, Clip, Phase, charged, spent, surety
 from seedance_batch.core.columns import INPUT_COLUMNS, folded, result_columns
 from seedance_batch.core.outcome import Outcome, message, next_step
+from seedance_batch.core.refusals import reason_of
 
 SheetValue = str | int | float | Decimal | None
 """A cell: text, a number, US dollars, or nothing."""
@@ -94,6 +95,7 @@ def _of_clip(value: Callable[[Clip], SheetValue]) -> Callable[[Attempt], SheetVa
 
 _OF_ATTEMPT: Final[Mapping[str, Callable[[Attempt], SheetValue]]] = {
     "error_class": lambda a: a.state.error_class,
+    "reason": lambda a: reason_of(a.state),
     "message": lambda a: message(a) or None,
     "task_id": lambda a: a.state.task_id,
     "est_cost_usd": lambda a: a.intent.est_cost,
@@ -162,10 +164,11 @@ _ASKED: Final = ("model", "resolution", "duration", "aspect_ratio")
 TAKE_COLUMNS: Final = (
     *_OF_TAKE,
     "error_class",
+    "reason",
     "message",
     "task_id",
     *_ASKED,
-    *(name for name in _OF_ATTEMPT if name not in {"error_class", "message", "task_id"}),
+    *(name for name in _OF_ATTEMPT if name not in {"error_class", "reason", "message", "task_id"}),
 )
 """The takes sheet's columns; ``shown`` marks the take that the results sheet shows."""
 

@@ -41,7 +41,7 @@ def test_every_row_is_there_in_manifest_order_with_its_state(review: Review, tab
     assert [outcome.status.replace("_", " ") for outcome in found] == statuses
     failed = tab.locator(".card[data-status=failed]")
     assert "the prompt was refused by moderation" in failed.locator(".notice").text_content()
-    assert "Next: edit the row, then run" in failed.locator(".notice").text_content()
+    assert "Next: change the prompt, then run" in failed.locator(".notice").text_content()
     assert "up to $0.71" == failed.locator("[data-part=cost]").text_content()
 
 

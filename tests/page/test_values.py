@@ -93,7 +93,7 @@ def test_the_header_counts_rows_and_money() -> None:
 def test_a_failed_row_says_why_and_what_next_and_a_done_one_says_nothing() -> None:
     failed = shown(attempt(ROW, Phase.FAILED))
     assert "TASK_FAILED: the prompt was refused by moderation" == failed.message
-    assert "edit the row, then run" == failed.step
+    assert ("prompt", "change the prompt, then run") == (failed.reason, failed.step)
     done = shown(attempt(ROW, error_message="an old trouble"))
     assert ("", "", "") == (done.message, done.step, done.takes[0].message)
 

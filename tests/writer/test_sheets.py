@@ -74,6 +74,7 @@ def test_a_done_row_says_everything_about_its_clip(tmp_path: Path) -> None:
         "id": "shot-01",
         "status": "done",
         "error_class": None,
+        "reason": None,
         "message": None,
         "next_step": "",
         "attempts": 1,
@@ -103,9 +104,9 @@ def test_a_done_row_says_everything_about_its_clip(tmp_path: Path) -> None:
 def test_a_failed_row_says_why_and_what_next(tmp_path: Path) -> None:
     of = row(1)
     [line] = lines_of(tmp_path, outcomes([of], [attempt(of, Phase.FAILED)]))
-    assert "refused" == line["error_class"]
+    assert ("refused", "prompt") == (line["error_class"], line["reason"])
     assert "TASK_FAILED: the prompt was refused by moderation" == line["message"]
-    assert "edit the row, then run" == line["next_step"]
+    assert "change the prompt, then run" == line["next_step"]
     assert "unknown" == line["charged"]
 
 

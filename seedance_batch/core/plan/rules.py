@@ -27,6 +27,7 @@ from seedance_batch.core.identity import canonical_model
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import INPUT_FIELDS
 from seedance_batch.core.plan.steps import Action, RerunChoice, is_content, is_paid
+from seedance_batch.core.refusals import way_out
 from seedance_batch.core.text import shown
 
 
@@ -174,7 +175,7 @@ def _after_failure(
     planned = history.planned
     if planned is not None and planned.intent.content == content and planned.id > failed.id:
         return Decision(Action.RERUN, f"planned before, not sent; {_failure(failed)}", planned)
-    if rerun is not None and rerun.takes(_error_class(failed)):
+    if rerun is not None and rerun.means(failed.state) and rerun.takes(_error_class(failed)):
         return Decision(Action.RERUN, _failure(failed), planned)
     why = f"{_failure(failed)}: {_advice(failed)}{_made_otherwise(content, history)}"
     return Decision(Action.BLOCKED, why, failed)
@@ -191,6 +192,8 @@ def _changed(job: Job, history: History, rerun: RerunChoice | None) -> Decision 
     last = history.sent[-1]
     if rerun is not None and last.state.phase not in LOST:
         return None
+    if rerun is not None and not rerun.means(last.state):
+        return Decision(Action.BLOCKED, f"{_failure(last)}: {_advice(last)}", last)
     return Decision(Action.CHANGED, changes(last.intent.template, job), history.planned)
 
 
@@ -219,7 +222,7 @@ def _advice(attempt: Attempt) -> str:
         return "paid: fetch asks for it again; only rerun --class expired pays again"
     if is_paid(error_class):
         return f"paid; only rerun --class {error_class} makes it again"
-    return "edit the row, or rerun --force" if is_content(error_class) else "rerun"
+    return way_out(attempt, "or rerun --force") if is_content(error_class) else "rerun"
 
 
 # ── What the journal says about each row: its attempts, and which equal order it may take over ────

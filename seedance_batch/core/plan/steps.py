@@ -19,10 +19,12 @@ from seedance_batch.core.attempt import (
     Kind,
     Phase,
     Spending,
+    State,
     TakeName,
 )
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.pricing import PriceTable, money
+from seedance_batch.core.refusals import Reason, reason_of
 from seedance_batch.core.text import first_few
 from seedance_batch.errors import Exit
 
@@ -40,15 +42,21 @@ class RerunChoice:
     """Which failed rows a rerun takes.
 
     ``classes`` None means transient and released failures (with ``force`` also those that are the
-    row's own fault); given, these classes only. ``keys`` None means every row.
+    row's own fault); given, these classes only. ``reasons`` given: refusals for these alone, also
+    of rows that were changed since. ``keys`` None means every row.
     """
 
     classes: frozenset[ErrorClass] | None = None
     force: bool = False
+    reasons: frozenset[Reason] | None = None
     keys: Collection[str] | None = None
     redo: Mapping[str, TakeName] = field(default_factory=dict)
     """Rows to make anew although they are done, each with the take that the wish was for. A later
     take answers it, however it was made; so the same wish never buys two."""
+
+    def means(self, state: State) -> bool:
+        """Whether a failure is one that was asked for, as far as reasons were named."""
+        return self.reasons is None or reason_of(state) in self.reasons
 
     def takes(self, error_class: ErrorClass) -> bool:
         """Whether an unchanged row that failed so is tried again."""

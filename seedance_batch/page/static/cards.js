@@ -64,10 +64,15 @@ function clipPanel(row, take) {
 
 function noticePanel(row) {
   const panel = make("notice");
-  write(panel, "status", row.status);
+  write(panel, "status", withReason(row));
   write(panel, "message", row.message);
   write(panel, "step", row.step && `Next: ${row.step}`);
   return panel;
+}
+
+/** A status, and why the service refused. */
+function withReason({ status, reason }) {
+  return reason ? `${status}: ${reason}` : status;
 }
 
 function markButtons(row) {

@@ -17,7 +17,7 @@ function $(id) {
 
 function textOf(row) {
   const takes = row.takes.flatMap((take) => [take.name, take.message, take.film?.file]);
-  const texts = [row.id, row.status, row.prompt, row.message, ...row.cells, ...takes];
+  const texts = [row.id, row.status, row.reason, row.prompt, row.message, ...row.cells, ...takes];
   return texts.join("\n").toLocaleLowerCase();
 }
 

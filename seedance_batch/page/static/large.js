@@ -49,7 +49,7 @@ function player(take) {
 
 function reason(take, words = take.film ? "the file is missing" : take.message) {
   const panel = make("notice");
-  write(panel, "status", take.status);
+  write(panel, "status", withReason(take));
   write(panel, "message", words);
   write(panel, "step", "");
   return panel;
