@@ -418,6 +418,7 @@ class ReadKeywords(TypedDict, total=False):
     overrides: Mapping[str, object]
     allow: Allow | None
     visible: bool
+    fix_mixed: bool
     allow_outside: bool
     max_body: int
     folder: Path | str | None

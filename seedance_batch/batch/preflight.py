@@ -24,7 +24,7 @@ from seedance_batch.clips.file_client import file_client
 from seedance_batch.core.forecast import Pace, forecast
 from seedance_batch.core.hiapi import Page, Verdict
 from seedance_batch.core.manifest import Finding, Manifest, Place, Severity
-from seedance_batch.core.media_type import content_of, sides_warning
+from seedance_batch.core.media_type import content_of, file_warning, sides_warning
 from seedance_batch.core.model import MEDIA_FIELDS, MediaKind
 from seedance_batch.core.overview import price_note
 from seedance_batch.core.plan.make import make_plan
@@ -45,8 +45,6 @@ LOOK_PATIENCE: Final = 10.0
 HEAD_BYTES: Final = 1 << 16
 """Enough to see an image's size in pixels, but for odd ones."""
 MOST_REDIRECTS: Final = 4
-MOST_BYTES: Final = 30_000_000
-"""Upstream's limit for images; it warns only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +233,8 @@ def _judged(answer: _Answer, kind: MediaKind) -> tuple[list[str], list[str]]:
         return [f"is {'a web page' if page else 'something else'}, not {kind.value}"], []
     if content.kind is not kind:
         return [f"is {content.kind.value}, but {kind.value} is needed"], []
-    return [], [*_size_words(answer), *_sides_words(answer, kind)]
-
-
-def _size_words(answer: _Answer) -> list[str]:
-    if answer.size is not None and answer.size > MOST_BYTES:
-        return [f"has {answer.size:,} bytes; up to {MOST_BYTES:,} are safe"]
-    return []
+    words = file_warning(kind, content.mime, answer.size or 0)
+    return [], [*([words] if words else ()), *_sides_words(answer, kind)]
 
 
 def _sides_words(answer: _Answer, kind: MediaKind) -> list[str]:

@@ -158,6 +158,8 @@ class OfManifest:
         help="Allow resolution 4k, which is not documented.")
     allow_mixed: bool = option("--allow-mixed", hidden=True,
         help="Allow frames and references in one row.")
+    fix_mixed: bool = option("--fix-mixed", hidden=True,
+        help="Where a row has frames and references, send the frames as reference images.")
     allow_outside: bool = option("--allow-outside", hidden=True,
         help="Allow media files outside the manifest's folder.")
     max_body: int | None = option("--max-body", type=_FROM_1, metavar="BYTES", hidden=True,
@@ -328,6 +330,7 @@ def read_options(given: OfManifest) -> ReadOptions:
         overrides=pairs("--set", given.overrides),
         allow=Allow(resolution_4k=given.allow_4k, mixed_references=given.allow_mixed),
         visible=given.visible,
+        fix_mixed=given.fix_mixed,
         allow_outside=given.allow_outside,
         max_body=given.max_body or MAX_BODY,
     )

@@ -14,7 +14,44 @@ MIN_SIDE: Final = 300
 MAX_SIDE: Final = 6000
 MIN_QUOTIENT: Final = 0.4
 MAX_QUOTIENT: Final = 2.5
-"""Upstream's limits for images; they warn only."""
+"""Upstream's limits for pictures, still and moving; they warn only."""
+MIN_PIXELS: Final = 640 * 640
+MAX_PIXELS: Final = 834 * 1112
+MIN_FPS: Final = 24
+MAX_FPS: Final = 60
+"""The same for reference videos: 480p to 720p."""
+MOST_BYTES: Final = {
+    MediaKind.IMAGE: 30_000_000,
+    MediaKind.VIDEO: 50_000_000,
+    MediaKind.AUDIO: 15_000_000,
+}
+"""The same for the size of a file; what resellers of the model say (read in November 2026)."""
+_SAFE_TYPES: Final = {
+    MediaKind.VIDEO: {"video/mp4", "video/quicktime"},
+    MediaKind.AUDIO: {"audio/mpeg", "audio/wav"},
+}
+
+
+def file_warning(kind: MediaKind, mime: str, size: int) -> str | None:
+    """What upstream's limits say of a file of so many bytes; None where it is within them."""
+    if size > MOST_BYTES[kind]:
+        return f"has {size:,} bytes; up to {MOST_BYTES[kind]:,} are safe"
+    if kind in _SAFE_TYPES and mime not in _SAFE_TYPES[kind]:
+        safe = "MP4 and MOV" if kind is MediaKind.VIDEO else "MP3 and WAV"
+        return f"is {mime}; {safe} are safe"
+    return None
+
+
+def video_warning(width: int, height: int, fps: float) -> str | None:
+    """What upstream's limits say of a reference video; None where it is within them."""
+    if not MIN_PIXELS <= width * height <= MAX_PIXELS:
+        return (
+            f"has {width}×{height} pixels; reference videos of 480p to 720p "
+            f"({MIN_PIXELS:,} to {MAX_PIXELS:,} pixels) are safe"
+        )
+    if fps and not MIN_FPS - 0.1 <= fps <= MAX_FPS + 0.1:  # 23.976 is 24 to a viewer
+        return f"has {fps:.4g} frames a second; {MIN_FPS} to {MAX_FPS} are safe"
+    return sides_warning(width, height)
 
 
 def sides_warning(width: int, height: int) -> str | None:

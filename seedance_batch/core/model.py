@@ -121,6 +121,7 @@ class Allow:
 
     resolution_4k: bool = False
     mixed_references: bool = False
+    """Frames beside references, and reference sounds alone."""
     blobs: bool = False
     """Local media as ``sha256:…``; only between reader and client."""
 
@@ -244,13 +245,27 @@ class TaskInput(BaseModel):
             raise PydanticCustomError("mode", "last_frame_url needs a first_frame_url")
         if self.frames and self.references and not allow.mixed_references:
             raise PydanticCustomError(
-                "mode", "frames and references cannot be combined (--allow-mixed sends both)"
+                "mode",
+                "frames and references cannot be combined: put the frame first among "
+                "reference_image_urls and call it image 1 in the prompt (--fix-mixed does it; "
+                "--allow-mixed sends both)",
+            )
+        if self._sounds_alone and not allow.mixed_references:
+            raise PydanticCustomError(
+                "mode",
+                "reference_audio_urls needs a reference image or video beside it "
+                "(--allow-mixed sends it alone)",
             )
         if len(self.frames) + len(self.reference_image_urls or ()) > MOST_IMAGES:
             raise PydanticCustomError(
                 "mode", "more than {most} frames and reference images", {"most": MOST_IMAGES}
             )
         return self
+
+    @property
+    def _sounds_alone(self) -> bool:
+        pictures = self.frames or self.reference_image_urls or self.reference_video_urls
+        return bool(self.reference_audio_urls) and not pictures
 
     @property
     def frames(self) -> tuple[str, ...]:

@@ -109,8 +109,16 @@ class Overrides:
 class Judge:
     """Judges rows, and notes problems and advice with their places."""
 
-    def __init__(self, noted: Noted, allow: Allow, max_body: int, overrides: Overrides) -> None:
+    def __init__(
+        self,
+        noted: Noted,
+        allow: Allow,
+        max_body: int,
+        overrides: Overrides,
+        fix_mixed: bool = False,
+    ) -> None:
         self._noted = noted
+        self._fix_mixed = fix_mixed
         self._allow = replace(allow, blobs=True)
         self._max_body = max_body
         self._overrides = overrides
@@ -122,6 +130,9 @@ class Judge:
             reading.base = self._base(written, model)
             reading.model = self._overrides.model or model
             reading.fields = self._overridden(reading)
+        if self._fix_mixed and _is_mixed(reading.fields):
+            reading.base = reading.base or _raw_hash(written, model)
+            self._unmix(reading)
         reading.input = self._validated(reading)
         if reading.input is None:
             reading.base = reading.base or _raw_hash(written, model)
@@ -131,6 +142,26 @@ class Judge:
         reading.media = _media(reading.found)
         for name, words in advice(reading.input, reading.model, reading.found):
             self._noted.warning(reading.place(name), words, Code.ADVICE)
+
+    def _unmix(self, reading: RowReading) -> None:
+        """Make reference images of a row's frames, and say in its prompt which they are."""
+        fields, images = dict(reading.fields), "reference_image_urls"
+        frames = [name for name in _FRAMES if name in fields]
+        prompt, references = str(fields.get("prompt", "")), list(fields.get(images, ()))
+        found = reading.found.get(images, [])
+        # Where the prompt counts images, those that it means keep their numbers.
+        last = references and any(_kind(named) == "image" for named in _NAMED.finditer(prompt))
+        first = len(references) + 1 if last else 1
+        moved = [fields.pop(name) for name in frames]
+        looked = [one for name in frames for one in reading.found.pop(name, [])]
+        fields[images] = [*references, *moved] if last else [*moved, *references]
+        reading.found[images] = [*found, *looked] if last else [*looked, *found]
+        numbered = enumerate((_FRAMES[name] for name in frames), first)
+        words = " ".join(f"Image {n} is the {which} frame." for n, which in numbered)
+        fields["prompt"] = f"{prompt.rstrip()}\n{words}"
+        reading.fields = fields
+        receipt = f"is sent among {images}, since frames and references cannot be combined; the "
+        self._noted.receipt(reading.place(frames[0]), f"{receipt}prompt ends with ‘{words}’")
 
     def _base(self, fields: Mapping[str, Any], model: str) -> str:
         try:
@@ -219,6 +250,15 @@ def _body_size(reading: RowReading) -> int:
 
 def _wire_size(found: Found) -> int:
     return encoded_size(found.media.size) if found.media else len(found.address)
+
+
+_FRAMES: Final = {"first_frame_url": "opening", "last_frame_url": "closing"}
+
+
+def _is_mixed(fields: Mapping[str, Any]) -> bool:
+    """Whether a row has frames and references, and a prompt to say which is which."""
+    has_both = not (fields.keys().isdisjoint(_FRAMES) or fields.keys().isdisjoint(LIST_FIELDS))
+    return has_both and "prompt" in fields
 
 
 def _raw_hash(fields: Mapping[str, Any], model: str) -> str:
@@ -311,9 +351,11 @@ FRAME_RATIO_TOLERANCE: Final = 0.1
 
 _LETTERS_ENOUGH: Final = MANY_WORDS
 _HAN: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_MARKS: Final = ("@", "<<<", "[", "【")
 _NAMED: Final = re.compile(
-    r"(?:(?P<mark>@|<<<|\[)\s*)?\b(?P<kind>image|video|audio)[ _-]?(?P<number>[1-9][0-9]?)\b"
-    r"|(?P<han>图片|图像|视频|音频|图)\s?(?P<han_number>[1-9][0-9]?)",
+    r"(?P<mark>(?:@|<<<|[\[【])\s*)?"
+    r"(?:\b(?P<kind>image|video|audio)[ _-]?(?P<number>[1-9][0-9]?)\b"
+    r"|(?P<han>图片|图像|视频|音频|图)\s?(?P<han_number>[1-9][0-9]?))",
     re.IGNORECASE,
 )
 _HAN_KINDS: Final = {
@@ -337,8 +379,8 @@ def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) 
     if len(task_input.prompt) >= _LETTERS_ENOUGH:
         yield from _long_prompt(task_input.prompt)
     if found:
-        yield from _lonely_audio(task_input)
         yield from _fighting_frames(task_input, found)
+    if found or any(mark in task_input.prompt for mark in _MARKS):
         yield from _missing_references(task_input)
 
 
@@ -347,12 +389,6 @@ def _long_prompt(prompt: str) -> Advice:
     words = han + len(_HAN.sub(" ", prompt).split()) if han else len(prompt.split())
     if words > MANY_WORDS:
         yield "prompt", f"has {words:,} words; models ignore everything after about 1,000"
-
-
-def _lonely_audio(task_input: TaskInput) -> Advice:
-    pictures = task_input.reference_image_urls or task_input.reference_video_urls
-    if task_input.reference_audio_urls and not pictures and not task_input.frames:
-        yield "reference_audio_urls", "audio without an image or a video may be refused"
 
 
 def _fighting_frames(task_input: TaskInput, found: Mapping[str, list[Found]]) -> Advice:
@@ -367,6 +403,10 @@ def _fighting_frames(task_input: TaskInput, found: Mapping[str, list[Found]]) ->
                 yield name, f"the frame has {width}×{height} pixels, which does not match {ratio}"
 
 
+def _kind(named: re.Match[str]) -> str:
+    return named["kind"].casefold() if named["kind"] else _HAN_KINDS[named["han"]]
+
+
 def _missing_references(task_input: TaskInput) -> Advice:
     counts = {
         "image": len(task_input.reference_image_urls or task_input.frames),
@@ -375,10 +415,11 @@ def _missing_references(task_input: TaskInput) -> Advice:
     }
     told = set()
     for match in _NAMED.finditer(task_input.prompt):
-        kind = match["kind"].casefold() if match["kind"] else _HAN_KINDS[match["han"]]
+        kind = _kind(match)
         number = int(match["number"] or match["han_number"])
         # "Image 3" without any image may be plain words; "@image3" never is.
         meant = counts[kind] or match["mark"] is not None
         if number > counts[kind] and meant and (kind, number) not in told:
             told.add((kind, number))
-            yield "prompt", f"names {kind} {number}, but there are {counts[kind]}"
+            there = f"there are {counts[kind]}" if counts[kind] else f"the row has no {kind}"
+            yield "prompt", f"names {kind} {number}, but {there}"

@@ -13,10 +13,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from seedance_batch.core.manifest import LocalMedia
-from seedance_batch.core.media_type import HEAD_SIZE, content_of, sides_warning
+from seedance_batch.core.media_type import (
+    HEAD_SIZE,
+    content_of,
+    file_warning,
+    sides_warning,
+    video_warning,
+)
 from seedance_batch.core.model import LONGEST_REFERENCE, SHORTEST_REFERENCE, MediaKind
 from seedance_batch.reader.cells import quoted
 
@@ -37,6 +43,10 @@ class Found:
     problem: str | None = None
     receipt: str | None = None
     warning: str | None = None
+
+
+_ASSET: Final = re.compile(r"asset-[A-Za-z0-9_-]+")
+"""An asset's id without its scheme, as consoles show it."""
 
 
 def is_url(text: str) -> bool:
@@ -71,6 +81,9 @@ class MediaFiles:
             return Found(problem=f"{quoted(text)}: write a path relative to the manifest instead")
         if is_url(text):
             return Found(text, warning=share_page(text))
+        if _ASSET.fullmatch(text) and not (self._folder / text).exists():
+            address = f"asset://{text}"
+            return Found(address, receipt=f"{quoted(text)} is read as {quoted(address)}")
         try:
             found = self._file(text)
         except (OSError, ValueError) as error:  # too long, NUL, a loop of links, no permission
@@ -184,9 +197,9 @@ def _looked_at(path: Path, text: str, max_body: int) -> Found:
             return Found(problem=f"{quoted(text)} is {_what_else(head)}")
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    seconds = None if content.kind is MediaKind.IMAGE else _seconds(path)
-    media = LocalMedia(str(path), sha256, content.mime, status.st_size, seconds)
-    return _judged(media, content.kind, text)
+    measured = _Measured() if content.kind is MediaKind.IMAGE else _measured(path)
+    media = LocalMedia(str(path), sha256, content.mime, status.st_size, measured.seconds)
+    return _judged(media, content.kind, measured, text)
 
 
 def _opened_without_waiting(path: Path) -> int:
@@ -207,10 +220,14 @@ def _what_else(head: bytes) -> str:
     return "not an image, video or audio file that HiAPI takes (by its content)"
 
 
-def _judged(media: LocalMedia, kind: MediaKind, text: str) -> Found:
+def _judged(media: LocalMedia, kind: MediaKind, measured: _Measured, text: str) -> Found:
+    odd = file_warning(kind, media.mime, media.size)
     if kind is not MediaKind.IMAGE:
-        problem = _length_problem(media, text)
-        return Found(kind=kind, problem=problem) if problem else Found(media.token, media, kind)
+        if problem := _length_problem(media, text):
+            return Found(kind=kind, problem=problem)
+        if kind is MediaKind.VIDEO and measured.width:
+            odd = odd or video_warning(measured.width, measured.height, measured.fps)
+        return Found(media.token, media, kind, warning=odd and f"{quoted(text)} {odd}")
     try:
         sides = _sides(Path(media.path))
     except _Damaged as damage:
@@ -218,7 +235,7 @@ def _judged(media: LocalMedia, kind: MediaKind, text: str) -> Found:
         if damage.is_cut:
             words = f"{quoted(text)} is a damaged image: part of it is missing"
         return Found(kind=kind, problem=words)
-    wrong = sides_warning(*sides)
+    wrong = odd or sides_warning(*sides)
     warning = wrong and f"{quoted(text)} {wrong}"
     return Found(media.token, media, kind, sides, warning=warning)
 
@@ -267,17 +284,29 @@ def _sides(path: Path) -> tuple[int, int]:
             raise _Damaged(is_cut=is_open) from None
 
 
-def _seconds(path: Path) -> float | None:
-    """Length of a video or an audio by its container, else by its last packet."""
+class _Measured(NamedTuple):
+    """What the container of a video or a sound says; None and zeros where it does not."""
+
+    seconds: float | None = None
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+
+
+def _measured(path: Path) -> _Measured:
+    """Length of a video or an audio by its container, else by its last packet; a video's shape."""
     import av
 
     try:
         with av.open(str(path)) as container:
-            if container.duration is not None:
-                return container.duration / 1_000_000
-            return max(_packet_ends(container), default=None)
+            known = container.duration
+            ends = (known / 1e6,) if known is not None else _packet_ends(container)
+            seconds = max(ends, default=None)
+            for video in container.streams.video:
+                return _Measured(seconds, video.width, video.height, float(video.average_rate or 0))
+            return _Measured(seconds)
     except (OSError, ValueError, av.FFmpegError):
-        return None
+        return _Measured()
 
 
 def _packet_ends(container: object) -> Iterator[float]:

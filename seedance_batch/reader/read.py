@@ -171,7 +171,8 @@ def _assembled(
         allow_outside=options.allow_outside,
     )
     overrides = _overrides(options, files, noted)
-    judge = Judge(noted, options.allow or Allow(), options.max_body, overrides)
+    allow = options.allow or Allow()
+    judge = Judge(noted, allow, options.max_body, overrides, options.fix_mixed)
     reader = RowReader(noted, files, judge)
     whole = [pair for pair in pairs if _has_rows(*pair, overrides, noted)]
     _leave_out(whole, loading)

@@ -49,6 +49,8 @@ class ReadOptions:
     """None allows what the documentation allows."""
     visible: bool = False
     """Take only the rows that a workbook shows: hidden and filtered ones are left out."""
+    fix_mixed: bool = False
+    """Make references of the frames of rows that have both."""
     allow_outside: bool = False
     """Let rows name files outside the manifest's folder."""
     max_body: int = MAX_BODY

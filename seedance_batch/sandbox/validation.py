@@ -92,6 +92,8 @@ def _words(error: ValidationError) -> str:
             return "; ".join(f"{_join(place, name)} is no known field" for name in names)
         case Kind.FalseSchema():
             return f"{place} does not go together with the other fields"
+        case Kind.AnyOf():
+            return f"{_join(place, 'reference_audio_urls')} needs an image or a video beside it"
         case Kind.Enum(options=options):
             return f"{place} must be one of {', '.join(map(str, options))}"
         case Kind.Pattern(pattern=pattern):

@@ -156,7 +156,7 @@ def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_a_request_never_grows_past_its_limit(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav", 14)  # 224 kB, and a third more as base64
-    row = ",,a.wav"
+    row = ",https://example.com/a.png,a.wav"
 
     assert manifest_of(tmp_path, row, max_body=310_000).problems == ()
     (line,) = grouped(manifest_of(tmp_path, row, max_body=298_000).problems)

@@ -81,6 +81,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"reference_video_urls": [VIDEO] * 4}, "input.reference_video_urls"),
     ({"reference_video_urls": [IMAGE]}, "input.reference_video_urls[0]"),
     ({"reference_audio_urls": [AUDIO] * 4}, "input.reference_audio_urls"),
+    ({"reference_audio_urls": [AUDIO]}, "input.reference_audio_urls needs an image or a video"),
     ({"n": 1}, "input.n"),
     ({"callback": {"url": "https://example.com"}}, "input.callback"),
     ({"Prompt": "abc"}, "input.Prompt"),
