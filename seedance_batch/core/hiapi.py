@@ -104,7 +104,7 @@ def voice_of(status: int, body: Any) -> Voice:
         return Voice.OTHER
     error = body.get("error")
     if isinstance(error, Mapping) and error:
-        return Voice.HIAPI if error.get("type") in _TYPES else Voice.SOME_API
+        return Voice.HIAPI if storable_text(error.get("type")) in _TYPES else Voice.SOME_API
     if not storable_text(body.get("code")) and not storable_text(body.get("error_code")):
         return Voice.OTHER
     # What comes as a success has passed every gateway, and was written by who was asked.

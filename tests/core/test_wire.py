@@ -609,6 +609,7 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING)
+@example({"error": {"type": []}})
 def test_no_json_makes_anything_raise_and_all_that_comes_out_can_be_stored(body: Any) -> None:
     error, task, page = hiapi.error_of(body, 400), shapes.task_of(body), shapes.page_of(body)
     shapes.task_id_of(body)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,13 +43,21 @@ def calm(service: Service) -> Iterator[Service]:
 def make_bench(tmp_path: Path, calm: Service, forker: Forker) -> Callable[..., Bench]:
     """Benches with an account of their own at the module's sandbox."""
 
-    def make(rows: int = 0, name: str = "one") -> Bench:
-        bench = Bench(tmp_path / name, calm, f"sk-{tmp_path.name}-{name}", forker=forker)
+    def make(rows: int = 0, name: str = "one", place: Path = tmp_path) -> Bench:
+        bench = Bench(place / name, calm, f"sk-{tmp_path.name}-{name}", forker=forker)
         if rows:
             bench.fill(rows)
         return bench
 
     return make
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that any user may enter; pytest closes its own whenever one of it is started."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 __all__ = ["pytest_terminal_summary", "tell"]

@@ -113,8 +113,10 @@ def test_a_disk_with_no_room_for_clips_buys_none(make_bench: MakeBench) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt" or os.getuid() != 0, reason="only root can become nobody")
-def test_a_folder_that_may_not_be_written_is_left_alone(make_bench: MakeBench) -> None:
-    bench = make_bench(ROWS)
+def test_a_folder_that_may_not_be_written_is_left_alone(
+    make_bench: MakeBench, open_place: Path
+) -> None:
+    bench = make_bench(ROWS, place=open_place)
     _open_the_way(bench)
     ran = bench.forked(call="tests.faults.inside:as_nobody")
     ended_clearly(ran)
@@ -124,8 +126,10 @@ def test_a_folder_that_may_not_be_written_is_left_alone(make_bench: MakeBench) -
 
 
 @pytest.mark.skipif(os.name == "nt" or os.getuid() != 0, reason="only root can become nobody")
-def test_a_run_folder_that_may_only_be_read_can_be_looked_at(make_bench: MakeBench) -> None:
-    bench = make_bench(ROWS)
+def test_a_run_folder_that_may_only_be_read_can_be_looked_at(
+    make_bench: MakeBench, open_place: Path
+) -> None:
+    bench = make_bench(ROWS, place=open_place)
     finishes(bench)
     assert bench.forker is not None
     for path in bench.run_folder.glob("journal.db-*"):  # as after a copy of the finished folder
@@ -153,6 +157,4 @@ def _open_the_way(bench: Bench) -> None:
     needed = (Path(sys.prefix, "lib"), Path(__file__))
     if not all(place.stat().st_mode & 0o001 for path in needed for place in path.parents):
         pytest.skip("nobody may not read this Python, or these tests")
-    ours = [folder for folder in bench.folder.parents if "pytest-of" in str(folder)]
-    for folder in (bench.folder, *ours):
-        folder.chmod(0o755)
+    bench.folder.chmod(0o755)
