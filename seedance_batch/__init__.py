@@ -14,15 +14,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seedance_batch.library import (
+    from seedance_batch.library.calls import (
         Finished,
         Planned,
         Reading,
         SeedanceBatchError,
+        Verified,
         arun,
+        fetch,
         plan,
+        promote,
         read,
+        rerun,
         run,
+        verify,
     )
 
     __version__: str
@@ -32,10 +37,15 @@ __all__ = [
     "Planned",
     "Reading",
     "SeedanceBatchError",
+    "Verified",
     "arun",
+    "fetch",
     "plan",
+    "promote",
     "read",
+    "rerun",
     "run",
+    "verify",
 ]
 
 
@@ -47,7 +57,7 @@ if not TYPE_CHECKING:  # or every misspelt name would pass a type checker
             return import_module("importlib.metadata").version("seedance-batch")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        library = import_module(f"{__name__}.library")
+        library = import_module(f"{__name__}.library.calls")
         globals().update({each: getattr(library, each) for each in __all__})
         return globals()[name]
 

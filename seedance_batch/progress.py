@@ -164,14 +164,16 @@ def observer_for(
     rows: int,
     attempts: Iterable[Attempt],
     *,
-    as_json: bool,
-    progress: bool,
     stream: TextIO | None,
+    as_json: bool = False,
+    progress: bool = True,
+    bars: bool = False,
     foretold: float | None = None,
 ) -> Shown:
     """The observer that fits where the output goes; ``foretold`` are the forecast's seconds.
 
-    ``stream`` is None where the program has no such stream: then nothing is shown.
+    ``stream`` is None where the program has no such stream, or wants nothing on it: then nothing
+    is shown. ``bars`` are drawn on a terminal, or where they are asked for.
     """
     if as_json and sys.stdout is not None:
         return JsonLines(sys.stdout)
@@ -179,20 +181,8 @@ def observer_for(
         return Silent(io.StringIO())
     if not progress:
         return Silent(stream)
-    if stream.isatty():
-        return bars_for(rows, attempts, stream, foretold)
-    return Lines(_course(rows, attempts, foretold), stream)
-
-
-def bars_for(
-    rows: int, attempts: Iterable[Attempt], stream: TextIO, foretold: float | None = None
-) -> Bars:
-    """Bars, whatever the stream is."""
-    return Bars(_course(rows, attempts, foretold), stream)
-
-
-def _course(rows: int, attempts: Iterable[Attempt], foretold: float | None) -> Course:
-    return Course(rows, attempts, started=time.monotonic(), foretold=foretold)
+    course = Course(rows, attempts, started=time.monotonic(), foretold=foretold)
+    return Bars(course, stream) if bars or stream.isatty() else Lines(course, stream)
 
 
 # ── How a run goes, from its events: counts, money, rate and what is left; no output ──────────────

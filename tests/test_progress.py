@@ -28,7 +28,6 @@ from seedance_batch.progress import (
     JsonLines,
     Lines,
     Silent,
-    bars_for,
     log_event,
     observer_for,
 )
@@ -302,7 +301,8 @@ def test_the_observer_fits_where_the_output_goes(
 
 
 def test_a_library_may_have_bars_on_any_stream() -> None:
-    bars = bars_for(3, [], io.StringIO())
+    bars = observer_for(3, [], stream=io.StringIO(), bars=True)
+    assert isinstance(bars, Bars)
     bars(steps(1, Phase.SUBMITTING)[0])
     bars.close()
 

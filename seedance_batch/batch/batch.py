@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 from seedance_batch.batch import ownership, traces
@@ -25,9 +26,11 @@ from seedance_batch.core.plan.make import Doubt, Traces, contents_of, doubts, dr
 from seedance_batch.core.plan.rules import BodyFlags, Flags
 from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step
 from seedance_batch.core.pricing import PriceTable
-from seedance_batch.core.select import Selection, select
+from seedance_batch.core.select import Selection, meant_ids, select
+from seedance_batch.errors import UsageError
 from seedance_batch.journal import operations
 from seedance_batch.journal.records import Facts, KindFacts, order_name
+from seedance_batch.page.picks import Mark, read_picks
 from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.source import STDIN
 from seedance_batch.run_folder import RunFolder
@@ -154,12 +157,25 @@ class Batch(Site):
     def _told_by_sheets(self) -> Mapping[str, Told]:
         return traces.told_by_sheets(self.folder, self.journal)
 
-    def only_drafts(self, keys: Collection[str]) -> bool:
-        """Whether these rows have takes, and all of them are drafts."""
-        kinds = {a.intent.kind for a in self.journal.attempts() if a.intent.key in keys}
-        return kinds == {Kind.DRAFT}
+    def wishes(self, picks: Path, selected: Collection[str]) -> dict[str, TakeName]:
+        """The rows marked redo in a list of picks, with the takes that are meant.
 
-    def redo(self, wishes: Mapping[str, TakeName | None]) -> dict[str, TakeName]:
+        Raises `UsageError` where none of them is of the kind that is made here.
+        """
+        redone = {pick.id: pick.take for pick in read_picks(picks) if pick.mark is Mark.REDO}
+        meant = meant_ids(redone, frozenset(selected))
+        wishes = {meant[key]: take for key, take in redone.items() if meant[key] in selected}
+        taken = {a.intent.kind for a in self.journal.attempts() if a.intent.key in selected}
+        drafts = self.kind is Kind.FINAL and taken == {Kind.DRAFT}
+        if drafts or all(take and take.kind is not self.kind for take in wishes.values()):
+            kind = "drafts only" if self.kind is Kind.FINAL else "final clips, but --draft is not"
+            raise UsageError(
+                f"The rows marked redo have {kind}; nothing was sent.",
+                hint="--draft" if self.kind is Kind.FINAL else "leave out --draft",
+            )
+        return self._redo(wishes)
+
+    def _redo(self, wishes: Mapping[str, TakeName | None]) -> dict[str, TakeName]:
         """Which take each row's wish for another one is for.
 
         A list of picks says it; an older one does not. Its wish is for the take that the row showed

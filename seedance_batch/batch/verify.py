@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from seedance_batch.clips import media
 from seedance_batch.clips.media import MediaUnreadable
@@ -35,6 +35,19 @@ class ClipFinding:
     def is_claim(self) -> bool:
         """Whether money was paid and the right clip was not had."""
         return self.fault is not None and charged(self.attempt.state) is Charged.YES
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding as programs are told it."""
+        intent = self.attempt.intent
+        return {
+            "id": intent.key,
+            "kind": intent.kind,
+            "attempt": intent.number,
+            "task_id": self.attempt.state.task_id,
+            "message": self.fault,
+            "est_cost_usd": in_usd(intent.est_cost),
+            "can_be_fetched": self.can_be_fetched,
+        }
 
 
 def check_clips(folder: RunFolder, attempts: Iterable[Attempt]) -> list[ClipFinding]:

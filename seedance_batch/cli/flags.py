@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from seedance_batch.cli.config_file import CONSENT
-from seedance_batch.errors import EmptySelection, SettingsError, UsageError
+from seedance_batch.errors import SettingsError, UsageError
 from seedance_batch.streams import speak_utf8
 
 if TYPE_CHECKING:
@@ -342,6 +342,7 @@ def selection(given: Planning, *, marks: Collection[str] | None, page: str | Non
     ``page`` is the command that writes the page to choose on, for hints.
     """
     from seedance_batch.core.select import Selection
+    from seedance_batch.page.picks import picked
 
     from_ids = None if given.picks is None else picked(given.picks, marks, page)
     if given.plan_file is not None:  # it brings its rows, whatever a file or variable says
@@ -356,26 +357,6 @@ def selection(given: Planning, *, marks: Collection[str] | None, page: str | Non
         sample_seed=given.sample_seed,
         limit=given.limit,
     )
-
-
-def picked(path: Path, marks: Collection[str] | None, page: str | None) -> list[str]:
-    """The ids in a list of picks that bear one of these marks; None means any but reject.
-
-    Raises `EmptySelection` where there are none, and what `read_picks` does.
-    """
-    from seedance_batch.page.picks import EXPORT, Mark, read_picks
-
-    hint = None if page is None else f"{EXPORT}: {page}"
-    wanted = [Mark.KEEP, Mark.REDO, None] if marks is None else marks
-    try:
-        found = [pick.id for pick in read_picks(path) if pick.mark in wanted]
-    except UsageError as error:
-        error.hint = hint
-        raise
-    if not found:
-        marked = f"row marked {' or '.join(marks)}" if marks else "row that is not marked reject"
-        raise EmptySelection(f"{path} has no {marked}.", hint=hint)
-    return found
 
 
 def pairs(flag: str, given: tuple[str, ...]) -> dict[str, str]:

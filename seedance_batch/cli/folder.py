@@ -14,14 +14,13 @@ import click
 
 from seedance_batch.cli import flags
 from seedance_batch.cli.hints import command_again
-from seedance_batch.core.text import in_usd, some
+from seedance_batch.core.text import some
 from seedance_batch.errors import Exit, UsageError
 from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.access import Site
     from seedance_batch.batch.reconcile import Question
-    from seedance_batch.batch.verify import ClipFinding
     from seedance_batch.core.attempt import Attempt
 
 _SHOWN_CANDIDATES: Final = 10
@@ -352,7 +351,7 @@ def verify(given: Verifying) -> int:
         found = check_clips(folder, journal.attempts())
     bad = [finding for finding in found if finding.fault is not None]
     if given.as_json:
-        tell("verify", {"checked": len(found), "faults": [_fault_object(each) for each in bad]})
+        tell("verify", {"checked": len(found), "faults": [each.as_json() for each in bad]})
     else:
         for finding in bad:
             click.echo(f"{shown(finding.attempt.intent.key)}: {shown(finding.fault or '')}")
@@ -364,16 +363,3 @@ def verify(given: Verifying) -> int:
         command = command_again("fetch", only={"out", "sandbox"})
         click.echo(f"hint: {shown(command)}", err=True)
     return Exit.SOME_FAILED if bad else Exit.OK
-
-
-def _fault_object(found: ClipFinding) -> dict[str, Any]:
-    intent, state = found.attempt.intent, found.attempt.state
-    return {
-        "id": intent.key,
-        "kind": intent.kind,
-        "attempt": intent.number,
-        "task_id": state.task_id,
-        "message": found.fault,
-        "est_cost_usd": in_usd(intent.est_cost),
-        "can_be_fetched": found.can_be_fetched,
-    }

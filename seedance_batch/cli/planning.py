@@ -17,7 +17,6 @@ import click
 from seedance_batch.cli import flags
 from seedance_batch.cli.hints import (
     CHOICE,
-    Changed,
     as_planned,
     command_again,
     or_elsewhere,
@@ -28,7 +27,6 @@ from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
-    from seedance_batch.core.attempt import TakeName
     from seedance_batch.core.forecast import Pace
     from seedance_batch.core.plan.saved import SavedPlan
     from seedance_batch.core.plan.steps import Plan, RerunChoice
@@ -44,6 +42,7 @@ def show(
     choice: RerunChoice | None = None,
 ) -> int:
     """``plan``: the plan on stdout, and exit 4 where it does not fit."""
+    from seedance_batch.batch.agreement import over_budget
     from seedance_batch.batch.open import open_plan
     from seedance_batch.core.plan.steps import budget_problem
 
@@ -60,7 +59,10 @@ def show(
         if given.save is not None:
             save_plan(batch, found, given.save)
         caps = batch.settings.max_cost, batch.settings.max_cost_per_row
-        _hold(budget_problem(found, *caps), found, *caps)
+        if (problem := budget_problem(found, *caps)) is not None:
+            error = over_budget(problem)
+            error.hint = _under_caps(found, *caps)
+            raise error
     return Exit.OK
 
 
@@ -110,6 +112,7 @@ def wanted(
 
     Raises `PlanDrifted` where a saved plan moved on.
     """
+    from seedance_batch.core.attempt import Kind
     from seedance_batch.core.plan.saved import approved, drift
 
     selected: Collection[str] | None = None
@@ -121,7 +124,11 @@ def wanted(
         )
         selected = batch.chosen(flags.selection(given, marks=marks, page=page))
     if choice is not None and given.picks is not None:
-        choice = replace(choice, redo=_wishes(batch, given.picks, selected or ()))
+        try:
+            choice = replace(choice, redo=batch.wishes(given.picks, selected or ()))
+        except UsageError as error:
+            error.hint = command_again(draft=batch.kind is Kind.FINAL)
+            raise
     if saved is None:
         return batch.plan(rerun=choice, selected=selected), choice
     fresh = batch.plan(rerun=choice, selected=saved.keys)
@@ -147,28 +154,6 @@ def _used_elsewhere(batch: Batch, saved: SavedPlan) -> list[str]:
     here = batch.folder.path.resolve()
     others = [path for path in used_in(saved.digest) if path.resolve() != here]
     return [f"the plan was already carried out in {others[0]}"] if others else []
-
-
-def _wishes(batch: Batch, picks: Path, selected: Collection[str]) -> dict[str, TakeName]:
-    """The rows marked redo, with the takes that are meant.
-
-    Raises `UsageError` where none of them is of the kind that this command makes.
-    """
-    from seedance_batch.core.attempt import Kind
-    from seedance_batch.core.select import meant_ids
-    from seedance_batch.page.picks import Mark, read_picks
-
-    redone = {pick.id: pick.take for pick in read_picks(picks) if pick.mark is Mark.REDO}
-    meant = meant_ids(redone, frozenset(selected))
-    wishes = {meant[key]: take for key, take in redone.items() if meant[key] in selected}
-    drafts = batch.kind is Kind.FINAL and batch.only_drafts(selected)
-    if drafts or all(take and take.kind is not batch.kind for take in wishes.values()):
-        kind = "drafts only" if batch.kind is Kind.FINAL else "final clips, but --draft is not"
-        raise UsageError(
-            f"The rows marked redo have {kind}; nothing was sent.",
-            hint=command_again(draft=batch.kind is Kind.FINAL),
-        )
-    return batch.redo(wishes)
 
 
 def rest_of(
@@ -364,51 +349,33 @@ def save_plan(batch: Batch, found: Plan, path: Path) -> None:
     click.echo(f"hint: {shown(command)}", err=True)
 
 
-def hold_before_running(batch: Batch, found: Plan) -> Plan:
-    """As `show` does, save that a run sends the rows that fit under ``max_cost``.
+def under_caps(batch: Batch, found: Plan) -> tuple[Plan, bool]:
+    """What of a plan its caps let begin, and whether they keep its new rows back.
 
-    Where paid work is under way it is seen to its end, without the new rows: no cap concerns it.
+    Raises `BudgetExceeded` where nothing is left of it.
     """
-    from seedance_batch.core.plan.steps import running_problem
+    from seedance_batch.batch.agreement import within_caps
 
-    max_cost, max_cost_per_row = batch.settings.max_cost, batch.settings.max_cost_per_row
-    problem = running_problem(found, max_cost, max_cost_per_row)
-    begun = found if problem is None else found.begun_only(f"over the budget: {problem}")
-    if begun is None:
-        _hold(problem, found, None, max_cost_per_row)
-    elif problem is not None:
-        click.echo(f"error: Over the budget: {problem}. No new row is sent.", err=True)
-        click.echo(f"hint: {_under_caps(found, None, max_cost_per_row)}", err=True)
-    return begun or found
-
-
-def _hold(
-    problem: str | None, found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None
-) -> None:
+    per_row = batch.settings.max_cost_per_row
+    try:
+        begun, problem = within_caps(batch, found)
+    except BudgetExceeded as error:
+        error.hint = _under_caps(found, None, per_row)
+        raise
     if problem is not None:
-        raise BudgetExceeded(
-            f"Over the budget: {problem}. Nothing was sent.",
-            hint=_under_caps(found, max_cost, max_cost_per_row),
-        )
+        click.echo(f"error: Over the budget: {problem}. No new row is sent.", err=True)
+        click.echo(f"hint: {_under_caps(found, None, per_row)}", err=True)
+    return begun, problem is not None
 
 
 def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None) -> str:
     """The command whose caps the plan fits under, or that brings the prices it lacks."""
-    from seedance_batch.batch.summary import lifetime_cost
-    from seedance_batch.settings import NO_CAP
+    from seedance_batch.batch.agreement import caps_needed
 
-    needed = lifetime_cost(found)
-    if found.new_cost is None:
+    caps = caps_needed(found, max_cost, max_cost_per_row)
+    if caps is None:
         return (
             "write prices into a file and add --price-file FILE; for the form, see "
             "seedance-batch prices --help"
         )
-    if needed is None:  # what earlier attempts have cost is not known, and will not be
-        return command_again(max_cost=NO_CAP, max_cost_per_row=None)
-    caps: Changed = {}
-    if max_cost is not None and needed > max_cost:
-        caps["max_cost"] = needed
-    dearest = max(step.cost or Decimal(0) for step in found.new)
-    if max_cost_per_row is not None and dearest > max_cost_per_row:
-        caps["max_cost_per_row"] = dearest
     return command_again(**caps)

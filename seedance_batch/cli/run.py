@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,14 @@ import click
 from seedance_batch.cli import flags, planning
 from seedance_batch.cli.hints import command_again, next_command, or_elsewhere, was_typed
 from seedance_batch.core.text import some
-from seedance_batch.errors import ConsentNeeded, Exit, ManifestError, UsageError
+from seedance_batch.errors import Exit, ManifestError, UsageError
 from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
+    from seedance_batch.batch.agreement import Consent
     from seedance_batch.batch.batch import Batch
     from seedance_batch.batch.running import Report
+    from seedance_batch.core.plan.saved import SavedPlan
     from seedance_batch.core.plan.steps import Plan, RerunChoice
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
@@ -115,6 +118,7 @@ def carry_out(
 ) -> int:
     """``run`` and its kin: plan, ask, work, sum up; returns the exit code."""
     from seedance_batch.batch import ownership
+    from seedance_batch.batch.agreement import consented
     from seedance_batch.batch.open import open_batch
     from seedance_batch.batch.summary import opening_object
     from seedance_batch.core.plan.steps import cheapest, fitting
@@ -131,14 +135,8 @@ def carry_out(
         if given.save is not None:
             planning.save_plan(batch, found, given.save)
         batch.remember_cap()
-        begun = planning.hold_before_running(batch, found)
-        found, over_budget = begun, begun is not found
-        again = given.again
-        if saved is None:
-            found, answered = consent(batch, found, given)
-            again = again or answered
-        if not again:
-            hold_doubts(batch, found, given)
+        found, over_budget = planning.under_caps(batch, found)
+        found = consented(batch, found, _consent(given, saved))
         if choice is not None:
             batch.remember_redo(choice)
         if saved is not None and not batch.access.sandbox:
@@ -185,54 +183,19 @@ def _paid_rows_first(
         raise
 
 
-def consent(batch: Batch, found: Plan, given: flags.Planning) -> tuple[Plan, bool]:
-    """Ask before money is spent: once, with rows and cost; the sandbox never asks.
+def _consent(given: flags.Planning, saved: SavedPlan | None) -> Consent:
+    """The question is put on a terminal only; a saved plan is a yes to what it holds."""
+    from seedance_batch.batch.agreement import Consent
 
-    Returns what was agreed to, and whether the question was about new rows and answered by a yes.
-    Without a yes, sends that were taken back are left as they are.
-    """
-    from seedance_batch.core.overview import purchase
-    from seedance_batch.core.plan.steps import UNSETTLED
-
-    rows = purchase(found, batch.settings.max_cost)
-    if given.yes or batch.access.sandbox or not (rows or found.settling):
-        return found, False
-    if not _at_a_terminal():
-        if rows is None:
-            return found.without_settling(UNSETTLED), False
-        raise ConsentNeeded(
-            f"The plan would send {rows}, but there is no terminal to ask in. Nothing was sent.",
-            hint=command_again(yes=True, save=given.save),
-        )
-    if click.confirm(_question(batch, found, rows), err=True):
-        return found, rows is not None
-    if rows is None:
-        return found.without_settling(UNSETTLED), False
-    raise ConsentNeeded("Nothing was sent.", hint=command_again(dry_run=True, verbose=1))
-
-
-def _question(batch: Batch, found: Plan, rows: str | None) -> str:
-    """What a yes is asked for: new rows, sends that were taken back, or both."""
-    from seedance_batch.batch.summary import bought_words
-    from seedance_batch.core.plan.steps import total
-    from seedance_batch.core.pricing import money
-
-    bought = bought_words(batch, found) if rows else ""
-    parts = [] if rows is None else [f"{rows} anyway" if bought else rows]
-    if found.settling:
-        sums = total(found.settling)
-        parts.append(f"again {some(sums.rows, 'unanswered row')} for up to {money(sums.cost)}")
-    return f"{bought}Send {', and '.join(parts)}?"
-
-
-def hold_doubts(batch: Batch, found: Plan, given: flags.Planning) -> None:
-    """A yes that nobody saw the plan for is none to rows that look bought already."""
-    from seedance_batch.batch.summary import refused_doubts
-
-    problem = refused_doubts(batch, found)
-    if problem is not None:
-        command = command_again(again=True, yes=given.yes)
-        raise ConsentNeeded(problem, hint=f"to buy them again: {command}")
+    return Consent(
+        yes=given.yes or saved is not None,
+        again=given.again,
+        ask=partial(click.confirm, err=True) if _at_a_terminal() else None,
+        nobody=", but there is no terminal to ask in",
+        to_agree=command_again(yes=True, save=given.save),
+        to_see=command_again(dry_run=True, verbose=1),
+        to_buy_again=command_again(again=True, yes=given.yes),
+    )
 
 
 def _at_a_terminal() -> bool:
@@ -278,18 +241,16 @@ def work(batch: Batch, found: Plan, given: flags.Planning) -> Report:
     from seedance_batch.batch.summary import work_in
     from seedance_batch.progress import observer_for
 
-    observer = observer_for(
+    watching = observer_for(
         work_in(found),
         found.attempts,
+        stream=sys.stderr,
         as_json=given.as_json,
         progress=given.progress,
-        stream=sys.stderr,
         foretold=planning.foretold(batch, found),
     )
-    try:
+    with contextlib.closing(watching) as observer:
         return anyio.run(lambda: run_batch(batch, found, observer, signals=True))
-    finally:
-        observer.close()
 
 
 def sum_up(

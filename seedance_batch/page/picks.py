@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Final
 from seedance_batch.core.attempt import Kind, TakeName
 from seedance_batch.core.columns import unguarded
 from seedance_batch.core.manifest import Finding, Place, Severity
-from seedance_batch.errors import ManifestError, UsageError
+from seedance_batch.errors import EmptySelection, ManifestError, UsageError
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
 from seedance_batch.reader.table import text_of
 
@@ -67,6 +67,25 @@ def read_picks(path: Path) -> list[Pick]:
         found, problems = parse_picks(data, path.name)
     if problems:
         raise ManifestError(f"{path} has {_counted(problems)}", problems, hint=_HINT)
+    return found
+
+
+def picked(path: Path, marks: Collection[str] | None, page: str | None = None) -> list[str]:
+    """The ids in a list of picks that bear one of these marks; None means any but reject.
+
+    ``page`` is the command that writes the page to choose on, for hints. Raises `EmptySelection`
+    where there are none, and what `read_picks` does.
+    """
+    hint = None if page is None else f"{EXPORT}: {page}"
+    wanted = [Mark.KEEP, Mark.REDO, None] if marks is None else marks
+    try:
+        found = [pick.id for pick in read_picks(path) if pick.mark in wanted]
+    except UsageError as error:
+        error.hint = hint
+        raise
+    if not found:
+        marked = f"row marked {' or '.join(marks)}" if marks else "row that is not marked reject"
+        raise EmptySelection(f"{path} has no {marked}.", hint=hint)
     return found
 
 

@@ -6,12 +6,11 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import fields
 from decimal import Decimal
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -38,35 +37,13 @@ from seedance_batch.errors import (
 )
 from seedance_batch.events import AttemptChanged, RunEvent
 from seedance_batch.journal.opening import look_into
-from seedance_batch.library import ReadKeywords, RunKeywords
+from seedance_batch.library.keywords import FetchKeywords, ReadKeywords, RunKeywords
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.run_folder import RunFolder, held
 from seedance_batch.settings import RunSettings
 from tests.cli.shop import shot, shots
+from tests.library.conftest import manifest
 from tests.service import Service, serving, write_rows
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with serving(faults={"moderation": ["forbidden"]}) as found:
-        yield found
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory of the test's own, and a key."""
-    monkeypatch.setenv("HIAPI_API_KEY", f"sk-{abs(hash(str(tmp_path))):x}")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def options(service: Service) -> dict[str, Any]:
-    """Options of a run that nothing slows down."""
-    return {"api_url": service.api_url, "rpm": 600000, "poll_interval": 0.1, "progress": False}
 
 
 def test_a_table_that_another_working_directory_has_bought_needs_its_own_yes(
@@ -82,12 +59,6 @@ def test_a_table_that_another_working_directory_has_bought_needs_its_own_yes(
         sb.run(table, yes=True, **options)
     assert refused.value.hint == "to buy them again: pass again=True"
     assert sb.run(table, yes=True, again=True, **options).exit_code == Exit.OK
-
-
-def manifest(home: Path, count: int = 2) -> Path:
-    path = home / "shots.csv"
-    write_rows(path, shots(count))
-    return path
 
 
 # ── read ────────────────────────────────────────────────────────────────────────────────────────
@@ -493,7 +464,7 @@ def test_a_value_of_another_type_is_refused_with_what_its_keyword_takes(
     assert service.posts() == before
 
 
-@pytest.mark.parametrize("name", [*RunKeywords.__annotations__, "yes", "progress", "on_event"])
+@pytest.mark.parametrize("name", [*get_type_hints(RunKeywords), "yes", "progress", "on_event"])
 def test_no_keyword_takes_just_anything(home: Path, options: dict[str, Any], name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}"):
         sb.run(manifest(home), **{"yes": True, **options, name: object()})
@@ -512,8 +483,9 @@ def test_type_checkers_know_every_option() -> None:
     reading = {field.name for field in fields(ReadOptions)}
     running = {field.name for room in (RunSettings, Selection) for field in fields(room)}
     assert ReadKeywords.__annotations__.keys() == reading
-    assert RunKeywords.__annotations__.keys() == reading | running
-    for use in (sb.plan, sb.run, sb.arun):
+    assert get_type_hints(RunKeywords).keys() == reading | running | {"picks"}
+    assert get_type_hints(FetchKeywords).keys() < running
+    for use in (sb.plan, sb.run, sb.arun, sb.rerun, sb.promote):
         assert use.__annotations__["options"] == "Unpack[RunKeywords]"
 
 

@@ -1,0 +1,454 @@
+"""The package from Python: read, plan and run a batch, with typed results and DataFrames.
+
+The same rooms as the command line's. Blocking calls may be made from a running event loop (a
+notebook): the work then goes on in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, get_args
+
+import anyio
+import anyio.to_thread
+
+from seedance_batch.batch.access import Site, open_site
+from seedance_batch.batch.agreement import Consent, caps_needed, consented, within_caps
+from seedance_batch.batch.open import (
+    ManifestSource,
+    open_batch,
+    open_plan,
+    open_unfinished,
+    read_source,
+    rerun_choice,
+)
+from seedance_batch.batch.running import Report, fetch_clips, run_batch
+from seedance_batch.batch.sheets import given_inputs
+from seedance_batch.batch.summary import work_in
+from seedance_batch.batch.verify import check_clips, lacking, write_claims
+from seedance_batch.core.attempt import COMING_PHASES, Attempt
+from seedance_batch.core.plan.steps import Plan, RerunChoice
+from seedance_batch.core.text import shown
+from seedance_batch.errors import (
+    BudgetExceeded,
+    Exit,
+    ManifestError,
+    SeedanceBatchError,
+    SettingsError,
+    UsageError,
+)
+from seedance_batch.events import Observer, Remark, RunEvent
+from seedance_batch.journal.opening import look_into
+from seedance_batch.library import keywords
+from seedance_batch.library.keywords import FetchKeywords, ReadKeywords, RunKeywords
+from seedance_batch.library.results import Finished, Planned, Reading, Verified
+from seedance_batch.page.picks import Mark, picked
+from seedance_batch.reader.columnar import types_of
+from seedance_batch.reader.read import grouped
+from seedance_batch.reader.source import is_address
+from seedance_batch.run_folder import folder_of
+from seedance_batch.runner.runner import Holder, beside_any_loop
+
+if TYPE_CHECKING:
+    from seedance_batch.batch.batch import Batch
+
+T = TypeVar("T")
+Call: TypeAlias = Literal["run", "rerun", "promote"]
+"""Calls that a plan can be made of."""
+
+__all__ = [
+    "Finished",
+    "Planned",
+    "Reading",
+    "SeedanceBatchError",
+    "Verified",
+    "arun",
+    "fetch",
+    "plan",
+    "promote",
+    "read",
+    "rerun",
+    "run",
+    "verify",
+]
+
+
+# ── Looking: nothing is sent ─────────────────────────────────────────────────────────────────────
+
+
+def read(source: ManifestSource, **options: Unpack[ReadKeywords]) -> Reading:
+    """Read a manifest: a file of any format, or a DataFrame.
+
+    ``options`` are those of `ReadOptions`: ``sheet``, ``encoding``, ``delimiter``,
+    ``column_map``, ``model``, ``overrides``, … Problems are values, never exceptions. Raises
+    `UsageError` for a file that cannot be opened, `SettingsError` for an option that there is not.
+    """
+    with keywords.speaking_python():
+        found = keywords.choices(options, ReadKeywords)
+        _checked(source)
+        if is_address(source):  # which is asked in an event loop
+            return Reading(beside_any_loop(lambda: read_source(source, found.reading)))
+        return Reading(read_source(source, found.reading))
+
+
+def plan(
+    source: ManifestSource,
+    *,
+    of: Call = "run",
+    classes: Collection[str] | str = (),
+    reasons: Collection[str] | str = (),
+    force: bool = False,
+    **options: Unpack[RunKeywords],
+) -> Planned:
+    """What `run` would do with the same options, and what it would cost. Sends nothing.
+
+    ``of`` names another call to plan, `rerun` (with its ``classes``, ``reasons`` and ``force``) or `promote`.
+    Raises `ManifestError` carrying every problem, and what else is wrong before a run.
+    """
+    with keywords.speaking_python():
+        wish = _wish(of, classes, reasons, force=force)
+        chosen = _chosen(options, wish)
+        _checked(source)
+
+        def make() -> Planned:
+            with open_plan(source, chosen.reading, chosen.settings, os.environ) as batch:
+                found, _ = _wanted(batch, chosen, wish)
+                return Planned(found, tuple(map(keywords.finding_in_python, batch.warnings(found))))
+
+        return beside_any_loop(make)
+
+
+def verify(
+    source: Path | str,
+    *,
+    claims: Path | str | None = None,
+    out: Path | str | None = None,
+    sandbox: bool = False,
+) -> Verified:
+    """Check every clip of a run folder again: its bytes, and what they decode to.
+
+    ``source`` is a run folder, or the manifest that has one. ``claims`` names a CSV to write, of
+    the clips to claim a refund for. Raises `FolderMissing` where there is no run folder.
+    """
+    with keywords.speaking_python():
+        keywords.check_type("claims", claims, Path | str | None)
+        settings = keywords.choices({"out": out, "sandbox": sandbox}, FetchKeywords).settings
+        folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
+        with look_into(folder.journal) as journal:
+            found = check_clips(folder, journal.attempts())
+        if claims is not None:
+            write_claims(Path(claims), found)
+        return Verified(tuple(found))
+
+
+# ── Working: what costs money needs a yes ────────────────────────────────────────────────────────
+
+
+def run(
+    source: ManifestSource,
+    *,
+    yes: bool = False,
+    on_event: Observer | None = None,
+    progress: bool = True,
+    **options: Unpack[RunKeywords],
+) -> Finished:
+    """Run a batch to its end; the same call again continues it, and pays for nothing twice.
+
+    ``options`` are those of `RunSettings` (``sandbox``, ``out``, ``concurrency``, ``rpm``,
+    ``max_cost``, ``draft``, …), of `ReadOptions`, and of `Selection` (``rows``, ``ids``,
+    ``where``, ``limit``, …). New money needs ``yes=True``, save in the sandbox; ``on_event`` is
+    told every event of `seedance_batch.events`; ``progress`` shows bars.
+
+    What was begun is returned, however it ended: with failed rows (``exit_code`` 3), used-up
+    budget (4), work still under way (5) or account trouble (6); `Finished.raise_for_exit` makes
+    exceptions of these. What stops a run before it begins is raised, a `SeedanceBatchError`:
+    `ManifestError`, `ConsentNeeded`, `BudgetExceeded`, `FolderInUse`, `ApiUnreachable`, … What
+    ``on_event`` raises, and Ctrl-C in a notebook, ends the run in order and is raised then.
+    """
+    return _blocking(partial(_ran, source, options, _Wish(), _Call(yes, on_event, progress)))
+
+
+async def arun(
+    source: ManifestSource,
+    *,
+    yes: bool = False,
+    on_event: Observer | None = None,
+    progress: bool = True,
+    **options: Unpack[RunKeywords],
+) -> Finished:
+    """`run`, to be awaited on asyncio."""
+    holder, call = Holder(), _Call(yes, on_event, progress)
+    with keywords.speaking_python():
+        return holder.let_go(await _ran(source, options, _Wish(), call, holder))
+
+
+def rerun(
+    source: ManifestSource,
+    *,
+    classes: Collection[str] | str = (),
+    reasons: Collection[str] | str = (),
+    force: bool = False,
+    yes: bool = False,
+    on_event: Observer | None = None,
+    progress: bool = True,
+    **options: Unpack[RunKeywords],
+) -> Finished:
+    """Try failed rows again; each new attempt costs money. Everything else is as with `run`.
+
+    Takes transient failures; refused content needs an edit or ``force=True``; what was paid for
+    (``expired``, ``media_mismatch``) has to be named in ``classes``. ``reasons`` takes only what
+    was refused for these: with ``"sound"`` and ``overrides={"generate_audio": False}`` the refused
+    sound is left out. With ``picks``, a list that
+    the review page exports, rows marked *redo* get new takes.
+    """
+    with keywords.speaking_python():
+        wish = _wish("rerun", classes, reasons, force=force)
+    return _blocking(partial(_ran, source, options, wish, _Call(yes, on_event, progress)))
+
+
+def promote(
+    source: ManifestSource,
+    *,
+    yes: bool = False,
+    on_event: Observer | None = None,
+    progress: bool = True,
+    **options: Unpack[RunKeywords],
+) -> Finished:
+    """Make final clips of drafts; everything else is as with `run`.
+
+    Of those that are marked *keep* in ``picks``, a list that the review page exports, or of those
+    in ``from_ids``. A final clip is a new generation and may differ from its draft.
+    """
+    wish = _wish("promote")
+    return _blocking(partial(_ran, source, options, wish, _Call(yes, on_event, progress)))
+
+
+def fetch(
+    source: Path | str,
+    *,
+    on_event: Observer | None = None,
+    progress: bool = True,
+    **options: Unpack[FetchKeywords],
+) -> Finished:
+    """Download every paid clip of a run folder that is missing or damaged; never submits anything.
+
+    ``source`` is the run folder, or the manifest that has one. Raises `FolderMissing` where there
+    is none.
+    """
+    return _blocking(partial(_fetched, source, options, _Call(False, on_event, progress)))
+
+
+# ── How these calls work ─────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Which rows a call is for beside those that its options choose."""
+
+    of: Call = "run"
+    choice: RerunChoice | None = None
+    marks: Collection[str] | None = None
+    """Those of a list of picks that count; None for any but reject."""
+
+
+def _wish(
+    of: Call,
+    classes: Collection[str] | str = (),
+    reasons: Collection[str] | str = (),
+    *,
+    force: bool = False,
+) -> _Wish:
+    keywords.check_type("force", force, bool)
+    named = keywords.names("classes", classes), keywords.names("reasons", reasons)
+    if of not in get_args(Call):
+        raise SettingsError(f"of takes {', '.join(map(repr, get_args(Call)))}, not {of!r}.")
+    if of == "rerun":
+        choice = rerun_choice(named[0], reasons=named[1], force=force)
+        return _Wish(of, choice, {Mark.REDO})
+    return _Wish(of, marks={Mark.KEEP} if of == "promote" else None)
+
+
+def _chosen(options: RunKeywords, wish: _Wish) -> keywords.Choices:
+    found = keywords.choices(options)
+    if wish.of == "promote":
+        if found.picks is None and found.selection.from_ids is None:
+            raise UsageError("promote needs a list of picks.", hint='pass picks="picks.csv"')
+        if found.settings.draft:
+            raise UsageError("promote makes final clips; drafts are made by run.")
+    return found
+
+
+def _wanted(batch: Batch, chosen: keywords.Choices, wish: _Wish) -> tuple[Plan, RerunChoice | None]:
+    selection, choice = chosen.selection, wish.choice
+    if chosen.picks is not None:
+        selection = replace(selection, from_ids=picked(chosen.picks, wish.marks))
+    selected = batch.chosen(selection)
+    if choice is not None and chosen.picks is not None:
+        choice = replace(choice, redo=batch.wishes(chosen.picks, selected or ()))
+    return batch.plan(rerun=choice, selected=selected), choice
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a call that works says beside its options."""
+
+    yes: bool
+    on_event: Observer | None
+    progress: bool
+
+    def check(self) -> None:
+        """Raise `SettingsError` for a value of another type."""
+        keywords.check_type("yes", self.yes, bool)
+        keywords.check_type("progress", self.progress, bool)
+        if not (self.on_event is None or callable(self.on_event)):
+            raise SettingsError(f"on_event takes a function of one event, not {self.on_event!r}.")
+
+
+def _blocking(work: Callable[[Holder], Coroutine[Any, Any, Finished]]) -> Finished:
+    holder = Holder()
+    with keywords.speaking_python():
+        return holder.let_go(beside_any_loop(lambda: anyio.run(work, holder), holder))
+
+
+async def _ran(
+    source: ManifestSource, options: RunKeywords, wish: _Wish, call: _Call, holder: Holder
+) -> Finished:
+    chosen = _chosen(options, wish)
+    call.check()
+    _checked(source)
+    reading, settings = chosen.reading, chosen.settings
+    watch = None if call.on_event is None else holder.guarding(call.on_event)
+    async with (
+        _paid_rows_first(source, chosen, holder, watch),
+        _opened(lambda: open_batch(source, reading, settings, os.environ)) as batch,
+    ):
+        found, choice = await anyio.to_thread.run_sync(_wanted, batch, chosen, wish)
+        batch.remember_cap()
+        found, over_budget = _under_caps(batch, found)
+        found = consented(batch, found, _consent(batch, call))
+        if choice is not None:
+            batch.remember_redo(choice)
+        with _watched(work_in(found), found.attempts, watch, progress=call.progress) as observer:
+            for line in grouped(batch.warnings(found), numbered=True):
+                observer(Remark(f"warning: {shown(line)}"))
+            report = await run_batch(batch, found, observer, signals=False, reins=holder.take)
+        if over_budget:
+            report = replace(report, exit_code=max(report.exit_code, Exit.BUDGET))
+        return _finished(batch, report, types_of(source))
+
+
+async def _fetched(
+    source: Path | str, options: FetchKeywords, call: _Call, holder: Holder
+) -> Finished:
+    settings = keywords.choices(options, FetchKeywords).settings
+    call.check()
+    folder = _named(source)
+    watch = None if call.on_event is None else holder.guarding(call.on_event)
+    async with _opened(lambda: open_site(folder, settings, os.environ)) as site:
+        attempts = site.journal.attempts()
+        lost = await anyio.to_thread.run_sync(lacking, site.folder, attempts)
+        rows = sum(a.state.phase in COMING_PHASES or a.id in lost for a in attempts)
+        with _watched(rows, attempts, watch, progress=call.progress) as observer:
+            report = await fetch_clips(site, observer, lost, signals=False, reins=holder.take)
+        return _finished(site, report)
+
+
+def _finished(site: Site, report: Report, types: dict[str, Any] | None = None) -> Finished:
+    columns, given = site.journal.columns(), given_inputs(site.journal)
+    return Finished(site.folder.path, columns, report, given, types or {})
+
+
+def _under_caps(batch: Batch, found: Plan) -> tuple[Plan, bool]:
+    try:
+        begun, problem = within_caps(batch, found)
+    except BudgetExceeded as error:
+        caps = caps_needed(found, None, batch.settings.max_cost_per_row)
+        spelt = "price_file=… with prices of your own" if caps is None else keywords.spelt(caps)
+        error.hint = f"pass {spelt}"
+        raise
+    return begun, problem is not None
+
+
+def _consent(batch: Batch, call: _Call) -> Consent:
+    return Consent(
+        yes=call.yes,
+        again=batch.settings.again,
+        ask=None,
+        to_agree="pass yes=True to agree",
+        to_see="",
+        to_buy_again="pass again=True",
+    )
+
+
+@contextlib.asynccontextmanager
+async def _paid_rows_first(
+    source: ManifestSource,
+    chosen: keywords.Choices,
+    holder: Holder,
+    watch: Observer | None,
+) -> AsyncIterator[None]:
+    """Where a manifest has problems, paid rows under way are seen to their end before it raises."""
+    try:
+        yield
+    except ManifestError:
+        unfinished = partial(open_unfinished, source, chosen.reading, chosen.settings, os.environ)
+        async with _opened(unfinished) as found:
+            if found is not None:
+                observer = watch or (lambda event: None)
+                await fetch_clips(found[0], observer, (), signals=False, reins=holder.take)
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _opened(enter: Callable[[], contextlib.AbstractContextManager[T]]) -> AsyncIterator[T]:
+    """A blocking context manager, entered and left in a worker thread."""
+    manager = enter()
+    opened = await anyio.to_thread.run_sync(manager.__enter__)
+    try:
+        yield opened
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
+
+
+@contextlib.contextmanager
+def _watched(
+    rows: int, attempts: Iterable[Attempt], watch: Observer | None, *, progress: bool
+) -> Iterator[Observer]:
+    from seedance_batch.progress import log_event, observer_for
+
+    stream = sys.stderr if progress else None
+    with contextlib.closing(observer_for(rows, attempts, stream=stream, bars=True)) as bars:
+
+        def observe(event: RunEvent) -> None:
+            if isinstance(event, Remark):
+                event = Remark(keywords.in_python(event.message))
+            for told in (log_event, bars, watch):
+                if told is not None:
+                    told(event)
+
+        yield observe
+
+
+def _named(source: Path | str) -> Path | str:
+    """Raises `UsageError` for what is neither a run folder nor a manifest's path."""
+    if isinstance(source, str | Path):
+        return source
+    raise UsageError(
+        f"A run folder is named by its path or its manifest's, not by a {type(source).__name__}."
+    )
+
+
+def _checked(source: ManifestSource) -> None:
+    """Raises `UsageError` for what is neither a path nor a table."""
+    if not isinstance(source, str | Path) and not hasattr(source, "itertuples"):
+        raise UsageError(
+            f"A manifest is a path or a pandas DataFrame, not a {type(source).__name__}.",
+            hint="pandas.DataFrame(rows) turns a list of dicts into one",
+        )
