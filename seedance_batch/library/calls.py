@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, get_args
 
-import anyio
 import anyio.to_thread
 
+from seedance_batch import errors
 from seedance_batch.batch.access import Site, open_site
 from seedance_batch.batch.agreement import Consent, caps_needed, consented, within_caps
 from seedance_batch.batch.open import (
@@ -35,14 +35,7 @@ from seedance_batch.batch.verify import check_clips, lacking, write_claims
 from seedance_batch.core.attempt import COMING_PHASES, Attempt
 from seedance_batch.core.plan.steps import Plan, RerunChoice
 from seedance_batch.core.text import shown
-from seedance_batch.errors import (
-    BudgetExceeded,
-    Exit,
-    ManifestError,
-    SeedanceBatchError,
-    SettingsError,
-    UsageError,
-)
+from seedance_batch.errors import Exit, SeedanceBatchError
 from seedance_batch.events import Observer, Remark, RunEvent
 from seedance_batch.journal.opening import look_into
 from seedance_batch.library import keywords
@@ -108,7 +101,8 @@ def plan(
 ) -> Planned:
     """What `run` would do with the same options, and what it would cost. Sends nothing.
 
-    ``of`` names another call to plan, `rerun` (with its ``classes``, ``reasons`` and ``force``) or `promote`.
+    ``of`` names another call to plan: `rerun`, with its ``classes``, ``reasons`` and ``force``, or
+    `promote`.
     Raises `ManifestError` carrying every problem, and what else is wrong before a run.
     """
     with keywords.speaking_python():
@@ -267,7 +261,7 @@ def _wish(
     keywords.check_type("force", force, bool)
     named = keywords.names("classes", classes), keywords.names("reasons", reasons)
     if of not in get_args(Call):
-        raise SettingsError(f"of takes {', '.join(map(repr, get_args(Call)))}, not {of!r}.")
+        raise errors.SettingsError(f"of takes {', '.join(map(repr, get_args(Call)))}, not {of!r}.")
     if of == "rerun":
         choice = rerun_choice(named[0], reasons=named[1], force=force)
         return _Wish(of, choice, {Mark.REDO})
@@ -278,9 +272,9 @@ def _chosen(options: RunKeywords, wish: _Wish) -> keywords.Choices:
     found = keywords.choices(options)
     if wish.of == "promote":
         if found.picks is None and found.selection.from_ids is None:
-            raise UsageError("promote needs a list of picks.", hint='pass picks="picks.csv"')
+            raise errors.UsageError("promote needs a list of picks.", hint='pass picks="picks.csv"')
         if found.settings.draft:
-            raise UsageError("promote makes final clips; drafts are made by run.")
+            raise errors.UsageError("promote makes final clips; drafts are made by run.")
     return found
 
 
@@ -307,7 +301,9 @@ class _Call:
         keywords.check_type("yes", self.yes, bool)
         keywords.check_type("progress", self.progress, bool)
         if not (self.on_event is None or callable(self.on_event)):
-            raise SettingsError(f"on_event takes a function of one event, not {self.on_event!r}.")
+            raise errors.SettingsError(
+                f"on_event takes a function of one event, not {self.on_event!r}."
+            )
 
 
 def _blocking(work: Callable[[Holder], Coroutine[Any, Any, Finished]]) -> Finished:
@@ -367,7 +363,7 @@ def _finished(site: Site, report: Report, types: dict[str, Any] | None = None) -
 def _under_caps(batch: Batch, found: Plan) -> tuple[Plan, bool]:
     try:
         begun, problem = within_caps(batch, found)
-    except BudgetExceeded as error:
+    except errors.BudgetExceeded as error:
         caps = caps_needed(found, None, batch.settings.max_cost_per_row)
         spelt = "price_file=… with prices of your own" if caps is None else keywords.spelt(caps)
         error.hint = f"pass {spelt}"
@@ -396,7 +392,7 @@ async def _paid_rows_first(
     """Where a manifest has problems, paid rows under way are seen to their end before it raises."""
     try:
         yield
-    except ManifestError:
+    except errors.ManifestError:
         unfinished = partial(open_unfinished, source, chosen.reading, chosen.settings, os.environ)
         async with _opened(unfinished) as found:
             if found is not None:
@@ -440,7 +436,7 @@ def _named(source: Path | str) -> Path | str:
     """Raises `UsageError` for what is neither a run folder nor a manifest's path."""
     if isinstance(source, str | Path):
         return source
-    raise UsageError(
+    raise errors.UsageError(
         f"A run folder is named by its path or its manifest's, not by a {type(source).__name__}."
     )
 
@@ -448,7 +444,7 @@ def _named(source: Path | str) -> Path | str:
 def _checked(source: ManifestSource) -> None:
     """Raises `UsageError` for what is neither a path nor a table."""
     if not isinstance(source, str | Path) and not hasattr(source, "itertuples"):
-        raise UsageError(
+        raise errors.UsageError(
             f"A manifest is a path or a pandas DataFrame, not a {type(source).__name__}.",
             hint="pandas.DataFrame(rows) turns a list of dicts into one",
         )

@@ -47,7 +47,7 @@ def test_a_class_of_failures_is_chosen_by_name(home: Path, options: dict[str, An
         sb.rerun(source, classes="colour", yes=True, **options)
     with pytest.raises(SettingsError, match=r"^of takes 'run', 'rerun', 'promote', not 'redo'"):
         sb.plan(source, of="redo")  # type: ignore[arg-type]
-    for odd in ({"classes": 5}, {"force": "yes"}, {"picks": 5}):
+    for odd in ({"classes": 5}, {"reasons": [1]}, {"force": "yes"}, {"picks": 5}):
         with pytest.raises(SettingsError, match=f"^{next(iter(odd))} takes"):
             sb.rerun(source, yes=True, **options, **odd)
 
