@@ -135,6 +135,8 @@ class RunSettings:
     name: str = "{id}"
     """Pattern of clips' names: ``{id}``, ``{model}``, ``{client}`` and other columns in braces."""
     draft: bool = False
+    draft_model: str | None = None
+    """The model of drafts; None is each row's own."""
     remake: bool = False
     again: bool = False
     """A yes to rows that look bought already: see `core.plan.make.doubts`."""

@@ -70,7 +70,7 @@ class Batch(Site):
         """The manifest's jobs as they would be sent for `kind`."""
         if self.kind is Kind.FINAL:
             return self.manifest.jobs
-        return tuple(map(draft_job, self.manifest.jobs))
+        return tuple(draft_job(job, self.settings.draft_model) for job in self.manifest.jobs)
 
     def plan(
         self, *, rerun: RerunChoice | None = None, selected: Collection[str] | None = None
@@ -219,8 +219,10 @@ class Batch(Site):
             if a.state.phase is Phase.SUBMITTING and a.intent.kind is not self.kind
         }
         jobs = [job for job in self.manifest.jobs if job.key in keys] if keys else []
-        made = jobs if self.kind is Kind.DRAFT else map(draft_job, jobs)
-        return {job.key: job.content for job in made}
+        if self.kind is Kind.DRAFT:
+            return {job.key: job.content for job in jobs}
+        sent = {a.intent.key: a.intent.model for a in attempts if a.intent.kind is Kind.DRAFT}
+        return {job.key: draft_job(job, sent.get(job.key)).content for job in jobs}
 
     @cached_property
     def _rows_elsewhere(self) -> frozenset[str]:

@@ -307,7 +307,7 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
         settings,
         manifest=manifest,
         prices=None if is_old else prices,
-        flags=body_flags(options),
+        flags=body_flags(options, settings),
         cap_given=given,
         old_prices=prices if is_old else None,
     )
@@ -377,10 +377,12 @@ def folder_for(manifest: Manifest, settings: RunSettings) -> RunFolder:
 _SET: Final = "set "
 
 
-def body_flags(options: ReadOptions) -> dict[str, str]:
-    """The reading flags that change what is sent, by name."""
+def body_flags(options: ReadOptions, settings: RunSettings) -> dict[str, str]:
+    """The flags that change what is sent, by name."""
     flags = {f"{_SET}{name}": value for name, value in options.overrides.items()}
-    return flags | ({"model": options.model} if options.model else {})
+    models = {"model": options.model}
+    models["draft_model"] = settings.draft_model if settings.draft else None
+    return flags | {name: model for name, model in models.items() if model}
 
 
 def overrides_in(flags: Mapping[str, str]) -> dict[str, str]:

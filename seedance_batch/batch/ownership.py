@@ -12,7 +12,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Final
 
 from seedance_batch.core.manifest import Manifest
-from seedance_batch.core.plan.make import draft_job
+from seedance_batch.core.plan.make import draft_job, draft_models
 from seedance_batch.errors import FolderMismatch, SeedanceBatchError
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
@@ -86,9 +86,12 @@ def _is_the_same(journal: Journal, former: str, manifest: Manifest) -> bool:
     """
     rows = {row.key: row for row in journal.rows()}
     orders = {row.content for row in rows.values()}
-    orders |= {attempt.intent.content for attempt in journal.attempts()}
-    if any({job.content, draft_job(job).content} & orders for job in manifest.jobs):
-        return True
+    attempts = journal.attempts()
+    orders |= {attempt.intent.content for attempt in attempts}
+    models = draft_models(attempts)
+    for job in manifest.jobs:
+        if orders & {job.content, *(draft_job(job, model).content for model in models)}:
+            return True
     named = [job for job in manifest.jobs if job.key in rows]
     if any(rows[job.key].cells == job.row.cells for job in named):
         return True

@@ -258,6 +258,8 @@ class Planning(OfManifest, Priced, Out, Waiting, Watched):
     canary: int | None = option("--canary", type=_FROM_1, metavar="N",
         help="Try the N cheapest rows before the others.")
     draft: bool = option("--draft", help="Make cheap drafts: 480p, 4 s, no sound.")
+    draft_model: str | None = option("--draft-model", metavar="MODEL", hidden=True,
+        help="Make drafts with this cheaper model.")
     remake: bool = option("--remake", help="Buy rows again that were made with other flags.")
     again: bool = option("--again", hidden=True,
         help="Buy rows even if they look bought elsewhere.")

@@ -37,6 +37,7 @@ class Changed(TypedDict, total=False):
     again: bool
     by: str | None
     draft: bool
+    draft_model: str | None
     dry_run: bool
     force: bool
     max_cost: Decimal
@@ -236,4 +237,5 @@ def as_planned(batch: Batch) -> Changed:
         "overrides": [f"{name}={value}" for name, value in overrides_in(batch.flags).items()],
         "model": batch.flags.get("model"),
         "draft": batch.settings.draft,
+        "draft_model": batch.flags.get("draft_model"),
     }

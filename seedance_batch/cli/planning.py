@@ -77,15 +77,16 @@ def chosen(given: flags.Planning, saved: SavedPlan | None) -> tuple[ReadOptions,
     options, settings = flags.read_options(given), flags.run_settings(given)
     if saved is None:
         return options, settings
-    ours = {"overrides", "model", "draft", *CHOICE} - {"picks", "sample_seed"}
+    ours = {"overrides", "model", "draft", "draft_model", *CHOICE} - {"picks", "sample_seed"}
     if any(map(was_typed, ours)):
         raise SettingsError(
-            "--plan brings its own rows, --draft, --set and --model: leave out those flags.",
+            "--plan brings its own rows, --draft, --set and its models: leave out those flags.",
             hint=command_again(without=ours),
         )
     overrides = overrides_in(saved.flags)
     options = replace(options, overrides=overrides, model=saved.flags.get("model"))
-    return options, replace(settings, draft=saved.kind is Kind.DRAFT)
+    draft, model = saved.kind is Kind.DRAFT, saved.flags.get("draft_model")
+    return options, replace(settings, draft=draft, draft_model=model)
 
 
 def saved_plan(path: Path | None) -> SavedPlan | None:
@@ -299,7 +300,8 @@ def both_prices(batch: Batch, found: Plan) -> list[str]:
     keys = {step.key for step in found.new}
     if not keys:
         return []
-    prices = side_by_side([j for j in batch.manifest.jobs if j.key in keys], batch.prices)
+    jobs = [job for job in batch.manifest.jobs if job.key in keys]
+    prices = side_by_side(jobs, batch.prices, batch.settings.draft_model)
     return [f"As drafts {money(prices.draft.cost)}, as final clips {money(prices.final.cost)}."]
 
 

@@ -286,7 +286,7 @@ _LENGTHS: Final = (
 )
 NOTES: Final = {
     "id": "Your own name for the row; its clip is videos/<id>.mp4. Unique in the manifest.",
-    "model": "Sent as it stands; leave it out for seedance-2-0.",
+    "model": "seedance-2-0 where it is left out; seedance-2.0-fast and -mini are cheaper.",
     "prompt": (
         f"What to show, {SHORTEST_PROMPT} to {LONGEST_PROMPT:,} characters. Sent byte for byte."
     ),

@@ -25,10 +25,19 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 DEFAULT_MODEL: Final = "seedance-2-0"
-MODEL_SPELLINGS: Final = {DEFAULT_MODEL: DEFAULT_MODEL, "seedance-2.0": DEFAULT_MODEL}
-"""Every name that HiAPI has published → the one name under which a model is known here.
+MODEL_SPELLINGS: Final = {
+    DEFAULT_MODEL: DEFAULT_MODEL,
+    "seedance-2.0": DEFAULT_MODEL,
+    "seedance-2.0-fast": "seedance-2.0-fast",
+    "seedance-2-0-fast": "seedance-2-0-fast",
+    "seedance-2.0-mini": "seedance-2.0-mini",
+    "seedance-2-0-mini": "seedance-2-0-mini",
+}
+"""Every name that is known → the one name under which a model is an order here.
 
-Rows of two spellings are one order: never give two models the same name on the right.
+Rows of two spellings are one order: never give two models the same name on the right. HiAPI spells
+the two smaller models with a dot (read in November 2026). The other spelling stays an order of its
+own, as it was before they were known: to join the two would buy rows of old journals anew.
 """
 
 
@@ -309,6 +318,41 @@ _FALSE_BY_DEFAULT: Final = frozenset({"return_last_frame", "nsfw_checker"})
 
 INPUT_FIELDS: Final = tuple(TaskInput.model_fields)
 """The fourteen field names in HiAPI's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyModel:
+    """A known model: what it takes of a `TaskInput`'s fields and resolutions."""
+
+    names: tuple[str, ...]
+    """HiAPI's own name first."""
+    resolutions: tuple[Resolution, ...]
+    lacks: frozenset[str] = frozenset()
+    """Input fields that it does not know."""
+
+    def objections(self, task_input: TaskInput) -> Iterator[tuple[str, str]]:
+        """(field, what is wrong) for what this model does not take."""
+        if task_input.resolution not in self.resolutions:
+            known = " and ".join(self.resolutions)
+            yield "resolution", f"{self.names[0]} makes {known}, not {task_input.resolution}"
+        for name in sorted(self.lacks):
+            if getattr(task_input, name) is not None:
+                yield name, f"{self.names[0]} does not take {name}: leave it empty"
+
+
+_SMALL: Final = (Resolution.P480, Resolution.P720)
+FAMILY: Final = (
+    FamilyModel((DEFAULT_MODEL, "seedance-2.0"), tuple(Resolution)),  # 4k: see `Allow`
+    FamilyModel(("seedance-2.0-fast", "seedance-2-0-fast"), _SMALL),
+    FamilyModel(("seedance-2.0-mini", "seedance-2-0-mini"), _SMALL, frozenset({"web_search"})),
+)
+"""The models that are known, by HiAPI's skills and public schemas (read in November 2026)."""
+
+
+def family_model(model: str) -> FamilyModel | None:
+    """What is known of a model, also where its name ends with a route (``name@route``)."""
+    name = model.strip().partition("@")[0]
+    return next((known for known in FAMILY if name in known.names), None)
 
 
 class TaskStatus(StrEnum):

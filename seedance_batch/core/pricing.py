@@ -15,7 +15,13 @@ from typing import Any, Final
 
 from seedance_batch.core.identity import canonical_model
 from seedance_batch.core.manifest import Job
-from seedance_batch.core.model import DEFAULT_MODEL, LONGEST_REFERENCE, Resolution, TaskInput
+from seedance_batch.core.model import (
+    DEFAULT_MODEL,
+    LONGEST_REFERENCE,
+    Resolution,
+    TaskInput,
+    family_model,
+)
 from seedance_batch.core.text import in_usd, moment
 from seedance_batch.errors import SettingsError
 
@@ -178,11 +184,18 @@ class Estimator:
             return Estimate(None, None, seconds, extra, unit, bounded)
         return Estimate(unit * seconds, unit, seconds, extra, None, bounded)
 
+    @staticmethod
+    def _priced(model: str, table: PriceTable) -> ModelPrice | None:
+        """The model's prices, by any of its names."""
+        known = family_model(model)
+        names = (model, *(known.names if known else ()))
+        return next((table.models[name] for name in names if name in table.models), None)
+
     def _unit(self, model: str, task_input: TaskInput) -> Decimal | str:
         """A second's price, or why there is none."""
         if self._table is None:
             return "no price list"
-        price = self._table.models.get(model)
+        price = self._priced(model, self._table)
         if price is None:
             return f"the price list does not name {model}"
         wire = task_input.wire()

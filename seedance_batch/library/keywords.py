@@ -93,6 +93,7 @@ class RunKeywords(ReadKeywords, FetchKeywords, total=False):
     max_failures: int | None
     storage: str | None
     draft: bool
+    draft_model: str | None
     remake: bool
     again: bool
 

@@ -363,14 +363,16 @@ _MADE_BY_SPREADSHEET: Final = re.compile(
 
 
 _SEEDANCE_2: Final = re.compile(
-    r"(?:bytedance|doubao|hiapi)?[/ -]*seedance[ _-]?v?2(?:[._-]0)?", re.IGNORECASE
+    r"(?:bytedance|doubao|hiapi)?[/ -]*seedance[ _-]?v?2(?:[._-]0)?(?:[ _-](fast|mini))?",
+    re.IGNORECASE,
 )
 
 
 def _model(value: Value) -> Cell:
     text = text_of(value).strip()
-    if text not in MODEL_SPELLINGS and _SEEDANCE_2.fullmatch(text):
-        return _repaired(DEFAULT_MODEL, text)
+    if text not in MODEL_SPELLINGS and (match := _SEEDANCE_2.fullmatch(text)):
+        smaller = f"seedance-2.0-{match[1].casefold()}" if match[1] else ""
+        return _repaired(smaller or DEFAULT_MODEL, text)
     if _CONTROL.search(text) or len(text) > LONGEST_ID:
         return Cell(problem=f"{quoted(text)} is not a model name")
     return Cell(text)

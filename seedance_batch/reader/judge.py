@@ -21,12 +21,12 @@ from seedance_batch.core.model import (
     LONGEST_CLIP,
     LONGEST_PROMPT,
     LONGEST_REFERENCE,
-    MODEL_SPELLINGS,
     SHORTEST_CLIP,
     SHORTEST_PROMPT,
     Allow,
     MediaKind,
     TaskInput,
+    family_model,
 )
 from seedance_batch.reader.cells import quoted
 from seedance_batch.reader.decoding import misread
@@ -182,9 +182,14 @@ class Judge:
             self._refuse_media(reading)
         if not reading.refused:
             try:
-                return TaskInput.model_validate(reading.fields, context=self._allow)
+                found = TaskInput.model_validate(reading.fields, context=self._allow)
+                model = family_model(reading.model)
+                reading.refused.update(model.objections(found) if model else ())
             except ValidationError as error:
                 self._refuse(reading, error)
+            else:
+                if not reading.refused:
+                    return found
         self._look_on(reading)
         for name, why in reading.refused.items():
             self._noted.problem(reading.place(name), why)
@@ -372,8 +377,9 @@ Advice = Iterator[tuple[str, str]]
 
 def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) -> Advice:
     """Everything worth a look before this row is paid for."""
-    if model not in MODEL_SPELLINGS:
-        yield "model", f"{quoted(model)} is not a model that this program knows"
+    if family_model(model) is None:
+        rules = f"it is checked by the rules of {DEFAULT_MODEL}"
+        yield "model", f"{quoted(model)} is not a model that this program knows: {rules}"
     if not task_input.prompt.isascii() and (words := misread(task_input.prompt)):
         yield "prompt", words
     if len(task_input.prompt) >= _LETTERS_ENOUGH:

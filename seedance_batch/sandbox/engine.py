@@ -124,10 +124,11 @@ class Engine:
             asked = strict_json(body)
         except Unreadable as error:
             raise invalid(f"the body is no JSON: {error}") from error
-        problems = self._checker.problems(asked) or _mixed_count(asked["input"])
+        model = _model_of(asked)
+        problems = self._checker.problems(asked, model) or _mixed_count(asked["input"])
         if problems:
             raise invalid("; ".join(problems[:10]))
-        model, route = self._model(asked)
+        route = self._route(asked)
         fields = asked["input"]
         text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
         return CreateOrder(
@@ -143,15 +144,13 @@ class Engine:
             key or None,
         )
 
-    def _model(self, asked: dict[str, Any]) -> tuple[str, str | None]:
-        model, _, suffix = asked["model"].partition("@")
-        if model not in MODELS:
-            raise Refusal(404, "model_not_found", f"no model is called {asked['model'][:80]!r}")
+    def _route(self, asked: dict[str, Any]) -> str | None:
+        suffix = asked["model"].partition("@")[2]
         route = asked.get("route") or suffix or "default"
         known = ("default", *self.config.routes)
         if route not in known:
             raise invalid(f"no route is called {route[:80]!r}; there are: {', '.join(known)}")
-        return model, None if route == "default" else route
+        return None if route == "default" else route
 
     def replayed(self, order: CreateOrder) -> str | None:
         """The task id that the order's key already stands for; 409 and 422."""
@@ -204,7 +203,7 @@ class Engine:
 
     def price(self, order: CreateOrder, reference_seconds: Decimal = Decimal(0)) -> Decimal:
         """What the order will cost, in USD."""
-        return price(order.input, reference_seconds)
+        return price(order.input, reference_seconds, order.model)
 
     def check_means(self, order: CreateOrder, cost: Decimal) -> None:
         """402 when the balance is too low, 429 when too many tasks run."""
@@ -401,6 +400,17 @@ def _mixed_count(fields: dict[str, Any]) -> list[str]:
     return []
 
 
+def _model_of(asked: Any) -> str:
+    """The model that a body names, without its route; 404 comes before any check of fields."""
+    named = asked.get("model") if isinstance(asked, dict) else None
+    if not isinstance(named, str) or not named:
+        return ""
+    model = named.partition("@")[0]
+    if model not in MODELS and model.replace("2-0", "2.0") not in MODELS:
+        raise Refusal(404, "model_not_found", f"no model is called {named[:80]!r}")
+    return model
+
+
 def _callback_url(asked: dict[str, Any]) -> str | None:
     """The callback's address; the schema has seen to its form."""
     if "callback" not in asked:
@@ -447,8 +457,8 @@ class Window:
 # No price a second of this model is published there, so none of these is HiAPI's.
 
 
-MODELS: Final = ("seedance-2-0", "seedance-2.0")
-"""Both published spellings of the model."""
+MODELS: Final = ("seedance-2-0", "seedance-2.0", "seedance-2.0-fast", "seedance-2.0-mini")
+"""The published names; `_model_of` takes the two smaller ones in the other spelling as well."""
 
 _BASE: Final = Decimal("0.0720")
 """USD per second of 720p: the resolution's own digits, so that nobody takes it for real."""
@@ -461,33 +471,43 @@ _PER_SECOND: Final = {
 }
 
 
-def price(fields: Mapping[str, Any], reference_seconds: Decimal) -> Decimal:
-    """USD for a task: seconds asked and seconds of reference video, by resolution."""
+_SMALLER: Final = {
+    "seedance-2.0-fast": {"480p": Decimal("0.0240"), "720p": Decimal("0.0360")},
+    "seedance-2.0-mini": {"480p": Decimal("0.0120"), "720p": Decimal("0.0180")},
+}
+
+
+def price(fields: Mapping[str, Any], reference_seconds: Decimal, model: str = MODELS[0]) -> Decimal:
+    """USD for a task: seconds asked and seconds of reference video, by model and resolution."""
     seconds = Decimal(fields.get("duration", 5)) + reference_seconds
-    return (_PER_SECOND[fields.get("resolution", "720p")] * seconds).quantize(Decimal("0.000001"))
+    rates = _SMALLER.get(model.replace("2-0", "2.0"), _PER_SECOND)
+    return (rates[fields.get("resolution", "720p")] * seconds).quantize(Decimal("0.000001"))
 
 
 def invented_prices() -> dict[str, Any]:
     """What ``GET /api/pricing`` answers."""
     return {
         "sandbox": "invented prices, not HiAPI's",
-        "data": [
-            {
-                "model_name": model,
-                "factors": ["duration"],
-                "base_usd_value": float(_BASE),
-                "policies": [_fixed("480p"), _fixed("720p"), _multiplied("1080p"), _fixed("4k")],
-            }
-            for model in MODELS
-        ],
+        "data": [_listed_price(model) for model in MODELS],
     }
 
 
-def _fixed(resolution: str) -> dict[str, Any]:
+def _listed_price(model: str) -> dict[str, Any]:
+    rates = _SMALLER.get(model)
+    policies = [_fixed("480p"), _fixed("720p"), _multiplied("1080p"), _fixed("4k")]
+    return {
+        "model_name": model,
+        "factors": ["duration"],
+        "base_usd_value": float(_BASE if rates is None else rates["720p"]),
+        "policies": policies if rates is None else [_fixed(name, rates) for name in rates],
+    }
+
+
+def _fixed(resolution: str, rates: Mapping[str, Decimal] = _PER_SECOND) -> dict[str, Any]:
     return {
         "rule": {"resolution": {"match": resolution}},
         "pricing_type": "fixed",
-        "usd_value": float(_PER_SECOND[resolution]),
+        "usd_value": float(rates[resolution]),
     }
 
 

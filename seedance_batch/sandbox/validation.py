@@ -59,12 +59,16 @@ class Checker:
         if allow_mixed:
             del fields["dependentSchemas"]
         self._whole = {n for n, f in fields["properties"].items() if f.get("type") == "integer"}
-        self._validator = Draft202012Validator({"$ref": "#/components/schemas/Create", **schema})
+        self._validators = {
+            model: Draft202012Validator(_whole(input_schema(model, fields), schema))
+            for model in ("", *fields["x-models"])
+        }
 
-    def problems(self, body: Any) -> list[str]:
-        """What is wrong with a body, each with its place; empty when it is fine."""
+    def problems(self, body: Any, model: str = "") -> list[str]:
+        """What is wrong with a body for that model, each with its place; empty when it is fine."""
+        validator = self._validators.get(model.replace("2-0", "2.0"), self._validators[""])
         try:
-            found = [_words(error) for error in self._validator.iter_errors(body)]
+            found = [_words(error) for error in validator.iter_errors(body)]
         except ValueError:  # how the validator says it
             return ["the body is nested too deeply"]
         return found or list(self._fractions(body["input"]))
@@ -73,6 +77,23 @@ class Checker:
         for name, value in fields.items():
             if name in self._whole and type(value) is float:
                 yield f"input.{name} must be an integer, not {_name(value)}"
+
+
+def input_schema(model: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one model's ``input``: what ``x-models`` says of it, applied to ``fields``."""
+    found = deepcopy(fields)
+    own = found.pop("x-models").get(model)
+    if own is not None:
+        found["properties"]["resolution"]["enum"] = own["resolutions"]
+        for name in own["lacks"]:
+            del found["properties"][name]
+    return found
+
+
+def _whole(fields: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    schemas = {**schema["components"]["schemas"], "Input": fields}
+    components = {**schema["components"], "schemas": schemas}
+    return {"$ref": "#/components/schemas/Create", **schema, "components": components}
 
 
 def _words(error: ValidationError) -> str:

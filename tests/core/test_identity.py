@@ -46,12 +46,16 @@ def test_two_models_never_share_a_content_hash(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(MODEL_SPELLINGS, "seedance-9.0", "seedance-9-0")
     monkeypatch.setitem(MODEL_SPELLINGS, "seedance-9-0", "seedance-9-0")
     by_hash: dict[str, set[str]] = {}
-    for name in (*MODEL_SPELLINGS, "seedance-2-0-fast"):
+    for name in (*MODEL_SPELLINGS, "another-model"):
         by_hash.setdefault(content_hash(name, given_input()), set()).add(name)
 
     assert sorted(map(sorted, by_hash.values())) == [
+        ["another-model"],
         ["seedance-2-0", "seedance-2.0"],
         ["seedance-2-0-fast"],
+        ["seedance-2-0-mini"],
+        ["seedance-2.0-fast"],
+        ["seedance-2.0-mini"],
         ["seedance-9-0", "seedance-9.0"],
     ]
 

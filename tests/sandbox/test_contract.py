@@ -7,6 +7,8 @@ import re
 import httpx
 import pytest
 
+from seedance_batch.sandbox.engine import MODELS
+
 from .conftest import START, Served, Virtual, order, virtually
 
 
@@ -146,7 +148,7 @@ def test_prices_need_no_key_and_say_that_they_are_invented(served: Served) -> No
     with httpx.Client(base_url=served.address.api_url, timeout=120) as client:
         prices = client.get("/api/pricing").json()
     assert "invented" in prices["sandbox"]
-    assert {entry["model_name"] for entry in prices["data"]} == {"seedance-2-0", "seedance-2.0"}
+    assert {entry["model_name"] for entry in prices["data"]} == set(MODELS)
     assert all(entry["factors"] == ["duration"] for entry in prices["data"])
 
 

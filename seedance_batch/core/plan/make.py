@@ -13,7 +13,7 @@ from typing import Final
 from seedance_batch.core.attempt import RESEND_WINDOW, Attempt, Kind, Phase
 from seedance_batch.core.identity import content_hash, loosened
 from seedance_batch.core.manifest import Job, Told
-from seedance_batch.core.model import SHORTEST_CLIP, Resolution, TaskInput
+from seedance_batch.core.model import SHORTEST_CLIP, Resolution, family_model
 from seedance_batch.core.plan.rules import Decision, Flags, History, decide, histories
 from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step, Total
 from seedance_batch.core.pricing import Estimate, Estimator, PriceTable
@@ -169,18 +169,23 @@ def _settle(attempt: Attempt, history: History, why: str) -> Step:
 
 
 _DRAFT: Final = {"resolution": Resolution.P480, "duration": SHORTEST_CLIP, "generate_audio": False}
-"""The least that the model takes; HiAPI's guide advises it before final requests."""
+"""The least that the models take; HiAPI's guide advises it before final requests."""
 
 
-def draft_input(task_input: TaskInput) -> TaskInput:
-    """The same task as a draft."""
-    return task_input.model_copy(update=_DRAFT)
+def draft_job(job: Job, model: str | None = None) -> Job:
+    """The same row as a draft, perhaps of a cheaper ``model``: its key stays, its content is the
+    draft's. Fields that the cheaper model does not know are left out."""
+    name = model or job.model
+    known = family_model(name) if model else None
+    lacks = dict.fromkeys(known.lacks if known else ())
+    task_input = job.input.model_copy(update=_DRAFT | lacks)
+    return replace(job, model=name, input=task_input, content=content_hash(name, task_input))
 
 
-def draft_job(job: Job) -> Job:
-    """The same row as a draft: its key stays, its content is the draft's."""
-    task_input = draft_input(job.input)
-    return replace(job, input=task_input, content=content_hash(job.model, task_input))
+def draft_models(attempts: Iterable[Attempt]) -> frozenset[str | None]:
+    """The models that drafts were made of; None stands for each row's own."""
+    made = (a.intent.model for a in attempts if a.intent.kind is Kind.DRAFT)
+    return frozenset({None, *made})
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +196,12 @@ class SideBySide:
     final: Total
 
 
-def side_by_side(jobs: Iterable[Job], table: PriceTable | None) -> SideBySide:
+def side_by_side(
+    jobs: Iterable[Job], table: PriceTable | None, draft_model: str | None = None
+) -> SideBySide:
     """Both prices of some jobs, given as for final clips."""
     finals, estimator = list(jobs), Estimator(table)
-    drafts = (replace(job, input=draft_input(job.input)) for job in finals)
+    drafts = (draft_job(job, draft_model) for job in finals)
     return SideBySide(_total(map(estimator.job, drafts)), _total(map(estimator.job, finals)))
 
 
@@ -232,6 +239,7 @@ class _Ordered:
     def __init__(self, attempts: Sequence[Attempt]) -> None:
         self._attempts = attempts
         self._contents = frozenset(attempt.intent.content for attempt in attempts)
+        self._draft_models = draft_models(attempts)
         self._of_row: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in attempts:
             self._of_row[attempt.intent.key].append(attempt)
@@ -259,7 +267,8 @@ class _Ordered:
         return next(filter(self._is_known, same), job)
 
     def _is_known(self, job: Job) -> bool:
-        return not self._contents.isdisjoint((job.content, draft_job(job).content))
+        drafts = (draft_job(job, model).content for model in self._draft_models)
+        return not self._contents.isdisjoint((job.content, *drafts))
 
 
 def _words(prompt: str) -> str:

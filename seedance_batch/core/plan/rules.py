@@ -25,7 +25,7 @@ from seedance_batch.core.attempt import (
 )
 from seedance_batch.core.identity import canonical_model
 from seedance_batch.core.manifest import Job
-from seedance_batch.core.model import INPUT_FIELDS
+from seedance_batch.core.model import INPUT_FIELDS, family_model
 from seedance_batch.core.plan.steps import Action, RerunChoice, is_content, is_paid
 from seedance_batch.core.refusals import way_out
 from seedance_batch.core.text import shown
@@ -387,6 +387,9 @@ class Flags:
     def alone(self, job: Job, last: Attempt) -> bool:
         """Whether flags, and no edit, tell the row from what it was last sent as."""
         differing = {name for name, _, _ in self._differences(last)}
+        if "model" in differing:  # and what one of the two models does not know was left out
+            known = filter(None, map(family_model, (last.intent.model, job.model)))
+            differing = differing.union(*(model.lacks for model in known))
         changed = changed_fields(last.intent.template, job)
         return not self.remake and bool(changed) and changed <= differing
 
@@ -394,10 +397,15 @@ class Flags:
         """What today's flags ask of the row that its attempt is not, in words; empty: nothing."""
         changed = changed_fields(last.intent.template, job)
         return tuple(
-            f"--{'model' if name == 'model' else f'set {name}'} {old or 'unset'} → {new}"
+            f"--{self._flag(name)} {old or 'unset'} → {new}"
             for name, old, new in self._differences(last)
             if new is not None and name in changed
         )
+
+    def _flag(self, name: str) -> str:
+        if name != "model":
+            return f"set {name}"
+        return "draft-model" if "draft_model" in self.now else "model"
 
     def _differences(self, last: Attempt) -> list[tuple[str, str | None, str | None]]:
         """Input fields that are set otherwise, then and now."""
@@ -407,7 +415,10 @@ class Flags:
 
 
 def _by_field(flags: BodyFlags) -> dict[str, str]:
-    return {name.removeprefix("set "): value for name, value in flags.items()}
+    """The flags by the input field that they set; of two, a draft's model comes last."""
+    names = {"draft_model": "model"}
+    ordered = sorted(flags.items(), key=lambda flag: flag[0] in names)
+    return {names.get(name, name.removeprefix("set ")): value for name, value in ordered}
 
 
 # ── Says in plain words how a job differs from an earlier attempt's body ──────────────────────────
