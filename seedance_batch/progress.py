@@ -4,12 +4,13 @@ They are told the events of `seedance_batch.events` and change nothing in the ru
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final, Protocol, TextIO
 
@@ -41,6 +42,8 @@ _LATER_FROM: Final = 120.0
 """Seconds after which a run is a long one, whose log wants fewer lines."""
 
 Clock = Callable[[], float]
+Counted = Callable[[int], object]
+"""Is told how many more are done."""
 
 
 class Shown(Protocol):
@@ -183,6 +186,21 @@ def observer_for(
         return Silent(stream)
     course = Course(rows, attempts, started=time.monotonic(), foretold=foretold)
     return Bars(course, stream) if bars or stream.isatty() else Lines(course, stream)
+
+
+@contextlib.contextmanager
+def bar_of(total: int, what: str, stream: TextIO | None) -> Iterator[Counted]:
+    """A bar on a terminal that counts to ``total``; elsewhere nothing is shown."""
+    if stream is None or not stream.isatty():
+        yield lambda count: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(
+        total=total, desc=what, file=unminded(stream), leave=False, dynamic_ncols=True,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]",
+    ) as bar:  # fmt: skip
+        yield bar.update
 
 
 # ── How a run goes, from its events: counts, money, rate and what is left; no output ──────────────

@@ -23,6 +23,8 @@ from seedance_batch.reader.source import absent, address_of, is_address, manifes
 JOURNAL: Final = "journal.db"
 SANDBOX_STATE: Final = "sandbox.db"
 POSTERS: Final = "posters"
+FILMS: Final = "films"
+"""Where films made of clips lie, also in folders one deeper."""
 _STDIN: Final = Path("-")
 _LEFTOVER: Final = re.compile(r"\.(sheet\.[a-z0-9_]{8}\.\w+|.+\.[a-z0-9_]{8}\.tmp)")
 """Names that `publish.replacing` and the sheets give to files on their way."""
@@ -208,14 +210,15 @@ def _in_use(folder: RunFolder) -> FolderInUse:
 
 
 def sweep_leftovers(folder: RunFolder) -> None:
-    """Remove sheets and posters that a dead process left half written; the caller holds the lock.
+    """Remove sheets, posters and films that a dead process left half written.
 
-    What cannot be removed harms nobody and is left.
+    The caller holds the lock. What cannot be removed harms nobody and is left.
     """
     for path in folder.path.glob(f"{WORKBOOK_PARTS}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-    for place in (folder.path, folder.path / POSTERS):
+    films = folder.path / FILMS
+    for place in (folder.path, folder.path / POSTERS, films, *films.glob("*/")):
         for path in place.glob(".*"):
             if _LEFTOVER.fullmatch(path.name) and path.is_file() and not path.is_symlink():
                 with contextlib.suppress(OSError):

@@ -104,7 +104,7 @@ def set_aside(folder: RunFolder, attempt: Attempt) -> str | None:
     clip = attempt.state.clip
     if clip is None or not os.path.lexists(folder.path / clip.file):
         return None
-    if _damage(folder, clip) is None:  # a damaged download, kept as it came
+    if damage(folder, clip) is None:  # a damaged download, kept as it came
         return None
     move_aside(folder.path, clip.file)
     key = attempt.intent.key
@@ -129,7 +129,7 @@ def _lacks_its_clip(folder: RunFolder, attempt: Attempt) -> bool:
     phase, clip = attempt.state.phase, attempt.state.clip
     if phase is Phase.EXPIRED or _came_damaged(attempt):
         return True
-    return phase is Phase.DONE and clip is not None and _damage(folder, clip) is not None
+    return phase is Phase.DONE and clip is not None and damage(folder, clip) is not None
 
 
 def _came_damaged(attempt: Attempt) -> bool:
@@ -142,15 +142,15 @@ def _finding(folder: RunFolder, attempt: Attempt) -> ClipFinding:
     clip = attempt.state.clip
     if clip is None:
         return ClipFinding(attempt, attempt.state.error_message or "there is no clip")
-    damage = _damage(folder, clip)
-    if damage is not None:
+    broken = damage(folder, clip)
+    if broken is not None:
         fetchable = attempt.state.phase is Phase.DONE or _came_damaged(attempt)
-        return ClipFinding(attempt, damage, can_be_fetched=fetchable)
+        return ClipFinding(attempt, broken, can_be_fetched=fetchable)
     misfit = _misfit(folder, clip, attempt.intent)
     return ClipFinding(attempt, misfit, can_be_fetched=_came_damaged(attempt))
 
 
-def _damage(folder: RunFolder, clip: Clip) -> str | None:
+def damage(folder: RunFolder, clip: Clip) -> str | None:
     """Why a clip's file is not the one that was downloaded; its size tells without reading it."""
     path = folder.path / clip.file
     try:

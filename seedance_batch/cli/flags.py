@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -246,7 +246,20 @@ class Watched(Json):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planning(OfManifest, Priced, Out, Waiting, Watched):
+class Choosing:
+    """Which rows are meant."""
+
+    rows: str | None = option("--rows", metavar="1-20,57",
+        help="Pick rows by number; the first row is 1.")
+    ids: str | None = option("--ids", metavar="A,B", help="Pick rows by id.")
+    where: str | None = option("--where", metavar="EXPR",
+        help="Pick rows by a condition: \"[Shot no.] == '4'\".")
+    picks: Path | None = option("--from", metavar="CSV",
+        help="Pick the rows marked in a picks file.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planning(Choosing, OfManifest, Priced, Out, Waiting, Watched):
     """What ``plan`` takes, and ``run`` and its kin."""
 
     max_cost: Decimal | None = option("--max-cost", type=cap, metavar="USD|none",
@@ -264,13 +277,6 @@ class Planning(OfManifest, Priced, Out, Waiting, Watched):
     again: bool = option("--again", hidden=True,
         help="Buy rows even if they look bought elsewhere.")
 
-    rows: str | None = option("--rows", metavar="1-20,57",
-        help="Pick rows by number; the first row is 1.")
-    ids: str | None = option("--ids", metavar="A,B", help="Pick rows by id.")
-    where: str | None = option("--where", metavar="EXPR",
-        help="Pick rows by a condition: \"[Shot no.] == '4'\".")
-    picks: Path | None = option("--from", metavar="CSV",
-        help="Pick the rows marked in a picks file.")
     sample: int | None = option("--sample", type=_FROM_1, metavar="N",
         help="Pick N rows at random.")
     sample_seed: int = option("--sample-seed", default=0, hidden=True,
@@ -346,18 +352,27 @@ def selection(given: Planning, *, marks: Collection[str] | None, page: str | Non
     from seedance_batch.core.select import Selection
     from seedance_batch.page.picks import picked
 
-    from_ids = None if given.picks is None else picked(given.picks, marks, page)
     if given.plan_file is not None:  # it brings its rows, whatever a file or variable says
-        return Selection(from_ids=from_ids)
+        found = None if given.picks is None else picked(given.picks, marks, page)
+        return Selection(from_ids=found)
+    return replace(
+        chosen_rows(given, marks=marks, page=page),
+        sample=given.sample,
+        sample_seed=given.sample_seed,
+        limit=given.limit,
+    )
+
+
+def chosen_rows(given: Choosing, *, marks: Collection[str] | None, page: str | None) -> Selection:
+    """The part of a selection that names rows; see `selection`."""
+    from seedance_batch.core.select import Selection
+
     ids = None if given.ids is None else [part.strip() for part in given.ids.split(",")]
     return Selection(
         rows=given.rows,
         ids=None if ids is None else [each for each in ids if each],
         where=given.where,
-        from_ids=from_ids,
-        sample=given.sample,
-        sample_seed=given.sample_seed,
-        limit=given.limit,
+        from_ids=None if given.picks is None else picked(given.picks, marks, page),
     )
 
 

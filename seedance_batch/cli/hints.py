@@ -50,6 +50,7 @@ class Changed(TypedDict, total=False):
     release: Sequence[str] | None
     remake: bool
     save: Path | None
+    skip_missing: bool
     verbose: int
     yes: bool
 

@@ -44,6 +44,7 @@ _WHERE: Final[Mapping[str, tuple[str, str]]] = {
     "reconcile": ("folder", "Settle rows whose task may or may not exist."),
     "results": ("folder", "Write the results sheets again."),
     "report": ("folder", "Write the page to watch and choose clips."),
+    "join": ("join", "Make one film of the clips."),
     "verify": ("folder", "Check the downloaded clips."),
     "prices": ("service", "Show the price list, its source and its date."),
     "doctor": ("service", "Check the installation and the account; free."),

@@ -90,7 +90,7 @@ def probe(path: Path) -> Probe:
     from av import VideoFrame
 
     check_container(path)
-    with _opened(path) as container:
+    with opened_video(path) as container:
         video = container.streams.video[0]
         tally = _Tally()
         for packet in container.demux(video, *container.streams.audio[:1]):
@@ -150,7 +150,7 @@ def ending_of(head: bytes) -> str:
 
 def still(path: Path, *, width: int = 480) -> bytes:
     """A JPEG of a telling frame, ``width`` pixels wide. Raises `MediaUnreadable`."""
-    with _opened(path) as container:
+    with opened_video(path) as container:
         pictures = [_jpeg(frame, width) for frame in _moments(container)]
     if not pictures:
         raise MediaUnreadable("contains no frame")
@@ -174,7 +174,7 @@ class _Tally:
 
     def add(self, frame: VideoFrame) -> None:
         if not self.frames:
-            self.turned = _quarter_turns(frame) % 2 == 1
+            self.turned = quarter_turns(frame) % 2 == 1
         self.moments.append(frame.pts or 0)
         self.lasts = frame.duration or 0
         sides = (frame.height, frame.width) if self.turned else (frame.width, frame.height)
@@ -219,7 +219,7 @@ def _interval(moments: list[int], lasts: int) -> tuple[float, bool]:
     return sum(usual) / len(usual), len(usual) >= _REGULAR * len(gaps)
 
 
-def _quarter_turns(frame: VideoFrame) -> int:
+def quarter_turns(frame: VideoFrame) -> int:
     """By how many quarters a player turns the picture, as its container says."""
     return round(frame.rotation / 90)
 
@@ -234,7 +234,7 @@ def _check_length(found: Probe, container: InputContainer) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[InputContainer]:
+def opened_video(path: Path) -> Iterator[InputContainer]:
     """The file as a container with a picture; FFmpeg's errors become `MediaUnreadable`."""
     import av
 
@@ -284,7 +284,7 @@ def _moments(container: InputContainer) -> Iterator[VideoFrame]:
 
 
 def _jpeg(frame: VideoFrame, width: int) -> bytes:
-    turns = _quarter_turns(frame)
+    turns = quarter_turns(frame)
     height = max(1, round(frame.height * width / frame.width))
     if turns % 2:
         width, height = max(1, round(frame.width * width / frame.height)), width

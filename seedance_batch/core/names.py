@@ -59,7 +59,7 @@ def clip_name(
     Raises `SettingsError` for a pattern that cannot be used.
     """
     parts = [_filled(part, {**columns, "id": key}) for part in _folders(pattern)]
-    folder = "/".join([FOLDERS[kind], *(_safe_folder(part) for part in parts[:-1])])
+    folder = "/".join([FOLDERS[kind], *(safe_folder(part) for part in parts[:-1])])
     stem = _safe_stem(parts[-1])
     first = f"{folder}/{stem}{CLIP_ENDING}"
     if not taken(first):
@@ -69,6 +69,13 @@ def clip_name(
         f"{folder}/{stem}{mark}{n}{CLIP_ENDING}" for n in count(max(2, taken.of(key, kind) + 1))
     )
     return next(path for path in paths if not taken(path))
+
+
+def film_name(text: str, kind: Kind, taken: Taken) -> str:
+    """A free name for a film: ``<text>.mp4``, ``<text>-2.mp4``; ``<text>.draft.mp4`` of drafts."""
+    stem, mark = _safe_stem(text), ".draft" if kind is Kind.DRAFT else ""
+    names = (f"{stem}{f'-{n}' if n > 1 else ''}{mark}{CLIP_ENDING}" for n in count(1))
+    return next(name for name in names if not taken(name))
 
 
 def check_pattern(pattern: str, columns: Iterable[str]) -> None:
@@ -180,7 +187,8 @@ def _piece_text(piece: re.Match[str], columns: Mapping[str, str]) -> str:
 # ── one part of a path ──────────────────────────────────────────────────────────────────────────
 
 
-def _safe_folder(text: str) -> str:
+def safe_folder(text: str) -> str:
+    """A text as the name of one folder."""
     name = _safe(text)
     # A folder never has the name that a clip or a frame could have.
     return f"{name}_" if twin_key(name).endswith(_OWN_ENDINGS) else name

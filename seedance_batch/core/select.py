@@ -12,9 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Final, Protocol
 
-from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import INPUT_FIELDS, LIST_FIELDS
 from seedance_batch.core.outcome import Outcome, Status
 from seedance_batch.core.refusals import reason_of
@@ -37,8 +36,31 @@ class Selection:
     limit: int | None = None
 
 
+class AnyRow(Protocol):
+    """A row that may be chosen: a `Job`, or what a journal kept of one."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def row(self) -> Numbered: ...
+    @property
+    def input(self) -> object:
+        """HiAPI's fields, as attributes."""
+
+
+class Numbered(Protocol):
+    """A row's place and cells."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def cells(self) -> Mapping[str, str]: ...
+
+
 def select(
-    jobs: Sequence[Job],
+    jobs: Sequence[AnyRow],
     outcomes: Iterable[Outcome],
     selection: Selection,
     aliases: Mapping[str, str] | None = None,
@@ -67,11 +89,11 @@ def select(
 
 
 def _tests(
-    jobs: Sequence[Job],
+    jobs: Sequence[AnyRow],
     outcomes: Iterable[Outcome],
     selection: Selection,
     aliases: Mapping[str, str],
-) -> Iterator[Callable[[Job], bool]]:
+) -> Iterator[Callable[[AnyRow], bool]]:
     if selection.rows is not None:
         yield _in_ranges(selection.rows, max((job.row.number for job in jobs), default=0))
     if selection.ids is not None:
@@ -103,7 +125,7 @@ def _lot(key: str, seed: int) -> bytes:
 _RANGE: Final = re.compile(r"(\d{1,9})|(\d{0,9})\s*-\s*(\d{0,9})")
 
 
-def _in_ranges(text: str, last: int) -> Callable[[Job], bool]:
+def _in_ranges(text: str, last: int) -> Callable[[AnyRow], bool]:
     ranges = [_range(part.strip(), last) for part in text.split(",")]
     return lambda job: any(job.row.number in wanted for wanted in ranges)
 
@@ -150,7 +172,7 @@ def _number(text: str) -> Decimal | None:
 _PLAIN_NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
-def _has_id(flag: str, ids: Collection[str], jobs: Sequence[Job]) -> Callable[[Job], bool]:
+def _has_id(flag: str, ids: Collection[str], jobs: Sequence[AnyRow]) -> Callable[[AnyRow], bool]:
     known = {job.key for job in jobs}
     wanted = frozenset(meant_ids(ids, known).values())
     missing = sorted(wanted - known)
@@ -168,8 +190,11 @@ _FIELDS: Final = tuple(name for name in INPUT_FIELDS if name not in LIST_FIELDS)
 
 
 def _where(
-    condition: str, jobs: Sequence[Job], outcomes: Iterable[Outcome], aliases: Mapping[str, str]
-) -> Callable[[Job], bool]:
+    condition: str,
+    jobs: Sequence[AnyRow],
+    outcomes: Iterable[Outcome],
+    aliases: Mapping[str, str],
+) -> Callable[[AnyRow], bool]:
     standing = {outcome.key: outcome for outcome in outcomes}
     found = matching(condition, _columns(jobs, standing, aliases))
     keys = {job.key for at, job in enumerate(jobs) if at in found}
@@ -177,7 +202,7 @@ def _where(
 
 
 def _columns(
-    jobs: Sequence[Job], standing: Mapping[str, Outcome], aliases: Mapping[str, str]
+    jobs: Sequence[AnyRow], standing: Mapping[str, Outcome], aliases: Mapping[str, str]
 ) -> dict[str, SqlColumn]:
     """What a condition may name: the person's columns, HiAPI's fields, and how a row stands.
 
@@ -199,7 +224,7 @@ def _columns(
     return columns | {"id": SqlColumn([job.key for job in jobs], is_text=True)}
 
 
-def _field(jobs: Sequence[Job], name: str) -> SqlColumn:
+def _field(jobs: Sequence[AnyRow], name: str) -> SqlColumn:
     return SqlColumn([getattr(job.input, name) for job in jobs], is_text=name == "prompt")
 
 

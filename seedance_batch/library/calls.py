@@ -20,6 +20,7 @@ import anyio.to_thread
 from seedance_batch import errors
 from seedance_batch.batch.access import Site, open_site
 from seedance_batch.batch.agreement import Consent, caps_needed, consented, within_caps
+from seedance_batch.batch.joining import JoinedFilm, JoinWish, join_films
 from seedance_batch.batch.open import (
     ManifestSource,
     open_batch,
@@ -32,14 +33,14 @@ from seedance_batch.batch.running import Report, fetch_clips, run_batch
 from seedance_batch.batch.sheets import given_inputs
 from seedance_batch.batch.summary import work_in
 from seedance_batch.batch.verify import check_clips, lacking, write_claims
-from seedance_batch.core.attempt import COMING_PHASES, Attempt
+from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind
 from seedance_batch.core.plan.steps import Plan, RerunChoice
 from seedance_batch.core.text import shown
 from seedance_batch.errors import Exit, SeedanceBatchError
 from seedance_batch.events import Observer, Remark, RunEvent
 from seedance_batch.journal.opening import look_into
 from seedance_batch.library import keywords
-from seedance_batch.library.keywords import FetchKeywords, ReadKeywords, RunKeywords
+from seedance_batch.library.keywords import FetchKeywords, JoinKeywords, ReadKeywords, RunKeywords
 from seedance_batch.library.results import Finished, Planned, Reading, Verified
 from seedance_batch.page.picks import Mark, picked
 from seedance_batch.reader.columnar import types_of
@@ -63,6 +64,7 @@ __all__ = [
     "Verified",
     "arun",
     "fetch",
+    "join",
     "plan",
     "promote",
     "read",
@@ -139,6 +141,32 @@ def verify(
         if claims is not None:
             write_claims(Path(claims), found)
         return Verified(tuple(found))
+
+
+def join(
+    source: Path | str,
+    *,
+    by: str | None = None,
+    output: Path | str | None = None,
+    audio: Path | str | None = None,
+    skip_missing: bool = False,
+    progress: bool = True,
+    **options: Unpack[JoinKeywords],
+) -> list[JoinedFilm]:
+    """Make one film of a run folder's clips, or one for each value of the column ``by``.
+
+    Each of them has its ``file``, ``ids`` and ``seconds``; ``output`` is the film's file, with
+    ``by`` the folder of the films. Raises `UsageError`: its kind `ClipsLacking` where rows have no
+    clip, unless ``skip_missing``.
+    """
+    with keywords.speaking_python():
+        keywords.check_type("by", by, str | None)
+        film, track = keywords.path("output", output), keywords.path("audio", audio)
+        chosen = keywords.choices(options, JoinKeywords)
+        settings, kind = chosen.settings, Kind.DRAFT if chosen.settings.draft else Kind.FINAL
+        wish = JoinWish(by, film, track, skip_missing, kind, chosen.selection)
+        folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
+        return join_films(folder, wish, sys.stderr if progress else None)
 
 
 # ── Working: what costs money needs a yes ────────────────────────────────────────────────────────

@@ -98,6 +98,18 @@ class RunKeywords(ReadKeywords, FetchKeywords, total=False):
     again: bool
 
 
+class JoinKeywords(TypedDict, total=False):
+    """Which rows' clips are joined, and where they lie; see `FetchKeywords`."""
+
+    rows: str | None
+    ids: Collection[str] | str | None
+    where: str | None
+    from_ids: Collection[str] | str | None
+    draft: bool
+    out: Path | str | None
+    sandbox: bool
+
+
 class Choices(NamedTuple):
     """What the options of a call come to."""
 
@@ -313,6 +325,12 @@ _NOTED: Final = 10
 
 
 # ── types ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def path(name: str, value: Path | str | None) -> Path | None:
+    """A keyword's path. Raises as `check_type` does."""
+    check_type(name, value, Path | str | None)
+    return None if value is None else Path(value)
 
 
 def check_type(name: str, value: Any, hint: Any) -> None:

@@ -1,0 +1,328 @@
+"""Films of a run folder's clips: which clips, in which order, and where each film goes.
+
+Reads the journal and the clips, and writes films only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, TextIO
+
+from seedance_batch.batch.sheets import standing
+from seedance_batch.batch.verify import damage
+from seedance_batch.clips.film import FilmOrder, make_film, mark_of, shot_of
+from seedance_batch.clips.media import MediaUnreadable
+from seedance_batch.clips.soundtrack import Unheard, heard
+from seedance_batch.core.attempt import Attempt, Kind, Phase
+from seedance_batch.core.cutting import FilmPlan, Shot, plan_film
+from seedance_batch.core.identity import folder_mark
+from seedance_batch.core.model import INPUT_FIELDS
+from seedance_batch.core.names import CLIP_ENDING, Taken, film_name, safe_folder
+from seedance_batch.core.outcome import Outcome, RowRecord, Status
+from seedance_batch.core.select import Selection, select
+from seedance_batch.core.text import first_few, some, spaced
+from seedance_batch.errors import EmptySelection, UsageError
+from seedance_batch.journal.journal import Journal
+from seedance_batch.journal.opening import look_into
+from seedance_batch.progress import bar_of
+from seedance_batch.publish import replacing
+from seedance_batch.reader.headings import field_of
+from seedance_batch.run_folder import FILMS, RunFolder
+
+_NAMED: Final = 5
+"""Rows without a clip that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinWish:
+    """What was asked for."""
+
+    by: str | None = None
+    """The column of which each value has a film of its own."""
+    output: Path | None = None
+    """The film's file; with ``by`` the folder of the films."""
+    audio: Path | None = None
+    """A file whose sound lies under the clips' own."""
+    skip_missing: bool = False
+    kind: Kind = Kind.FINAL
+    selection: Selection = field(default_factory=Selection)
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A row that has no clip to show, and why."""
+
+    key: str
+    reason: str
+
+
+class ClipsLacking(UsageError):
+    """Rows that were chosen have no clip; ``rows`` names all of them."""
+
+    def __init__(self, rows: Sequence[Lacking], chosen: int, kind: Kind) -> None:
+        of = some(chosen, "row")
+        named = first_few([f"{each.key} ({each.reason})" for each in rows], _NAMED)
+        clip = "draft" if kind is Kind.DRAFT else "final clip"
+        have = "has" if len(rows) == 1 else "have"
+        super().__init__(
+            f"{len(rows):,} of {of} {have} no {clip} to join: {named}. No film was made.",
+            hint="pass skip_missing=True to leave them out",
+        )
+        self.rows = tuple(rows)
+        self.drafts_will_do = {each.reason for each in rows} == {f"only a {Kind.DRAFT}"}
+        """Whether a film of the drafts lacks none of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedFilm:
+    """A film of some rows' clips, all of which were looked into; `make_planned` makes it."""
+
+    file: Path
+    value: str | None
+    """What its rows have in the column, where each value has a film."""
+    order: FilmOrder
+
+    @property
+    def film(self) -> FilmPlan:
+        """What is copied and what is encoded."""
+        return self.order.film
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The rows whose clips it shows, in their order."""
+        return tuple(shot.name for shot in self.film.shots)
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return float(self.film.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFilms:
+    """What `planned_films` found."""
+
+    films: tuple[JoinedFilm, ...]
+    left_out: tuple[Lacking, ...]
+    outdated: tuple[str, ...]
+    """Ids of rows that were edited since their clip was made."""
+
+
+def join_films(folder: RunFolder, wish: JoinWish, stream: TextIO | None) -> list[JoinedFilm]:
+    """Plan the films and make them, with a bar on ``stream`` where it is a terminal."""
+    with look_into(folder.journal) as journal:
+        found = planned_films(folder, journal, wish)
+    for planned in found.films:
+        with bar_of(planned.film.frames, planned.file.name, stream) as told:
+            make_planned(planned, told)
+    return list(found.films)
+
+
+def planned_films(folder: RunFolder, journal: Journal, wish: JoinWish) -> PlannedFilms:
+    """The films that were asked for, in the order in which their first rows stand.
+
+    Raises `ClipsLacking`, `EmptySelection`, and `UsageError` for what cannot be had otherwise.
+    """
+    rows = [outcome for outcome in standing(journal) if outcome.row is not None]
+    columns = journal.columns()
+    if wish.by is not None and wish.by not in columns:
+        raise UsageError(f"There is no column {wish.by!r}.", hint=f"columns: {', '.join(columns)}")
+    if wish.audio is not None:
+        _check_audio(wish.audio)
+    rows = _chosen(rows, columns, wish.selection)
+    clips, lacking = _clips(folder, rows, wish.kind)
+    if lacking and not wish.skip_missing:
+        raise ClipsLacking(lacking, len(rows), wish.kind)
+    if not clips:
+        raise EmptySelection(f"None of {some(len(rows), 'row')} has a clip to join.")
+    facts = journal.facts()
+    name = Path(facts.manifest_name or folder.path.name).stem
+    mark = f"seedance-batch join {folder_mark(facts.folder_id or '')}"
+    films, taken = [], Taken()
+    for value, group in _groups(clips, wish.by):
+        called = name if value is None else value or f"no {wish.by}"
+        target = _target(folder, wish, called, taken)
+        _check_target(target, mark)
+        shares = [_shares(one.attempt, other.attempt) for one, other in pairwise(group)]
+        shots = [
+            replace(clip.shot, shares_last=shared)
+            for clip, shared in zip(group, [*shares, False], strict=True)
+        ]
+        film = plan_film(shots, laid_sound=wish.audio is not None)
+        order = FilmOrder(film, [clip.path for clip in group], called, mark, wish.audio)
+        films.append(JoinedFilm(target, value, order))
+    edited = tuple(o.key for o in rows if o.status is Status.CHANGED)
+    return PlannedFilms(tuple(films), tuple(lacking), edited if wish.kind is Kind.FINAL else ())
+
+
+def make_planned(planned: JoinedFilm, told: Callable[[int], object]) -> None:
+    """Make a film; it appears whole or not at all, and in place of an earlier one of this folder.
+
+    Raises `UsageError` where a clip or the disk does not allow it.
+    """
+    target = planned.file
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            make_film(planned.order, temporary, told)
+    except MediaUnreadable as error:
+        raise UsageError(f"A clip of {target} {error.reason}. The film was not made.") from error
+    except Unheard as error:
+        raise _unheard(planned.order.laid, error) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"{target} cannot be written: {reason}. The film was not made.",
+            hint="make room there, or choose another place with -o",
+        ) from error
+
+
+# ── rows and their clips ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    outcome: Outcome
+    attempt: Attempt
+    path: Path
+    shot: Shot
+
+
+def _clips(
+    folder: RunFolder, rows: Sequence[Outcome], kind: Kind
+) -> tuple[list[_Clip], list[Lacking]]:
+    found, lacking = [], []
+    for outcome in rows:
+        attempt = _take(outcome, kind)
+        reason = _absence(outcome, kind) if attempt is None else _fault(folder, attempt)
+        if attempt is None or reason is not None:
+            lacking.append(Lacking(outcome.key, reason or ""))
+            continue
+        path = _path(folder, attempt)
+        try:
+            found.append(_Clip(outcome, attempt, path, shot_of(path, outcome.key)))
+        except (MediaUnreadable, OSError) as error:
+            lacking.append(Lacking(outcome.key, f"{path.name} {error}"))
+    return found, lacking
+
+
+def _take(outcome: Outcome, kind: Kind) -> Attempt | None:
+    """The newest take of what the row asks for now, else of what it asked for before."""
+    done = [
+        a
+        for a in outcome.attempts
+        if a.intent.kind is kind and a.state.phase is Phase.DONE and a.state.clip is not None
+    ]
+    content = outcome.row.content if outcome.row else None
+    present = [a for a in done if a.intent.content == content]
+    return next(reversed(present or done), None)
+
+
+def _absence(outcome: Outcome, kind: Kind) -> str:
+    other = next(each for each in Kind if each is not kind)
+    return f"only a {other}" if _take(outcome, other) else spaced(outcome.status)
+
+
+def _path(folder: RunFolder, attempt: Attempt) -> Path:
+    return folder.path / (attempt.state.clip.file if attempt.state.clip else "")
+
+
+def _fault(folder: RunFolder, attempt: Attempt) -> str | None:
+    return None if attempt.state.clip is None else damage(folder, attempt.state.clip)
+
+
+def _shares(one: Attempt, other: Attempt) -> bool:
+    """Whether the other clip begins with the one's last frame."""
+    return False
+
+
+def _groups(clips: Sequence[_Clip], by: str | None) -> Iterator[tuple[str | None, list[_Clip]]]:
+    groups: dict[str | None, list[_Clip]] = {}
+    for clip in clips:
+        row = clip.outcome.row
+        value = None if by is None or row is None else row.cells.get(by, "").strip()
+        groups.setdefault(value, []).append(clip)
+    yield from groups.items()
+
+
+# ── which rows ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _KeptRow:
+    """A row as the journal kept it, to choose by; values that it did not keep are its cells."""
+
+    row: RowRecord
+
+    @property
+    def key(self) -> str:
+        return self.row.key
+
+    @property
+    def model(self) -> str:
+        return self.row.model
+
+    @cached_property
+    def input(self) -> object:
+        row = self.row
+        fields: dict[str, Any] = dict.fromkeys(INPUT_FIELDS)
+        fields |= {field_of(heading) or "": text for heading, text in row.cells.items()}
+        asked = {"resolution": row.resolution, "duration": row.duration}
+        return SimpleNamespace(**fields | asked | {"aspect_ratio": row.aspect_ratio})
+
+
+def _chosen(rows: list[Outcome], columns: Sequence[str], selection: Selection) -> list[Outcome]:
+    if selection == Selection():
+        return rows
+    kept = [_KeptRow(outcome.row) for outcome in rows if outcome.row is not None]
+    aliases = {h: known for h in columns if (known := field_of(h)) is not None}
+    keys = set(select(kept, rows, selection, aliases))
+    return [outcome for outcome in rows if outcome.key in keys]
+
+
+# ── files ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _target(folder: RunFolder, wish: JoinWish, called: str, taken: Taken) -> Path:
+    if wish.output is not None and wish.by is None:
+        if wish.output.suffix.lower() != CLIP_ENDING:
+            raise UsageError(
+                f"A film is an MP4; {wish.output.name} does not end with {CLIP_ENDING}.",
+                hint=f"-o {wish.output.with_suffix(CLIP_ENDING)}",
+            )
+        if not wish.output.parent.is_dir():
+            raise UsageError(f"The folder {wish.output.parent} does not exist.")
+        return wish.output
+    home = folder.path / FILMS
+    if wish.by is not None:
+        home = wish.output or home / safe_folder(wish.by)
+    name = film_name(called, wish.kind, taken)
+    taken.add(name)
+    return home / name
+
+
+def _check_target(target: Path, mark: str) -> None:
+    """Refuse to write over what is not an earlier film of the same run folder."""
+    if target.exists() and mark_of(target) != mark:
+        raise UsageError(
+            f"{target} is there already, and is no film that was made of this run folder.",
+            hint="move it, or choose another name with -o",
+        )
+
+
+def _check_audio(path: Path) -> None:
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(heard(path))
+    except Unheard as error:
+        raise _unheard(path, error) from error
+
+
+def _unheard(path: Path | None, error: Unheard) -> UsageError:
+    return UsageError(f"--audio {path} cannot be used: {error.reason}. No film was made.")
