@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from types import SimpleNamespace
 from typing import Any, Final, TextIO
 
@@ -72,7 +73,7 @@ class ClipsLacking(UsageError):
         have = "has" if len(rows) == 1 else "have"
         super().__init__(
             f"{len(rows):,} of {of} {have} no {clip} to join: {named}. No film was made.",
-            hint="pass skip_missing=True to leave them out",
+            hint="--skip-missing leaves them out",
         )
         self.rows = tuple(rows)
         self.drafts_will_do = {each.reason for each in rows} == {f"only a {Kind.DRAFT}"}
@@ -179,7 +180,7 @@ def make_planned(planned: JoinedFilm, told: Callable[[int], object]) -> None:
         reason = error.strerror or str(error)
         raise UsageError(
             f"{target} cannot be written: {reason}. The film was not made.",
-            hint="make room there, or choose another place with -o",
+            hint="make room there, or choose another place with --output",
         ) from error
 
 
@@ -294,7 +295,7 @@ def _target(folder: RunFolder, wish: JoinWish, called: str, taken: Taken) -> Pat
         if wish.output.suffix.lower() != CLIP_ENDING:
             raise UsageError(
                 f"A film is an MP4; {wish.output.name} does not end with {CLIP_ENDING}.",
-                hint=f"-o {wish.output.with_suffix(CLIP_ENDING)}",
+                hint=f"--output {quote(str(wish.output.with_suffix(CLIP_ENDING)))}",
             )
         if not wish.output.parent.is_dir():
             raise UsageError(f"The folder {wish.output.parent} does not exist.")
@@ -312,7 +313,7 @@ def _check_target(target: Path, mark: str) -> None:
     if target.exists() and mark_of(target) != mark:
         raise UsageError(
             f"{target} is there already, and is no film that was made of this run folder.",
-            hint="move it, or choose another name with -o",
+            hint="move it, or choose another name with --output",
         )
 
 

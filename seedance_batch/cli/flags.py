@@ -350,13 +350,12 @@ def selection(given: Planning, *, marks: Collection[str] | None, page: str | Non
     ``page`` is the command that writes the page to choose on, for hints.
     """
     from seedance_batch.core.select import Selection
-    from seedance_batch.page.picks import picked
 
+    found = chosen_rows(given, marks=marks, page=page)
     if given.plan_file is not None:  # it brings its rows, whatever a file or variable says
-        found = None if given.picks is None else picked(given.picks, marks, page)
-        return Selection(from_ids=found)
+        return Selection(from_ids=found.from_ids)
     return replace(
-        chosen_rows(given, marks=marks, page=page),
+        found,
         sample=given.sample,
         sample_seed=given.sample_seed,
         limit=given.limit,
@@ -366,6 +365,7 @@ def selection(given: Planning, *, marks: Collection[str] | None, page: str | Non
 def chosen_rows(given: Choosing, *, marks: Collection[str] | None, page: str | None) -> Selection:
     """The part of a selection that names rows; see `selection`."""
     from seedance_batch.core.select import Selection
+    from seedance_batch.page.picks import picked
 
     ids = None if given.ids is None else [part.strip() for part in given.ids.split(",")]
     return Selection(

@@ -77,6 +77,7 @@ def join(given: Joining) -> int:
 def _wish(given: Joining) -> JoinWish:
     from seedance_batch.batch.joining import JoinWish
     from seedance_batch.core.attempt import Kind
+    from seedance_batch.page.picks import Mark
 
     return JoinWish(
         by=given.by,
@@ -84,7 +85,7 @@ def _wish(given: Joining) -> JoinWish:
         audio=given.audio,
         skip_missing=given.skip_missing,
         kind=Kind.DRAFT if given.draft else Kind.FINAL,
-        selection=flags.chosen_rows(given, marks=None, page=None),
+        selection=flags.chosen_rows(given, marks={Mark.KEEP}, page=None),
     )
 
 
