@@ -6,9 +6,7 @@ Reads the journal and the clips, and writes films only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from shlex import quote
@@ -269,7 +267,7 @@ class _KeptRow:
     def model(self) -> str:
         return self.row.model
 
-    @cached_property
+    @property
     def input(self) -> object:
         row = self.row
         fields: dict[str, Any] = dict.fromkeys(INPUT_FIELDS)
@@ -319,8 +317,8 @@ def _check_target(target: Path, mark: str) -> None:
 
 def _check_audio(path: Path) -> None:
     try:
-        with ExitStack() as stack:
-            stack.enter_context(heard(path))
+        with heard(path):
+            pass
     except Unheard as error:
         raise _unheard(path, error) from error
 

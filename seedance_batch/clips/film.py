@@ -12,13 +12,11 @@ from errno import EIO
 from fractions import Fraction
 from heapq import merge
 from itertools import groupby, islice, pairwise
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.clips import media, soundtrack
 from seedance_batch.clips.avc import Parameters, in_track
-from seedance_batch.clips.soundtrack import Timed
 from seedance_batch.core.cutting import FilmPlan, How, PictureForm, Section, Shot
 
 if TYPE_CHECKING:
@@ -151,7 +149,7 @@ def make_film(order: FilmOrder, target: Path, told: Callable[[int], object]) -> 
         pictures = _Pictures(order, out)
         sounds = soundtrack.sound_packets(film, order.paths, order.laid, out)
         with closing(pictures.packets()) as seen, closing(sounds) as heard:
-            for _, packet in merge(seen, heard, key=itemgetter(0)):
+            for _, packet in merge(seen, heard, key=lambda timed: timed[0]):
                 out.mux_one(packet)
                 if packet.stream is pictures.stream:
                     told(1)
@@ -259,7 +257,7 @@ class _Pictures:
         found: VideoCodecContext = encoder
         return found
 
-    def packets(self) -> Generator[Timed]:
+    def packets(self) -> Generator[soundtrack.Timed]:
         """In the order of decoding."""
         for way, sections in groupby(self._film.sections, key=lambda section: section.way):
             if way is How.MADE:
@@ -268,7 +266,7 @@ class _Pictures:
                 for section in sections:
                     yield from self._copied(section)
 
-    def _copied(self, section: Section) -> Iterator[Timed]:
+    def _copied(self, section: Section) -> Iterator[soundtrack.Timed]:
         with media.opened_video(self._paths[section.shot]) as container:
             video = container.streams.video[0]
             step = float((video.time_base or 1) * self._film.rate)
@@ -280,14 +278,16 @@ class _Pictures:
                     packet, section.start + round(((packet.pts or 0) - first) * step)
                 )
 
-    def _made(self, sections: Iterable[Section]) -> Iterator[Timed]:
+    def _made(self, sections: Iterable[Section]) -> Iterator[soundtrack.Timed]:
         encoder, self._encoder = self._encoder or self._new_encoder(), None
         for section in sections:
             for frame in self._frames(section):
                 yield from self._encoded(encoder, frame)
         yield from self._encoded(encoder, None)
 
-    def _encoded(self, encoder: VideoCodecContext, frame: VideoFrame | None) -> Iterator[Timed]:
+    def _encoded(
+        self, encoder: VideoCodecContext, frame: VideoFrame | None
+    ) -> Iterator[soundtrack.Timed]:
         import av
 
         for packet in encoder.encode(frame):
@@ -297,7 +297,7 @@ class _Pictures:
                 placed.is_keyframe = packet.is_keyframe
             yield self._placed(placed, packet.pts or 0)
 
-    def _placed(self, packet: Packet[Any], frame: int) -> Timed:
+    def _placed(self, packet: Packet[Any], frame: int) -> soundtrack.Timed:
         packet.stream, packet.time_base = self.stream, self._tick
         packet.pts, packet.dts, packet.duration = frame, self._decoded, 1
         self._decoded += 1
