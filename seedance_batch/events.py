@@ -86,5 +86,23 @@ class Paused:
     message: str
 
 
-RunEvent = AttemptChanged | BytesArrived | RequestEnded | Stopping | RowSkipped | Remark | Paused
+@dataclass(frozen=True, slots=True)
+class PosterMade:
+    """After the last row: a poster that the review page lacked was made."""
+
+    count: int
+    """How many are made, this one included."""
+    of: int
+
+
+RunEvent = (
+    AttemptChanged
+    | BytesArrived
+    | RequestEnded
+    | Stopping
+    | RowSkipped
+    | Remark
+    | Paused
+    | PosterMade
+)
 Observer = Callable[[RunEvent], None]

@@ -22,6 +22,7 @@ from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
     Paused,
+    PosterMade,
     Remark,
     RequestEnded,
     RowSkipped,
@@ -88,6 +89,8 @@ class Bars:
                 self._bytes.update(count)
             case RequestEnded():
                 self._draw()  # time passes although no row changed
+            case PosterMade(count, of):
+                self._ending(count, of)
             case _:
                 if (line := line_of(event)) is not None:
                     self._rows.write(line, file=self._stream)
@@ -98,6 +101,15 @@ class Bars:
             self._drawn = now
             self._rows.n = self._course.ended
             self._rows.set_postfix_str(self._course.words(now))
+
+    def _ending(self, count: int, of: int) -> None:
+        """The bar of rows counts posters now: the rows are all over."""
+        now = self._clock()
+        if count == of or now - self._drawn >= _REDRAWN:
+            self._drawn = now
+            self._rows.total, self._rows.n = of, count
+            self._rows.set_description_str("posters", refresh=False)
+            self._rows.set_postfix_str("for the review page")
 
     def close(self) -> None:
         """Take both bars off the terminal, the lower one first."""
@@ -141,6 +153,9 @@ class Lines(Silent):
         if now - self._last >= self._pause(now):
             self._last = now
             course = self._course
+            if isinstance(event, PosterMade):
+                self._say(f"{event.count:,} of {some(event.of, 'poster')} made for the review page")
+                return
             self._say(f"{course.ended:,} of {some(course.rows, 'row')} ended: {course.words(now)}")
 
     def _pause(self, now: float) -> float:
@@ -342,7 +357,7 @@ def event_object(event: RunEvent, at: float) -> dict[str, Any] | None:
             return enveloped("skipped", at, {"id": key, "message": redact(message)})
         case Remark(message) | Paused(_, message):
             return enveloped("remark", at, {"message": redact(message)})
-        case AttemptChanged() | BytesArrived() | RequestEnded():
+        case AttemptChanged() | BytesArrived() | RequestEnded() | PosterMade():
             return None
 
 

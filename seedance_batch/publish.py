@@ -19,11 +19,13 @@ TEMPORARY: Final = ".tmp"
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary path to fill; it takes ``path``'s name if the block ends well, else vanishes.
 
-    The folder must exist. Raises ``OSError`` as the file system gives it; ``path`` then still
-    holds what it held before. A device or a pipe is refused: the new file would take its place.
+    Without ``durable`` the disk may forget it, or its bytes, when power fails: for what is made
+    again when it is missing or empty. The folder must exist. Raises ``OSError`` as the file system
+    gives it; ``path`` then still holds what it held before. A device or a pipe is refused: the new
+    file would take its place.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FileExistsError(errno.EEXIST, "is not an ordinary file", str(path))
@@ -31,9 +33,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
-        fsync_file(temporary)
+        if durable:
+            fsync_file(temporary)
         temporary.replace(path)
-        fsync_folder(path.parent)
+        if durable:
+            fsync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -15,6 +15,7 @@ from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
     Paused,
+    PosterMade,
     Remark,
     RequestEnded,
     RowSkipped,
@@ -28,6 +29,7 @@ from seedance_batch.progress import (
     JsonLines,
     Lines,
     Silent,
+    event_object,
     log_event,
     observer_for,
 )
@@ -319,6 +321,23 @@ def test_the_time_left_is_there_on_eighty_columns() -> None:
     lines = [line for line in re.split(r"[\r\n]", screen.text) if "1249/3000" in line]
     assert "h 32 min left, $16,238" in lines[-1]
     assert len(lines[-1].partition("\x1b")[0]) <= 80
+
+
+def test_posters_that_are_made_after_the_last_row_have_a_bar_or_a_line() -> None:
+    screen, log, clock = Screen(80), io.StringIO(), Clock()
+    made = [PosterMade(count, 40) for count in (1, 20, 40)]
+    with screen.stream() as terminal:
+        bars, lines = Bars(course(rows=9), terminal, clock), Lines(course(rows=9), log, clock)
+        for event in made:
+            clock.now += 20.0
+            bars(event)
+            lines(event)
+        bars.close()
+    assert "posters" in screen.text
+    assert "20/40" in screen.text
+    assert "40/40" in screen.text
+    assert "20 of 40 posters made for the review page" in log.getvalue()
+    assert event_object(made[0], 0.0) is None
 
 
 def test_a_run_is_told_to_the_logger_and_to_nobody_who_has_none(

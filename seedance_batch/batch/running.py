@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 
 from seedance_batch.api import callbacks
@@ -34,6 +35,7 @@ from seedance_batch.batch.verify import gone_from_disk, note_of_missing, set_asi
 from seedance_batch.clips.download import Downloader
 from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.partial import sweep
+from seedance_batch.clips.posters import PosterMaker
 from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Phase
 from seedance_batch.core.forecast import clip_bytes
 from seedance_batch.core.lifecycle import Doubted, Refetch, step
@@ -45,6 +47,7 @@ from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
     Observer,
+    PosterMade,
     Remark,
     RowSkipped,
     RunEvent,
@@ -181,13 +184,20 @@ def _sweep(site: Site) -> None:
     sweep_leftovers(site.folder)
 
 
-def _written(site: Site, code: int) -> tuple[Written, Path]:
-    """The sheets and the page; written anew only where there is anything new to say."""
+def _written(site: Site, code: int, observer: Observer) -> tuple[Written, Path]:
+    """The sheets and the page; written anew only where there is anything new to say.
+
+    In a worker thread; the observer is told on the loop, as by everything else.
+    """
+
+    def made(count: int, of: int) -> None:
+        anyio.from_thread.run_sync(observer, PosterMade(count, of))
+
     there = current(site.folder, site.journal, code)
     if there is not None:
         return there, site.folder.path / PAGE
     written = rebuild(site.folder, site.journal, exit_code=code)
-    return written, write_page(site.folder, site.journal)
+    return written, write_page(site.folder, site.journal, made=made)
 
 
 async def _reported(
@@ -202,7 +212,9 @@ async def _reported(
     if (note := await anyio.to_thread.run_sync(note_of_missing, site.folder, found)) is not None:
         run.stopper.observer(Remark(note))
     try:
-        written, page = await anyio.to_thread.run_sync(_written, site, int(code))
+        written, page = await anyio.to_thread.run_sync(
+            _written, site, int(code), run.stopper.observer
+        )
     except OSError as error:
         raise StorageFailed(
             f"The sheets could not be written: {error}. Everything sent and fetched is recorded.",
@@ -266,6 +278,8 @@ class _Run:
             self._moved |= event.attempt.state.phase is not Phase.PLANNED
             if event.attempt.state.phase in {Phase.EXPIRED, Phase.MEDIA_MISMATCH}:
                 self.lost.add(event.attempt.intent.key)
+            if event.attempt.state.phase is Phase.DONE and (clip := event.attempt.state.clip):
+                self._posters.add(clip)
         self._observer(event)
 
     async def carry_out(
@@ -277,7 +291,11 @@ class _Run:
         settle: bool = True,
     ) -> RunEnding:
         """Go on with these attempts, and buy these steps."""
-        with hearing(self.site.settings, self.site.access) as self._hearing:
+        self._posters = PosterMaker(self.site.folder.path)
+        with (
+            hearing(self.site.settings, self.site.access) as self._hearing,
+            contextlib.closing(self._posters),
+        ):
             return await self._carry_out(attempts, steps, signals=signals, settle=settle)
 
     async def _carry_out(

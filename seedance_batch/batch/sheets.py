@@ -6,7 +6,8 @@ import contextlib
 import errno
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -79,14 +80,33 @@ def _stamp(journal: Journal, exit_code: int | None) -> str:
     return json.dumps([journal.last_event(), exit_code, *said])
 
 
-def write_page(folder: RunFolder, journal: Journal, *, refresh: float | None = None) -> Path:
+def write_page(
+    folder: RunFolder,
+    journal: Journal,
+    *,
+    refresh: float | None = None,
+    made: Callable[[int, int], None] = lambda count, of: None,
+) -> Path:
     """Write the review page as the journal has it, also while another process holds the folder.
 
     See `page.page.write_report`.
     """
-    with contextlib.suppress(FileNotFoundError):  # a run that began just now swept it half written
-        return _write_page(folder, journal, refresh)
-    return _write_page(folder, journal, refresh)
+    facts = journal.facts()
+    write = partial(
+        write_report,
+        folder.path,
+        facts.columns or (),
+        standing(journal),
+        title=facts.manifest_name or folder.path.name,
+        prices_note=facts.prices_note or "",
+        refresh=refresh,
+        folder_id=facts.folder_id or "",
+        made=made,
+    )
+    try:
+        return write()
+    except FileNotFoundError:  # a run that began just now swept it half written
+        return write()
 
 
 def review_page(folder: RunFolder, journal: Journal) -> Path:
@@ -101,19 +121,6 @@ def review_page(folder: RunFolder, journal: Journal) -> Path:
         if error.errno not in _READ_ONLY or not page.is_file():
             raise
         return page
-
-
-def _write_page(folder: RunFolder, journal: Journal, refresh: float | None) -> Path:
-    facts = journal.facts()
-    return write_report(
-        folder.path,
-        facts.columns or (),
-        standing(journal),
-        title=facts.manifest_name or folder.path.name,
-        prices_note=facts.prices_note or "",
-        refresh=refresh,
-        folder_id=facts.folder_id or "",
-    )
 
 
 def watched_page(folder: RunFolder, every: float = 5.0) -> Iterator[Path]:

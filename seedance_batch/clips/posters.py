@@ -1,13 +1,22 @@
-"""A still of each clip, kept in the run folder's ``posters/`` and made when first asked for."""
+"""A still of each clip, kept in the run folder's ``posters/``.
+
+Made beside a run while it waits for other clips, or when first asked for.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Final
 
 from seedance_batch.core.attempt import Clip
-from seedance_batch.publish import replacing
+from seedance_batch.publish import replacing, size_of
 from seedance_batch.run_folder import POSTERS
 
 
@@ -25,14 +34,48 @@ def poster(folder: Path, clip: Clip) -> Path | None:
     Raises ``OSError`` where the disk refuses to hold it.
     """
     target, source = folder / poster_name(clip), folder / clip.file
-    if target.exists():
+    if size_of(target):  # an empty one was forgotten by a disk without power
         return target
     if not source.is_file() or (picture := _picture(source)) is None:
         return None
     target.parent.mkdir(exist_ok=True)
-    with replacing(target) as temporary:
+    with replacing(target, durable=False) as temporary:
         temporary.write_bytes(picture)
     return target
+
+
+class PosterMaker:
+    """Makes posters one by one in a thread of its own, to which all other work is preferred.
+
+    They are never flushed to the disk, so that no clip waits for one there either.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(1, "posters", initializer=_give_way)
+
+    def add(self, clip: Clip) -> None:
+        """Make this clip's poster some time, or never: the page makes those that it lacks."""
+        self._pool.submit(self._make, clip)
+
+    def _make(self, clip: Clip) -> None:
+        with contextlib.suppress(OSError):  # who writes the page meets it again, and tells
+            poster(self._folder, clip)
+
+    def close(self) -> None:
+        """Leave those that are not begun, and wait for the one at work."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _give_way() -> None:
+    """Run this thread only where no other wants to, where the system has that by thread."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+_NICENESS: Final = 10
+"""A tenth of the share of a thread that has said nothing, where all CPUs are busy."""
 
 
 def _picture(source: Path) -> bytes | None:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
@@ -24,7 +24,7 @@ from seedance_batch.core.attempt import Clip
 from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.text import redact
 from seedance_batch.page.values import films, labels, page_rows, page_sums
-from seedance_batch.publish import replacing
+from seedance_batch.publish import replacing, size_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -41,14 +41,16 @@ def write_report(
     prices_note: str,
     refresh: float | None = None,
     folder_id: str = "",
+    made: Callable[[int, int], None] = lambda count, of: None,
 ) -> Path:
     """Write the review page of a run folder, whole or not at all, and say where it is.
 
     With ``refresh`` the page loads itself anew every so many seconds, for as long as a run goes
     on. ``folder_id`` keeps a person's marks with a run folder that is moved or renamed; without
-    it they go by its path. Raises ``OSError`` where the disk refuses.
+    it they go by its path. ``made`` is told of each poster that was lacking: how many are made, of
+    how many. Raises ``OSError`` where the disk refuses.
     """
-    stills = _stills(folder, {clip.file: clip for clip in films(outcomes)})
+    stills = _stills(folder, {clip.file: clip for clip in films(outcomes)}, made)
     data = {
         "store": _store(folder, folder_id),
         "columns": columns,
@@ -81,17 +83,20 @@ def _typed(folder: Path) -> str:
     return folder.name if path.startswith("..") else path
 
 
-def _stills(folder: Path, clips: Mapping[str, Clip]) -> dict[str, str | None]:
+def _stills(
+    folder: Path, clips: Mapping[str, Clip], made: Callable[[int, int], None]
+) -> dict[str, str | None]:
     """Clip file → its poster, for the clips that are on disk."""
     present = {file: clip for file, clip in clips.items() if (folder / file).is_file()}
+    lacking = [clip for clip in present.values() if not size_of(folder / poster_name(clip))]
+    found: dict[str, str | None] = {file: poster_name(clip) for file, clip in present.items()}
     # Decoding leaves the interpreter free, so that a few at once are faster.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        made = pool.map(lambda clip: poster(folder, clip), present.values())
-        names = (poster_name(clip) for clip in present.values())
-        return {
-            file: name if path else None
-            for file, name, path in zip(present, names, made, strict=True)
-        }
+        posters = pool.map(lambda clip: poster(folder, clip), lacking)
+        for count, (clip, path) in enumerate(zip(lacking, posters, strict=True), 1):
+            found[clip.file] = poster_name(clip) if path else None
+            made(count, len(lacking))
+    return found
 
 
 def _store(folder: Path, folder_id: str) -> str:

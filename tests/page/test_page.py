@@ -62,6 +62,19 @@ def test_the_same_outcomes_give_the_same_page(tmp_path: Path) -> None:
     assert written(tmp_path, every_status()) == written(tmp_path, every_status())
 
 
+def test_posters_that_are_lacking_are_counted_while_they_are_made(tmp_path: Path) -> None:
+    found = every_status()
+    add_clips(tmp_path, found)
+    told: list[tuple[int, int]] = []
+    written(tmp_path, found, made=lambda count, of: told.append((count, of)))
+    everyone = len(list((tmp_path / "posters").iterdir()))
+    assert told == [(count, everyone) for count in range(1, everyone + 1)]
+    next((tmp_path / "posters").iterdir()).write_bytes(b"")  # as a disk without power leaves it
+    written(tmp_path, found, made=lambda count, of: told.append((count, of)))
+    assert told[everyone:] == [(1, 1)]
+    assert all(path.stat().st_size for path in (tmp_path / "posters").iterdir())
+
+
 def test_a_clip_that_is_no_video_has_a_page_without_its_poster(tmp_path: Path) -> None:
     of = row(1)
     (tmp_path / "videos").mkdir()
