@@ -38,6 +38,8 @@ from seedance_batch.core.model import Task, TaskError
 from seedance_batch.errors import SettingsError, root_reason
 
 DEFAULT_BASE_URL: Final = "https://api.hiapi.ai"
+PUBLIC_SITE: Final = "https://www.hiapi.ai"
+"""Pages that need no key; no key is ever sent there."""
 MAX_CONNECTIONS: Final = 10
 """httpx slows down with the size of its pool, and list pages need few connections."""
 _DEADLINE: Final = 60.0
@@ -193,6 +195,10 @@ class Client:
         """``GET /api/pricing``: the public price table, as parsed JSON with exact numbers."""
         return await self._read("/api/pricing", {}, lambda body: body, exact=True)
 
+    async def model_schema(self, name: str) -> Answer[Any]:
+        """``GET /api/models/content?name=``: what HiAPI publishes of a model, as parsed JSON."""
+        return await self._read("/api/models/content", {"name": name}, lambda body: body)
+
     async def probe(self) -> Answer[Page]:
         """The free authenticated request: proves the key, not the balance."""
         return await self.list(page=1, size=1)
@@ -214,7 +220,7 @@ class Client:
     async def _read(
         self,
         path: str,
-        params: dict[str, int],
+        params: Mapping[str, int | str],
         parse: Callable[[Any], T | None],
         exact: bool = False,
     ) -> Answer[T]:
@@ -405,6 +411,11 @@ def normal_base_url(text: str) -> str:
     path = parts.path.rstrip("/").removesuffix("/v1/tasks").removesuffix("/v1").rstrip("/")
     host = parts.netloc.lower().removesuffix(f":{_PORTS[parts.scheme]}")
     return urlunsplit((parts.scheme, host, path, "", ""))
+
+
+def public_site(base_url: str) -> str:
+    """Where HiAPI publishes models' schemas, for the API at that address."""
+    return PUBLIC_SITE if base_url == DEFAULT_BASE_URL else base_url
 
 
 _PORTS: Final = {"http": 80, "https": 443}

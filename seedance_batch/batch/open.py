@@ -30,11 +30,12 @@ from seedance_batch.batch.ownership import (
     drop_unless_used,
     manifest_of,
 )
+from seedance_batch.batch.published import unknown_model_findings
 from seedance_batch.batch.running import check_callbacks
 from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase
 from seedance_batch.core.identity import SANDBOX_ORIGIN
-from seedance_batch.core.manifest import Job, Manifest
+from seedance_batch.core.manifest import Finding, Job, Manifest
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord
@@ -157,14 +158,17 @@ def sound_manifest(
     """A manifest without problems. Raises `ManifestError` carrying all of them at once."""
     manifest = read_source(source, options, allow_private=allow_private)
     if manifest.problems:
-        count = some(len(manifest.problems), "problem")
-        raise ManifestError(
-            f"{manifest.path} has {count}; nothing was sent.",
-            manifest.problems,
-            hint="fix the problems above, then run: "
-            f"seedance-batch check {shlex.quote(manifest.path)}",
-        )
+        raise _refused(manifest, manifest.problems)
     return manifest
+
+
+def _refused(manifest: Manifest, problems: Sequence[Finding]) -> ManifestError:
+    count = some(len(problems), "problem")
+    return ManifestError(
+        f"{manifest.path} has {count}; nothing was sent.",
+        problems,
+        hint=f"fix the problems above, then run: seedance-batch check {shlex.quote(manifest.path)}",
+    )
 
 
 @contextlib.contextmanager
@@ -298,6 +302,9 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
     cap = site.journal.facts().max_cost if given is None else given
     settings = replace(site.settings, max_cost=None if cap == NO_CAP else cap)
     prices = anyio.run(lambda: load_prices(site.access, settings.price_file, needed=needed))
+    problems = unknown_model_findings(manifest, site.access.base_url)
+    if problems:
+        raise _refused(manifest, problems)
     capped = settings.max_cost is not None or settings.max_cost_per_row is not None
     is_old = capped and prices is not None and too_old(prices, time.time())
     return Batch(

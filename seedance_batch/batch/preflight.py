@@ -19,8 +19,10 @@ import httpx
 
 from seedance_batch.api.addresses import AddressRefused, faked, is_ip, proxy_for, refusal, unlogged
 from seedance_batch.api.client import Answer, Client
-from seedance_batch.batch.access import price_list
+from seedance_batch.batch.access import price_list, sandbox_access
+from seedance_batch.batch.published import family_names, rule_differences
 from seedance_batch.clips.file_client import file_client
+from seedance_batch.core.drift import price_differences
 from seedance_batch.core.forecast import Pace, forecast
 from seedance_batch.core.hiapi import Page, Verdict
 from seedance_batch.core.manifest import Finding, Manifest, Place, Severity
@@ -28,7 +30,7 @@ from seedance_batch.core.media_type import content_of, file_warning, sides_warni
 from seedance_batch.core.model import MEDIA_FIELDS, MediaKind
 from seedance_batch.core.overview import price_note
 from seedance_batch.core.plan.make import make_plan
-from seedance_batch.core.text import redact
+from seedance_batch.core.text import redact, some
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.run_folder import wal_is_safe
 from seedance_batch.settings import RunSettings, access_from, public_access
@@ -342,6 +344,7 @@ def examine(settings: RunSettings, environ: Mapping[str, str]) -> list[Diagnosis
     return [
         _tried("key", lambda: _key(settings, environ)),
         _tried("prices", lambda: _prices(settings, environ)),
+        _tried("rules", lambda: _rules(settings, environ)),
         _tried("resolver", lambda: _resolver(settings, environ)),
         _tried("disk", _disk),
         _tried("sqlite", _sqlite),
@@ -396,6 +399,20 @@ def _prices(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, st
         where = public_access(environ, settings.api_url).base_url
         return False, f"no prices from {where}; give your own with --price-file"
     return True, price_note(table)
+
+
+def _rules(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether what HiAPI publishes is what this program goes by; never in the way of a run."""
+    if settings.sandbox:
+        with sandbox_access(settings.sandbox_config, None) as access:
+            count, words = rule_differences(access.base_url, family_names())
+    else:
+        base_url = public_access(environ, settings.api_url).base_url
+        count, words = rule_differences(base_url, family_names())
+    words = words + price_differences(price_list(settings, environ))
+    if words:
+        return True, f"HiAPI publishes other rules than this program's: {'; '.join(words)}"
+    return True, f"as published, for {some(count, 'model')}" if count else "none are published here"
 
 
 def _disk() -> tuple[bool, str]:

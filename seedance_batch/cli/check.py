@@ -52,7 +52,7 @@ class Checking(flags.OfManifest, flags.Json):
     """What ``check`` takes."""
 
     strict: bool = flags.option("--strict", help="Treat warnings as problems.")
-    net: bool = flags.option("--net", help="Also check each URL once.")
+    net: bool = flags.option("--net", help="Also check each URL once, and the models' rules.")
 
 
 @flags.command(Checking, epilog="Example: seedance-batch check shots.xlsx --sheet Final")
@@ -75,12 +75,15 @@ def check(given: Checking) -> int:
 
 def _looked_at(manifest: Manifest) -> Manifest:
     from seedance_batch.batch.preflight import look_at_addresses
+    from seedance_batch.batch.published import rule_findings
     from seedance_batch.core.forecast import Pace
     from seedance_batch.settings import DEFAULT_RPM, public_access
 
-    local = public_access(os.environ).private_files
-    seen = look_at_addresses(manifest, allow_private=local, pace=Pace(10, DEFAULT_RPM))
-    return replace(manifest, findings=(*manifest.findings, *seen))
+    access = public_access(os.environ)
+    local, pace = access.private_files, Pace(10, DEFAULT_RPM)
+    seen = look_at_addresses(manifest, allow_private=local, pace=pace)
+    rules = rule_findings(manifest, access.base_url)
+    return replace(manifest, findings=(*manifest.findings, *seen, *rules))
 
 
 def _show(manifest: Manifest, *, strict: bool) -> None:

@@ -42,7 +42,7 @@ class Rerunning(Running):
 
     classes: tuple[str, ...] = flags.option("--class", help="Only failed rows of this error class.")
     reasons: tuple[str, ...] = flags.option(
-        "--reason", help="Only rows refused for this: sound, face, picture, prompt, ..."
+        "--reason", hidden=True, help="Only rows refused for this: sound, face, picture, ..."
     )
     force: bool = flags.option("--force", help="Also send refused content again, unchanged.")
 
@@ -75,8 +75,7 @@ def rerun(given: Rerunning) -> int:
     """Try failed rows of MANIFEST again. Each new attempt costs money.
 
     Takes transient failures; refused content needs an edit or --force; expired and media_mismatch
-    rows were paid for, and need --class. Refused sound is left out by --reason sound --set
-    generate_audio=false. With --from, makes new takes of the rows marked redo.
+    rows were paid for, and need --class. With --from, makes new takes of the rows marked redo.
     """
     from seedance_batch.batch.open import rerun_choice
 

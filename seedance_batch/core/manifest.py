@@ -74,6 +74,8 @@ class Code(StrEnum):
     NOT_SENT = "not_sent"
     """A column that looks like an input, and is none."""
     ROW = "row"
+    RULES = "rules"
+    """What HiAPI publishes of a model says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -378,7 +378,7 @@ Advice = Iterator[tuple[str, str]]
 def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) -> Advice:
     """Everything worth a look before this row is paid for."""
     if family_model(model) is None:
-        rules = f"it is checked by the rules of {DEFAULT_MODEL}"
+        rules = f"the rules of {DEFAULT_MODEL} hold, and its own where HiAPI publishes them"
         yield "model", f"{quoted(model)} is not a model that this program knows: {rules}"
     if not task_input.prompt.isascii() and (words := misread(task_input.prompt)):
         yield "prompt", words

@@ -14,7 +14,7 @@ import anyio
 
 from seedance_batch.sandbox import asgi, views
 from seedance_batch.sandbox.config import ApiFault, SandboxConfig, SandboxConfigError, checked
-from seedance_batch.sandbox.engine import CreateOrder, Engine, invented_prices
+from seedance_batch.sandbox.engine import MODELS, CreateOrder, Engine, invented_prices
 from seedance_batch.sandbox.faults import (
     Refusal,
     broken,
@@ -27,7 +27,7 @@ from seedance_batch.sandbox.faults import (
     unit,
 )
 from seedance_batch.sandbox.store import StoredRequest, StoredTask
-from seedance_batch.sandbox.validation import Unreadable, strict_json
+from seedance_batch.sandbox.validation import Unreadable, published_schema, strict_json
 from seedance_batch.sandbox.views import View, told_id
 
 Handler = Callable[[asgi.Request], Awaitable[asgi.Reply]]
@@ -56,6 +56,9 @@ class Api:
                 "GET": partial(self._keyed, act=self._list),
             },
             "/api/pricing": {"GET": self._prices},
+            "/api/models/content": {"GET": self._model_schema},
+            "/docs/models.json": {"GET": self._described_models},
+            "/v1/models": {"GET": partial(self._keyed, act=self._models)},
             "/sandbox/ledger": {"GET": self._ledger},
             "/sandbox/config": {"GET": self._read_config, "POST": self._change_config},
         }
@@ -226,6 +229,27 @@ class Api:
 
     async def _prices(self, request: asgi.Request) -> asgi.Reply:
         return asgi.json_answer(200, invented_prices(), "priced")
+
+    async def _model_schema(self, request: asgi.Request) -> asgi.Reply:
+        name = request.query.get("name", "")
+        other = self._config.other_models.get(name)
+        if other is None and name not in MODELS:
+            raise Refusal(404, "model_not_found", f"no model is called {name[:80]!r}")
+        schema = other or published_schema(name, allow_4k=self._config.allow_4k)
+        return asgi.json_answer(200, schema, "schema")
+
+    async def _described_models(self, request: asgi.Request) -> asgi.Reply:
+        models = [
+            {"name": name, "fields": sorted(published_schema(name)["properties"])}
+            for name in MODELS
+        ]
+        return asgi.json_answer(200, {"models": models}, "models")
+
+    async def _models(self, account: str, request: asgi.Request) -> asgi.Reply:
+        listed = [
+            {"id": name, "object": "model", "supported_endpoint_types": ["task"]} for name in MODELS
+        ]
+        return asgi.json_answer(200, {"object": "list", "data": listed}, "models")
 
     async def _to_files(self, request: asgi.Request) -> asgi.Reply:
         return redirect_answer(f"{self._engine.links.base}{request.target}", "to the files")

@@ -406,6 +406,8 @@ class SandboxConfig(BaseModel):
     """Frames beside references."""
     routes: tuple[str, ...] = ("pro",)
     """Routes besides the default one."""
+    other_models: dict[str, dict[str, Any]] = {}
+    """Models that have a published schema, each with that of its ``input``; none can be run."""
     faults: FaultConfig = FaultConfig()
 
     @field_validator("generation_time", mode="before")

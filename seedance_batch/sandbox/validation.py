@@ -90,6 +90,19 @@ def input_schema(model: str, fields: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def published_schema(model: str, *, allow_4k: bool = False) -> dict[str, Any]:
+    """The schema of a model's ``input`` as HiAPI publishes it: whole, without references."""
+    schemas = specification()["components"]["schemas"]
+    found = input_schema(model.replace("2-0", "2.0"), schemas["Input"])
+    if allow_4k and model.replace("2-0", "2.0") not in schemas["Input"]["x-models"]:
+        found["properties"]["resolution"]["enum"].append("4k")
+    for field in found["properties"].values():
+        holder = field["items"] if "items" in field else field
+        reference = holder.pop("$ref", "").rpartition("/")[2]
+        holder.update(schemas.get(reference, {}))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
 def _whole(fields: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     schemas = {**schema["components"]["schemas"], "Input": fields}
     components = {**schema["components"], "schemas": schemas}
