@@ -18,6 +18,7 @@ from seedance_batch.batch.orders import resumed
 from seedance_batch.batch.ownership import continues, whereabouts
 from seedance_batch.batch.traces import Neighbour, bought_beside
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
+from seedance_batch.core.columns import is_part
 from seedance_batch.core.identity import folder_mark
 from seedance_batch.core.manifest import Finding, Job, Manifest, Told
 from seedance_batch.core.outcome import RowRecord, outcomes
@@ -94,7 +95,8 @@ class Batch(Site):
 
         Failures are not chosen anew; wishes for another take are, until a take answers them.
         """
-        rerun = plan.rerun.only_redo() if plan.rerun and plan.rerun.redo else None
+        asked = plan.rerun is not None and (plan.rerun.redo or plan.rerun.stale)
+        rerun = plan.rerun.only_redo() if plan.rerun and asked else None
         return self.plan(rerun=rerun, selected={step.key for step in plan.steps}).steps
 
     def chosen(self, selection: Selection) -> tuple[str, ...] | None:
@@ -333,12 +335,13 @@ def _standing_for(row: RowRecord, attempt: Attempt) -> RowRecord:
 
 def row_record(job: Job) -> RowRecord:
     """What the journal keeps of a row."""
-    return RowRecord(number=job.row.number, cells=job.row.cells, **job.asked)
+    follows = tuple(dict.fromkeys(source.key for source in job.sources))
+    return RowRecord(number=job.row.number, cells=job.row.cells, follows=follows, **job.asked)
 
 
 def _is_part(manifest: Manifest, folder: RunFolder) -> bool:
     """A failed sheet of ours: what it lacks did not leave the manifest."""
-    return continues(manifest, folder) and manifest.name.startswith("failed")
+    return continues(manifest, folder) and is_part(manifest.name)
 
 
 def _merged(before: Sequence[RowRecord], edited: Sequence[RowRecord]) -> list[RowRecord]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from http import HTTPStatus
@@ -34,8 +33,9 @@ from seedance_batch.batch.published import unknown_model_findings
 from seedance_batch.batch.running import check_callbacks
 from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase
+from seedance_batch.core.chains import KnownRow, Trouble, is_unlinked, linked
 from seedance_batch.core.identity import SANDBOX_ORIGIN
-from seedance_batch.core.manifest import Finding, Job, Manifest
+from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Severity
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord
@@ -53,7 +53,14 @@ from seedance_batch.errors import (
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import has_traces, look_into, open_journal
 from seedance_batch.reader.read import manifest_of_source, read_frame, read_manifest
-from seedance_batch.reader.source import ReadOptions, Source, WebManifest, address_of, is_address
+from seedance_batch.reader.source import (
+    MAX_BODY,
+    ReadOptions,
+    Source,
+    WebManifest,
+    address_of,
+    is_address,
+)
 from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held, wal_is_safe
 from seedance_batch.settings import (
     NO_CAP,
@@ -231,7 +238,7 @@ def open_plan(
 
 def _as_before(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manifest:
     """The manifest with what the run folder knows better: ids, spellings, rows mended there."""
-    known = _as_known(manifest, folder, journal)
+    known = _as_linked(_as_known(manifest, folder, journal), folder, journal)
     return _as_mended(_as_ordered(known, journal), folder, journal)
 
 
@@ -256,8 +263,8 @@ def _mended(job: Job, known: Mapping[str, Any] | None, ordered: Mapping[str, Att
     if failed is not None and failed.state.phase is not Phase.FAILED:
         return job
     attempt = ordered[known["ordered"]]
-    body = json.loads(attempt.intent.template)
-    allow = Allow(resolution_4k=True, mixed_references=True)  # it was let through before
+    body = attempt.intent.asked
+    allow = Allow(resolution_4k=True, mixed_references=True, blobs=True)  # it was let through
     return replace(
         job,
         row=replace(job.row, cells=known["cells"]),
@@ -277,7 +284,52 @@ def _as_known(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manife
     times = Counter(meant.values())
     other = {key for key, found in meant.items() if key != found and times[found] == 1}
     jobs = [_respelled(j, known[meant[j.key]]) if j.key in other else j for j in manifest.jobs]
+    if other:
+        jobs = [_with_sources(job, {key: meant[key] for key in other}) for job in jobs]
     return replace(manifest, jobs=tuple(jobs))
+
+
+def _with_sources(job: Job, keys: Mapping[str, str]) -> Job:
+    sources = tuple(replace(s, key=keys.get(s.key, s.key)) for s in job.sources)
+    return replace(job, sources=sources)
+
+
+def _as_linked(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manifest:
+    """A failed sheet, whose rows may be fed by rows that it lacks: those of the run folder.
+
+    Raises `ManifestError` where a row is fed by none of them.
+    """
+    if not any(map(is_unlinked, manifest.jobs)):
+        return manifest
+    rows = [KnownRow(job.key, job.row.line) for job in manifest.jobs]
+    if continues(manifest, folder):
+        kept = journal.rows()
+        missing = {row.key for row in rows} - {row.key for row in kept}
+        rows = [KnownRow(row.key, tuple(row.cells.items())) for row in kept]
+        rows += [KnownRow(job.key, job.row.line) for job in manifest.jobs if job.key in missing]
+    jobs, troubles = linked(manifest.jobs, rows, MAX_BODY)
+    check_troubles(manifest, troubles)
+    return replace(manifest, jobs=jobs)
+
+
+def check_troubles(manifest: Manifest, troubles: Iterable[Trouble]) -> None:
+    """Raise `ManifestError` for links that cannot be followed."""
+    found = [
+        Finding(
+            Severity.PROBLEM,
+            replace(trouble.job.row.place, column=trouble.field or None),
+            trouble.words,
+            (trouble.job.row.number,),
+            Code.LINK,
+        )
+        for trouble in troubles
+    ]
+    if found:
+        raise ManifestError(
+            f"{some(len(found), 'row')} cannot get what they wait for; nothing was sent.",
+            found,
+            hint=f"seedance-batch check {shlex.quote(manifest.path)}",
+        )
 
 
 def _respelled(job: Job, known: RowRecord) -> Job:
@@ -334,13 +386,22 @@ _E = TypeVar("_E", bound=StrEnum)
 
 
 def rerun_choice(
-    classes: Sequence[str], *, force: bool, reasons: Sequence[str] = ()
+    classes: Sequence[str],
+    *,
+    force: bool,
+    reasons: Sequence[str] = (),
+    stale: bool = False,
 ) -> RerunChoice:
-    """Which failed rows to make again. Raises `SettingsError` for an unknown class or reason."""
+    """Which rows to make again: failed ones, or those that are ``stale`` in their place.
+
+    Raises `SettingsError` for an unknown class or reason.
+    """
+    named = _members("--class", "classes", ErrorClass, classes)
     return RerunChoice(
-        _members("--class", "classes", ErrorClass, classes),
+        frozenset() if named is None and stale and not reasons else named,
         force=force,
         reasons=_members("--reason", "reasons", Reason, reasons),
+        stale=stale,
     )
 
 

@@ -14,25 +14,45 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedance_batch.batch.access import Site
+from seedance_batch.clips import frames
 from seedance_batch.clips.partial import files_on_disk
 from seedance_batch.core import identity, names
-from seedance_batch.core.attempt import Attempt, Intent, Kind, Phase
+from seedance_batch.core.attempt import Attempt, Intent, Kind, MadeFrom, Phase
 from seedance_batch.core.columns import INPUT_COLUMNS
 from seedance_batch.core.lifecycle import Refetch, step, was_given_up_early
-from seedance_batch.core.manifest import Job, LocalMedia
-from seedance_batch.core.model import BLOB_PREFIX
+from seedance_batch.core.manifest import Job, LocalMedia, Source
+from seedance_batch.core.model import BLOB_PREFIX, LinkKind
 from seedance_batch.core.plan.steps import Action, Plan, Step
 from seedance_batch.errors import StorageFailed, UsageError
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
+from seedance_batch.reader.media_files import encoded_size
+from seedance_batch.reader.source import MAX_BODY
 from seedance_batch.run_folder import RunFolder
-from seedance_batch.runner.attempts import BodyLost, MediaChanged
+from seedance_batch.runner.attempts import Attempts, BodyLost, MediaChanged
 
 # ── From a plan's step to an intent: the exact body, its key, and the media it stands on ──────────
 
 
 Offload = Callable[..., Awaitable[Any]]
 """Runs blocking work beside the event loop: ``await offload(function, *arguments)``."""
+TakeOf = Callable[[str], Attempt | None]
+"""The finished take of a row that feeds others, by the row's key."""
+_OUR_PART: Final = 64 * 1024
+"""Bytes of a request that are neither media nor the prompt, and a margin."""
+_STILL_GOOD: Final = 1800.0
+"""Seconds that the address of a clip has to last where the service is to read it."""
+
+
+def _no_take(_: str) -> Attempt | None:
+    return None
+
+
+def take_for(step: Step, attempts: Attempts, key: str) -> Attempt | None:
+    """The take of another row that a step is made from: the one that there was, else its newest."""
+    known = step.takes.get(key)
+    take = attempts.newest(key, step.kind) if known is None else attempts.by_id.get(known)
+    return take if take is not None and take.state.phase is Phase.DONE else None
 
 
 class IntentMaker:
@@ -40,7 +60,8 @@ class IntentMaker:
 
     ``wall`` is the wall clock in Unix seconds; ``callback_url`` makes an attempt's address of its
     token. All else that goes into key and bytes is the folder's or the row's: the same intent comes
-    out the same, also after the journal has lost it.
+    out the same, also after the journal has lost it. ``folder`` is where clips lie that feed other
+    rows; ``addresses_hold`` is False where the service forgets their addresses between runs.
     """
 
     def __init__(
@@ -52,8 +73,12 @@ class IntentMaker:
         callback_url: Callable[[str], str | None] = lambda token: None,
         wall: Callable[[], float],
         offload: Offload,
+        folder: Path = Path(),
+        addresses_hold: bool = True,
     ) -> None:
         self._journal = journal
+        self._folder = folder
+        self._addresses_hold = addresses_hold
         facts = journal.facts()
         self._folder_id, self._salt = facts.folder_id or "", facts.salt or ""
         self.key_fingerprint = identity.fingerprint(api_key, self._salt)
@@ -62,13 +87,16 @@ class IntentMaker:
         self._wall = wall
         self._offload = offload
 
-    async def make(self, step: Step, job: Job) -> Intent:
-        """The step's intent, its media stored. Raises `MediaChanged` where a file moved on."""
+    async def make(self, step: Step, job: Job, take_of: TakeOf = _no_take) -> Intent:
+        """The step's intent, its media stored. Raises `MediaChanged` where a file moved on, or a
+        row that feeds this one has no clip to give."""
         await self.keep_media(job)
+        made_from = await self._made_from(job, take_of)
         key = self._unused_key(step, job.content)
         callback_url = self._callback_url(identity.callback_token(self._salt, key))
+        task_input = job.input.with_media({each.link: each.sent for each in made_from})
         template = identity.body_template(
-            job.model, job.input, callback_url=callback_url, storage=self._storage
+            job.model, task_input, callback_url=callback_url, storage=self._storage
         )
         body = identity.render_body(template, self._data_uris(template))
         sha256 = hashlib.sha256(body).hexdigest()
@@ -84,7 +112,38 @@ class IntentMaker:
             key_fingerprint=self.key_fingerprint,
             est_cost=step.cost,
             planned_at=self._wall(),
+            made_from=made_from,
         )
+
+    async def _made_from(self, job: Job, take_of: TakeOf) -> tuple[MadeFrom, ...]:
+        """What the job takes of other rows' clips, stored where it is sent as bytes."""
+        used = sum(encoded_size(media.size) for media in job.media) + len(job.input.prompt) * 4
+        room = (MAX_BODY - _OUR_PART - used) // max(len(job.sources), 1) * 3 // 4
+        return tuple([await self._taken(job, source, room, take_of) for source in job.sources])
+
+    async def _taken(self, job: Job, source: Source, room: int, take_of: TakeOf) -> MadeFrom:
+        take = take_of(source.key)
+        clip = None if take is None else take.state.clip
+        if take is None or clip is None:
+            raise MediaChanged(f"{job.row.place}: {source.key} has no clip to take a frame from")
+        if source.link.kind is LinkKind.CLIP and (url := self._address(take)) is not None:
+            return MadeFrom(source.token, take.id, url)
+        try:
+            given = await self._offload(frames.given, self._folder, clip, source.link.kind, room)
+        except frames.NoFrame as error:
+            why = f"row {source.key} cannot give what it is waited for: {error}"
+            raise MediaChanged(f"{job.row.place}: {why}") from error
+        sha256 = hashlib.sha256(given.content).hexdigest()
+        if not self._has_whole(sha256):
+            put = operations.put_blob(sha256, given.mime, given.content)
+            await self._journal.awrite(put)
+        return MadeFrom(source.token, take.id, f"{BLOB_PREFIX}{sha256}")
+
+    def _address(self, take: Attempt) -> str | None:
+        """Where the service has a take's clip, if it will still have it when the row is made."""
+        url, until = take.state.video_url, take.state.url_expires_at
+        holds = until is not None and until - self._wall() > _STILL_GOOD
+        return url if holds and self._addresses_hold else None
 
     async def keep_media(self, job: Job) -> None:
         """Store what the journal lacks of a job's media, or has damaged. Raises `MediaChanged`."""
@@ -272,7 +331,7 @@ def settled_intents(journal: Journal, plan: Plan, key_fingerprint: str) -> list[
             intent=replace(s.attempt.intent, key_fingerprint=key_fingerprint, est_cost=s.cost),
         )
         for s in plan.new
-        if s.attempt and s.job and s.attempt.intent.content == s.job.content
+        if s.attempt and s.job and _is_taken_up(s.attempt.intent, s.job)
     ]
     # A clip that moved takes its new row's name before anything new is written for that row.
     journal.write(operations.forget_planned(_stale(plan, {a.id for a in taken_up})))
@@ -284,6 +343,12 @@ def settled_intents(journal: Journal, plan: Plan, key_fingerprint: str) -> list[
         if again is not attempt:
             journal.write(operations.save(again, at=now, event="Refetch"))
     return after
+
+
+def _is_taken_up(intent: Intent, job: Job) -> bool:
+    """Whether an intent that nobody accepted is sent as it is; one that takes something of another
+    row's clip is made anew, since that row may have another take by then."""
+    return intent.content == job.content and not job.sources
 
 
 def _stale(plan: Plan, taken_up: set[int]) -> set[int]:

@@ -29,7 +29,7 @@ from seedance_batch.api.client import Client
 from seedance_batch.batch import ownership
 from seedance_batch.batch.access import Site
 from seedance_batch.batch.batch import Batch
-from seedance_batch.batch.orders import ClipNames, IntentMaker, settled_intents
+from seedance_batch.batch.orders import ClipNames, IntentMaker, settled_intents, take_for
 from seedance_batch.batch.sheets import current, rebuild, standing, write_page
 from seedance_batch.batch.verify import gone_from_disk, note_of_missing, set_aside
 from seedance_batch.clips.download import Downloader
@@ -41,7 +41,8 @@ from seedance_batch.core.forecast import clip_bytes
 from seedance_batch.core.lifecycle import Doubted, Refetch, step
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.outcome import FAILED, Outcome, unfinished
-from seedance_batch.core.plan.steps import Action, Plan, Step, exit_of, left_over
+from seedance_batch.core.plan.sources import heights
+from seedance_batch.core.plan.steps import Action, Plan, Step, exit_of, fitting, left_over
 from seedance_batch.errors import Exit, FolderUnusable, SettingsError, StorageFailed
 from seedance_batch.events import (
     AttemptChanged,
@@ -113,6 +114,7 @@ async def run_batch(
     attempts = await _brought_back(run, plan, attempts)
     run.left_alone = plan.left_alone
     run.only_settled = plan.taken_back - plan.left_alone
+    run.fitting = frozenset(step.key for step in fitting(plan, batch.settings.max_cost))
     under_way = {a.id for a in attempts if a.state.phase in UNDER_WAY_PHASES}
     if plan.new or under_way - plan.left_alone:
         with _open_in(batch.journal):
@@ -233,6 +235,7 @@ class _Run:
         self.skipped: list[RowSkipped] = []
         self.left_alone: frozenset[int] = frozenset()
         self.only_settled: frozenset[int] = frozenset()
+        self.fitting: frozenset[str] = frozenset()
         self.lost: set[str] = set()
         """Rows of which a paid clip was given up in this run."""
         self._moved = False  # whether anything was sent or fetched
@@ -248,6 +251,8 @@ class _Run:
             callback_url=lambda token: self._hearing.url_for_attempt(token),
             wall=time.time,
             offload=anyio.to_thread.run_sync,
+            folder=site.folder.path,
+            addresses_hold=not site.access.sandbox,
         )
 
     @property
@@ -355,13 +360,25 @@ class _Run:
         )
 
     def _orders(self, steps: Sequence[Step], attempts: Attempts) -> list[Order]:
-        orders = []
+        orders, high = [], heights(steps)
         for wanted in steps:
             if wanted.job is None:
                 continue
             planned = attempts.by_id.get(wanted.attempt.id) if wanted.attempt else None
-            prepare = partial(self._maker.make, wanted, wanted.job)
-            orders.append(Order(wanted.key, wanted.cost, prepare, planned))
+            take_of = partial(take_for, wanted, attempts)
+            prepare = partial(self._maker.make, wanted, wanted.job, take_of)
+            orders.append(
+                Order(
+                    wanted.key,
+                    wanted.cost,
+                    prepare,
+                    planned,
+                    wanted.kind,
+                    wanted.waits_for,
+                    high[wanted.key],
+                    wanted.key in self.fitting,
+                )
+            )
         return orders
 
     def _has_room(self, attempts: Attempts) -> bool:

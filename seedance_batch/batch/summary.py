@@ -133,6 +133,8 @@ def _trouble(outcomes: list[Outcome]) -> Iterator[str]:
     bad = [o for o in outcomes if o.status not in {Status.DONE, Status.NEW, Status.REMOVED}]
     for outcome in bad[:_SHOWN_TROUBLE]:
         message = outcome.shown.state.error_message if outcome.shown else None
+        if outcome.waits_for is not None:
+            message = f"waits for {outcome.waits_for.key}, which has no clip"
         words = f": {message}" if message else ""
         made = made_otherwise(outcome) if outcome.status is Status.FAILED else ""
         told = f"{shown(words, _LONGEST_TROUBLE)}{shown(made)}"

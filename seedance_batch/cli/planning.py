@@ -113,6 +113,7 @@ def wanted(
 
     Raises `PlanDrifted` where a saved plan moved on.
     """
+    from seedance_batch.batch.open import check_troubles
     from seedance_batch.core.attempt import Kind
     from seedance_batch.core.plan.saved import approved, drift
 
@@ -131,7 +132,9 @@ def wanted(
             error.hint = command_again(draft=batch.kind is Kind.FINAL)
             raise
     if saved is None:
-        return batch.plan(rerun=choice, selected=selected), choice
+        found = batch.plan(rerun=choice, selected=selected)
+        check_troubles(batch.manifest, found.troubles)
+        return found, choice
     fresh = batch.plan(rerun=choice, selected=saved.keys)
     reasons = drift(saved, fresh, batch.access.origin, batch.folder_mark)
     reasons += _used_elsewhere(batch, saved)

@@ -45,6 +45,7 @@ class Rerunning(Running):
         "--reason", hidden=True, help="Only rows refused for this: sound, face, picture, ..."
     )
     force: bool = flags.option("--force", help="Also send refused content again, unchanged.")
+    stale: bool = flags.option("--stale", help="Rows made from a take that was replaced since.")
 
 
 @flags.command(
@@ -79,7 +80,9 @@ def rerun(given: Rerunning) -> int:
     """
     from seedance_batch.batch.open import rerun_choice
 
-    choice = rerun_choice(given.classes, force=given.force, reasons=given.reasons)
+    choice = rerun_choice(
+        given.classes, force=given.force, reasons=given.reasons, stale=given.stale
+    )
     return _shown_or_done(given, marks={"redo"}, choice=choice)
 
 

@@ -283,6 +283,24 @@ def _moments(container: InputContainer) -> Iterator[VideoFrame]:
         yield frame
 
 
+def edge_frame(path: Path, *, last: bool) -> Image:
+    """A clip's first or last frame at its full size, turned as a player turns it.
+
+    Raises `MediaUnreadable`.
+    """
+    found: VideoFrame | None = None
+    with _opened(path) as container:
+        for frame in islice(container.decode(container.streams.video[0]), MOST_FRAMES):
+            found = frame
+            if not last:
+                break
+    if found is None:
+        raise MediaUnreadable("has no frame that can be decoded")
+    picture: Image = found.to_image()  # type: ignore[no-untyped-call]
+    turns = _quarter_turns(found)
+    return picture.rotate(90 * turns, expand=True) if turns else picture
+
+
 def _jpeg(frame: VideoFrame, width: int) -> bytes:
     turns = quarter_turns(frame)
     height = max(1, round(frame.height * width / frame.width))

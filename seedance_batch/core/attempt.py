@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
+from seedance_batch.core.model import MEDIA_FIELDS
 from seedance_batch.core.text import in_usd
 
 # ── What an attempt is: its intent, its state, and the words for both. Values, no behaviour ───────
@@ -115,6 +116,18 @@ class Surety(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class MadeFrom:
+    """What an attempt took from another row's take."""
+
+    link: str
+    """As the row said it: ``last_frame:shot-1``."""
+    attempt: int
+    """The journal's number of the take."""
+    sent: str
+    """What stands in the request in the link's place: ``sha256:…``, or an address."""
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """What an attempt asks for; written before the first POST and never changed.
 
@@ -147,11 +160,31 @@ class Intent:
     """US dollars by the price list of that moment; None where there is no estimate."""
     planned_at: float
     """Unix seconds."""
+    made_from: tuple[MadeFrom, ...] = ()
+    """What it took from takes of other rows."""
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The request's body as the row asked for it: links stand where they stood."""
+        body: dict[str, Any] = json.loads(self.template)
+        if self.made_from:
+            links = {each.sent: each.link for each in self.made_from}
+            body["input"] = {
+                name: _with_links(value, links) if name in MEDIA_FIELDS else value
+                for name, value in body["input"].items()
+            }
+        return body
 
     @property
     def prompt(self) -> str:
         """What the clip was asked to show; empty where the template has none."""
         return str(json.loads(self.template).get("input", {}).get("prompt", ""))
+
+
+def _with_links(value: Any, links: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [links.get(one, one) for one in value]
+    return links.get(value, value)
 
 
 @dataclass(frozen=True, slots=True)

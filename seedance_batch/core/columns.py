@@ -40,6 +40,7 @@ RESULT_COLUMNS: Final = (
     "sha256",
     "submitted_at",
     "finished_at",
+    "made_from",
 )
 """Our block, in the order in which it follows the person's own columns, without a gap."""
 
@@ -193,3 +194,8 @@ def _taken_for_markup(text: str) -> bool:
 
 def _units(text: str) -> int:
     return len(text) + sum(character > "\uffff" for character in text)
+
+
+def is_part(name: str) -> bool:
+    """Whether a sheet of ours of that name holds only the rows that have no good clip."""
+    return name.startswith("failed")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from statistics import median
 from typing import Final
 
 from seedance_batch.core.attempt import GENERATING_PHASES, UNDER_WAY_PHASES, Attempt, Phase
+from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import Resolution
+from seedance_batch.core.plan.sources import heights
 from seedance_batch.core.plan.steps import Plan
 from seedance_batch.core.text import size, some, span
 
@@ -94,13 +97,53 @@ def _makespan(
     last = ends[-1] if ends else 0.0
     # A slot is free once fewer are under way than there are slots.
     free = [0.0] * (pace.slots - len(ends)) + ends[-pace.slots :]
-    start, spacing = 0.0, 60.0 / pace.rpm * REQUESTS_PER_ROW
-    for resolution, duration in _new_sizes(plan):
-        start = max(start, free[0])
-        end = start + generation_seconds(resolution, duration, slowness)
+    known = {a.intent.key: _rest(a, now, slowness) for a in under_way}
+    last_new = _scheduled(plan, free, known, 60.0 / pace.rpm * REQUESTS_PER_ROW, slowness)
+    return max(last, last_new)
+
+
+def _scheduled(
+    plan: Plan, free: list[float], known: Mapping[str, float], spacing: float, slowness: float
+) -> float:
+    """When the last new row ends: the one of the longest chain goes first, as in a run.
+
+    ``free`` are the times at which slots are free, ``known`` those at which rows end that are on
+    their way.
+    """
+    heapq.heapify(free)
+    waits = {s.key: set(s.waits_for) for s in plan.new}
+    followers: dict[str, list[int]] = defaultdict(list)
+    high = heights(plan.new)
+    for number, step in enumerate(plan.new):
+        for key in step.waits_for:
+            followers[key].append(number)
+    ready = [(-high[s.key], number) for number, s in enumerate(plan.new) if not s.waits_for]
+    heapq.heapify(ready)
+    ends = [(known.get(key, 0.0), key) for key in followers if key not in waits]
+    heapq.heapify(ends)
+    start = last = 0.0
+    while ready or ends:
+        start = max(start, free[0]) if ready else max(start, ends[0][0])
+        while ends and ends[0][0] <= start:
+            _, ended = heapq.heappop(ends)
+            for number in followers[ended]:
+                waits[plan.new[number].key].discard(ended)
+                if not waits[plan.new[number].key]:
+                    heapq.heappush(ready, (-high[plan.new[number].key], number))
+        if not ready:
+            continue
+        _, number = heapq.heappop(ready)
+        step, start = plan.new[number], max(start, free[0])
+        end = start + (_job_seconds(step.job, slowness) if step.job else 0.0)
         heapq.heapreplace(free, end)
+        if step.key in followers:
+            heapq.heappush(ends, (end, step.key))
         last, start = max(last, end), start + spacing
     return last
+
+
+def _job_seconds(job: Job, slowness: float) -> float:
+    return generation_seconds(job.input.resolution, job.input.duration, slowness)
 
 
 def _rest(attempt: Attempt, now: float, slowness: float) -> float:

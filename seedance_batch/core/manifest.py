@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypedDict
 
-from seedance_batch.core.model import BLOB_PREFIX, TaskInput
+from seedance_batch.core.model import BLOB_PREFIX, Link, TaskInput
 from seedance_batch.core.text import redact
 
 
@@ -65,6 +65,8 @@ class Code(StrEnum):
     FILE = "file"
     FLAG = "flag"
     HIDDEN_ROW = "hidden_row"
+    LINK = "link"
+    """A row that is to be fed by another one, and cannot be."""
     LEFT_OUT = "left_out"
     """A line that was taken for no row."""
     MEDIA = "media"
@@ -137,6 +139,23 @@ class LocalMedia:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Another row of the manifest, of whose clip a row takes something."""
+
+    link: Link
+    """As the row says it."""
+    key: str
+    """The other row's."""
+    seconds: int
+    """The length that the other row asks for."""
+
+    @property
+    def token(self) -> str:
+        """Stands for the frame or clip in a `TaskInput` until that is made."""
+        return str(self.link)
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A line of the manifest as the person wrote it: its number, its place, their own columns."""
 
@@ -145,6 +164,11 @@ class Row:
     place: Place
     cells: Mapping[str, str]
     """The person's columns, in their order, text unchanged."""
+
+    @property
+    def line(self) -> object:
+        """Equal for the takes of one line; a row's own where its place has no line."""
+        return self.number if self.place.line is None else self.place
 
 
 class Asked(TypedDict):
@@ -171,6 +195,8 @@ class Job:
     content: str
     """sha256 of model and effective input: equal content is the same order."""
     media: tuple[LocalMedia, ...] = ()
+    sources: tuple[Source, ...] = ()
+    """The rows that it waits for, by `core.chains.linked`; each link once."""
 
     @property
     def asked(self) -> Asked:

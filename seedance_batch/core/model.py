@@ -7,7 +7,7 @@ Nothing here reads a file, a clock or the network.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
@@ -124,6 +124,48 @@ BLOB_PREFIX: Final = "sha256:"
 """Stands for a local file's bytes inside the program; a data URI takes its place on the wire."""
 
 
+class LinkKind(StrEnum):
+    """What of another row's clip feeds a row."""
+
+    LAST_FRAME = "last_frame"
+    FIRST_FRAME = "first_frame"
+    CLIP = "clip"
+
+    @property
+    def media(self) -> MediaKind:
+        """What it is, once that clip is made."""
+        return MediaKind.VIDEO if self is LinkKind.CLIP else MediaKind.IMAGE
+
+
+PREVIOUS: Final = "previous"
+"""In place of an id: the row above."""
+_LINK: Final = re.compile(
+    r"\s*(?P<kind>(?:first|last)[ _-]frame|clip)\s*:\s*(?P<row>\S.*?)\s*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A media cell that names another row in place of an address: ``last_frame:shot-1``."""
+
+    kind: LinkKind
+    row: str
+    """The other row's id, or `PREVIOUS`."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.row}"
+
+    @classmethod
+    def parse(cls, text: str) -> Link | None:
+        """The link that a cell's text is; None for an address or a path."""
+        match = _LINK.fullmatch(text)
+        if match is None:
+            return None
+        kind = LinkKind(re.sub("[ -]", "_", match["kind"].lower()))
+        row = match["row"]
+        return cls(kind, PREVIOUS if row.casefold() == PREVIOUS else row)
+
+
 @dataclass(frozen=True, slots=True)
 class Allow:
     """What the documentation leaves open and a person may let through (``--allow-…``)."""
@@ -132,7 +174,7 @@ class Allow:
     mixed_references: bool = False
     """Frames beside references, and reference sounds alone."""
     blobs: bool = False
-    """Local media as ``sha256:…``; only between reader and client."""
+    """Local media as ``sha256:…`` and links to other rows; only between reader and client."""
 
 
 _DATA_URI: Final = re.compile(r"data:(image|video|audio)/[\w.+-]+;base64,([A-Za-z0-9+/]+={0,2})")
@@ -145,7 +187,7 @@ def _allow(info: ValidationInfo) -> Allow:
 
 
 def _check_address(text: str, kind: MediaKind, allow: Allow) -> str:
-    if allow.blobs and _BLOB.fullmatch(text):
+    if allow.blobs and (_BLOB.fullmatch(text) or _is_link(text, kind)):
         return text
     if text.startswith("data:"):
         return _check_data_uri(text, kind)
@@ -160,6 +202,11 @@ def _check_address(text: str, kind: MediaKind, allow: Allow) -> str:
         "media_address",
         "is neither an http(s) URL nor asset://… nor a base64 data URI",
     )
+
+
+def _is_link(text: str, kind: MediaKind) -> bool:
+    link = Link.parse(text)
+    return link is not None and link.kind.media is kind
 
 
 def _has_host(text: str) -> bool:
@@ -296,6 +343,23 @@ class TaskInput(BaseModel):
             value = getattr(self, field)
             for address in (value,) if isinstance(value, str) else value or ():
                 yield field, address
+
+    def with_media(self, addresses: Mapping[str, str]) -> Self:
+        """The same input with other addresses in place of these, wherever they stand."""
+        update: dict[str, str | tuple[str, ...]] = {}
+        for field in MEDIA_FIELDS:
+            value = getattr(self, field)
+            if isinstance(value, str):
+                update[field] = addresses.get(value, value)
+            elif value:
+                update[field] = tuple(addresses.get(one, one) for one in value)
+        return self.model_copy(update=update)
+
+    def links(self) -> Iterator[tuple[str, Link]]:
+        """Every (field name, link) among the media."""
+        for field, address in self.media():
+            if (link := Link.parse(address)) is not None:
+                yield field, link
 
     def wire(self) -> dict[str, Any]:
         """The object to send: fields whose default the sources dispute always, others if set."""

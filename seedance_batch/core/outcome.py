@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
@@ -16,6 +16,7 @@ from seedance_batch.core.attempt import (
     Kind,
     Phase,
     Spending,
+    TakeName,
 )
 from seedance_batch.core.pricing import money
 from seedance_batch.core.refusals import way_out
@@ -31,6 +32,8 @@ class Status(StrEnum):
 
     NEW = "new"
     """Nothing was sent for it."""
+    BLOCKED = "blocked"
+    """Nothing was sent for it, since a row that feeds it has no clip."""
     SUBMITTING = "submitting"
     IN_FLIGHT = "in_flight"
     DOWNLOADING = "downloading"
@@ -51,7 +54,7 @@ STATUS_OF: Final = {
 
 LONGEST_MESSAGE: Final = 1_000
 """Characters of an error message; some services answer with a web page."""
-FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED, Status.MEDIA_MISMATCH})
+FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED, Status.MEDIA_MISMATCH, Status.BLOCKED})
 UNSENT: Final = frozenset({Status.NEW, Status.CHANGED})
 """What the row asks for was never sent."""
 
@@ -69,6 +72,21 @@ class RowRecord:
     resolution: str
     duration: int
     aspect_ratio: str
+    follows: tuple[str, ...] = ()
+    """Keys of the rows that it takes frames or clips from."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOfRow:
+    """A take of another row, as a row that was made from it sees it."""
+
+    key: str
+    take: TakeName
+    is_former: bool
+    """Whether the other row shows another take by now."""
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.take}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +101,15 @@ class Outcome:
     """The attempt that the line shows: the final clip's, else the draft's."""
     attempts: tuple[Attempt, ...] = ()
     """All of the row's attempts, oldest first."""
+    waits_for: Outcome | None = None
+    """Of a blocked row: the row at the beginning of its chain that has no clip."""
+    made_from: tuple[TakeOfRow, ...] = ()
+    """What the shown attempt took from other rows."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a row that it was made from has a newer take by now."""
+        return any(take.is_former for take in self.made_from)
 
 
 def outcomes(rows: Sequence[RowRecord], attempts: Iterable[Attempt]) -> list[Outcome]:
@@ -91,7 +118,62 @@ def outcomes(rows: Sequence[RowRecord], attempts: Iterable[Attempt]) -> list[Out
     for attempt in attempts:
         by_key[attempt.intent.key].append(attempt)
     present = [_outcome(row.key, row, by_key.pop(row.key, [])) for row in rows]
-    return present + [_outcome(key, None, found) for key, found in by_key.items()]
+    found = present + [_outcome(key, None, found) for key, found in by_key.items()]
+    if any(row.follows for row in rows):
+        found = _blocked(found)
+    if any(outcome.shown and outcome.shown.intent.made_from for outcome in found):
+        found = _with_sources(found)
+    return found
+
+
+def _blocked(found: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes, those blocked that wait for a row without a clip, directly or in a line."""
+    followers: dict[str, list[str]] = defaultdict(list)
+    for outcome in found:
+        for key in outcome.row.follows if outcome.row else ():
+            followers[key].append(outcome.key)
+    by_key = {outcome.key: outcome for outcome in found}
+    left = [(o.key, o) for o in found if o.status in FAILED and not _has_clip(o)]
+    blocked: dict[str, Outcome] = {}
+    while left:
+        key, source = left.pop()
+        for follower in followers.get(key, ()):
+            if by_key[follower].status is Status.NEW and follower not in blocked:
+                blocked[follower] = source
+                left.append((follower, source))
+    return [
+        replace(o, status=Status.BLOCKED, waits_for=blocked[o.key]) if o.key in blocked else o
+        for o in found
+    ]
+
+
+def _has_clip(outcome: Outcome) -> bool:
+    return any(attempt.state.phase is Phase.DONE for attempt in outcome.attempts)
+
+
+def _with_sources(found: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes, each with the takes that its clip was made from."""
+    by_id = {attempt.id: attempt for outcome in found for attempt in outcome.attempts}
+    rows = {outcome.key: outcome.row for outcome in found}
+    taken: dict[tuple[str, Kind], list[Attempt]] = defaultdict(list)
+    for attempt in by_id.values():
+        if attempt.state.phase is Phase.DONE:
+            taken[attempt.intent.key, attempt.intent.kind].append(attempt)
+
+    def seen(attempt: Attempt) -> TakeOfRow:
+        intent = attempt.intent
+        shown = _shown(rows[intent.key], sorted(taken[intent.key, intent.kind], key=lambda a: a.id))
+        former = shown is not None and shown.id != attempt.id
+        return TakeOfRow(intent.key, TakeName(intent.kind, intent.number), former)
+
+    def with_sources(outcome: Outcome) -> Outcome:
+        if outcome.shown is None or not outcome.shown.intent.made_from:
+            return outcome
+        ids = dict.fromkeys(each.attempt for each in outcome.shown.intent.made_from)
+        takes = tuple(seen(by_id[each]) for each in ids if each in by_id)
+        return replace(outcome, made_from=takes)
+
+    return list(map(with_sources, found))
 
 
 def _outcome(key: str, row: RowRecord | None, attempts: list[Attempt]) -> Outcome:
@@ -161,6 +243,13 @@ def next_step(outcome: Outcome) -> str:
             return "paid, file damaged: fetch tries again; verify --claims lists it"
         case Status.MEDIA_MISMATCH:
             return "look at the kept file; verify --claims lists it"
+        case Status.BLOCKED if outcome.waits_for is not None:
+            source = outcome.waits_for
+            return f"{source.key}, which it waits for, has no clip: {next_step(source)}"
+        case Status.BLOCKED:
+            return "run"
+        case Status.DONE if outcome.is_stale:
+            return "made from an earlier take of another row: rerun --stale makes it anew"
         case Status.FAILED:
             return _after_failure(outcome.shown) + made_otherwise(outcome)
         case Status.DONE | Status.REMOVED:

@@ -11,9 +11,10 @@ from typing import Final
 
 from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.model import LONGEST_REFERENCE
+from seedance_batch.core.plan.sources import longest_chain
 from seedance_batch.core.plan.steps import Action, Plan, Step, Total, fitting, total
 from seedance_batch.core.pricing import PriceTable, money
-from seedance_batch.core.text import shown, some
+from seedance_batch.core.text import first_few, shown, some
 
 _LABELS: Final = {
     Action.IN_FLIGHT: "in flight",
@@ -68,9 +69,13 @@ def _row(step: Step, files: Mapping[str, str]) -> str:
         shown(files.get(step.key, "")),
         f"{shape}{step.seconds} s",
         money(step.cost) if step.action.may_cost else "",
-        shown(step.reason),
+        shown(step.reason + _waiting(step)),
     ]
     return f"{numbers}  {step.action.sign} {'  '.join(filter(None, parts))}"
+
+
+def _waiting(step: Step) -> str:
+    return f"; after {first_few(step.waits_for, _EDITS)}" if step.waits_for else ""
 
 
 # ── what a person should know beside the table ──────────────────────────────────────────────────
@@ -81,6 +86,8 @@ def _notes(plan: Plan) -> Iterator[str]:
         count, have = some(plan.left_out, "row"), "has" if plan.left_out == 1 else "have"
         yield f"Left out: {count} that {have} not failed; use run instead."
     yield from _edits(plan)
+    yield from _chains(plan)
+    yield from _stale(plan)
     yield from _answered(plan)
     yield from _unanswered(plan)
     yield from _spent(plan)
@@ -108,6 +115,31 @@ def _edits(plan: Plan) -> Iterator[str]:
     more = sum(len(keys) for keys in islice(edited.values(), _EDITS, None))
     if more:
         yield f"{some(more, 'more row')} changed: plan -v shows each."
+
+
+def _chains(plan: Plan) -> Iterator[str]:
+    """Rows that wait for others, and the longest line of them."""
+    waiting = [step for step in plan.new if step.waits_for]
+    if not waiting:
+        return
+    line = longest_chain(plan.new)
+    named = [*line[:_EDITS], "…", line[-1]] if len(line) > _EDITS + 1 else line
+    wait = "waits for another row's clip" if len(waiting) == 1 else "wait for other rows' clips"
+    yield (
+        f"{some(len(waiting), 'row')} {wait}; the longest chain has {some(len(line), 'row')}: "
+        f"{' → '.join(map(shown, named))}."
+    )
+
+
+def _stale(plan: Plan) -> Iterator[str]:
+    """Rows whose clip was made from what another row has replaced since."""
+    keys = [shown(step.key) for step in plan.steps if step.stale]
+    if keys:
+        was = "was" if len(keys) == 1 else "were"
+        yield (
+            f"{some(len(keys), 'clip')} {was} made from an earlier take of another row"
+            f" ({first_few(keys, _EDITS)}). They are kept; rerun --stale makes them anew."
+        )
 
 
 def _answered(plan: Plan) -> Iterator[str]:

@@ -13,6 +13,7 @@ from functools import cached_property
 from math import ceil
 from typing import Any, Final
 
+from seedance_batch.core.chains import CLIP_SLACK
 from seedance_batch.core.identity import canonical_model
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import (
@@ -212,6 +213,7 @@ class Estimator:
 def measured_seconds(job: Job) -> Decimal | None:
     """The length of all reference videos of a job together; None where any was not measured."""
     lengths = {media.token: media.seconds for media in job.media}
+    lengths |= {source.token: source.seconds + CLIP_SLACK for source in job.sources}
     total = Decimal(0)
     for address in job.input.reference_video_urls or ():
         seconds = lengths.get(address)

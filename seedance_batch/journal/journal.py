@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -151,9 +152,16 @@ class Journal:
         """What is known beside them about one kind."""
         return records.kind_facts_from(self._read("SELECT name, value FROM meta"), kind)
 
+    @cached_property
+    def _version(self) -> int:
+        """An older one where the journal is only looked at; one that is written is made new."""
+        return int(self._read("PRAGMA user_version")[0][0])
+
     def attempts(self) -> list[Attempt]:
         """Every attempt, oldest first."""
-        found = self._read(f"SELECT {records.ATTEMPT_COLUMNS} FROM attempts ORDER BY id")
+        found = self._read(
+            f"SELECT {records.attempt_columns(self._version)} FROM attempts ORDER BY id"
+        )
         return [records.attempt_from(row) for row in found]
 
     def orders(self) -> frozenset[tuple[str, str]]:
@@ -162,7 +170,9 @@ class Journal:
 
     def rows(self) -> list[RowRecord]:
         """The rows of the last-read manifest, in its order."""
-        found = self._read(f"SELECT {records.ROW_COLUMNS} FROM rows ORDER BY position")
+        found = self._read(
+            f"SELECT {records.row_columns(self._version)} FROM rows ORDER BY position"
+        )
         return [records.row_from(row) for row in found]
 
     def columns(self) -> tuple[str, ...]:

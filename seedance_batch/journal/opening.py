@@ -19,7 +19,8 @@ from seedance_batch.journal.operations import set_facts
 from seedance_batch.journal.records import Facts
 from seedance_batch.publish import size_of
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""2 has what rows and attempts take from other rows."""
 
 _SCHEMA: Final = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -178,10 +179,18 @@ def _prepare(
         connection.execute("UPDATE meta SET value = value")  # fails where it may only be read
         connection.execute("ROLLBACK")
         lost_since = _taken_stock(connection, logged=logged)
+        _renew(connection)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
     except sqlite3.DatabaseError as error:
         raise _cannot_open(path, error) from error
     return lost_since
+
+
+def _renew(connection: sqlite3.Connection) -> None:
+    """Bring a journal of an earlier version to this one, in one step that is done or is not."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+        version = f"PRAGMA user_version = {SCHEMA_VERSION}"
+        connection.executescript(f"BEGIN IMMEDIATE; {records.TO_VERSION_2}; {version}; COMMIT;")
 
 
 def _taken_stock(connection: sqlite3.Connection, *, logged: bool) -> float | None:
@@ -218,7 +227,7 @@ def _check(connection: sqlite3.Connection, path: Path, *, is_new: bool = False) 
         empty = not tables and version == 0
         if empty and path.exists() and not is_new:
             check_emptiness(path)
-        if not empty and version != SCHEMA_VERSION and "attempts" in tables:
+        if not empty and version not in range(1, SCHEMA_VERSION + 1) and "attempts" in tables:
             raise JournalUnreadable(
                 f"The journal {path} has version {version}; this program knows {SCHEMA_VERSION}. "
                 "It was left unchanged, and nothing was sent.",

@@ -38,7 +38,7 @@ def set_rows(rows: Collection[RowRecord], columns: Sequence[str]) -> Operation[N
     def run(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM rows")
         connection.executemany(
-            f"INSERT INTO rows VALUES ({records.ROW_MARKS})",
+            f"INSERT INTO rows (position, {records.ROW_VALUES}) VALUES (?, {records.ROW_MARKS})",
             ((position, *records.row_values(row)) for position, row in enumerate(rows, 1)),
         )
         set_facts(Facts(columns=tuple(columns)))(connection)

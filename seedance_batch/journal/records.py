@@ -12,7 +12,16 @@ from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any, Final
 
-from seedance_batch.core.attempt import Attempt, Clip, ErrorClass, Intent, Kind, Phase, State
+from seedance_batch.core.attempt import (
+    Attempt,
+    Clip,
+    ErrorClass,
+    Intent,
+    Kind,
+    MadeFrom,
+    Phase,
+    State,
+)
 from seedance_batch.core.outcome import RowRecord
 
 # ── Rows and attempts, each a line of its table ───────────────────────────────────────────────────
@@ -43,11 +52,31 @@ STATE_SCHEMA: Final = ", ".join(_column(n, required=n in _REQUIRED_STATE) for n 
 ROW_SCHEMA: Final = ", ".join(_column(n, required=True) for n in _ROW)
 
 ATTEMPT_VALUES: Final = ", ".join((*_INTENT, *_STATE))
-ATTEMPT_COLUMNS: Final = f"id, {ATTEMPT_VALUES}"
 ATTEMPT_MARKS: Final = ", ".join("?" * (len(_INTENT) + len(_STATE)))
 STATE_ASSIGNMENTS: Final = ", ".join(f"{name} = ?" for name in _STATE)
-ROW_COLUMNS: Final = ", ".join(_ROW)
-ROW_MARKS: Final = ", ".join("?" * (len(_ROW) + 1))
+ROW_VALUES: Final = ", ".join(_ROW)
+ROW_MARKS: Final = ", ".join("?" * len(_ROW))
+
+_NEW_IN_2: Final = {"made_from": "attempts", "follows": "rows"}
+"""Columns that a journal of version 1 lacks, each a list, by table."""
+TO_VERSION_2: Final = "; ".join(
+    f"ALTER TABLE {table} ADD COLUMN {name} TEXT NOT NULL DEFAULT '[]'"
+    for name, table in _NEW_IN_2.items()
+)
+
+
+def attempt_columns(version: int) -> str:
+    """What `attempt_from` reads, as a query of a journal of that version names it."""
+    return ", ".join(["id", *(_known_to(version, name) for name in (*_INTENT, *_STATE))])
+
+
+def row_columns(version: int) -> str:
+    """The same for `row_from`."""
+    return ", ".join(_known_to(version, name) for name in _ROW)
+
+
+def _known_to(version: int, name: str) -> str:
+    return f"'[]' AS {name}" if version < 2 and name in _NEW_IN_2 else name
 
 
 def intent_values(intent: Intent) -> list[Any]:
@@ -66,16 +95,17 @@ def row_values(row: RowRecord) -> list[Any]:
 
 
 def attempt_from(values: tuple[Any, ...]) -> Attempt:
-    """The attempt in a line of `ATTEMPT_COLUMNS`."""
+    """The attempt in a line of `attempt_columns`."""
     intent = dict(zip(_INTENT, values[1:], strict=False))
     state = dict(zip(_STATE, values[1 + len(_INTENT) :], strict=True))
     return Attempt(int(values[0]), _intent(intent), _state(state))
 
 
 def row_from(values: tuple[Any, ...]) -> RowRecord:
-    """The row in a line of `ROW_COLUMNS`."""
+    """The row in a line of `row_columns`."""
     row = dict(zip(_ROW, values, strict=True))
-    return RowRecord(**{**row, "cells": json.loads(row["cells"])})
+    follows = tuple(json.loads(row["follows"]))
+    return RowRecord(**{**row, "cells": json.loads(row["cells"]), "follows": follows})
 
 
 def amount(money: Decimal | None) -> str | None:
@@ -92,6 +122,9 @@ def _to_sql(value: Any) -> Any:
         return json.dumps(asdict(value), ensure_ascii=False)
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, tuple):
+        plain = [asdict(each) if isinstance(each, MadeFrom) else each for each in value]
+        return json.dumps(plain, ensure_ascii=False)
     return value
 
 
@@ -104,6 +137,7 @@ def _intent(column: dict[str, Any]) -> Intent:
             "generate_audio": bool(column["generate_audio"]),
             "return_last_frame": bool(column["return_last_frame"]),
             "est_cost": None if cost is None else Decimal(cost),
+            "made_from": tuple(MadeFrom(**each) for each in json.loads(column["made_from"])),
         }
     )
 

@@ -23,6 +23,7 @@ from seedance_batch.batch.agreement import Consent, caps_needed, consented, with
 from seedance_batch.batch.joining import JoinedFilm, JoinWish, join_films
 from seedance_batch.batch.open import (
     ManifestSource,
+    check_troubles,
     open_batch,
     open_plan,
     open_unfinished,
@@ -99,16 +100,17 @@ def plan(
     classes: Collection[str] | str = (),
     reasons: Collection[str] | str = (),
     force: bool = False,
+    stale: bool = False,
     **options: Unpack[RunKeywords],
 ) -> Planned:
     """What `run` would do with the same options, and what it would cost. Sends nothing.
 
-    ``of`` names another call to plan: `rerun`, with its ``classes``, ``reasons`` and ``force``, or
-    `promote`.
+    ``of`` names another call to plan: `rerun`, with its ``classes``, ``reasons``, ``force`` and
+    ``stale``, or `promote`.
     Raises `ManifestError` carrying every problem, and what else is wrong before a run.
     """
     with keywords.speaking_python():
-        wish = _wish(of, classes, reasons, force=force)
+        wish = _wish(of, classes, reasons, force=force, stale=stale)
         chosen = _chosen(options, wish)
         _checked(source)
 
@@ -216,6 +218,7 @@ def rerun(
     classes: Collection[str] | str = (),
     reasons: Collection[str] | str = (),
     force: bool = False,
+    stale: bool = False,
     yes: bool = False,
     on_event: Observer | None = None,
     progress: bool = True,
@@ -230,7 +233,7 @@ def rerun(
     the review page exports, rows marked *redo* get new takes.
     """
     with keywords.speaking_python():
-        wish = _wish("rerun", classes, reasons, force=force)
+        wish = _wish("rerun", classes, reasons, force=force, stale=stale)
     return _blocking(partial(_ran, source, options, wish, _Call(yes, on_event, progress)))
 
 
@@ -285,13 +288,15 @@ def _wish(
     reasons: Collection[str] | str = (),
     *,
     force: bool = False,
+    stale: bool = False,
 ) -> _Wish:
     keywords.check_type("force", force, bool)
+    keywords.check_type("stale", stale, bool)
     named = keywords.names("classes", classes), keywords.names("reasons", reasons)
     if of not in get_args(Call):
         raise errors.SettingsError(f"of takes {', '.join(map(repr, get_args(Call)))}, not {of!r}.")
     if of == "rerun":
-        choice = rerun_choice(named[0], reasons=named[1], force=force)
+        choice = rerun_choice(named[0], reasons=named[1], force=force, stale=stale)
         return _Wish(of, choice, {Mark.REDO})
     return _Wish(of, marks={Mark.KEEP} if of == "promote" else None)
 
@@ -313,7 +318,9 @@ def _wanted(batch: Batch, chosen: keywords.Choices, wish: _Wish) -> tuple[Plan, 
     selected = batch.chosen(selection)
     if choice is not None and chosen.picks is not None:
         choice = replace(choice, redo=batch.wishes(chosen.picks, selected or ()))
-    return batch.plan(rerun=choice, selected=selected), choice
+    found = batch.plan(rerun=choice, selected=selected)
+    check_troubles(batch.manifest, found.troubles)
+    return found, choice
 
 
 @dataclass(frozen=True, slots=True)

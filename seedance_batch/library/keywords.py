@@ -202,7 +202,7 @@ _OTHERWISE: Final[Mapping[str, str]] = {
     "allow-mixed": "allow=Allow(mixed_references=True)",
 }
 """Flags whose keyword has another name."""
-_SWITCHES: Final = frozenset({"yes", "force", "skip_missing"})
+_SWITCHES: Final = frozenset({"yes", "force", "stale", "skip_missing"})
 """Keywords of a call that are True or False, beside those of `RunKeywords`."""
 _FLAG: Final = re.compile(r"(?P<before>\b(?:with|use|choose|name) )?--(?P<flag>[a-z][a-z0-9-]*)")
 _PAIR: Final = re.compile(r"--(map|set) (\w+)=('[^']*'|[^\s);,]+)")

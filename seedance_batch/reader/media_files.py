@@ -23,7 +23,7 @@ from seedance_batch.core.media_type import (
     sides_warning,
     video_warning,
 )
-from seedance_batch.core.model import LONGEST_REFERENCE, SHORTEST_REFERENCE, MediaKind
+from seedance_batch.core.model import LONGEST_REFERENCE, SHORTEST_REFERENCE, Link, MediaKind
 from seedance_batch.reader.cells import quoted
 
 LENGTH_SLACK: Final = 0.1
@@ -71,6 +71,8 @@ class MediaFiles:
 
     def find(self, text: str, kind: MediaKind) -> Found:
         """What a cell's text names, where the field takes that kind of media."""
+        if (link := Link.parse(text)) is not None:
+            return _linked(link, text, kind)
         found = self._by_text.get((text, kind))
         if found is None:
             found = self._by_text[text, kind] = self._find(text, kind)
@@ -154,6 +156,18 @@ def _composed(name: str) -> str:
 
 def _same_letters(name: str) -> str:
     return _composed(name).casefold()
+
+
+def _linked(link: Link, text: str, kind: MediaKind) -> Found:
+    """Another row's clip or frame; which row that is is known once all rows are read."""
+    if link.kind.media is kind:
+        return Found(str(link), kind=kind)
+    if kind is MediaKind.VIDEO:
+        return Found(problem=f"{quoted(text)} is an image, but a video is needed: clip:{link.row}")
+    if kind is MediaKind.IMAGE:
+        words = f"is a video, but an image is needed: last_frame:{link.row}"
+        return Found(problem=f"{quoted(text)} {words}")
+    return Found(problem=f"{quoted(text)}: rows feed images and videos to each other, no sounds")
 
 
 _A: Final = {

@@ -14,7 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from seedance_batch.core.columns import folded
+from seedance_batch.core.chains import KnownRow, linked
+from seedance_batch.core.columns import folded, is_part
 from seedance_batch.core.identity import content_hash, loosened, row_keys
 from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Place
 from seedance_batch.core.model import MEDIA_FIELDS, Allow
@@ -186,11 +187,14 @@ def _assembled(
         loading.about["ids"] = f"none; --map id={shlex.quote(offer)} names the rows by that column"
     keys = row_keys((row.id, row.base) for row in rows)
     is_ours = any(layout.is_ours for layout in layouts)
+    jobs = tuple(_jobs(rows, keys, noted))
+    if not (is_ours and is_part(name)):  # what that lacks, its run folder has
+        jobs = _linked(jobs, keys, rows, loading)
     return Manifest(
         path=path,
         name=name,
         columns=_columns(layouts),
-        jobs=tuple(_jobs(rows, keys, noted)),
+        jobs=jobs,
         findings=tuple(_numbered(dict.fromkeys(noted), rows)),
         source=loading.about,
         given_inputs=tuple(dict.fromkeys(c.field for each in layouts for c in each.own if c.field)),
@@ -370,6 +374,19 @@ def _jobs(rows: Sequence[RowReading], keys: Sequence[str], noted: Noted) -> Iter
             where = earlier.seen_from(here)
             noted.warning(here, f"duplicates {where}: you pay twice", Code.DUPLICATE_ORDER)
         yield job
+
+
+def _linked(
+    jobs: Sequence[Job], keys: Sequence[str], rows: Sequence[RowReading], loading: Loading
+) -> tuple[Job, ...]:
+    """The jobs with the rows that feed them; what cannot be followed is a problem of its cell."""
+    known = [KnownRow(key, row.row.line) for key, row in zip(keys, rows, strict=True)]
+    found, troubles = linked(jobs, known, loading.options.max_body)
+    readings = dict(zip(keys, rows, strict=True)) if troubles else {}
+    for trouble in troubles:
+        place = readings[trouble.job.key].place(trouble.field)
+        loading.noted.problem(place, trouble.words, Code.LINK)
+    return found
 
 
 def _order(job: Job) -> str:

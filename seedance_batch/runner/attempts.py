@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 import anyio
 
 from seedance_batch.api.client import Answer, Created
-from seedance_batch.core.attempt import Attempt, Intent, Phase, State, counts_against_budget
+from seedance_batch.core.attempt import (
+    FINAL_PHASES,
+    Attempt,
+    Intent,
+    Kind,
+    Phase,
+    State,
+    counts_against_budget,
+)
 from seedance_batch.core.hiapi import Verdict, Voice
 from seedance_batch.core.lifecycle import (
     Accepted,
@@ -50,6 +59,13 @@ class Order:
     cost: Decimal | None
     prepare: Callable[[], Awaitable[Intent]]
     attempt: Attempt | None = None
+    kind: Kind = Kind.FINAL
+    waits_for: tuple[str, ...] = ()
+    """Rows whose clips are to be there first."""
+    height: int = 1
+    """Rows that wait in a line for this one, itself included: the highest goes first."""
+    fits: bool = True
+    """Whether it fits under the cap, as the plan foresees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,9 @@ def event_of(answer: Answer[Created], at: float) -> Event:
 # The states in memory are always those that the journal was handed, in the same order.
 
 
+_ENDED: Final = FINAL_PHASES | {Phase.AMBIGUOUS}
+
+
 class Attempts:
     """All attempts of a run folder, kept in step with its journal.
 
@@ -110,6 +129,9 @@ class Attempts:
         self.by_id: dict[int, Attempt] = {}
         self.by_task: dict[str, int] = {}
         self._phases: dict[Phase, dict[int, None]] = defaultdict(dict)
+        self._newest: dict[tuple[str, Kind], int] = {}
+        self.ended: deque[Attempt] = deque()
+        """Attempts that came to an end, or to one that a person decides, since last looked at."""
         self.committed = Decimal(0)
         """Estimates that count against ``--max-cost``; unknown ones count nothing here."""
         for attempt in attempts:
@@ -122,6 +144,11 @@ class Attempts:
     def count(self, *phases: Phase) -> int:
         """How many attempts are in these phases."""
         return sum(len(self._phases[phase]) for phase in phases)
+
+    def newest(self, key: str, kind: Kind) -> Attempt | None:
+        """A row's newest attempt of a kind."""
+        found = self._newest.get((key, kind))
+        return None if found is None else self.by_id[found]
 
     async def add(self, intent: Intent, at: float) -> Attempt:
         """Record an intent that is about to be sent, before it is sent. ``at`` as in `Sent`."""
@@ -144,6 +171,8 @@ class Attempts:
         await self._journal.awrite(
             operations.save(after, at=self._wall(), event=name, detail=detail)
         )
+        if state.phase in _ENDED:
+            self.ended.append(after)
         self._tell(after, before.state.phase)
         return after
 
@@ -169,6 +198,8 @@ class Attempts:
     def _take(self, attempt: Attempt) -> None:
         self.by_id[attempt.id] = attempt
         self._phases[attempt.state.phase][attempt.id] = None
+        who = attempt.intent.key, attempt.intent.kind
+        self._newest[who] = max(attempt.id, self._newest.get(who, 0))
         if attempt.state.task_id is not None:
             self.by_task[attempt.state.task_id] = attempt.id
         self.committed += _committed(attempt)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import ROUND_UP, Decimal
@@ -27,10 +27,12 @@ from seedance_batch.core.outcome import message as message_of
 from seedance_batch.core.pace import RetryBudget, Slots, backoff
 from seedance_batch.core.polling import Demand
 from seedance_batch.core.pricing import money
+from seedance_batch.core.text import first_few
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import RowSkipped, Stop
 from seedance_batch.runner.attempts import BodyLost, MediaChanged, Order, Terms, event_of
 from seedance_batch.runner.gate import Part, Tools
+from seedance_batch.runner.queue import Queue
 from seedance_batch.runner.waiting import Returns, Useless
 
 _CENT: Final = Decimal("0.01")
@@ -53,6 +55,8 @@ _ONE_WAY: Final = 2
 """Probes of the list alone, before a detail is asked for as well."""
 _PROBE_PAUSE: Final = 8.0
 _NO_TASK: Final = "tk-hiapi-00000000000000000000000000"
+_NAMED: Final = 3
+"""Rows that a remark names."""
 _WHY: Final = 160
 """Characters of a reason."""
 _USELESS: Final = {Phase.FAILED: Useless.FAILED, Phase.EXPIRED: Useless.EXPIRED}
@@ -83,7 +87,7 @@ class Submitter(Part):
         self._typical = typical
         self._weigh = weigh
         self._retries = RetryBudget()
-        self._waiting: deque[Order] = deque()
+        self._queue = Queue(tools.attempts)
         self._under_way = 0
         self._posting: set[int] = set()
         """Attempts whose POST waits for its answer."""
@@ -99,19 +103,21 @@ class Submitter(Part):
     @property
     def waiting(self) -> int:
         """Orders not yet handed to a POST."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def demand(self) -> Demand:
         """What rows that wait to be sent are short of."""
-        if self._stopper.stopped or not self._waiting:
+        if self._stopper.stopped or not self._queue:
             return Demand.NOTHING
-        return Demand.REQUESTS if self._may_start() else Demand.SLOTS
+        return Demand.REQUESTS if self._queue.is_ready and self._may_start() else Demand.SLOTS
 
     @property
     def idle(self) -> bool:
-        """Whether no POST that still matters is under way, and none will be."""
-        return self._finished and not self._still_wanted()
+        """Whether no POST that still matters is under way, and none will be by itself."""
+        self._hear_of_rows()
+        waits = bool(self._queue) and not self._queue.is_ready
+        return (self._finished or waits) and not self._still_wanted()
 
     async def run(self, orders: list[Order], unsettled: list[Attempt], group: TaskGroup) -> None:
         """Settle what an earlier process left unanswered, then send the orders."""
@@ -124,7 +130,7 @@ class Submitter(Part):
     async def _submit(
         self, orders: list[Order], unsettled: list[Attempt], group: TaskGroup
     ) -> None:
-        self._waiting.extend(orders)
+        self._queue.fill(orders)
         if (orders or unsettled) and await self._hear_the_clock(unsettled):
             for attempt in unsettled:
                 self._start(group, self._take_up, attempt)
@@ -133,7 +139,7 @@ class Submitter(Part):
             if not await self._gate.wait(self._still_due):
                 continue
             if self._affordable():
-                order = self._waiting.popleft()
+                order = self._queue.take()
                 self._reserved += order.cost or Decimal(0)
                 self._start(group, self._place, order)
             else:
@@ -153,13 +159,25 @@ class Submitter(Part):
     async def _next_is_due(self) -> bool:
         """Wait for an order and a slot for it; False when no order is left or affordable."""
         while not self._stopper.stopped:
-            if not self._waiting and not self._still_wanted():
+            self._hear_of_rows()
+            if not self._queue and not self._still_wanted():
                 return False  # a POST under way may still bring its order back
-            if self._waiting and self._may_start():
+            if self._queue.is_ready and self._may_start():
                 return self._affordable()
             wait = self._slots.next_change(anyio.current_time()) - anyio.current_time()
             await self._attempts.changed(within=min(5.0, wait))
         return False
+
+    def _hear_of_rows(self) -> None:
+        """Let orders go on whose sources are made by now, and say which never will."""
+        self._queue.hear()
+        held: dict[str, list[str]] = defaultdict(list)
+        while self._queue.held_back:
+            order, because = self._queue.held_back.pop()
+            held[because].append(order.key)
+        for key, rows in held.items():
+            words = f"row {key} has no clip, so {first_few(rows, _NAMED)}"
+            self._tools.remark(f"{words} cannot be made from it; nothing was sent for that")
 
     def _may_start(self) -> bool:
         if self._strange >= (_SEVERAL if self._accepted else 1) and self._still_wanted():
@@ -186,7 +204,7 @@ class Submitter(Part):
         return self._under_way - sum(told)
 
     def _affordable(self) -> bool:
-        cap, order = self._max_cost, self._waiting[0]
+        cap, order = self._max_cost, self._queue.first
         if cap is None:
             return True
         if order.cost is None:
@@ -208,7 +226,7 @@ class Submitter(Part):
         A first send that only a wrong wall clock has dated could look younger than it is.
         """
         tries, answer = 0, None
-        while self._going() and (self._waiting or any(map(self._is_unsettled, unsettled))):
+        while self._going() and (self._queue or any(map(self._is_unsettled, unsettled))):
             await self._gate.wait()
             answer = await self._probe(tries, answer)
             if answer.verdict is Verdict.OK:
@@ -278,8 +296,10 @@ class Submitter(Part):
             attempt = await self._record(order)
         except (MediaChanged, BodyLost) as error:
             self._stopper.observer(RowSkipped(order.key, str(error)))
+            self._queue.give_up(order)
             self._gate.unsent()
             return
+        self._queue.recorded(order)
         if attempt.state.phase is not Phase.SUBMITTING:
             self._gate.unsent()  # a callback told meanwhile that an earlier send was accepted
             return
@@ -289,7 +309,7 @@ class Submitter(Part):
             await self._stopper.sleep(self._retries.wait(anyio.current_time()))
         attempt = self._attempts.by_id[attempt.id]
         if attempt.state.phase is Phase.PLANNED:
-            self._waiting.appendleft(replace(order, attempt=attempt))
+            self._queue.put_back(replace(order, attempt=attempt))
         elif attempt.state.phase is Phase.SUBMITTING:
             await self._resend(attempt, answer)
 

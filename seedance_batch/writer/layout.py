@@ -69,7 +69,9 @@ _WIDTHS: Final = {
     "bytes": 13,
     "sha256": 20,
     "submitted_at": 21,
+    "made_from": 20,
     "finished_at": 21,
+    "made_from": 22,
 }
 
 HEADER_THEIRS: Final = {"bold": True, "bg_color": "#1F2937", "font_color": "#FFFFFF"}
@@ -83,6 +85,7 @@ _GREY: Final = {"bg_color": "#F3F4F6", "font_color": "#4B5563"}
 
 STATUS_COLOURS: Final[Mapping[str, Mapping[str, Any]]] = {
     Status.NEW: {},
+    Status.BLOCKED: _AMBER,
     "planned": {},
     Status.SUBMITTING: _BLUE,
     Status.IN_FLIGHT: _BLUE,

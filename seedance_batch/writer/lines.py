@@ -139,6 +139,7 @@ _OF_OUTCOME: Final[Mapping[str, Callable[[Outcome], SheetValue]]] = {
     "attempts": lambda outcome: len(outcome.attempts),
     "kind": _shown(lambda attempt: attempt.intent.kind),
     "row_cost_usd": lambda outcome: _row_cost(outcome),
+    "made_from": lambda outcome: "; ".join(map(str, outcome.made_from)) or None,
 }
 """``resolution`` and its like are the row's wish; ``kind`` tells where the clip is but a draft."""
 

@@ -143,6 +143,7 @@ class About:
 
 _MEANING: Final = {
     Status.NEW: "not sent yet",
+    Status.BLOCKED: "not sent: a row that it waits for has no clip; see next_step",
     Status.SUBMITTING: "sent, no answer yet",
     Status.IN_FLIGHT: "being made",
     Status.DOWNLOADING: "made and paid for; still to download",

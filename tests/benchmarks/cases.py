@@ -217,6 +217,20 @@ def configured(*changes: tuple[float, dict[str, object]]) -> Script:
     return script
 
 
+def chains(count: int = 8, length: int = 10, seed: int = 1) -> Bench:
+    """Each row waits for the clip of the one before: the longest chain is what takes the time."""
+    return Bench(
+        f"{count} chains of {length} rows, 10 slots (seed {seed})",
+        Case(
+            count * length,
+            settings={"rpm": 60, "max_at_once": 10},
+            seed=seed,
+            chain=length,
+        ),
+        lambda _, found: [Check("ratio", found.ratio, 1.05)],
+    )
+
+
 def all_benches() -> Iterator[Bench]:
     """Every row of the table that time can be virtual for."""
     for seed in (1, 2, 3):
@@ -232,3 +246,6 @@ def all_benches() -> Iterator[Bench]:
     yield untold(0.3)
     yield untold(1.0)
     yield outage()
+    for seed in (1, 2, 3):
+        yield chains(seed=seed)
+    yield chains(count=30, length=4)

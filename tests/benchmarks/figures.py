@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import json
 from dataclasses import dataclass
 from statistics import median
 
 from seedance_batch.core.attempt import Phase
 from seedance_batch.events import AttemptChanged
 
-from .world import START, Case, Played
+from .world import START, Case, Played, jobs
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,23 @@ def figures(played: Played, slots: int | None = None) -> Figures:
 
 def limit_of(played: Played, slots: int | None) -> float:
     """List scheduling of these very tasks: a submit every 60/R s, no slot ever idle."""
+    if played.case.chain > 1:
+        return _best_of_chains(played, slots or len(played.tasks))
     return best_makespan(
         [t.times.final - t.times.created for t in played.tasks], played.case.rpm, slots
     )
+
+
+def _best_of_chains(played: Played, slots: int) -> float:
+    """No run of these tasks can be shorter: than its longest chain, and than all work shared out
+    among the places."""
+    seconds = {
+        json.loads(t.input_json)["prompt"]: t.times.final - t.times.created for t in played.tasks
+    }
+    lengths = [seconds[job.input.prompt] for job in jobs(played.case)]
+    chain = played.case.chain
+    chains = [sum(lengths[at : at + chain]) for at in range(0, len(lengths), chain)]
+    return max(*chains, sum(lengths) / slots)
 
 
 def best_makespan(seconds: list[float], rpm: float, slots: int | None) -> float:

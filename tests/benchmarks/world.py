@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,14 +22,16 @@ import trio.testing
 
 from seedance_batch.api.callbacks import Receiver, attempt_url
 from seedance_batch.api.client import Client
-from seedance_batch.batch.orders import IntentMaker
+from seedance_batch.batch.orders import IntentMaker, take_for
 from seedance_batch.clips import media
 from seedance_batch.clips.download import Downloader
 from seedance_batch.clips.media import Probe
 from seedance_batch.core.attempt import Kind
+from seedance_batch.core.chains import KnownRow, linked
 from seedance_batch.core.identity import content_hash
 from seedance_batch.core.manifest import Job, Place, Row
-from seedance_batch.core.model import Resolution, TaskInput
+from seedance_batch.core.model import Allow, Resolution, TaskInput
+from seedance_batch.core.plan.sources import heights
 from seedance_batch.core.plan.steps import Action, Step
 from seedance_batch.events import RunEvent
 from seedance_batch.journal.opening import open_journal
@@ -130,6 +133,8 @@ class Case:
     """What stands between the client and the API, if anything."""
     shift: float | None = None
     """Seconds by which the run's wall clock is ahead at first; None: answers tell no ``Date``."""
+    chain: int = 1
+    """Rows of each chain: every row but the first of one takes its frame from the row above."""
     callbacks: bool = False
     """Whether the run asks for callbacks, and takes them; signed if the sandbox has a secret."""
 
@@ -150,23 +155,39 @@ class Played:
 
 def jobs(case: Case) -> list[Job]:
     """Rows of small clips, each with a prompt of its own."""
-    found = []
+    found: list[Job] = []
     for number in range(1, case.rows + 1):
-        wanted = TaskInput(
-            prompt=f"paper boat {number} drifts down a rainy street",
-            duration=case.durations[number % len(case.durations)],
-            resolution=Resolution.P480,
+        follows = bool((number - 1) % case.chain)
+        frame = {"first_frame_url": "last_frame:previous"} if follows else {}
+        wanted = TaskInput.model_validate(
+            {
+                "prompt": f"paper boat {number} drifts down a rainy street",
+                "duration": case.durations[number % len(case.durations)],
+                "resolution": Resolution.P480,
+                **frame,
+            },
+            context=Allow(blobs=True),
         )
         row = Row(number, Place("bench.csv", line=number + 1), {})
         content = content_hash("seedance-2-0", wanted)
         found.append(Job(row, f"row{number:05}", "seedance-2-0", wanted, content))
-    return found
+    jobs, troubles = linked(found, [KnownRow(job.key, job.row.line) for job in found], 10 << 20)
+    assert not troubles
+    return list(jobs)
 
 
 def step_for(job: Job) -> Step:
     """The step of a plan that buys a job for the first time."""
     return Step(
-        Action.NEW, job.key, Kind.FINAL, "", job, None, number=1, seconds=job.input.duration
+        Action.NEW,
+        job.key,
+        Kind.FINAL,
+        "",
+        job,
+        None,
+        number=1,
+        seconds=job.input.duration,
+        waits_for=tuple(source.key for source in job.sources),
     )
 
 
@@ -216,6 +237,7 @@ async def _play(case: Case, folder: Path) -> Played:
             callback_url=lambda token: attempt_url(CALLBACKS, token) if case.callbacks else None,
             wall=ours,
             offload=inline,
+            folder=folder,
         )
         api: httpx.AsyncBaseTransport = InProcess(sandbox.api)
         api = api if case.shift is None else Dated(api, wall)
@@ -250,7 +272,7 @@ async def _play(case: Case, folder: Path) -> Played:
             )
             if case.script is not None:
                 group.start_soon(case.script, world)
-            ending = await runner.run(orders(case, maker))
+            ending = await runner.run(orders(case, maker, world))
             seconds = wall() - START
             group.cancel_scope.cancel()
     store = sandbox.engine.store
@@ -265,13 +287,17 @@ def room() -> bool:
     return True
 
 
-def orders(case: Case, maker: IntentMaker) -> list[Order]:
+def orders(case: Case, maker: IntentMaker, world: World) -> list[Order]:
     """The rows of a case, in order."""
+    steps = [step_for(job) for job in jobs(case)]
+    high = heights(steps)
 
-    def order(job: Job) -> Order:
+    def order(step: Step) -> Order:
         async def prepare() -> Any:
-            return await maker.make(step_for(job), job)
+            assert step.job is not None
+            return await maker.make(step, step.job, partial(take_for, step, world.attempts))
 
-        return Order(job.key, None, prepare)
+        waits = step.waits_for
+        return Order(step.key, None, prepare, waits_for=waits, height=high[step.key])
 
-    return [order(job) for job in jobs(case)]
+    return [order(step) for step in steps]

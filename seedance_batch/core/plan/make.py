@@ -11,10 +11,12 @@ from functools import cached_property
 from typing import Final
 
 from seedance_batch.core.attempt import RESEND_WINDOW, Attempt, Kind, Phase
+from seedance_batch.core.chains import Trouble, respelled
 from seedance_batch.core.identity import content_hash, loosened
 from seedance_batch.core.manifest import Job, Told
-from seedance_batch.core.model import SHORTEST_CLIP, Resolution, family_model
+from seedance_batch.core.model import SHORTEST_CLIP, Link, Resolution, family_model
 from seedance_batch.core.plan.rules import Decision, Flags, History, decide, histories
+from seedance_batch.core.plan.sources import Feeding
 from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step, Total
 from seedance_batch.core.pricing import Estimate, Estimator, PriceTable
 
@@ -50,6 +52,7 @@ def make_plan(
         decision = decide(job, history, kind=kind, rerun=rerun, flags=flags)
         if decision is not None:
             steps.append(_step(job, history, decision, kind, estimator))
+    steps, troubles = _fed(jobs, wanted, steps, found, kind, rerun, flags, estimator)
     left_out = len(wanted) - len(steps)
     gone = _removed(jobs, found, rows_known, kind)
     steps.extend(step for step in gone if selected is None or step.key in selected)
@@ -57,7 +60,34 @@ def make_plan(
     taken_back = frozenset(
         a.id for a in attempts if a.state.phase is Phase.SUBMITTING and not asked_for(a)
     )
-    return Plan(tuple(steps), kind, jobs, attempts, table, left_out, rerun, taken_back)
+    return Plan(tuple(steps), kind, jobs, attempts, table, left_out, rerun, taken_back, troubles)
+
+
+def _fed(
+    jobs: Sequence[Job],
+    wanted: Sequence[Job],
+    steps: list[Step],
+    found: Mapping[str, History],
+    kind: Kind,
+    rerun: RerunChoice | None,
+    flags: Flags,
+    estimator: Estimator,
+) -> tuple[list[Step], tuple[Trouble, ...]]:
+    """The steps as rows that feed each other allow them, and what keeps the plan from being one."""
+    if not any(job.sources for job in jobs):
+        return steps, ()
+
+    def buy(job: Job, why: str) -> Step | None:
+        history = found.get(job.key, _UNTRIED)
+        if not history.sent:
+            decision = decide(job, history, kind=kind, rerun=None, flags=flags)
+        else:
+            decision = Decision(Action.RERUN, why, history.planned)
+        return None if decision is None else _step(job, history, decision, kind, estimator)
+
+    feeding = Feeding(jobs, found, rerun, buy)
+    fed = feeding.steps(steps, {job.key for job in wanted})
+    return fed, tuple(feeding.troubles)
 
 
 class _AskedFor:
@@ -179,7 +209,9 @@ def draft_job(job: Job, model: str | None = None) -> Job:
     known = family_model(name) if model else None
     lacks = dict.fromkeys(known.lacks if known else ())
     task_input = job.input.model_copy(update=_DRAFT | lacks)
-    return replace(job, model=name, input=task_input, content=content_hash(name, task_input))
+    sources = tuple(replace(source, seconds=SHORTEST_CLIP) for source in job.sources)
+    content = content_hash(name, task_input)
+    return replace(job, model=name, input=task_input, content=content, sources=sources)
 
 
 def draft_models(attempts: Iterable[Attempt]) -> frozenset[str | None]:
@@ -221,9 +253,12 @@ def as_ordered(jobs: Sequence[Job], attempts: Sequence[Attempt]) -> tuple[Job, .
     Git, editors and spreadsheets change line ends and blanks unasked, and that is no edit. A row
     whose prompt differs from the ordered one in nothing else takes the ordered one, and so has the
     same content hash: whatever compares orders finds it bought, under any version of this program.
+    So does a row that names the row that feeds it otherwise, as ``previous`` or by its new id.
     """
-    ordered = _Ordered(attempts)
-    return tuple(map(ordered.respelled, jobs)) if attempts else tuple(jobs)
+    if not attempts:
+        return tuple(jobs)
+    ordered = _Ordered(jobs, attempts)
+    return tuple(map(ordered.respelled, jobs))
 
 
 def contents_of(job: Job) -> set[str]:
@@ -234,10 +269,12 @@ def contents_of(job: Job) -> set[str]:
 
 
 class _Ordered:
-    """Prompts that were ordered, by row and by their words."""
+    """Prompts that were ordered, by row and by their words; links, by the takes that they meant."""
 
-    def __init__(self, attempts: Sequence[Attempt]) -> None:
+    def __init__(self, jobs: Sequence[Job], attempts: Sequence[Attempt]) -> None:
         self._attempts = attempts
+        self._by_id = {attempt.id: attempt for attempt in attempts}
+        self._wanted = {job.key: job.content for job in jobs}
         self._contents = frozenset(attempt.intent.content for attempt in attempts)
         self._draft_models = draft_models(attempts)
         self._of_row: dict[str, list[Attempt]] = defaultdict(list)
@@ -257,6 +294,7 @@ class _Ordered:
         own = self._of_row.get(job.key, [])
         if any(attempt.intent.content == job.content for attempt in own):
             return job
+        job = self._with_links(job, own) if job.sources else job
         plain = loosened(job.input.prompt)
         for prompt in (attempt.intent.prompt for attempt in reversed(own)):
             if loosened(prompt) == plain:
@@ -265,6 +303,27 @@ class _Ordered:
             return job
         same = (_with_prompt(job, text) for text in self._spellings.get(_words(plain), []))
         return next(filter(self._is_known, same), job)
+
+    def _with_links(self, job: Job, own: Sequence[Attempt]) -> Job:
+        """The job with its links as an order of the row spelled them, where they mean the same."""
+        for attempt in reversed(own):
+            links = {
+                source.link: former
+                for each in attempt.intent.made_from
+                if (former := Link.parse(each.link)) is not None
+                for source in job.sources
+                if source.link.kind is former.kind and self._is_of(each.attempt, source.key)
+            }
+            if links and any(old != new for old, new in links.items()):
+                return respelled(job, links)
+        return job
+
+    def _is_of(self, attempt_id: int, key: str) -> bool:
+        """Whether that take is the row's, also where the row had another id when it was made."""
+        take = self._by_id.get(attempt_id)
+        if take is None:
+            return False
+        return take.intent.key == key or take.intent.content == self._wanted.get(key)
 
     def _is_known(self, job: Job) -> bool:
         drafts = (draft_job(job, model).content for model in self._draft_models)

@@ -17,6 +17,7 @@ from seedance_batch.core.attempt import (
     Attempt,
     Charged,
     ErrorClass,
+    Intent,
     Kind,
     Phase,
     TakeName,
@@ -26,7 +27,13 @@ from seedance_batch.core.attempt import (
 from seedance_batch.core.identity import canonical_model
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import INPUT_FIELDS, family_model
-from seedance_batch.core.plan.steps import Action, RerunChoice, is_content, is_paid
+from seedance_batch.core.plan.steps import (
+    Action,
+    RerunChoice,
+    error_class_of,
+    is_content,
+    is_paid,
+)
 from seedance_batch.core.refusals import way_out
 from seedance_batch.core.text import shown
 
@@ -164,7 +171,7 @@ def _unsettled(job: Job, attempt: Attempt) -> Decision:
     if attempt.state.phase is Phase.AMBIGUOUS:
         why = "it may or may not have been accepted, so nothing is sent again: reconcile"
         return Decision(Action.BLOCKED, why, attempt)
-    edit = changes(attempt.intent.template, job)
+    edit = changes(attempt.intent, job)
     why = f"its earlier content was sent and got no answer; the edit waits for that ({edit})"
     return Decision(Action.SETTLE, why, attempt)
 
@@ -174,10 +181,10 @@ def _after_failure(
 ) -> Decision:
     planned = history.planned
     if planned is not None and planned.intent.content == content and planned.id > failed.id:
-        return Decision(Action.RERUN, f"planned before, not sent; {_failure(failed)}", planned)
-    if rerun is not None and rerun.means(failed.state) and rerun.takes(_error_class(failed)):
-        return Decision(Action.RERUN, _failure(failed), planned)
-    why = f"{_failure(failed)}: {_advice(failed)}{_made_otherwise(content, history)}"
+        return Decision(Action.RERUN, f"planned before, not sent; {failure(failed)}", planned)
+    if rerun is not None and rerun.means(failed.state) and rerun.takes(error_class_of(failed)):
+        return Decision(Action.RERUN, failure(failed), planned)
+    why = f"{failure(failed)}: {_advice(failed)}{_made_otherwise(content, history)}"
     return Decision(Action.BLOCKED, why, failed)
 
 
@@ -193,8 +200,8 @@ def _changed(job: Job, history: History, rerun: RerunChoice | None) -> Decision 
     if rerun is not None and last.state.phase not in LOST:
         return None
     if rerun is not None and not rerun.means(last.state):
-        return Decision(Action.BLOCKED, f"{_failure(last)}: {_advice(last)}", last)
-    return Decision(Action.CHANGED, changes(last.intent.template, job), history.planned)
+        return Decision(Action.BLOCKED, f"{failure(last)}: {_advice(last)}", last)
+    return Decision(Action.CHANGED, changes(last.intent, job), history.planned)
 
 
 def _new(job: Job, history: History) -> Decision:
@@ -206,18 +213,15 @@ def _new(job: Job, history: History) -> Decision:
     return Decision(Action.NEW, why, planned)
 
 
-def _error_class(attempt: Attempt) -> ErrorClass:
-    return attempt.state.error_class or ErrorClass.PERMANENT
-
-
-def _failure(attempt: Attempt) -> str:
+def failure(attempt: Attempt) -> str:
+    """Why an attempt came to nothing, in words."""
     state = attempt.state
     words = " ".join(text for text in (state.error_code, state.error_message) if text)
-    return f"{_error_class(attempt)}: {words}" if words else str(_error_class(attempt))
+    return f"{error_class_of(attempt)}: {words}" if words else str(error_class_of(attempt))
 
 
 def _advice(attempt: Attempt) -> str:
-    error_class = _error_class(attempt)
+    error_class = error_class_of(attempt)
     if error_class is ErrorClass.EXPIRED:
         return "paid: fetch asks for it again; only rerun --class expired pays again"
     if is_paid(error_class):
@@ -390,12 +394,12 @@ class Flags:
         if "model" in differing:  # and what one of the two models does not know was left out
             known = filter(None, map(family_model, (last.intent.model, job.model)))
             differing = differing.union(*(model.lacks for model in known))
-        changed = changed_fields(last.intent.template, job)
+        changed = changed_fields(last.intent, job)
         return not self.remake and bool(changed) and changed <= differing
 
     def asked(self, job: Job, last: Attempt) -> tuple[str, ...]:
         """What today's flags ask of the row that its attempt is not, in words; empty: nothing."""
-        changed = changed_fields(last.intent.template, job)
+        changed = changed_fields(last.intent, job)
         return tuple(
             f"--{self._flag(name)} {old or 'unset'} → {new}"
             for name, old, new in self._differences(last)
@@ -429,12 +433,12 @@ _SHOWN: Final = frozenset(INPUT_FIELDS) - {"prompt"} - {n for n in INPUT_FIELDS 
 _OFF_UNSENT: Final = frozenset({"return_last_frame", "nsfw_checker"})
 
 
-def changes(template: str, job: Job) -> str:
+def changes(earlier: Intent, job: Job) -> str:
     """What was edited since, e.g. ``prompt changed (‘one fox’ → ‘two’), duration 5 → 8``.
 
-    ``template`` is the earlier body (`Intent.template`).
+    A link that leads to another take by now is no edit.
     """
-    body = json.loads(template)
+    body = earlier.asked
     before, after = body["input"], job.input.wire()
     found = [_change(name, before, after) for name in INPUT_FIELDS]
     if canonical_model(body["model"]) != canonical_model(job.model):
@@ -471,9 +475,9 @@ def _excerpt(text: str, head: int, tail: int) -> str:
     return f"‘{'…' if start else ''}{part}{more}’"
 
 
-def changed_fields(template: str, job: Job) -> frozenset[str]:
-    """The input fields in which a job differs from an earlier body; ``model`` among them."""
-    body = json.loads(template)
+def changed_fields(earlier: Intent, job: Job) -> frozenset[str]:
+    """The input fields in which a job differs from an earlier order; ``model`` among them."""
+    body = earlier.asked
     before, after = body["input"], job.input.wire()
     found = {name for name in INPUT_FIELDS if _change(name, before, after)}
     if canonical_model(body["model"]) != canonical_model(job.model):

@@ -99,6 +99,8 @@ def _step(step: Step, reason: str) -> dict[str, Any]:
         "cost_usd": in_usd(step.cost),
         "spent_before_usd": in_usd(step.spent_before),
         "reason": reason,
+        "waits_for": list(step.waits_for),
+        "stale": step.stale,
     }
 
 

@@ -22,6 +22,7 @@ from seedance_batch.core.attempt import (
     State,
     TakeName,
 )
+from seedance_batch.core.chains import Trouble
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.pricing import PriceTable, money
 from seedance_batch.core.refusals import Reason, reason_of
@@ -54,6 +55,11 @@ class RerunChoice:
     """Rows to make anew although they are done, each with the take that the wish was for. A later
     take answers it, however it was made; so the same wish never buys two."""
 
+    stale: bool = False
+    """Rows to make anew since they were made from a take that has a newer one by now."""
+    answered: bool = False
+    """This is about what came of it: what failed since is not tried again."""
+
     def means(self, state: State) -> bool:
         """Whether a failure is one that was asked for, as far as reasons were named."""
         return self.reasons is None or reason_of(state) in self.reasons
@@ -66,9 +72,21 @@ class RerunChoice:
             return not is_paid(error_class)
         return error_class in self.classes
 
+    def tries_again(self, failed: Attempt) -> bool:
+        """Whether a take that was asked for anew is asked for once more after it failed."""
+        error_class = error_class_of(failed)
+        if is_paid(error_class) or (is_content(error_class) and not self.force):
+            return False
+        return not self.answered
+
     def only_redo(self) -> RerunChoice:
         """The same wishes for takes, and no failure: to see which of them were answered."""
-        return replace(self, classes=frozenset(), force=False)
+        return replace(self, classes=frozenset(), force=False, answered=True)
+
+
+def error_class_of(failed: Attempt) -> ErrorClass:
+    """Why it failed; the row's own fault where the journal does not say."""
+    return failed.state.error_class or ErrorClass.PERMANENT
 
 
 def is_content(error_class: ErrorClass) -> bool:
@@ -167,6 +185,12 @@ class Step:
     """Reference videos were not measured, and count with their documented limit."""
     kept: Attempt | None = None
     """What the row stands for, where flags alone make its job another one."""
+    waits_for: tuple[str, ...] = ()
+    """Rows whose clips are to be made first, in this run: of them it takes frames or clips."""
+    takes: Mapping[str, int] = field(default_factory=dict)
+    """Rows whose clips are there, with the journal's number of the take that is used."""
+    stale: bool = False
+    """Its clip was made from a take of another row that has a newer one by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +227,8 @@ class Plan:
     """What it was asked for, where it is a rerun's."""
     taken_back: frozenset[int] = frozenset()
     """Attempts that were sent without an answer and that no row asks for any more."""
+    troubles: tuple[Trouble, ...] = ()
+    """Rows that were chosen without the rows that feed them."""
 
     @cached_property
     def new(self) -> tuple[Step, ...]:
@@ -308,11 +334,32 @@ class Plan:
 
 
 def cheapest(steps: Iterable[Step], rows: int) -> tuple[Step, ...]:
-    """The cheapest new steps, for a first try; those without a known price last, by seconds."""
+    """The cheapest new steps, for a first try; those without a known price last, by seconds.
+
+    A row that waits for another one is none of them.
+    """
     by_price = sorted(
-        steps, key=lambda step: (step.cost is None, step.cost or Decimal(0), step.seconds)
+        (step for step in steps if not step.waits_for),
+        key=lambda step: (step.cost is None, step.cost or Decimal(0), step.seconds),
     )
     return tuple(by_price[:rows])
+
+
+def sources_first(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps in their order, but none before those that it waits for."""
+    by_key = {step.key: step for step in steps}
+    placed: dict[str, Step] = {}
+    for step in by_key.values():
+        way = [step]
+        while way:
+            waits = (key for key in way[-1].waits_for if key in by_key and key not in placed)
+            ahead = next(waits, None)
+            if ahead is not None:
+                way.append(by_key[ahead])
+            else:
+                last = way.pop()
+                placed.setdefault(last.key, last)
+    return tuple(placed.values())
 
 
 def held_back(step: Step, why: str) -> Step:
@@ -360,7 +407,8 @@ def running_problem(
 
 
 def fitting(plan: Plan, max_cost: Decimal | None) -> tuple[Step, ...]:
-    """The new rows that a run sends under ``max_cost``: in manifest order, up to the first over it.
+    """The new rows that a run sends under ``max_cost``: in manifest order, up to the first over it,
+    each after the rows that it waits for.
 
     US dollars over the run folder's lifetime; all rows for None. What has no known price does not
     fit.
@@ -368,7 +416,7 @@ def fitting(plan: Plan, max_cost: Decimal | None) -> tuple[Step, ...]:
     if max_cost is None:
         return plan.new
     fit, committed = [], plan.spending.committed
-    for step in plan.new:
+    for step in sources_first(plan.new):
         if committed is None or step.cost is None or committed + step.cost > max_cost:
             break
         committed += step.cost

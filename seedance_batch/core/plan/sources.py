@@ -1,0 +1,189 @@
+"""Rows that feed each other, in a plan: who waits, who is held back, who is stale. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from graphlib import TopologicalSorter
+from typing import Final
+
+from seedance_batch.core.attempt import UNDER_WAY_PHASES, Attempt, Phase
+from seedance_batch.core.chains import Trouble
+from seedance_batch.core.manifest import Job
+from seedance_batch.core.plan.rules import LOST, History, failure
+from seedance_batch.core.plan.steps import Action, RerunChoice, Step
+
+_UNTRIED: Final = History()
+_COMES: Final = frozenset({Action.IN_FLIGHT, Action.FETCH})
+
+
+def take_of(history: History, content: str) -> Attempt | None:
+    """The take of a row that feeds others: of what it asks for now, else its newest one."""
+    standing = history.standing(content)
+    if standing is not None and standing.state.phase is Phase.DONE:
+        return standing
+    done = [a for a in history.sent if a.state.phase is Phase.DONE]
+    return done[-1] if done else None
+
+
+class Feeding:
+    """Goes through the rows that wait for others, sources first.
+
+    ``histories`` are those of the plan's kind; ``buy`` makes the step of a row that is to be bought
+    for the reason that it is given; None where the row cannot be bought.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        histories: Mapping[str, History],
+        rerun: RerunChoice | None,
+        buy: Callable[[Job, str], Step | None],
+    ) -> None:
+        self._jobs = {job.key: job for job in jobs}
+        self._histories = histories
+        self._rerun = rerun
+        self._buy = buy
+        self._why: dict[str, str] = {}
+        """Rows that get no clip in this plan, and why; of rows that wait, their source's."""
+        self.troubles: list[Trouble] = []
+
+    def steps(self, steps: Iterable[Step], wanted: Collection[str]) -> list[Step]:
+        """The steps, those of rows that wait as their sources allow.
+
+        ``wanted`` are the rows that were chosen; those that a rerun does not touch have no step.
+        """
+        found = {step.key: step for step in steps}
+        order = {key: number for number, key in enumerate(self._jobs)}
+        waiting = {job.key: [s.key for s in job.sources] for job in self._jobs.values()}
+        graph = {key: sources for key, sources in waiting.items() if sources}
+        for key in TopologicalSorter(graph).static_order():
+            job = self._jobs.get(key)
+            if job is not None and job.sources and key in wanted:
+                step = self._step(job, found)
+                if step is not None:
+                    found[key] = step
+        return sorted(found.values(), key=lambda step: order.get(step.key, len(order)))
+
+    def _step(self, job: Job, steps: Mapping[str, Step]) -> Step | None:
+        step = steps.get(job.key)
+        if step is None:
+            return self._taken_up(job, steps)
+        if step.action is Action.DONE and step.attempt is not None:
+            step = self._stale(job, step, step.attempt, steps)
+        return self._waiting(job, step, steps) if step.action.spends else step
+
+    # ── rows that wait ──────────────────────────────────────────────────────────────────────────
+
+    def _waiting(self, job: Job, step: Step, steps: Mapping[str, Step]) -> Step:
+        """A row to be bought: once its sources are made, or not at all."""
+        waits_for, takes = [], {}
+        for key in dict.fromkeys(source.key for source in job.sources):
+            of_source, take = steps.get(key), self._take(key)
+            if of_source is not None and (of_source.action.spends or of_source.action in _COMES):
+                waits_for.append(key)
+            elif take is not None:
+                takes[key] = take.id
+            elif self._is_under_way(key):
+                waits_for.append(key)
+            else:
+                return self._held_back(job, step, key, of_source)
+        return replace(step, waits_for=tuple(waits_for), takes=takes)
+
+    def _held_back(self, job: Job, step: Step, key: str, of_source: Step | None) -> Step:
+        if of_source is None:
+            why = f"waits for {key}, which is not chosen and has no clip"
+            links = {source.link for source in job.sources if source.key == key}
+            fields = (field for field, link in job.input.links() if link in links)
+            words = f"{why}: choose {key} as well"
+            self.troubles.append(Trouble(job, next(fields, ""), words))
+        else:
+            why = self._why.get(key) or f"waits for {key}, which has no clip ({of_source.reason})"
+        self._why[job.key] = why
+        return replace(step, action=Action.BLOCKED, reason=why, cost=None, no_price=None)
+
+    def _take(self, key: str) -> Attempt | None:
+        job, history = self._jobs.get(key), self._histories.get(key, _UNTRIED)
+        return take_of(history, job.content if job else "")
+
+    def _is_under_way(self, key: str) -> bool:
+        history = self._histories.get(key, _UNTRIED)
+        return any(a.state.phase in UNDER_WAY_PHASES for a in history.sent)
+
+    # ── rows that a rerun makes because of their sources ────────────────────────────────────────
+
+    def _taken_up(self, job: Job, steps: Mapping[str, Step]) -> Step | None:
+        """A row that never was sent since its source failed, where a rerun makes the source."""
+        if self._histories.get(job.key, _UNTRIED).sent:
+            return None
+        for source in job.sources:
+            of_source = steps.get(source.key)
+            made = of_source is not None and of_source.action.spends
+            if made and self._take(source.key) is None:
+                step = self._buy(job, f"waits for {source.key}, which is made now")
+                bought = step is not None and step.action.spends
+                return self._waiting(job, step, steps) if step is not None and bought else None
+        return None
+
+    def _stale(self, job: Job, step: Step, take: Attempt, steps: Mapping[str, Step]) -> Step:
+        """A row that is done: is it made from what its sources have now?"""
+        made_from = {each.link: each.attempt for each in take.intent.made_from}
+        newer = []
+        for source in job.sources:
+            current = self._take(source.key)
+            of_source = steps.get(source.key)
+            remade = self._remakes and of_source is not None and of_source.action.spends
+            former = made_from.get(source.token)
+            if remade or (current is not None and former not in {None, current.id}):
+                newer.append(source.key)
+        if not newer:
+            return step
+        why = f"made from an earlier take of {', '.join(newer)}"
+        if self._rerun is None or not self._rerun.stale:
+            return replace(step, stale=True, reason=f"done, {why}: rerun --stale makes it anew")
+        failed = self._failed_since(job, take)
+        if failed is not None and not self._rerun.tries_again(failed):
+            return replace(step, action=Action.BLOCKED, reason=failure(failed), attempt=failed)
+        return self._buy(job, why) or step
+
+    def _failed_since(self, job: Job, take: Attempt) -> Attempt | None:
+        """A later take that was made from what the sources have now, and came to nothing."""
+        current = {s.token: t.id for s in job.sources if (t := self._take(s.key)) is not None}
+        later = [
+            a
+            for a in self._histories.get(job.key, _UNTRIED).sent
+            if a.intent.number > take.intent.number
+            and a.state.phase in LOST
+            and {each.link: each.attempt for each in a.intent.made_from} == current
+        ]
+        return later[-1] if later else None
+
+    @property
+    def _remakes(self) -> bool:
+        return self._rerun is not None and self._rerun.stale
+
+
+def heights(steps: Iterable[Step]) -> dict[str, int]:
+    """How many rows wait in a line for each of these, itself included: who goes first."""
+    waiting = {step.key: step.waits_for for step in steps}
+    found = dict.fromkeys(waiting, 1)
+    graph = {key: [w for w in waits if w in waiting] for key, waits in waiting.items() if waits}
+    for key in reversed(list(TopologicalSorter(graph).static_order())):
+        for source in graph.get(key, ()):
+            found[source] = max(found[source], found[key] + 1)
+    return found
+
+
+def longest_chain(steps: Iterable[Step]) -> list[str]:
+    """The rows of the longest line of steps that wait for each other, the first one first."""
+    by_key = {step.key: step for step in steps}
+    depth: dict[str, int] = {}
+    graph = {key: [w for w in step.waits_for if w in by_key] for key, step in by_key.items()}
+    for key in TopologicalSorter(graph).static_order():
+        depth[key] = 1 + max((depth[source] for source in graph[key]), default=0)
+    line: list[str] = []
+    ahead = max(depth, key=lambda key: depth[key], default=None)
+    while ahead is not None:
+        line.append(ahead)
+        ahead = max(graph[ahead], key=lambda key: depth[key], default=None)
+    return line[::-1]
