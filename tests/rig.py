@@ -99,9 +99,11 @@ class Bench(Batch):
 
     small: ClassVar[Mapping[str, Any]] = SMALL
 
-    def fill(self, count: int) -> None:
-        """A manifest of so many rows."""
-        self.write(*(row(number) for number in range(1, count + 1)))
+    def fill(self, count: int, *, chained: bool = False) -> None:
+        """A manifest of so many rows; ``chained``: each takes its frame from the one before."""
+        frames = [{"first_frame_url": f"last_frame:row{n}" if n else ""} for n in range(count)]
+        more = frames if chained else [{}] * count
+        self.write(*(row(number, **more[number - 1]) for number in range(1, count + 1)))
 
     def argv(self, *flags: str, command: str = "run") -> list[str]:
         """Arguments of a command about this manifest."""

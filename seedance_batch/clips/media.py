@@ -289,7 +289,7 @@ def edge_frame(path: Path, *, last: bool) -> Image:
     Raises `MediaUnreadable`.
     """
     found: VideoFrame | None = None
-    with _opened(path) as container:
+    with opened_video(path) as container:
         for frame in islice(container.decode(container.streams.video[0]), MOST_FRAMES):
             found = frame
             if not last:
@@ -297,7 +297,7 @@ def edge_frame(path: Path, *, last: bool) -> Image:
     if found is None:
         raise MediaUnreadable("has no frame that can be decoded")
     picture: Image = found.to_image()  # type: ignore[no-untyped-call]
-    turns = _quarter_turns(found)
+    turns = quarter_turns(found)
     return picture.rotate(90 * turns, expand=True) if turns else picture
 
 

@@ -21,9 +21,11 @@ from seedance_batch.core.model import (
     LONGEST_CLIP,
     LONGEST_PROMPT,
     LONGEST_REFERENCE,
+    PREVIOUS,
     SHORTEST_CLIP,
     SHORTEST_PROMPT,
     Allow,
+    Link,
     MediaKind,
     TaskInput,
     family_model,
@@ -170,12 +172,22 @@ class Judge:
             return _raw_hash(fields, model)
 
     def _overridden(self, reading: RowReading) -> dict[str, Any]:
-        fields = {**reading.fields, **self._overrides.fields}
-        for name in self._overrides.fields:
+        own = {name for name in self._overrides.fields if self._leads_nowhere(name, reading)}
+        set_ = {n: value for n, value in self._overrides.fields.items() if n not in own}
+        for name in set_:
             reading.refused.pop(name, None)
             reading.found.pop(name, None)
-        reading.found.update(self._overrides.found)
-        return {name: value for name, value in fields.items() if value is not None}
+        reading.found.update({n: f for n, f in self._overrides.found.items() if n not in own})
+        return {n: value for n, value in (reading.fields | set_).items() if value is not None}
+
+    def _leads_nowhere(self, name: str, reading: RowReading) -> bool:
+        """Whether a link that a flag sets in every row has no sense in this one: in the first row
+        of a long take, and in the row that feeds the others."""
+        value = self._overrides.fields[name]
+        link = Link.parse(value) if isinstance(value, str) else None
+        if link is None:
+            return False
+        return link.row == reading.id or (link.row == PREVIOUS and reading.row.number == 1)
 
     def _validated(self, reading: RowReading) -> TaskInput | None:
         if reading.found:

@@ -69,7 +69,6 @@ _WIDTHS: Final = {
     "bytes": 13,
     "sha256": 20,
     "submitted_at": 21,
-    "made_from": 20,
     "finished_at": 21,
     "made_from": 22,
 }

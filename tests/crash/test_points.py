@@ -3,6 +3,7 @@ and every paid clip arrives."""
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,8 @@ from queue import SimpleQueue
 
 import pytest
 
+from seedance_batch.clips.frames import given
+from seedance_batch.core.model import LinkKind
 from tests.crash.forker import Forker, forking
 from tests.crash.hooks import CRASHED, SEAMS
 from tests.crash.tables import Tell
@@ -48,6 +51,8 @@ class Lab:
     forkers: SimpleQueue[Forker]
     folder: Path
     rows: int
+    chained: bool = False
+    """Whether each row takes its first frame from the row before."""
 
     def at_every_hook(self, steps: Mapping[str, int]) -> list[Point]:
         """A death at hook 1, 2, 3 … of each seam, until a run sees none (or at every n-th)."""
@@ -79,7 +84,7 @@ class Lab:
     def _bench(self, name: str) -> Bench:
         label = f"{self.rows}-{name.replace(' ', '-')}"
         bench = Bench(self.folder / label, self.service, f"sk-points-{label}")
-        bench.fill(self.rows)
+        bench.fill(self.rows, chained=self.chained)
         return bench
 
     def _at(self, seam: str, turn: int) -> Point | None:
@@ -100,6 +105,8 @@ class Lab:
             runs += 1
             assert runs <= MOST_RUNS, _said(bench)
             code = forker.call(PLAIN, bench.environment(), bench.folder / "log", argv=bench.argv())
+        if self.chained:
+            check_frames(bench)
         return Point(seam, turn, runs, bench.verdict(self.rows))
 
     def _run(self, bench: Bench, forker: Forker, seam: str, turn: int) -> int:
@@ -112,6 +119,22 @@ class Lab:
             turn=turn,
             hooks_log=str(_log(bench)),
         )
+
+
+def check_frames(bench: Bench) -> None:
+    """Each row was sent the frame of the very take that it records, and the service got it."""
+    attempts = {attempt.id: attempt for attempt in bench.attempts()}
+    fed = [a for a in attempts.values() if a.intent.made_from]
+    assert len(fed) == len(attempts) - 1
+    for attempt in fed:
+        (taken,) = attempt.intent.made_from
+        take = attempts[taken.attempt]
+        assert take.intent.key == taken.link.removeprefix("last_frame:")
+        assert take.state.clip is not None
+        frame = given(bench.run_folder, take.state.clip, LinkKind.LAST_FRAME, 1 << 24)
+        assert taken.sent == f"sha256:{hashlib.sha256(frame.content).hexdigest()}"
+    bodies = {attempt.intent.body_sha256 for attempt in attempts.values()}
+    assert {task["body_sha256"] for task in bench.tasks()} == bodies
 
 
 def _log(bench: Bench) -> Path:
@@ -175,6 +198,24 @@ def test_five_rows_survive_a_death_at_steps_of_every_kind(lab: MakeLab, tell: Te
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
     hooks = sampled(five.hooks(), 1, random.Random(seed))
     judge(tell, 5, five.at_hooks(hooks), least=len(hooks) // 2)
+
+
+def test_chained_rows_survive_a_death_at_steps_of_every_kind(
+    service: Service, forkers: SimpleQueue[Forker], tmp_path: Path, tell: Tell
+) -> None:
+    three = Lab(service, forkers, tmp_path, 3, chained=True)
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201 - to repeat a failure
+    hooks = sampled(three.hooks(), 1, random.Random(seed))
+    judge(tell, 3, three.at_hooks(hooks), least=len(hooks) // 2)
+
+
+@pytest.mark.slow
+def test_chained_rows_survive_a_death_at_every_step(
+    service: Service, forkers: SimpleQueue[Forker], tmp_path: Path, tell: Tell
+) -> None:
+    three = Lab(service, forkers, tmp_path, 3, chained=True)
+    judge(tell, 3, three.at_every_hook(USUAL), least=80)
 
 
 def sampled(hooks: Counter[str], each: int, chance: random.Random) -> list[tuple[str, int]]:

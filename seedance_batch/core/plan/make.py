@@ -85,7 +85,12 @@ def _fed(
             decision = Decision(Action.RERUN, why, history.planned)
         return None if decision is None else _step(job, history, decision, kind, estimator)
 
-    feeding = Feeding(jobs, found, rerun, buy)
+    def stands_for(job: Job) -> Attempt | None:
+        history = found.get(job.key, _UNTRIED)
+        decision = decide(job, history, kind=kind, rerun=None, flags=flags)
+        return None if decision is None else decision.attempt
+
+    feeding = Feeding(jobs, found, rerun, stands_for, buy)
     fed = feeding.steps(steps, {job.key for job in wanted})
     return fed, tuple(feeding.troubles)
 

@@ -17,20 +17,12 @@ _UNTRIED: Final = History()
 _COMES: Final = frozenset({Action.IN_FLIGHT, Action.FETCH})
 
 
-def take_of(history: History, content: str) -> Attempt | None:
-    """The take of a row that feeds others: of what it asks for now, else its newest one."""
-    standing = history.standing(content)
-    if standing is not None and standing.state.phase is Phase.DONE:
-        return standing
-    done = [a for a in history.sent if a.state.phase is Phase.DONE]
-    return done[-1] if done else None
-
-
 class Feeding:
     """Goes through the rows that wait for others, sources first.
 
-    ``histories`` are those of the plan's kind; ``buy`` makes the step of a row that is to be bought
-    for the reason that it is given; None where the row cannot be bought.
+    ``histories`` are those of the plan's kind. ``stands_for`` tells the attempt that a run would
+    keep for a row; ``buy`` makes the step of a row that is to be bought for the reason that it is
+    given, None where the row cannot be bought.
     """
 
     def __init__(
@@ -38,12 +30,15 @@ class Feeding:
         jobs: Sequence[Job],
         histories: Mapping[str, History],
         rerun: RerunChoice | None,
+        stands_for: Callable[[Job], Attempt | None],
         buy: Callable[[Job, str], Step | None],
     ) -> None:
         self._jobs = {job.key: job for job in jobs}
         self._histories = histories
         self._rerun = rerun
+        self._stands_for = stands_for
         self._buy = buy
+        self._takes: dict[str, Attempt | None] = {}
         self._why: dict[str, str] = {}
         """Rows that get no clip in this plan, and why; of rows that wait, their source's."""
         self.troubles: list[Trouble] = []
@@ -103,8 +98,13 @@ class Feeding:
         return replace(step, action=Action.BLOCKED, reason=why, cost=None, no_price=None)
 
     def _take(self, key: str) -> Attempt | None:
-        job, history = self._jobs.get(key), self._histories.get(key, _UNTRIED)
-        return take_of(history, job.content if job else "")
+        """The take of a row that feeds others: the one that it stands for, else its newest one."""
+        if key not in self._takes:
+            job, history = self._jobs.get(key), self._histories.get(key, _UNTRIED)
+            kept = self._stands_for(job) if job else None
+            done = [a for a in (*history.sent, kept) if a and a.state.phase is Phase.DONE]
+            self._takes[key] = done[-1] if done else None
+        return self._takes[key]
 
     def _is_under_way(self, key: str) -> bool:
         history = self._histories.get(key, _UNTRIED)
