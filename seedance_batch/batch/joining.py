@@ -21,7 +21,7 @@ from seedance_batch.clips.soundtrack import Unheard, heard
 from seedance_batch.core.attempt import Attempt, Kind, Phase
 from seedance_batch.core.cutting import FilmPlan, Shot, plan_film
 from seedance_batch.core.identity import folder_mark
-from seedance_batch.core.model import INPUT_FIELDS
+from seedance_batch.core.model import INPUT_FIELDS, Link, LinkKind
 from seedance_batch.core.names import CLIP_ENDING, Taken, film_name, safe_folder
 from seedance_batch.core.outcome import Outcome, RowRecord, Status
 from seedance_batch.core.select import Selection, select
@@ -238,7 +238,11 @@ def _fault(folder: RunFolder, attempt: Attempt) -> str | None:
 
 def _shares(one: Attempt, other: Attempt) -> bool:
     """Whether the other clip begins with the one's last frame."""
-    return False
+    first = other.intent.asked["input"].get("first_frame_url")
+    link = Link.parse(first) if isinstance(first, str) else None
+    if link is None or link.kind is not LinkKind.LAST_FRAME:
+        return False
+    return any(each.link == first and each.attempt == one.id for each in other.intent.made_from)
 
 
 def _groups(clips: Sequence[_Clip], by: str | None) -> Iterator[tuple[str | None, list[_Clip]]]:

@@ -46,6 +46,21 @@ def test_the_first_version_knows_what_it_knew(tmp_path: Path) -> None:
         assert journal.facts_of(Kind.FINAL) == KindFacts(flags={}, redone={})
 
 
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_a_journal_that_is_only_looked_at_tells_what_rows_took_from_others(
+    sample: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(sample, tmp_path / "journal.db"))
+    with look_into(path) as journal:
+        made_from = [[each.link for each in a.intent.made_from] for a in journal.attempts()]
+        follows = [row.follows for row in journal.rows()]
+    if sample.stem == "version-1":
+        assert (made_from, follows) == ([[], []], [(), ()])
+    else:
+        assert (made_from, follows) == ([[], ["last_frame:previous"]], [(), ("one",)])
+    assert _version(path) == _version(sample)
+
+
 def test_facts_are_kept_in_the_words_of_the_first_version() -> None:
     facts = Facts(max_cost=Decimal("Infinity"), run_open=0.0, given_inputs=("id", "prompt"))
     kept = {"max_cost": "none", "run_open": "", "given_inputs": "id prompt"}
