@@ -31,9 +31,9 @@ CORE = {"core", "errors", "events"}
 
 PURE = {
     "__future__", "collections", "collections.abc", "dataclasses", "datetime", "decimal",
-    "bisect", "copy", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "itertools",
-    "json", "keyword", "math", "operator", "re", "shlex", "statistics", "string", "textwrap",
-    "typing", "unicodedata",
+    "bisect", "copy", "difflib", "enum", "fractions", "functools", "graphlib", "hashlib", "heapq",
+    "itertools", "json", "keyword", "math", "operator", "re", "shlex", "statistics", "string",
+    "textwrap", "typing", "unicodedata",
     "email.utils.parsedate_to_datetime",  # of a text; its neighbours read the clock
     "hmac",  # arithmetic on a given key and salt
     "pathlib.PurePath",  # names of files, without files

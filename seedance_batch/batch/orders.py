@@ -20,7 +20,7 @@ from seedance_batch.core import identity, names
 from seedance_batch.core.attempt import Attempt, Intent, Kind, MadeFrom, Phase
 from seedance_batch.core.columns import INPUT_COLUMNS
 from seedance_batch.core.lifecycle import Refetch, step, was_given_up_early
-from seedance_batch.core.manifest import Job, LocalMedia, Source
+from seedance_batch.core.manifest import Job, LocalMedia, SourceRow
 from seedance_batch.core.model import BLOB_PREFIX, LinkKind
 from seedance_batch.core.plan.steps import Action, Plan, Step
 from seedance_batch.errors import StorageFailed, UsageError
@@ -121,7 +121,7 @@ class IntentMaker:
         room = (MAX_BODY - _OUR_PART - used) // max(len(job.sources), 1) * 3 // 4
         return tuple([await self._taken(job, source, room, take_of) for source in job.sources])
 
-    async def _taken(self, job: Job, source: Source, room: int, take_of: TakeOf) -> MadeFrom:
+    async def _taken(self, job: Job, source: SourceRow, room: int, take_of: TakeOf) -> MadeFrom:
         take = take_of(source.key)
         clip = None if take is None else take.state.clip
         if take is None or clip is None:
@@ -130,7 +130,7 @@ class IntentMaker:
             return MadeFrom(source.token, take.id, url)
         try:
             given = await self._offload(frames.given, self._folder, clip, source.link.kind, room)
-        except frames.NoFrame as error:
+        except frames.CannotGive as error:
             why = f"row {source.key} cannot give what it is waited for: {error}"
             raise MediaChanged(f"{job.row.place}: {why}") from error
         sha256 = hashlib.sha256(given.content).hexdigest()

@@ -21,7 +21,7 @@ _QUALITIES: Final = (100, 98, 95)
 """Of a JPEG, where a frame without loss is too large for the request."""
 
 
-class NoFrame(Exception):
+class CannotGive(Exception):
     """A clip cannot give what another row waits for; says why."""
 
 
@@ -37,7 +37,7 @@ def given(folder: Path, clip: Clip, kind: LinkKind, room: int) -> Given:
     """What a clip of this run folder gives, in at most ``room`` bytes.
 
     The last frame is the one that the service returned with the clip, where it did; else the clip
-    is decoded. Raises `NoFrame` where the clip is not there any more, is another one, or gives
+    is decoded. Raises `CannotGive` where the clip is not there any more, is another one, or gives
     nothing that fits.
     """
     content = _whole(folder / clip.file, clip)
@@ -54,16 +54,16 @@ def _whole(path: Path, clip: Clip) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise NoFrame(f"{clip.file} cannot be read ({error.strerror})") from error
+        raise CannotGive(f"{clip.file} cannot be read ({error.strerror})") from error
     if hashlib.sha256(content).hexdigest() != clip.sha256:
-        raise NoFrame(f"{clip.file} was changed since it was downloaded")
+        raise CannotGive(f"{clip.file} was changed since it was downloaded")
     return content
 
 
 def _mime(content: bytes, kind: MediaKind) -> str:
     found = content_of(content)
     if found is None or found.kind is not kind:
-        raise NoFrame(f"its file is no {kind}")
+        raise CannotGive(f"its file is no {kind}")
     return found.mime
 
 
@@ -83,7 +83,7 @@ def _encoded(path: Path, kind: LinkKind) -> Iterator[Given]:
     try:
         picture = media.edge_frame(path, last=kind is LinkKind.LAST_FRAME)
     except (media.MediaUnreadable, OSError) as error:
-        raise NoFrame(f"{path.name} cannot be decoded: {error}") from error
+        raise CannotGive(f"{path.name} cannot be decoded: {error}") from error
     out = io.BytesIO()
     picture.save(out, "PNG")
     yield Given("image/png", out.getvalue())
@@ -97,4 +97,4 @@ def _fitting(several: Iterator[Given] | list[Given], room: int, clip: Clip) -> G
     for one in several:
         if len(one.content) <= room:
             return one
-    raise NoFrame(f"what {clip.file} gives does not fit into a request of {room:,} bytes")
+    raise CannotGive(f"what {clip.file} gives does not fit into a request of {room:,} bytes")

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from seedance_batch.core.identity import content_hash
-from seedance_batch.core.manifest import Job, Source
+from seedance_batch.core.manifest import Job, SourceRow
 from seedance_batch.core.model import LONGEST_REFERENCE, PREVIOUS, Link, LinkKind
 from seedance_batch.core.text import shown
 
@@ -81,13 +81,13 @@ class _Finder:
         self.troubles: list[Trouble] = []
 
     def linked(self, job: Job) -> Job:
-        sources: dict[Link, Source] = {}
+        sources: dict[Link, SourceRow] = {}
         for field, link in job.input.links():
             key = self._key(job, link)
             if key is None:
                 self.troubles.append(Trouble(job, field, self._nowhere(link)))
             else:
-                sources[link] = Source(link, key, self._seconds.get(key, LONGEST_REFERENCE))
+                sources[link] = SourceRow(link, key, self._seconds.get(key, LONGEST_REFERENCE))
         return replace(job, sources=tuple(sources.values()))
 
     def _key(self, job: Job, link: Link) -> str | None:

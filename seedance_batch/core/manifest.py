@@ -139,7 +139,7 @@ class LocalMedia:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceRow:
     """Another row of the manifest, of whose clip a row takes something."""
 
     link: Link
@@ -195,7 +195,7 @@ class Job:
     content: str
     """sha256 of model and effective input: equal content is the same order."""
     media: tuple[LocalMedia, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[SourceRow, ...] = ()
     """The rows that it waits for, by `core.chains.linked`; each link once."""
 
     @property
