@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 from seedance_batch.core.model import FAMILY, MOST_IMAGES, Resolution, TaskInput, family_model
-from seedance_batch.core.pricing import PriceTable
+from seedance_batch.core.pricing import PriceTable, prices_of
 
 Schema = Mapping[str, Any]
 """A JSON Schema (2020-12), or a part of one."""
@@ -154,8 +154,9 @@ def price_differences(table: PriceTable | None) -> list[str]:
         return []
     found = []
     for model in FAMILY:
-        prices = [table.models[name] for name in model.names if name in table.models]
-        if not prices:
+        price = prices_of(model.names[0], table)
+        if price is None:
             found.append(f"the price list does not name {model.names[0]}")
-        found += [f"{model.names[0]}: {price.fault}" for price in prices if price.fault]
+        elif price.fault is not None:
+            found.append(f"{model.names[0]}: {price.fault}")
     return found

@@ -95,6 +95,7 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield from _lookalikes(plan)
         yield from _unknown(plan)
         yield from _bounded(plan)
+        yield from _low(plan)
         if plan.table is not None:
             yield price_note(plan.table)
 
@@ -234,6 +235,15 @@ def _bounded(plan: Plan) -> Iterator[str]:
             f"Reference videos of {some(rows, 'row')} could not be measured"
             f" and count as {LONGEST_REFERENCE} s, the longest allowed."
         )
+
+
+def _low(plan: Plan) -> Iterator[str]:
+    """The model's maker charges a minimum where a reference video is sent; HiAPI does not say."""
+    priced = (step.job for step in plan.new if step.cost is not None and step.job is not None)
+    rows = sum(bool(job.input.reference_video_urls) for job in priced)
+    if rows:
+        have = "has a reference video" if rows == 1 else "have reference videos"
+        yield f"The estimate may be low: {some(rows, 'row')} {have}, and a minimum may be charged."
 
 
 def purchase(plan: Plan, cap: Decimal | None) -> str | None:

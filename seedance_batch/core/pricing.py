@@ -5,6 +5,7 @@ dollars as `Decimal`, rounded only when they are shown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -91,10 +92,12 @@ class Policy:
 
 @dataclass(frozen=True)
 class ModelPrice:
-    """One model's prices per second; ``fault`` says why none of them can be used."""
+    """One model's prices; ``fault`` says why none of them can be used."""
 
     policies: tuple[Policy, ...] = ()
     base: Decimal | None = None
+    per_task: bool = False
+    """The prices are those of a whole task, however long; else of a second."""
     fault: str | None = None
 
     @cached_property
@@ -103,7 +106,7 @@ class ModelPrice:
         return tuple(sorted({c.field for policy in self.policies for c in policy.conditions}))
 
     def unit(self, sent: SentInput) -> Decimal:
-        """US dollars per second: the most specific matching rule's, the dearest of equals.
+        """US dollars per second or task: the most specific matching rule's, the dearest of equals.
 
         Raises `NoEstimate` where that price is missing, null or zero, or cannot be told.
         """
@@ -142,7 +145,8 @@ class PriceTable:
 class Estimate:
     """What one task would cost at the public price, before the account's group ratio.
 
-    ``cost`` and ``unit`` (a second's price) are None where no price is known; ``reason`` says why.
+    ``cost`` and ``unit`` (a second's price, or a task's) are None where no price is known;
+    ``reason`` says why.
     ``seconds`` are all billed seconds, ``reference_seconds`` those of them that are reference
     videos; ``bounded`` means that these were not measured but taken at the documented limit.
     """
@@ -155,11 +159,27 @@ class Estimate:
     bounded: bool = False
 
 
+def prices_of(model: str, table: PriceTable) -> ModelPrice | None:
+    """A model's prices, by any of its names, with its route where it has one (``name@route``).
+
+    A bare name whose prices are listed by route alone has those of the only route, as HiAPI's own
+    tools read it; of several nobody says which is the default one.
+    """
+    known, (bare, at, route) = family_model(model), model.partition("@")
+    names = [f"{name}{at}{route}" for name in (bare, *(known.names if known else ()))]
+    found = next((table.models[name] for name in names if name in table.models), None)
+    if found is not None or route:
+        return found
+    routes = [price for name, price in table.models.items() if name.partition("@")[0] in names]
+    return routes[0] if len(routes) == 1 else None
+
+
 class Estimator:
     """Prices of tasks: works the rules out once for all inputs that they cannot tell apart."""
 
     def __init__(self, table: PriceTable | None) -> None:
         self._table = table
+        self._prices: dict[str, ModelPrice | None] = {}
         self._units: dict[str, Decimal | str] = {}
 
     def job(self, job: Job) -> Estimate:
@@ -173,7 +193,7 @@ class Estimator:
         task_input: TaskInput,
         reference_seconds: Decimal | float | None = None,
     ) -> Estimate:
-        """The price of one task: a second's price times the generated and the reference seconds.
+        """The price of one task: its own, or a second's times the generated and reference seconds.
 
         ``reference_seconds`` is the measured length of all reference videos together; None where
         any of them was not measured. That their seconds cost what generated ones do is our reading.
@@ -183,20 +203,21 @@ class Estimator:
         unit = self._unit(canonical_model(model), task_input)
         if isinstance(unit, str):
             return Estimate(None, None, seconds, extra, unit, bounded)
-        return Estimate(unit * seconds, unit, seconds, extra, None, bounded)
+        price = self._priced(canonical_model(model))
+        cost = unit if price is not None and price.per_task else unit * seconds
+        return Estimate(cost, unit, seconds, extra, None, bounded)
 
-    @staticmethod
-    def _priced(model: str, table: PriceTable) -> ModelPrice | None:
-        """The model's prices, by any of its names."""
-        known = family_model(model)
-        names = (model, *(known.names if known else ()))
-        return next((table.models[name] for name in names if name in table.models), None)
+    def _priced(self, model: str) -> ModelPrice | None:
+        if model not in self._prices:
+            table = self._table
+            self._prices[model] = None if table is None else prices_of(model, table)
+        return self._prices[model]
 
     def _unit(self, model: str, task_input: TaskInput) -> Decimal | str:
         """A second's price, or why there is none."""
         if self._table is None:
             return "no price list"
-        price = self._priced(model, self._table)
+        price = self._priced(model)
         if price is None:
             return f"the price list does not name {model}"
         wire = task_input.wire()
@@ -264,11 +285,13 @@ def parse_pricing(
     another shape gives an empty table, and so no estimate.
     """
     entries = answer.get("data") if isinstance(answer, Mapping) else None
+    currency = answer.get("currency") if isinstance(answer, Mapping) else None
     models: dict[str, ModelPrice] = {}
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, Mapping) and isinstance(name := entry.get("model_name"), str):
             model = canonical_model(name)
-            models[model] = _merged(models.get(model), _model_price(entry))
+            price = _model_price({"currency": currency, **entry})
+            models[model] = _merged(models.get(model), price)
     return PriceTable(models, source, dated, sandbox)
 
 
@@ -280,17 +303,37 @@ def _merged(former: ModelPrice | None, price: ModelPrice) -> ModelPrice:
 
 def _model_price(entry: Mapping[object, object]) -> ModelPrice:
     try:
-        _check_factors(entry.get("factors"))
+        _check_currency(entry.get("currency"))
+        per_task = _is_per_task(entry)
         named = entry.get("base_usd_value")
         base = _price(entry.get("model_price") if named is None else named)
-        return ModelPrice(_policies(entry.get("policies"), base), base)
+        return ModelPrice(_policies(entry.get("policies"), base), base, per_task)
     except NoEstimate as why:
         return ModelPrice(fault=str(why))
 
 
-def _check_factors(factors: object) -> None:
-    if factors not in _DURATION_ALONE:
-        raise NoEstimate(f"the price does not depend on the duration alone (factors: {factors!r})")
+def _check_currency(currency: object) -> None:
+    if currency not in {None, "USD", "usd", "$"}:
+        raise NoEstimate(f"the price is in another currency ({currency!s})")
+
+
+def _is_per_task(entry: Mapping[object, object]) -> bool:
+    """Whether a price is a task's: it has no factor, and its unit in words says so."""
+    factors, unit = entry.get("factors"), _unit_in_words(entry.get("base_display_unit"))
+    if factors in _DURATION_ALONE:
+        return False
+    if factors in (None, []) and _A_TASK.search(unit) and "second" not in unit:
+        return True
+    raise NoEstimate(f"the price does not depend on the duration alone (factors: {factors!r})")
+
+
+_A_TASK: Final = re.compile(r"\b(?:task|video|clip|generation|call|request)s?\b")
+
+
+def _unit_in_words(unit: object) -> str:
+    """``base_display_unit``: a text, or texts by language."""
+    told = unit.get("en") if isinstance(unit, Mapping) else unit
+    return told.casefold() if isinstance(told, str) else ""
 
 
 def _policies(policies: object, base: Decimal | None) -> tuple[Policy, ...]:
@@ -310,7 +353,7 @@ def _policy(policy: object, base: Decimal | None) -> Policy:
 
 def _policy_unit(policy: Mapping[object, object], base: Decimal | None) -> Decimal | None:
     match policy.get("pricing_type"):
-        case "fixed":
+        case "fixed" | None:  # as HiAPI's own tools read a rule without a type
             return _price(policy.get("usd_value"))
         case "multiply":
             named = policy.get("times")
@@ -434,7 +477,7 @@ def listing(table: PriceTable) -> Iterator[str]:
     for name, model in table.models.items():
         yield f"{name}{f': {model.fault}' if model.fault else ''}"
         for rule, unit in _rules(model):
-            yield f"  {rule:<44}{_shown(unit):>12}"
+            yield f"  {rule:<44}{_shown(unit, model):>12}"
 
 
 def listing_object(table: PriceTable) -> dict[str, Any]:
@@ -446,9 +489,11 @@ def listing_object(table: PriceTable) -> dict[str, Any]:
         "models": {
             name: {
                 "fault": model.fault,
-                "per_second_usd": {rule: in_usd(unit) for rule, unit in _rules(model)},
+                "per_second_usd": {} if model.per_task else prices,
+                "per_task_usd": prices if model.per_task else {},
             }
             for name, model in table.models.items()
+            for prices in ({rule: in_usd(unit) for rule, unit in _rules(model)},)
         },
     }
 
@@ -460,5 +505,6 @@ def _rules(model: ModelPrice) -> Iterator[tuple[str, Decimal | None]]:
         yield "otherwise", model.base
 
 
-def _shown(unit: Decimal | None) -> str:
-    return "unknown" if unit is None else f"${unit.normalize():f} /s"
+def _shown(unit: Decimal | None, model: ModelPrice) -> str:
+    of = "a task" if model.per_task else "/s"
+    return "unknown" if unit is None else f"${unit.normalize():f} {of}"

@@ -97,7 +97,9 @@ def test_reference_videos_that_were_not_measured_are_said_to_be_bounded(
 ) -> None:
     video = ["https://cdn.example/v.mp4"]
     rows = [job(str(n), n, reference_video_urls=video) for n in range(count)]
-    assert f"Reference videos of {noun} could not be measured" in "\n".join(lines(rows))
+    said = "\n".join(lines(rows))
+    assert f"Reference videos of {noun} could not be measured" in said
+    assert f"The estimate may be low: {noun} " in said
 
 
 def test_sandbox_prices_are_no_real_money() -> None:

@@ -149,7 +149,9 @@ UNITS = [
         entry={"base_usd_value": None},
     ),
     case("an unknown type", None, rule({}, "0.4", pricing_type="per_token")),
-    case("no type", None, rule({}, "0.4", pricing_type=None)),
+    case("no type reads as fixed", "0.4", rule({}, "0.4", pricing_type=None)),
+    case("in dollars by name", "0.10", entry={"currency": "USD"}),
+    case("in another currency", None, entry={"currency": "CNY"}),
     case("an unknown operator", None, rule({"duration": {"gte": 5}}, "0.4")),
     case(
         "an unknown operator beside a match",
@@ -397,7 +399,57 @@ def test_a_price_list_is_shown_rule_by_rule() -> None:
             "always": None,
             "otherwise": "0.10",
         },
+        "per_task_usd": {},
     }
+
+
+PER_TASK = {"factors": [], "base_display_unit": {"en": "per task"}}
+
+
+@pytest.mark.parametrize("factors", [[], None])
+def test_a_price_of_a_task_counts_once_however_long_the_clip(factors: object) -> None:
+    table = prices(rule(HD, "0.90"), **PER_TASK | {"factors": factors})
+    costs = [
+        estimate(table, MODEL, task_input(duration=seconds, resolution=size)).cost
+        for seconds, size in ((4, "720p"), (15, "720p"), (15, "1080p"))
+    ]
+    assert costs == [Decimal("0.10"), Decimal("0.10"), Decimal("0.90")]
+    assert [line.split("  ")[-1].strip() for line in listing(table)][1:] == [
+        "$0.9 a task", "$0.1 a task",
+    ]  # fmt: skip
+    shown = listing_object(table)["models"][MODEL]
+    assert (shown["per_second_usd"], shown["per_task_usd"]["otherwise"]) == ({}, "0.10")
+
+
+@pytest.mark.parametrize("unit", [None, "per second", {"en": "per second of video"}, {"zh": "x"}])
+def test_without_a_factor_and_a_unit_that_says_task_there_is_no_estimate(unit: object) -> None:
+    table = prices(factors=[], base_display_unit=unit)
+    assert estimate(table, MODEL, task_input()).cost is None
+
+
+def routed(*names: str) -> PriceTable:
+    """A list that names models with their routes, each dearer than the one before."""
+    entries = [
+        {"model_name": name, "factors": ["duration"], "base_usd_value": cents}
+        for cents, name in enumerate(names, 1)
+    ]
+    return parse_pricing({"data": entries}, source="s", dated=0.0)
+
+
+def test_a_route_has_its_own_price_and_a_bare_name_that_of_its_only_one() -> None:
+    both = routed("seedance-2-0", "seedance-2.0@pro")
+    assert estimate(both, "seedance-2-0@pro", task_input()).unit == 2
+    assert estimate(both, MODEL, task_input()).unit == 1
+    assert estimate(both, "seedance-2-0@ext", task_input()).cost is None
+    assert estimate(routed("seedance-2.0@pro"), MODEL, task_input()).unit == 1
+    several = routed("seedance-2.0@pro", "seedance-2-0@ext")
+    assert estimate(several, MODEL, task_input()).cost is None
+
+
+def test_a_list_in_another_currency_is_no_estimate() -> None:
+    entry = {"model_name": MODEL, "factors": ["duration"], "base_usd_value": 1}
+    table = parse_pricing({"currency": "CNY", "data": [entry]}, source="s", dated=0.0)
+    assert "another currency (CNY)" in str(estimate(table, MODEL, task_input()).reason)
 
 
 def test_a_price_list_that_cannot_be_used_says_why() -> None:
