@@ -203,6 +203,11 @@ class Client:
         """The free authenticated request: proves the key, not the balance."""
         return await self.list(page=1, size=1)
 
+    @property
+    def has_proxy(self) -> bool:
+        """Whether requests go through a proxy of the environment."""
+        return self._proxy is not None
+
     def server_time(self) -> float | None:
         """Unix seconds by the server's own ``Date``, carried on; None before its first answer."""
         return None if self._offset is None else self._wall() + self._offset

@@ -9,15 +9,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 
-from seedance_batch.api.client import DEFAULT_BASE_URL, Client
+from seedance_batch.api.client import DEFAULT_BASE_URL, Answer, Client
 from seedance_batch.core.hiapi import ACCOUNT, Verdict
 from seedance_batch.core.identity import SANDBOX_ORIGIN
+from seedance_batch.core.overview import Absence, NoList
 from seedance_batch.core.pricing import PriceTable, parse_price_file, parse_pricing
 from seedance_batch.errors import ApiUnreachable, FolderMismatch, FolderMissing, SettingsError
 from seedance_batch.journal.journal import Journal
@@ -44,10 +46,18 @@ _FRESH: Final = 3600.0
 """Seconds for which a list that was had is today's."""
 
 
+class Prices(NamedTuple):
+    """The prices to reckon with, and why they are not today's list of the API."""
+
+    table: PriceTable | None
+    """None where none can be had."""
+    absence: Absence | None = None
+
+
 async def load_prices(
     access: Access, price_file: Path | None, *, needed: bool, or_why: bool = False
-) -> PriceTable | None:
-    """The prices to reckon with, or None where none can be had.
+) -> Prices:
+    """The prices to reckon with.
 
     ``needed`` makes an API that does not answer, or that is none of HiAPI's, an error
     (`ApiUnreachable`): it is about to be sent rows. With ``or_why`` that is an error only where no
@@ -56,13 +66,13 @@ async def load_prices(
     """
     table = None if price_file is None else read_price_file(price_file)
     if table is not None and not needed:
-        return table
+        return Prices(table)
     async with Client(access.base_url, access.api_key, deadline=_PATIENCE) as client:
         answer = await client.pricing()
         if needed and answer.connected and answer.verdict is not Verdict.OK:
             await _check_address(client, silent=not answer.status)
     if table is not None and answer.connected:
-        return table
+        return Prices(table)
     if answer.verdict is Verdict.OK:
         return _parsed_and_kept(answer.value, access)
     kept = None if access.sandbox else _kept(access)
@@ -72,7 +82,16 @@ async def load_prices(
             f"{access.base_url} cannot be reached ({words}); nothing was sent.",
             hint=_UNTRUSTED if "CERTIFICATE_VERIFY_FAILED" in words else _UNREACHED,
         )
-    return kept
+    return Prices(kept, _absence(client, answer))
+
+
+def _absence(client: Client, answer: Answer[Any]) -> Absence:
+    words = answer.error.message
+    if not answer.connected:
+        code = NoList.PROXY if client.has_proxy else NoList.OFFLINE
+        return Absence(code, words if client.has_proxy else f"there is no connection ({words})")
+    form = answer.status == HTTPStatus.OK
+    return Absence(NoList.FORM if form else NoList.ANSWER, words)
 
 
 _UNREACHED: Final = "check the network and HIAPI_BASE_URL, then run the same command again"
@@ -128,15 +147,16 @@ def _exact_loader() -> type[yaml.SafeLoader]:
     return Exact
 
 
-def _parsed_and_kept(document: Any, access: Access) -> PriceTable | None:
+def _parsed_and_kept(document: Any, access: Access) -> Prices:
     source = f"{access.base_url}/api/pricing"
     table = parse_pricing(document, source=source, dated=time.time(), sandbox=access.sandbox)
     if access.sandbox:
-        return table
+        return Prices(table)
     if not table.models:  # an answer without prices must not replace those that are known
-        return _kept(access)
+        words = "what came contains no prices in the form that this version knows"
+        return Prices(_kept(access), Absence(NoList.FORM, words))
     _keep(access, document, table.dated)
-    return table
+    return Prices(table)
 
 
 def _cache(access: Access) -> Path:
@@ -175,11 +195,11 @@ def too_old(table: PriceTable, now: float) -> bool:
     return table.kept and not 0 <= now - table.dated <= _FRESH
 
 
-def price_list(settings: RunSettings, environ: Mapping[str, str]) -> PriceTable | None:
+def price_list(settings: RunSettings, environ: Mapping[str, str]) -> Prices:
     """The prices that a run with these settings would reckon with; needs no key."""
     check_settings(settings)
     if settings.price_file is not None:
-        return read_price_file(settings.price_file)
+        return Prices(read_price_file(settings.price_file))
     if not settings.sandbox:
         access = public_access(environ, settings.api_url)
         return anyio.run(lambda: load_prices(access, None, needed=False, or_why=True))

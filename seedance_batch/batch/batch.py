@@ -22,7 +22,7 @@ from seedance_batch.core.columns import is_part
 from seedance_batch.core.identity import folder_mark
 from seedance_batch.core.manifest import Finding, Job, Manifest, Told
 from seedance_batch.core.outcome import RowRecord, outcomes
-from seedance_batch.core.overview import price_note
+from seedance_batch.core.overview import Absence, price_note
 from seedance_batch.core.plan.make import Doubt, Traces, contents_of, doubts, draft_job, make_plan
 from seedance_batch.core.plan.rules import BodyFlags, Flags
 from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step
@@ -53,6 +53,8 @@ class Batch(Site):
     old_prices: PriceTable | None = None
     """A list kept from before that is too old to hold a cap against, where today's is not to be
     had."""
+    absence: Absence | None = None
+    """Why today's list is not to be had."""
 
     @property
     def kind(self) -> Kind:

@@ -353,7 +353,9 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
     given = site.settings.max_cost
     cap = site.journal.facts().max_cost if given is None else given
     settings = replace(site.settings, max_cost=None if cap == NO_CAP else cap)
-    prices = anyio.run(lambda: load_prices(site.access, settings.price_file, needed=needed))
+    prices, absence = anyio.run(
+        lambda: load_prices(site.access, settings.price_file, needed=needed)
+    )
     problems = unknown_model_findings(manifest, site.access.base_url)
     if problems:
         raise _refused(manifest, problems)
@@ -369,6 +371,7 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
         flags=body_flags(options, settings),
         cap_given=given,
         old_prices=prices if is_old else None,
+        absence=absence,
     )
 
 

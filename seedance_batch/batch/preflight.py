@@ -394,10 +394,11 @@ def _resolver(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, 
 
 
 def _prices(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
-    table = price_list(settings, environ)
+    table, absence = price_list(settings, environ)
     if table is None:
         where = public_access(environ, settings.api_url).base_url
-        return False, f"no prices from {where}; give your own with --price-file"
+        why = "" if absence is None else f" ({redact(absence.message)})"
+        return False, f"no prices from {where}{why}; give your own with --price-file"
     return True, price_note(table)
 
 

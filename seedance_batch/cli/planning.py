@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Collection
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -52,7 +52,12 @@ def show(
         if given.as_json:
             doubts = [{"sign": d.sign, "ids": d.keys} for d in batch.doubts(found)]
             warnings = [each.as_json() for each in batch.warnings(found)]
-            tell("plan", _document(batch, found) | {"doubts": doubts, "warnings": warnings})
+            beside = {
+                "doubts": doubts,
+                "warnings": warnings,
+                "no_price_list": batch.absence and asdict(batch.absence),
+            }
+            tell("plan", _document(batch, found) | beside)
             say(batch, found, quiet=True, err=True)
         else:
             say(batch, found, verbose=given.verbose)
@@ -187,7 +192,7 @@ def say(
 def _plan_lines(batch: Batch, found: Plan, bought: list[str], *, verbose: bool) -> list[str]:
     from seedance_batch.batch.orders import files_of
     from seedance_batch.core.forecast import forecast, forecast_lines
-    from seedance_batch.core.overview import overview
+    from seedance_batch.core.overview import no_prices, overview
     from seedance_batch.core.pricing import money
     from seedance_batch.core.text import shown
 
@@ -196,6 +201,9 @@ def _plan_lines(batch: Batch, found: Plan, bought: list[str], *, verbose: bool) 
     lines = overview(found, verbose=verbose, files=files)
     if found.new and batch.prices is None:
         lines += without_prices(batch)
+    elif found.new and batch.absence is not None:
+        why = no_prices(batch.access.base_url, batch.absence)
+        lines.append(f"{why} These are prices of an earlier list.")
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
@@ -223,7 +231,7 @@ def without_prices(batch: Batch) -> list[str]:
     rehearse = "" if batch.access.sandbox else ", or add --sandbox for sample prices"
     old = [] if batch.old_prices is None else [_old_list(batch.old_prices)]
     return [
-        no_prices(batch.access.base_url),
+        no_prices(batch.access.base_url, batch.absence),
         *old,
         "Try again, or give your own prices with --price-file FILE "
         f"(seedance-batch prices --help shows an example){rehearse}.",

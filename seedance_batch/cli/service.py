@@ -40,10 +40,10 @@ def prices(given: OfService) -> int:
     from seedance_batch.core.pricing import listing, listing_object
     from seedance_batch.settings import public_access
 
-    table = price_list(flags.run_settings(given), os.environ)
+    table, absence = price_list(flags.run_settings(given), os.environ)
     if table is None:
         raise ApiUnreachable(
-            no_prices(public_access(os.environ, given.api_url).base_url),
+            no_prices(public_access(os.environ, given.api_url).base_url, absence),
             hint="try again, or write a list of your own, as in: seedance-batch prices --help",
         )
     if given.as_json:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from itertools import islice
 from typing import Final
 
@@ -14,7 +16,7 @@ from seedance_batch.core.model import LONGEST_REFERENCE
 from seedance_batch.core.plan.sources import longest_chain
 from seedance_batch.core.plan.steps import Action, Plan, Step, Total, fitting, total
 from seedance_batch.core.pricing import PriceTable, money
-from seedance_batch.core.text import first_few, shown, some
+from seedance_batch.core.text import first_few, redact, shown, some
 
 _LABELS: Final = {
     Action.IN_FLIGHT: "in flight",
@@ -262,9 +264,32 @@ def purchase(plan: Plan, cap: Decimal | None) -> str | None:
     return f"{fit.rows:,} of {whole} for {cost}, as many as fit under the cap of {money(cap)}{used}"
 
 
-def no_prices(address: str) -> str:
+class NoList(StrEnum):
+    """Why a price list did not come, in a word for programs."""
+
+    OFFLINE = "offline"
+    """No connection was made."""
+    PROXY = "proxy"
+    """A proxy of the environment made none."""
+    ANSWER = "answer"
+    """The API answered with something else, or not in time."""
+    FORM = "form"
+    """What came is not understood as a price list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Why today's price list is not there."""
+
+    code: NoList
+    message: str
+    """In words, without the address."""
+
+
+def no_prices(address: str, absence: Absence | None = None) -> str:
     """What it means that the API at ``address`` gave no price list."""
-    return f"The price list could not be fetched from {address}."
+    why = "" if absence is None else f": {shown(redact(absence.message)).rstrip('.')}"
+    return f"The price list could not be fetched from {address}{why}."
 
 
 def price_note(table: PriceTable | None) -> str:

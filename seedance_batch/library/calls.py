@@ -117,7 +117,8 @@ def plan(
         def make() -> Planned:
             with open_plan(source, chosen.reading, chosen.settings, os.environ) as batch:
                 found, _ = _wanted(batch, chosen, wish)
-                return Planned(found, tuple(map(keywords.finding_in_python, batch.warnings(found))))
+                warnings = tuple(map(keywords.finding_in_python, batch.warnings(found)))
+                return Planned(found, warnings, batch.absence)
 
         return beside_any_loop(make)
 

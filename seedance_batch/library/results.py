@@ -15,6 +15,7 @@ from seedance_batch.batch.verify import ClipFinding
 from seedance_batch.core.manifest import Finding, Manifest
 from seedance_batch.core.model import INPUT_FIELDS
 from seedance_batch.core.outcome import Outcome, tally
+from seedance_batch.core.overview import Absence
 from seedance_batch.core.plan.steps import Plan
 from seedance_batch.errors import Exit
 from seedance_batch.library.keywords import finding_in_python, in_python, speaking_python
@@ -64,6 +65,8 @@ class Planned:
     plan: Plan
     warnings: tuple[Finding, ...] = ()
     """What reading warned of that concerns the rows to be paid for, each with its cell."""
+    no_price_list: Absence | None = None
+    """Why today's price list did not come; None where it did."""
 
     @property
     def new_rows(self) -> int:

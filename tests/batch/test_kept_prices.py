@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _loaded(server: OddServer, content: Any) -> PriceTable | None:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    return anyio.run(lambda: load_prices(Access(server.url, ""), None, needed=False))
+    return anyio.run(lambda: load_prices(Access(server.url, ""), None, needed=False)).table
 
 
 @pytest.mark.parametrize(

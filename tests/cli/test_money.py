@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -229,11 +230,59 @@ def test_where_no_price_list_comes_it_is_said_from_where_with_the_ways_on(shop: 
     for said, code in ((plan, Exit.OK), (prices, Exit.UNREACHABLE)):
         assert said.code == code
         words = said.out + said.err
-        assert f"The price list could not be fetched from {odd.api_url}." in words
+        assert f"The price list could not be fetched from {odd.api_url}: HTTP 500" in words
         assert "seedance-batch prices --help" in words
     assert "--price-file FILE" in plan.out
     assert "--sandbox" in plan.out
     assert prices.out == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "code", "words"),
+    [
+        (503, b"busy", "answer", "HTTP 503"),
+        (200, b"<html>", "form", "a web page"),
+        (200, b'{"data": []}', "form", "no prices in the form that this version knows"),
+    ],
+)
+def test_a_plan_says_why_the_price_list_did_not_come(
+    shop: Shop, status: int, content: bytes, code: str, words: str
+) -> None:
+    shop.fill(1)
+    with pricing(shop.service, status, content) as odd:
+        said = say("plan", "shots.csv", "--api-url", odd.api_url)
+        (told,) = say("plan", "shots.csv", "--api-url", odd.api_url, "--json").lines
+    assert words in said.out
+    assert told["no_price_list"]["code"] == code
+    assert words in told["no_price_list"]["message"]
+    assert told["new_cost_usd"] is None
+
+
+def test_a_plan_tells_a_machine_that_is_offline_from_a_proxy_that_does_not_connect(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(1)
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        here = f"127.0.0.1:{closing.getsockname()[1]}"
+    said = say("plan", "shots.csv", "--api-url", f"http://{here}")
+    assert "there is no connection (" in said.out
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{here}")
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    (told,) = say("plan", "shots.csv", "--api-url", "https://api.example.com", "--json").lines
+    assert told["no_price_list"]["code"] == "proxy"
+    assert f"the proxy {here} (HTTPS_PROXY) does not connect" in told["no_price_list"]["message"]
+    assert "secret" not in str(told)
+
+
+def test_prices_of_an_earlier_day_are_named_as_such_with_what_kept_todays_away(shop: Shop) -> None:
+    shop.fill(1)
+    with pricing(shop.service, 200, _model()) as odd:
+        assert say("plan", "shots.csv", "--api-url", odd.api_url).code == Exit.OK
+        odd.list_away()
+        said = say("plan", "shots.csv", "--api-url", odd.api_url)
+    assert "HTTP 500" in said.out
+    assert "These are prices of an earlier list." in said.out
 
 
 def test_the_price_file_that_the_help_shows_can_be_used(shop: Shop) -> None:
