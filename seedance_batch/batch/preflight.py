@@ -410,7 +410,7 @@ def _rules(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str
     else:
         base_url = public_access(environ, settings.api_url).base_url
         count, words = rule_differences(base_url, family_names())
-    words = words + price_differences(price_list(settings, environ))
+    words = words + price_differences(price_list(settings, environ).table)
     if words:
         return True, f"HiAPI publishes other rules than this program's: {'; '.join(words)}"
     return True, f"as published, for {some(count, 'model')}" if count else "none are published here"
