@@ -285,7 +285,7 @@ class Planning(Choosing, OfManifest, Priced, Out, Waiting, Watched):
         help="Take only the first N rows.")
 
     concurrency: int = option("-j", "--concurrency", type=tasks_at_once, metavar="N|auto",
-        default="10", show_default=True, help="Tasks at once; auto finds the limit.")
+        default="10", show_default=True, help="Tasks at once; auto finds out.")
 
     storage: str | None = option("--storage", type=click.Choice(["temp", "persistent"]),
         hidden=True, help="How long HiAPI stores the clips.")

@@ -75,8 +75,8 @@ def run(given: Running) -> int:
 def rerun(given: Rerunning) -> int:
     """Try failed rows of MANIFEST again. Each new attempt costs money.
 
-    Takes transient failures; refused content needs an edit or --force; expired and media_mismatch
-    rows were paid for, and need --class. With --from, makes new takes of the rows marked redo.
+    Takes transient failures; refused content needs an edit or --force, paid rows --class. --from
+    makes new takes of the rows marked redo.
     """
     from seedance_batch.batch.open import rerun_choice
 
@@ -201,7 +201,7 @@ def _consent(given: flags.Planning, saved: SavedPlan | None) -> Consent:
 
 
 def _at_a_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty()
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def canary(

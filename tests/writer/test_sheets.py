@@ -98,6 +98,7 @@ def test_a_done_row_says_everything_about_its_clip(tmp_path: Path) -> None:
         "sha256": clip(of).sha256,
         "submitted_at": "2026-05-28T20:26:40Z",
         "finished_at": "2026-05-28T20:28:50Z",
+        "made_from": None,
     } == line
 
 

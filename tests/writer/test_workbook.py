@@ -66,7 +66,7 @@ def test_the_failed_workbook_has_its_rows_only(folder: Path) -> None:
 
 def test_the_header_is_frozen_and_filters_cover_every_line(sheet: Worksheet) -> None:
     assert "B2" == sheet.freeze_panes
-    assert f"A1:AE{sheet.max_row}" == sheet.auto_filter.ref
+    assert f"A1:AF{sheet.max_row}" == sheet.auto_filter.ref
 
 
 def test_pandas_reads_numbers_as_numbers_and_texts_as_texts(folder: Path) -> None:
