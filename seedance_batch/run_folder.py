@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -65,6 +65,25 @@ class RunFolder:
     def exists(self) -> bool:
         """Whether anything was ever run here."""
         return self.journal.exists()
+
+
+class Lengths(NamedTuple):
+    """How long names may be: bytes; on Windows characters."""
+
+    part: int
+    """One part of a path."""
+    whole: int
+
+
+def lengths_at(path: Path) -> Lengths:
+    """What the disk takes on which ``path`` lies, or will."""
+    if os.name == "nt":
+        return Lengths(255, 259)
+    there = next(each for each in (path, *path.parents) if each.exists())
+    try:
+        return Lengths(os.pathconf(there, "PC_NAME_MAX"), os.pathconf(there, "PC_PATH_MAX") - 1)
+    except (OSError, ValueError):
+        return Lengths(255, 4095)
 
 
 def default_folder(manifest: Path, *, sandbox: bool) -> RunFolder:

@@ -381,8 +381,9 @@ def _found(
     private = settings.sandbox or public_access(os.environ, settings.api_url).private_files
     manifest = sound_manifest(source, options, allow_private=private)
     check_pattern(settings.name, [*manifest.columns, *_NAMED_INPUTS])
-    check_names(manifest.jobs, settings.name, Kind.DRAFT if settings.draft else Kind.FINAL)
-    return manifest, folder_for(manifest, settings)
+    folder, kind = folder_for(manifest, settings), Kind.DRAFT if settings.draft else Kind.FINAL
+    check_names(manifest.jobs, settings.name, kind, folder)
+    return manifest, folder
 
 
 _E = TypeVar("_E", bound=StrEnum)

@@ -28,7 +28,7 @@ from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
 from seedance_batch.reader.media_files import encoded_size
 from seedance_batch.reader.source import MAX_BODY
-from seedance_batch.run_folder import RunFolder
+from seedance_batch.run_folder import Lengths, RunFolder, lengths_at
 from seedance_batch.runner.attempts import Attempts, BodyLost, MediaChanged
 
 # ── From a plan's step to an intent: the exact body, its key, and the media it stands on ──────────
@@ -239,11 +239,13 @@ def locale_encoding() -> str | None:
     return None if encoding.casefold().replace("-", "") == "utf8" else encoding
 
 
-def check_names(jobs: Iterable[Job], pattern: str, kind: Kind) -> None:
-    """Raise `UsageError` where this system's locale cannot hold the name of a clip to come."""
-    encoding = locale_encoding()
-    if encoding is None:
-        return
+def check_names(jobs: Iterable[Job], pattern: str, kind: Kind, folder: RunFolder) -> None:
+    """Raise `UsageError` where the locale or the disk cannot hold the name of a clip to come."""
+    encoding, allowed = locale_encoding(), lengths_at(folder.path)
+    home, depth = f"{folder.path}{os.sep}", pattern.count("/") + 2
+    part, whole = names.LONGEST_NAME + _BESIDE, len(home.encode()) + depth * names.LONGEST_NAME
+    if encoding is None and part <= allowed.part and whole + _BESIDE <= allowed.whole:
+        return  # whatever the rows say
     for job in jobs:
         name = first_name(job, pattern, kind)
         try:
@@ -254,6 +256,26 @@ def check_names(jobs: Iterable[Job], pattern: str, kind: Kind) -> None:
                 f"({encoding}) cannot write that name. Nothing was sent.",
                 hint=UNICODE_HINT,
             ) from None
+        _check_length(job, name, home, allowed)
+
+
+_BESIDE: Final = 32
+"""Bytes of marks, numbers and endings of what lies beside a clip: its poster, its next takes."""
+
+
+def _check_length(job: Job, name: str, home: str, allowed: Lengths) -> None:
+    longest = max(len(part.encode()) for part in name.split("/"))
+    for used, room, of in (
+        (longest, allowed.part, "one name"),
+        (len((home + name).encode()), allowed.whole, "a whole path"),
+    ):
+        if used + _BESIDE > room:
+            raise UsageError(
+                f"The clip of row {job.key} would be named {name}, too long for this disk: "
+                f"{used} bytes and {_BESIDE} for what lies beside it, of {room} for {of}. "
+                "Nothing was sent.",
+                hint="choose a shorter pattern with --name, or shorten the cells that it names",
+            )
 
 
 def files_of(plan: Plan, folder: RunFolder, pattern: str) -> dict[str, str]:
