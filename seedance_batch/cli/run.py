@@ -73,10 +73,9 @@ def run(given: Running) -> int:
 
 @flags.command(Rerunning, epilog="Example: seedance-batch rerun shots.csv --class transient")
 def rerun(given: Rerunning) -> int:
-    """Try failed rows of MANIFEST again. Each new attempt costs money.
+    """Try failed rows of MANIFEST again, or make rows marked redo (--from). Each try costs money.
 
-    Takes transient failures; refused content needs an edit or --force, paid rows --class. --from
-    makes new takes of the rows marked redo.
+    Takes transient failures; refused content needs an edit or --force, paid rows need --class.
     """
     from seedance_batch.batch.open import rerun_choice
 
