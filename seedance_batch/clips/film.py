@@ -212,7 +212,7 @@ class _Pictures:
         self._tick = 1 / self._film.rate
         self._decoded = -self._film.delay
         self._encoder: VideoCodecContext | None = None
-        copied = next((p.shot for p in self._film.sections if p.way is How.COPIED), None)
+        copied = next((p.shot for p in self._film.sections if p.how is How.COPIED), None)
         self._among_copied = copied is not None
         with media.opened_video(self._paths[0 if copied is None else copied]) as like:
             codec = like.streams.video[0].codec_context
@@ -259,8 +259,8 @@ class _Pictures:
 
     def packets(self) -> Generator[soundtrack.Timed]:
         """In the order of decoding."""
-        for way, sections in groupby(self._film.sections, key=lambda section: section.way):
-            if way is How.MADE:
+        for how, sections in groupby(self._film.sections, key=lambda section: section.how):
+            if how is How.MADE:
                 yield from self._made(sections)
             else:
                 for section in sections:

@@ -89,7 +89,7 @@ class _Track:
         self._film, self._sound, self._paths, self._laid = film, sound, paths, laid
         self._layout = _layout(sound.channels)
         self._encoder: Any = None
-        copied = next((s.shots[0] for s in film.stretches if s.way is How.COPIED), None)
+        copied = next((s.shots[0] for s in film.stretches if s.how is How.COPIED), None)
         if copied is None:
             self._stream: Any = out.add_stream("aac", rate=sound.rate)
             self._encoder = self._set_up(self._stream.codec_context)
@@ -99,7 +99,7 @@ class _Track:
 
     def packets(self) -> Generator[Timed]:
         for stretch in self._film.stretches:
-            found = self._copied(stretch) if stretch.way is How.COPIED else self._made(stretch)
+            found = self._copied(stretch) if stretch.how is How.COPIED else self._made(stretch)
             yield from found
 
     def _placed(self, packet: Packet[Any], number: int) -> Timed:

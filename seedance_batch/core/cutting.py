@@ -78,7 +78,7 @@ class Section:
 
     shot: int
     """The shot's position, from 0."""
-    way: How
+    how: How
     first: int
     """The number of its first frame in the shot, at the film's rate."""
     count: int
@@ -90,7 +90,7 @@ class Section:
 class Stretch:
     """A part of a film's sound: one shot's, copied, or that of one or more, made."""
 
-    way: How
+    how: How
     shots: range
     first: int
     """The number of its first packet in the film; -1 is the one that comes before the picture."""
@@ -126,7 +126,7 @@ class FilmPlan:
     @property
     def made_frames(self) -> int:
         """How many frames are encoded anew."""
-        return sum(section.count for section in self.sections if section.way is How.MADE)
+        return sum(section.count for section in self.sections if section.how is How.MADE)
 
     def sample(self, shot: int) -> int:
         """The number of the sample in the film at which a shot begins."""
@@ -150,9 +150,9 @@ def plan_film(shots: Sequence[Shot], *, laid_sound: bool = False) -> FilmPlan:
         found = _sections(position, shot, first.rate, starts[-1], fits=fits)
         sections += found
         starts.append(starts[-1] + sum(section.count for section in found))
-    copied = {section.shot for section in sections if section.way is How.COPIED}
+    copied = {section.shot for section in sections if section.how is How.COPIED}
     delay = max([shots[each].delay for each in copied], default=0)
-    if any(section.way is How.MADE for section in sections):
+    if any(section.how is How.MADE for section in sections):
         delay = max(delay, REORDERED)
     sound = _sound(shots, laid_sound)
     stretches = () if sound is None else _stretches(shots, starts, first.rate, sound, laid_sound)
@@ -206,19 +206,19 @@ def _sound(shots: Sequence[Shot], laid_sound: bool) -> SoundForm | None:
 def _stretches(
     shots: Sequence[Shot], starts: Sequence[int], rate: Fraction, sound: SoundForm, laid_sound: bool
 ) -> list[Stretch]:
-    ways = [How.MADE if laid_sound else _sound_way(shot, sound) for shot in shots]
+    hows = [How.MADE if laid_sound else _sound_how(shot, sound) for shot in shots]
     # A copied shot stands alone; neighbours that are made are made in one go.
-    groups = groupby(range(len(shots)), lambda at: (ways[at], at if ways[at] is How.COPIED else -1))
-    runs = [(way, list(members)) for (way, _), members in groups]
+    groups = groupby(range(len(shots)), lambda at: (hows[at], at if hows[at] is How.COPIED else -1))
+    runs = [(how, list(members)) for (how, _), members in groups]
     borders = [_packet(starts[members[0]] / rate, sound.rate) for _, members in runs]
     borders = [-1, *borders[1:], ceil(starts[-1] / rate * sound.rate / PACKET)]
     return [
-        Stretch(way, range(members[0], members[-1] + 1), first, until)
-        for (way, members), first, until in zip(runs, borders, borders[1:], strict=False)
+        Stretch(how, range(members[0], members[-1] + 1), first, until)
+        for (how, members), first, until in zip(runs, borders, borders[1:], strict=False)
     ]
 
 
-def _sound_way(shot: Shot, sound: SoundForm) -> How:
+def _sound_how(shot: Shot, sound: SoundForm) -> How:
     return How.COPIED if sound.copyable and shot.sound == sound else How.MADE
 
 

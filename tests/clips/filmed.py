@@ -42,10 +42,12 @@ def filmed(
     layout: str = "stereo",
     preset: str = "ultrafast",
     codecs: tuple[str, str] = ("libx264", "aac"),
+    noise: bool = False,
 ) -> Path:
     """A clip whose left half tells the frame's number and whose right half the clip's.
 
     ``preset`` *ultrafast* decodes frames in the order in which they are shown, *fast* does not.
+    ``noise`` gives an encoder something to do, and frames no number.
     """
     with av.open(str(path), "w") as container:
         options = {"preset": preset} if codecs[0] == "libx264" else {"deadline": "realtime"}
@@ -53,18 +55,22 @@ def filmed(
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         audio: Any = container.add_stream(codecs[1], rate=rate, layout=layout) if wave else None
         for at in range(frames):
-            container.mux(video.encode(_frame(at, number, size)))
+            container.mux(video.encode(_frame(at, number, size, noise)))
         container.mux(video.encode())
         if audio is not None and wave is not None:
             _sound(container, audio, wave, round(rate * frames / fps))
     return path
 
 
-def _frame(at: int, number: int, size: tuple[int, int]) -> av.VideoFrame:
+def _frame(at: int, number: int, size: tuple[int, int], noise: bool = False) -> av.VideoFrame:
     width, height = size
     planes = np.full((height * 3 // 2, width), 128, dtype=np.uint8)
     planes[:height, : width // 2] = 40 + 4 * (at % 50)
     planes[:height, width // 2 :] = 40 + 20 * number
+    if noise:
+        random = np.random.default_rng(number)
+        grain = random.integers(0, 60, (height, 2 * width), dtype=np.uint8)
+        planes[:height] += grain[:, 3 * at % width :][:, :width]
     frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
     frame.pts = at
     return frame
