@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ _A_LOOK: Final = 0.3
 """Seconds; longer than somebody holds the lock who only looks whether it is free."""
 _A_REBUILD: Final = 30.0
 """Seconds; longer than the sheets and posters of 20,000 rows take."""
+_A_FILM: Final = 3600.0
+"""Seconds; longer than a film that is being made is not written to."""
 _UNSAFE_FOR_WAL: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone", "afpfs", "davfs"}
     | {"webdav", "macfuse", "osxfuse", "fuse-t"}  # as macOS calls them
@@ -236,11 +239,18 @@ def sweep_leftovers(folder: RunFolder) -> None:
     for path in folder.path.glob(f"{WORKBOOK_PARTS}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
+    _sweep(folder.path)
+    _sweep(folder.path / POSTERS)
     films = folder.path / FILMS
-    for place in (folder.path, folder.path / POSTERS, films, *films.glob("*/")):
-        for path in place.glob(".*"):
-            if _LEFTOVER.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-                with contextlib.suppress(OSError):
+    for place in (films, *films.glob("*/")):
+        _sweep(place, unless_written_since=time.time() - _A_FILM)  # one may just be made
+
+
+def _sweep(place: Path, unless_written_since: float = float("inf")) -> None:
+    for path in place.glob(".*"):
+        if _LEFTOVER.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < unless_written_since:
                     path.unlink()
 
 

@@ -171,7 +171,7 @@ def make_planned(planned: JoinedFilm, told: Callable[[int], object]) -> None:
         with replacing(target) as temporary:
             make_film(planned.order, temporary, told)
     except MediaUnreadable as error:
-        raise UsageError(f"A clip of {target} {error.reason}. The film was not made.") from error
+        raise UsageError(f"{error.reason}. {target} was not made.") from error
     except Unheard as error:
         raise _unheard(planned.order.laid, error) from error
     except OSError as error:

@@ -133,6 +133,15 @@ class FilmOrder:
     laid: Path | None = None
     """A file whose sound lies under the clips' own."""
 
+    @contextmanager
+    def opened(self, shot: int) -> Iterator[InputContainer]:
+        """A shot's clip to read, by the shot's position; `MediaUnreadable` names it."""
+        try:
+            with media.opened_video(self.paths[shot]) as container:
+                yield container
+        except (media.MediaUnreadable, OSError) as error:
+            raise media.MediaUnreadable(f"{self.film.shots[shot].name}: {error}") from error
+
 
 def make_film(order: FilmOrder, target: Path, told: Callable[[int], object]) -> None:
     """Write the film to ``target``; ``told`` hears how many frames were written since.
@@ -147,7 +156,7 @@ def make_film(order: FilmOrder, target: Path, told: Callable[[int], object]) -> 
         out.metadata.update({"title": order.title, _MARK: order.mark})
         out.set_chapters(_chapters(film))
         pictures = _Pictures(order, out)
-        sounds = soundtrack.sound_packets(film, order.paths, order.laid, out)
+        sounds = soundtrack.sound_packets(film, order.opened, order.laid, out)
         with closing(pictures.packets()) as seen, closing(sounds) as heard:
             for _, packet in merge(seen, heard, key=lambda timed: timed[0]):
                 out.mux_one(packet)
@@ -208,13 +217,13 @@ class _Pictures:
     """The film's frames as packets of one stream of ``out``."""
 
     def __init__(self, order: FilmOrder, out: OutputContainer) -> None:
-        self._film, self._paths = order.film, order.paths
+        self._film, self._order = order.film, order
         self._tick = 1 / self._film.rate
         self._decoded = -self._film.delay
         self._encoder: VideoCodecContext | None = None
         copied = next((p.shot for p in self._film.sections if p.how is How.COPIED), None)
         self._among_copied = copied is not None
-        with media.opened_video(self._paths[0 if copied is None else copied]) as like:
+        with order.opened(copied or 0) as like:
             codec = like.streams.video[0].codec_context
             self._colours = {name: getattr(codec, name) for name in _COLOURS}
             if copied is None:
@@ -267,7 +276,7 @@ class _Pictures:
                     yield from self._copied(section)
 
     def _copied(self, section: Section) -> Iterator[soundtrack.Timed]:
-        with media.opened_video(self._paths[section.shot]) as container:
+        with self._order.opened(section.shot) as container:
             video = container.streams.video[0]
             step = float((video.time_base or 1) * self._film.rate)
             packets = (each for each in container.demux(video) if each.pts is not None)
@@ -307,7 +316,7 @@ class _Pictures:
         """A section's frames as they are to be encoded; the first one begins anew."""
         from av.video.frame import PictureType
 
-        with media.opened_video(self._paths[section.shot]) as container:
+        with self._order.opened(section.shot) as container:
             fitted = _Fitting(self._film.width, self._film.height)
             found = _at_rate(container.decode(video=0), self._film.rate, section)
             for number, frame in enumerate(found):

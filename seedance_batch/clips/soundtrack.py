@@ -6,14 +6,13 @@ Everything is made and kept in blocks of 1,024 samples, so that memory does not 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from seedance_batch.clips.media import opened_video
 from seedance_batch.core.cutting import PACKET, FilmPlan, How, SoundForm, Stretch, nearest
 
 if TYPE_CHECKING:
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 
 Timed: TypeAlias = "tuple[float, Packet[Any]]"
 """A packet, and when it is decoded, in seconds from the film's beginning."""
+
+Opened: TypeAlias = "Callable[[int], AbstractContextManager[InputContainer]]"
+"""Opens a shot's clip, by the shot's position."""
 
 T = TypeVar("T")
 BITS: Final = 96_000
@@ -66,7 +68,7 @@ def sound_of(container: InputContainer) -> SoundForm | None:
 
 
 def sound_packets(
-    film: FilmPlan, paths: Sequence[Path], laid: Path | None, out: OutputContainer
+    film: FilmPlan, opened: Opened, laid: Path | None, out: OutputContainer
 ) -> Generator[Timed]:
     """The sound of a film as packets of a new stream of ``out``, in order; none where it is silent.
 
@@ -74,7 +76,7 @@ def sound_packets(
     """
     if film.sound is None:
         return (timed for timed in list[Timed]())
-    return _Track(film, film.sound, paths, laid, out).packets()
+    return _Track(film, film.sound, opened, laid, out).packets()
 
 
 class _Track:
@@ -82,11 +84,11 @@ class _Track:
         self,
         film: FilmPlan,
         sound: SoundForm,
-        paths: Sequence[Path],
+        opened: Opened,
         laid: Path | None,
         out: OutputContainer,
     ) -> None:
-        self._film, self._sound, self._paths, self._laid = film, sound, paths, laid
+        self._film, self._sound, self._opened, self._laid = film, sound, opened, laid
         self._layout = _layout(sound.channels)
         self._encoder: Any = None
         copied = next((s.shots[0] for s in film.stretches if s.how is How.COPIED), None)
@@ -94,7 +96,7 @@ class _Track:
             self._stream: Any = out.add_stream("aac", rate=sound.rate)
             self._encoder = self._set_up(self._stream.codec_context)
         else:
-            with opened_video(paths[copied]) as like:
+            with opened(copied) as like:
                 self._stream = out.add_stream_from_template(like.streams.audio[0])
 
     def packets(self) -> Generator[Timed]:
@@ -116,7 +118,7 @@ class _Track:
         The last two hold the moment at which the sound breaks off, which would be a click.
         """
         number = stretch.first
-        with opened_video(self._paths[stretch.shots[0]]) as container:
+        with self._opened(stretch.shots[0]) as container:
             found = self._with_places(container, stretch)
             for packet, place in found if self._is_last(stretch) else _without_last(found, 2):
                 if place >= stretch.until:
@@ -211,7 +213,7 @@ class _Track:
 
     def _of_shot(self, shot: int) -> Iterator[Samples]:
         """A clip's sound from the moment of its first frame."""
-        with opened_video(self._paths[shot]) as container:
+        with self._opened(shot) as container:
             yield from self._decoded(container.streams.audio[0], _begin(container))
 
     def _decoded(self, stream: AudioStream, begin: Fraction) -> Iterator[Samples]:

@@ -171,6 +171,21 @@ def test_only_what_a_dead_process_left_half_written_is_swept(tmp_path: Path) -> 
     assert (tmp_path / ".linked.ab12_xyz.tmp").is_symlink()
 
 
+def test_a_film_that_is_being_made_is_left_and_one_that_was_given_up_is_swept(
+    tmp_path: Path,
+) -> None:
+    scenes = tmp_path / "films" / "scene"
+    scenes.mkdir(parents=True)
+    made = [home / ".a.mp4.ab12_xyz.tmp" for home in (scenes, scenes.parent)]
+    left = [home / ".a.mp4.cd34_xyz.tmp" for home in (scenes, scenes.parent)]
+    for path in (*made, *left):
+        path.touch()
+    for path in left:
+        os.utime(path, (0, 0))
+    sweep_leftovers(RunFolder(tmp_path))
+    assert [path.exists() for path in (*made, *left)] == [True, True, False, False]
+
+
 def test_a_page_is_written_though_a_run_that_begins_sweeps_it_half_written(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     pages = iter(range(20))

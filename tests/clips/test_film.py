@@ -8,9 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from seedance_batch.clips.film import mark_of, shot_of
+from seedance_batch.clips.film import FilmOrder, make_film, mark_of, shot_of
 from seedance_batch.clips.media import MediaUnreadable, probe
 from seedance_batch.clips.soundtrack import Unheard
+from seedance_batch.core.cutting import plan_film
 from tests.clips.clips import turned
 from tests.clips.filmed import (
     SIZE,
@@ -190,6 +191,14 @@ def test_one_clip_and_one_frame_make_a_film(tmp_path: Path) -> None:
     assert seen(tmp_path / "film.mp4") == [(0, 0)]
     joined([one, one], tmp_path / "film.mp4", chained=True)
     assert seen(tmp_path / "film.mp4") == [(0, 0), (0, 0)]
+
+
+def test_a_clip_that_goes_while_a_film_is_made_is_named(tmp_path: Path) -> None:
+    paths = [filmed(tmp_path / f"{n}.mp4", n) for n in range(2)]
+    film = plan_film([shot_of(path, path.stem) for path in paths])
+    paths[1].unlink()
+    with pytest.raises(MediaUnreadable, match=r"^1: "):
+        make_film(FilmOrder(film, paths, "", ""), tmp_path / "film.mp4", lambda count: None)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.7, 0.99])
