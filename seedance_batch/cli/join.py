@@ -70,7 +70,8 @@ def join(given: Joining) -> int:
             tell("film", film_object(planned, found))
         else:
             click.echo(planned.file)
-            click.echo(f"  {_in_words(planned)}", err=True)
+            if not given.quiet:
+                click.echo(f"  {_in_words(planned)}", err=True)
     return Exit.OK
 
 
