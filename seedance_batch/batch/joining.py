@@ -23,7 +23,7 @@ from seedance_batch.core.cutting import FilmPlan, Shot, plan_film
 from seedance_batch.core.identity import folder_mark
 from seedance_batch.core.model import INPUT_FIELDS, Link, LinkKind
 from seedance_batch.core.names import CLIP_ENDING, Taken, film_name, safe_folder
-from seedance_batch.core.outcome import Outcome, RowRecord, Status
+from seedance_batch.core.outcome import Outcome, RowRecord
 from seedance_batch.core.select import Selection, select
 from seedance_batch.core.text import first_few, some, spaced
 from seedance_batch.errors import EmptySelection, UsageError
@@ -128,8 +128,7 @@ def planned_films(folder: RunFolder, journal: Journal, wish: JoinWish) -> Planne
 
     Raises `ClipsLacking`, `EmptySelection`, and `UsageError` for what cannot be had otherwise.
     """
-    rows = [outcome for outcome in standing(journal) if outcome.row is not None]
-    columns = journal.columns()
+    rows, columns = [o for o in standing(journal) if o.row is not None], journal.columns()
     if wish.by is not None and wish.by not in columns:
         raise UsageError(f"There is no column {wish.by!r}.", hint=f"columns: {', '.join(columns)}")
     if wish.audio is not None:
@@ -140,10 +139,17 @@ def planned_films(folder: RunFolder, journal: Journal, wish: JoinWish) -> Planne
         raise ClipsLacking(lacking, len(rows), wish.kind)
     if not clips:
         raise EmptySelection(f"None of {some(len(rows), 'row')} has a clip to join.")
-    facts = journal.facts()
+    outdated = [clip.outcome.key for clip in clips if clip.is_outdated]
+    films = tuple(_films(folder, journal, wish, clips))
+    return PlannedFilms(films, tuple(lacking), tuple(outdated))
+
+
+def _films(
+    folder: RunFolder, journal: Journal, wish: JoinWish, clips: Sequence[_Clip]
+) -> Iterator[JoinedFilm]:
+    facts, taken = journal.facts(), Taken()
     name = Path(facts.manifest_name or folder.path.name).stem
     mark = f"seedance-batch join {folder_mark(facts.folder_id or '')}"
-    films, taken = [], Taken()
     for value, group in _groups(clips, wish.by):
         called = name if value is None else value or f"no {wish.by}"
         target = _target(folder, wish, called, taken)
@@ -155,9 +161,7 @@ def planned_films(folder: RunFolder, journal: Journal, wish: JoinWish) -> Planne
         ]
         film = plan_film(shots, laid_sound=wish.audio is not None)
         order = FilmOrder(film, [clip.path for clip in group], called, mark, wish.audio)
-        films.append(JoinedFilm(target, value, order))
-    edited = tuple(o.key for o in rows if o.status is Status.CHANGED)
-    return PlannedFilms(tuple(films), tuple(lacking), edited if wish.kind is Kind.FINAL else ())
+        yield JoinedFilm(target, value, order)
 
 
 def make_planned(planned: JoinedFilm, told: Callable[[int], object]) -> None:
@@ -191,6 +195,12 @@ class _Clip:
     attempt: Attempt
     path: Path
     shot: Shot
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the row was edited since; a draft's content is never the row's own."""
+        row, intent = self.outcome.row, self.attempt.intent
+        return intent.kind is Kind.FINAL and row is not None and intent.content != row.content
 
 
 def _clips(
