@@ -61,6 +61,16 @@ def test_a_film_for_each_scene_and_chosen_rows(three: Shop) -> None:
     assert (wrong.code, "no column 'act'" in wrong.err) == (Exit.USAGE, True)
 
 
+def test_the_frame_that_a_row_took_from_the_one_before_is_shown_once(shop: Shop) -> None:
+    link = "last_frame:previous"
+    shop.write(shot(1), *(shot(n, first_frame_url=link) for n in (2, 3)))
+    assert shop.run().code == Exit.OK
+    (film,) = shop.at("join", "--json").lines
+    assert film["frames"] == probe(Path(film["file"])).frames == 3 * FRAMES - 2
+    (film,) = shop.at("join", "--ids", "shot1,shot3", "--json").lines
+    assert film["frames"] == 2 * FRAMES  # the third does not begin where the first ends
+
+
 def test_rows_without_a_clip_are_named_and_left_out_on_request(shop: Shop) -> None:
     shop.write(shot(1), shot(2, prompt="forbidden"), shot(3))
     assert shop.run().code == Exit.SOME_FAILED
