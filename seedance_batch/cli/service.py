@@ -94,6 +94,13 @@ def _option(*names: str, **attributes: Any) -> Callable[[F], F]:
 )
 @_option("--host", default="127.0.0.1", show_default=True, help="Loopback address to bind.")
 @_option(
+    "--host-name",
+    "host_names",
+    multiple=True,
+    metavar="NAME",
+    help="Answer to this name too, for clients pointed here by name.",
+)
+@_option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
     help="SQLite file for tasks, keys and ledger; default: memory.",
@@ -118,6 +125,7 @@ def sandbox(
     port: int,
     files_port: int,
     host: str,
+    host_names: tuple[str, ...],
     state: Path | None,
     config_file: Path | None,
     as_json: bool,
@@ -140,6 +148,7 @@ def sandbox(
             host="127.0.0.1" if host == "localhost" else host,
             port=port,
             files_port=files_port,
+            host_names=host_names,
             announce=_tell_json if as_json else _tell,
         )
     except (SandboxConfigError, StateError, OSError) as error:

@@ -180,8 +180,17 @@ def _edit(reason: Reason | None, attempt: Attempt) -> str:
             return "change the prompt"
         case Reason.COPYRIGHT:
             return "take other people's works, names and brands out of the prompt and its media"
+        case _ if _is_about_seed(attempt):
+            return "leave its seed empty (not every account may send one)"
         case _:
             return "edit the row"
+
+
+def _is_about_seed(attempt: Attempt) -> bool:
+    """Whether a 400 names ``seed``: it is documented, and was refused in production (2026-07)."""
+    said = (attempt.state.error_message or "").casefold()
+    is_invalid = attempt.state.error_class is ErrorClass.INVALID
+    return is_invalid and "seed" in said and '"seed":' in attempt.intent.template
 
 
 def _media(attempt: Attempt, *kinds: MediaKind) -> str:

@@ -403,7 +403,11 @@ class SandboxConfig(BaseModel):
     max_body: int = Field(default=128 * 2**20, ge=1)
     allow_4k: bool = False
     allow_mixed: bool = False
-    """Frames beside references."""
+    """Frames beside references, and reference sounds alone."""
+    refuse_seed: bool = False
+    """`seed` is no known field, as others have seen it in production."""
+    half_sent_seconds: Seconds = 30.0
+    """Real seconds of silence after which a request that is not whole is ended."""
     routes: tuple[str, ...] = ("pro",)
     """Routes besides the default one."""
     other_models: dict[str, dict[str, Any]] = {}

@@ -28,7 +28,10 @@ from seedance_batch.sandbox.views import Links, View
 
 _KEY_LIMIT: Final = 255
 _MINUTE: Final = 60.0
-_IDS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+_IDS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CHANCE_BITS: Final = 80
+_LAST_MOMENT: Final = 2**48 - 1
+"""A ULID: 48 bits of milliseconds, then 80 of chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Engine:
         self._world = store.meta("world")
         self._windows: defaultdict[str, Window] = defaultdict(Window)
         self._processing: dict[tuple[str, str], Held] = {}
+        self._last_id = 0
         self.configure(config)
 
     def clock(self) -> float:
@@ -74,7 +78,7 @@ class Engine:
     def configure(self, config: SandboxConfig) -> None:
         """Puts a configuration in force; accepted tasks keep the times they were given."""
         self.config = config
-        self._checker = Checker(config.allow_4k, config.allow_mixed)
+        self._checker = Checker(config.allow_4k, config.allow_mixed, config.refuse_seed)
         self._generation = GenerationTime.parse(config.generation_time)
 
     # -- who may ask ---------------------------------------------------------------------------
@@ -220,7 +224,7 @@ class Engine:
         nth = self.store.count_try("task", order.content)
         code, message = self._fate(order, nth)
         task = StoredTask(
-            _task_id(self._world, order.content, nth, numbers=self.config.faults.number_ids),
+            self._new_id(order.content, nth),
             order.account,
             self._times(order, nth),
             code,
@@ -239,6 +243,16 @@ class Engine:
         )
         self.store.add_task(task, task.times.final if task.callback_url else None)
         return task.task_id
+
+    def _new_id(self, content: str, nth: int) -> str:
+        """An id of its own; one that is made later sorts later."""
+        number = _numbered(self._world, content, nth)
+        if self.config.faults.number_ids:
+            return str(10**14 + number % 10**14)
+        moment = min(max(int(self.clock() * 1000), 0), _LAST_MOMENT)
+        ulid = (moment << _CHANCE_BITS) + number % 2**_CHANCE_BITS
+        self._last_id = max(ulid, self._last_id + 1)
+        return f"tk-hiapi-{_spelled(self._last_id)}"
 
     def _times(self, order: CreateOrder, nth: int) -> Times:
         if _holds(order.input, self.config.faults.stuck):
@@ -381,15 +395,18 @@ def _content(model: str, fields: dict[str, Any]) -> str:
     return hashlib.sha256(f"{model.replace('.', '-')}\n{text}".encode()).hexdigest()
 
 
-def _task_id(world: str, content: str, nth: int, *, numbers: bool) -> str:
-    number = int.from_bytes(hashlib.sha256(f"{world}:{content}:{nth}".encode()).digest())
-    if numbers:
-        return str(10**14 + number % 10**14)
+def _numbered(world: str, content: str, nth: int) -> int:
+    """A number that is a task's own: all of an id that is a number, the chance in any other."""
+    return int.from_bytes(hashlib.sha256(f"{world}:{content}:{nth}".encode()).digest())
+
+
+def _spelled(ulid: int) -> str:
+    """A ULID's 26 signs, in upper case: Crockford's digits, the time first."""
     digits = []
     for _ in range(26):
-        number, digit = divmod(number, len(_IDS))
+        ulid, digit = divmod(ulid, len(_IDS))
         digits.append(_IDS[digit])
-    return "tk-hiapi-" + "".join(digits)
+    return "".join(reversed(digits))
 
 
 def _mixed_count(fields: dict[str, Any]) -> list[str]:

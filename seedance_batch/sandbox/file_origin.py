@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
 from typing import Any, Final
 
 import anyio
@@ -42,7 +43,7 @@ class Files:
             request = await asgi.read_request(scope, receive, 0)
         except (asgi.Disconnected, asgi.TooLarge):
             request = asgi.Request(scope["method"], scope["path"], {}, {}, target=scope["path"])
-        answer = await self._answer(request)
+        answer = (await self._answer(request)).adding(_CORS)
         self._write_down(arrived, request, answer)
         await asgi.send_answer(answer, scope, send, head=request.method == "HEAD")
 
@@ -57,8 +58,10 @@ class Files:
         self._engine.store.add_request(record)
 
     async def _answer(self, request: asgi.Request) -> asgi.Reply:
+        if request.method == "OPTIONS":
+            return asgi.Reply(204, "asked by a browser", b"", _PREFLIGHT)
         if request.method not in ("GET", "HEAD"):
-            return _denied(405, "method not allowed").adding({"allow": "GET, HEAD"})
+            return _denied(405, "method not allowed").adding({"allow": _METHODS})
         match = _PATH.fullmatch(request.path)
         task = self._engine.store.task(match[1]) if match else None
         if match is None or task is None or match[2] not in _TYPES:
@@ -75,7 +78,8 @@ class Files:
     def _serve(
         self, request: asgi.Request, task: StoredTask, name: str, content: bytes
     ) -> asgi.Reply:
-        piece = Piece(content, _TYPES[name], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        piece = Piece(content, _TYPES[name], etag, task.times.final)
         faults, seed = self._engine.config.faults, self._engine.config.seed
         if not faults.files or request.method == "HEAD":
             return whole_or_part(request.headers, piece)
@@ -95,10 +99,26 @@ def _denied(status: int, why: str) -> asgi.Reply:
     return asgi.Reply(status, why, why.encode(), {"content-type": "text/plain"})
 
 
+_METHODS: Final = "GET, HEAD, OPTIONS"
+_CORS: Final = {
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "content-length, content-range, etag, last-modified",
+}
+"""A page on this machine may read files, as pages anywhere may read a CDN's."""
+_PREFLIGHT: Final = {
+    "allow": _METHODS,
+    "access-control-allow-methods": _METHODS,
+    "access-control-allow-headers": "range, if-range, if-none-match, if-modified-since",
+    "access-control-max-age": "600",
+}
+
+
 def whole_or_part(headers: Mapping[str, str], piece: Piece) -> asgi.Reply:
-    """200, 206 or 416, by ``Range`` and ``If-Range``."""
+    """200, 206, 304 or 416, by ``Range``, ``If-Range`` and the headers that `_is_known` reads."""
+    if _is_known(headers, piece):
+        return piece.unchanged()
     asked = headers.get("range", "")
-    if not asked or headers.get("if-range", piece.etag) != piece.etag:
+    if not asked or headers.get("if-range", piece.etag) not in {piece.etag, piece.dated}:
         return piece.answer()
     match = _RANGE.fullmatch(asked.replace(" ", ""))
     if match is None or match[1] == match[2] == "":
@@ -111,6 +131,19 @@ def whole_or_part(headers: Mapping[str, str], piece: Piece) -> asgi.Reply:
     if start > end:
         return piece.unsatisfiable()
     return piece.part(start, end)
+
+
+def _is_known(headers: Mapping[str, str], piece: Piece) -> bool:
+    """Whether whoever asks has the file already; an ETag outweighs a date."""
+    tags = headers.get("if-none-match")
+    if tags is not None:
+        known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
+        return bool(known & {"*", piece.etag})
+    try:
+        since = parsedate_to_datetime(headers.get("if-modified-since", ""))
+    except ValueError:
+        return False
+    return since.tzinfo is not None and since.timestamp() >= int(piece.modified)
 
 
 # ── What a broken download looks like, fault by fault ─────────────────────────────────────────────
@@ -126,6 +159,18 @@ class Piece:
     content: bytes
     kind: str
     etag: str
+    modified: float = 0.0
+    """Unix seconds at which it was made."""
+
+    @property
+    def dated(self) -> str:
+        """The same as HTTP has it."""
+        return formatdate(self.modified, usegmt=True)
+
+    def unchanged(self) -> asgi.Reply:
+        """The file that is there already."""
+        headers = {"etag": self.etag, "last-modified": self.dated}
+        return asgi.Reply(304, "not modified", b"", headers)
 
     def answer(self, **headers: str) -> asgi.Reply:
         """The whole file."""
@@ -144,7 +189,12 @@ class Piece:
         )
 
     def _headers(self) -> dict[str, str]:
-        return {"content-type": self.kind, "etag": self.etag, "accept-ranges": "bytes"}
+        return {
+            "content-type": self.kind,
+            "etag": self.etag,
+            "last-modified": self.dated,
+            "accept-ranges": "bytes",
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+import h11
 import httpx
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -59,8 +60,10 @@ class SandboxAddress:
 class _Protocol(H11Protocol):
     """uvicorn's HTTP/1.1, whose connection the application can drop."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
+    def __init__(self, *args: Any, patience: Callable[[], float], **named: Any) -> None:
         super().__init__(*args, **named)
+        self._patience = patience
+        self._silence: asyncio.TimerHandle | None = None
         self._inner = self.app
         self._lost = asyncio.Event()
         self.app = self._run
@@ -76,8 +79,34 @@ class _Protocol(H11Protocol):
             with suppress(asyncio.CancelledError):  # it may end here as well
                 await self._lost.wait()
 
+    def connection_made(self, transport: Any) -> None:
+        """Begins to wait for a request."""
+        super().connection_made(transport)
+        self._wait_for_the_rest()
+
+    def data_received(self, data: bytes) -> None:
+        """Waits on where that was not all of a request."""
+        super().data_received(data)
+        begun = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        self._wait_for_the_rest(begun or self.conn.their_state is h11.SEND_BODY)
+
+    def _wait_for_the_rest(self, half_sent: bool = True) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+        wait = self._patience()
+        self._silence = self.loop.call_later(wait, self._give_up) if half_sent else None
+
+    def _give_up(self) -> None:
+        """Ends a request whose rest does not come."""
+        if self.transport.is_closing():
+            return
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the wait of `_run`."""
+        self._wait_for_the_rest(False)
         super().connection_lost(exc)
         self._lost.set()
 
@@ -92,16 +121,21 @@ class _Protocol(H11Protocol):
 
 
 class _LoopbackOnly:
-    """Refuses what a web page could send here: a foreign Host (rebinding) or a foreign Origin."""
+    """Refuses what a web page could send here: a foreign Host (rebinding) or a foreign Origin.
 
-    def __init__(self, app: asgi.AsgiApp) -> None:
+    ``host_names`` are names that it answers to as well.
+    """
+
+    def __init__(self, app: asgi.AsgiApp, host_names: Collection[str] = ()) -> None:
         self._app = app
+        self._names = frozenset(name.casefold() for name in host_names)
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Passes on what comes from this machine."""
-        names = {b"host": b"//", b"origin": b""}
-        told = [names[k] + v for k, v in scope["headers"] if k in names]
-        if all(is_this_machine(_host(value)) for value in told):
+        hosts = [_host(b"//" + value) for name, value in scope["headers"] if name == b"host"]
+        told = [host for host in hosts if host not in self._names]
+        told += [_host(value) for name, value in scope["headers"] if name == b"origin"]
+        if all(map(is_this_machine, told)):
             return await self._app(scope, receive, send)
         answer = asgi.Reply(403, "", b"the sandbox serves this machine only\n")
         await asgi.send_answer(answer, scope, send)
@@ -122,8 +156,12 @@ def running(
     host: str = "127.0.0.1",
     port: int = 0,
     files_port: int = 0,
+    host_names: Collection[str] = (),
 ) -> Iterator[SandboxAddress]:
-    """Serves the sandbox until the block ends; port 0 takes a free one."""
+    """Serves the sandbox until the block ends; port 0 takes a free one.
+
+    It answers to ``host_names`` too, for clients that are pointed here by name.
+    """
     with ExitStack() as stack:
         api_socket = stack.enter_context(_listen(host, port))
         files_socket = stack.enter_context(_listen(host, files_port))
@@ -134,7 +172,8 @@ def running(
         )
         sandbox.engine.links.base = address.files_url
         portal = stack.enter_context(anyio.from_thread.start_blocking_portal("asyncio"))
-        served, _ = portal.start_task(_serve, sandbox, (api_socket, files_socket))
+        sockets = api_socket, files_socket
+        served, _ = portal.start_task(_serve, sandbox, sockets, host_names)
         stack.callback(_finish, served)
         yield address
 
@@ -152,6 +191,7 @@ def serve_forever(
     host: str,
     port: int,
     files_port: int,
+    host_names: Collection[str],
     announce: Callable[[SandboxAddress], None],
 ) -> None:
     """Serves the sandbox until SIGINT or SIGTERM; for the main thread."""
@@ -163,7 +203,8 @@ def serve_forever(
         and signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
-        with running(config, state=state, host=host, port=port, files_port=files_port) as address:
+        ports = {"port": port, "files_port": files_port}
+        with running(config, state=state, host=host, host_names=host_names, **ports) as address:
             announce(address)
             while not stop.wait(0.2):
                 pass
@@ -195,13 +236,20 @@ def _url(host: str, sock: socket.socket) -> str:
 async def _serve(
     sandbox: Sandbox,
     sockets: tuple[socket.socket, socket.socket],
+    host_names: Collection[str],
     *,
     task_status: Any = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        clock = sandbox.engine.clock
-        await tasks.start(_serve_one, _LoopbackOnly(sandbox.api), sockets[0], clock)
-        await tasks.start(_serve_one, _LoopbackOnly(sandbox.files), sockets[1], clock)
+        engine = sandbox.engine
+
+        def patience() -> float:
+            return engine.config.half_sent_seconds
+
+        apps: tuple[asgi.AsgiApp, asgi.AsgiApp] = sandbox.api, sandbox.files
+        for app, sock in zip(apps, sockets, strict=True):
+            guarded = _LoopbackOnly(app, host_names)
+            await tasks.start(_serve_one, guarded, sock, engine.clock, patience)
         tasks.start_soon(sandbox.callbacks.serve)
         task_status.started()
 
@@ -210,6 +258,7 @@ async def _serve_one(
     app: asgi.AsgiApp,
     sock: socket.socket,
     clock: Callable[[], float] = time.time,
+    patience: Callable[[], float] = lambda: 30.0,
     *,
     task_status: Any = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -218,7 +267,10 @@ async def _serve_one(
     state = ServerState()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: _Protocol(config=config, server_state=state, app_state={}, _loop=loop), sock=sock
+        lambda: _Protocol(
+            config=config, server_state=state, app_state={}, _loop=loop, patience=patience
+        ),
+        sock=sock,
     )
     task_status.started()
     try:

@@ -49,15 +49,19 @@ def specification() -> dict[str, Any]:
 
 
 class Checker:
-    """Checks creates against the schema; two of its rules can be relaxed."""
+    """Checks creates against the schema; what is open can be decided otherwise."""
 
-    def __init__(self, allow_4k: bool = False, allow_mixed: bool = False) -> None:
+    def __init__(
+        self, allow_4k: bool = False, allow_mixed: bool = False, refuse_seed: bool = False
+    ) -> None:
         schema = deepcopy(specification())
         fields = schema["components"]["schemas"]["Input"]
         if allow_4k:
             fields["properties"]["resolution"]["enum"].append("4k")
         if allow_mixed:
             del fields["dependentSchemas"]
+        if refuse_seed:
+            del fields["properties"]["seed"]
         self._whole = {n for n, f in fields["properties"].items() if f.get("type") == "integer"}
         self._validators = {
             model: Draft202012Validator(_whole(input_schema(model, fields), schema))

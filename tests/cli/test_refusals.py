@@ -91,6 +91,17 @@ def test_a_silent_row_is_not_told_to_leave_its_sound_out(shop: Shop) -> None:
     assert "refused by moderation" in row["message"]
 
 
+def test_a_seed_that_the_service_does_not_take_is_named(shop: Shop) -> None:
+    shop.write(shot(1, seed=7))
+    with shop.service.having(refuse_seed=True):
+        assert shop.run().code == Exit.SOME_FAILED
+        (row,) = shop.results()
+        assert (row["error_class"], row["reason"]) == ("invalid", "")
+        assert row["next_step"].startswith("leave its seed empty")
+        shop.write(shot(1, seed=""))
+        assert shop.run().code == Exit.OK
+
+
 def test_rows_are_chosen_by_reason_and_an_unknown_one_is_told(shop: Shop) -> None:
     shop.write(shot(1, prompt="forbidden"), shot(2))
     shop.run()

@@ -16,7 +16,7 @@ def test_a_create_answers_at_once_with_a_task_id(served: Served) -> None:
     answer = served.create()
     assert answer.json()["code"] == 200
     assert answer.json()["message"] == "success"
-    assert re.fullmatch("tk-hiapi-[0-9a-z]{26}", answer.json()["data"]["taskId"])
+    assert re.fullmatch("tk-hiapi-[0-9A-HJKMNP-TV-Z]{26}", answer.json()["data"]["taskId"])
 
 
 def test_a_task_is_queued_handled_archived_and_succeeds() -> None:
