@@ -115,8 +115,25 @@ def was_typed(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
+def remember_as_typed(name: str, value: Any) -> None:
+    """A parameter that came by another way, so that hints repeat it."""
+    context = click.get_current_context()
+    context.params[name] = value
+    context.set_parameter_source(name, ParameterSource.COMMANDLINE)
+
+
+def flag_of(name: str) -> str:
+    """How a parameter of the command at work is spelt: ``--sheet``."""
+    parameters = click.get_current_context().command.params
+    return next(_spelling(each) for each in parameters if each.name == name)
+
+
+def _spelling(parameter: click.Parameter) -> str:
+    return next(text for text in reversed(parameter.opts) if text.startswith("--"))
+
+
 def _flag(parameter: click.Parameter, value: Any) -> Iterator[str]:
-    name = next(text for text in reversed(parameter.opts) if text.startswith("--"))
+    name = _spelling(parameter)
     if isinstance(value, bool):
         if value:
             yield name

@@ -6,11 +6,11 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Collection
-from dataclasses import asdict, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import Field, asdict, fields, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -19,7 +19,9 @@ from seedance_batch.cli.hints import (
     CHOICE,
     as_planned,
     command_again,
+    flag_of,
     or_elsewhere,
+    remember_as_typed,
     was_typed,
 )
 from seedance_batch.errors import BudgetExceeded, Exit, PlanDrifted, SettingsError, UsageError
@@ -46,7 +48,7 @@ def show(
     from seedance_batch.batch.open import open_plan
     from seedance_batch.core.plan.steps import budget_problem
 
-    saved = saved_plan(given.plan_file)
+    given, saved = as_saved(given), saved_plan(given.plan_file)
     with or_elsewhere(), open_plan(given.manifest, *chosen(given, saved), os.environ) as batch:
         found, choice = wanted(batch, given, saved, marks=marks, choice=choice)
         if given.as_json:
@@ -57,12 +59,12 @@ def show(
                 "warnings": warnings,
                 "no_price_list": batch.absence and asdict(batch.absence),
             }
-            tell("plan", _document(batch, found) | beside)
+            tell("plan", _document(batch, found, given) | beside)
             say(batch, found, quiet=True, err=True)
         else:
             say(batch, found, verbose=given.verbose)
         if given.save is not None:
-            save_plan(batch, found, given.save)
+            save_plan(batch, found, given, given.save)
         caps = batch.settings.max_cost, batch.settings.max_cost_per_row
         if (problem := budget_problem(found, *caps)) is not None:
             error = over_budget(problem)
@@ -92,6 +94,48 @@ def chosen(given: flags.Planning, saved: SavedPlan | None) -> tuple[ReadOptions,
     options = replace(options, overrides=overrides, model=saved.flags.get("model"))
     draft, model = saved.kind is Kind.DRAFT, saved.flags.get("draft_model")
     return options, replace(settings, draft=draft, draft_model=model)
+
+
+P = TypeVar("P", bound=flags.Planning)
+_BROUGHT: Final = frozenset({each.name for each in fields(flags.OfManifest)}) - {
+    *("manifest", "overrides", "model")  # those that change what is sent are kept with the plan
+} | {"classes", "reasons", "force", "stale"}
+"""Flags that a saved plan brings along: without them it would be held against other rows."""
+
+
+def as_saved(given: P) -> P:
+    """What was given, read as the saved plan's manifest and rows were, where there is one.
+
+    What a file or variable says of those flags is overruled. Raises `SettingsError` where one was
+    typed otherwise.
+    """
+    saved = saved_plan(given.plan_file)
+    if saved is None or saved.reading is None:
+        return given
+    values = {each.name: _brought(each, saved.reading) for each in _brought_flags(given)}
+    others = [n for n, value in values.items() if was_typed(n) and getattr(given, n) != value]
+    if others:
+        raise SettingsError(
+            "--plan brings the flags by which it was made: leave out "
+            f"{', '.join(map(flag_of, others))}.",
+            hint=command_again(without=others),
+        )
+    for name in saved.reading.keys() & values.keys():
+        remember_as_typed(name, values[name])
+    return replace(given, **values)
+
+
+def _brought_flags(given: flags.Planning) -> list[Field[Any]]:
+    return [each for each in fields(given) if each.name in _BROUGHT]
+
+
+def _brought(flag: Field[Any], reading: Mapping[str, Any]) -> Any:
+    none = {"bool": False, "tuple[str, ...]": ()}.get(str(flag.type))
+    value = reading.get(flag.name, none)
+    value = tuple(value) if isinstance(value, list) else value
+    if type(value) is not type(none) and not (none is None and isinstance(value, str | int)):
+        raise UsageError(f"The saved plan is damaged: {flag.name} is {value!r}")
+    return value
 
 
 def saved_plan(path: Path | None) -> SavedPlan | None:
@@ -336,18 +380,22 @@ def _repeated(found: Plan) -> list[str]:
     ]
 
 
-def _document(batch: Batch, found: Plan) -> dict[str, Any]:
+def _document(batch: Batch, found: Plan, given: flags.Planning) -> dict[str, Any]:
     from seedance_batch.core.plan.saved import to_json
 
-    return to_json(found, batch.flags, origin=batch.access.origin, folder=batch.folder_mark)
+    reading = {
+        each.name: value for each in _brought_flags(given) if (value := getattr(given, each.name))
+    }
+    document = to_json(found, batch.flags, origin=batch.access.origin, folder=batch.folder_mark)
+    return document | {"reading": reading}
 
 
-def save_plan(batch: Batch, found: Plan, path: Path) -> None:
+def save_plan(batch: Batch, found: Plan, given: flags.Planning, path: Path) -> None:
     """Keep the plan in a file."""
     from seedance_batch.core.text import shown
     from seedance_batch.publish import replacing
 
-    text = json.dumps(_document(batch, found), ensure_ascii=False, indent=1)
+    text = json.dumps(_document(batch, found, given), ensure_ascii=False, indent=1)
     flags.check_place(path)
     try:
         with replacing(path) as temporary:
@@ -356,7 +404,7 @@ def save_plan(batch: Batch, found: Plan, path: Path) -> None:
         raise UsageError(f"{path} cannot be written: {error}. Nothing was sent.") from error
     command = command_again(
         "run" if click.get_current_context().info_name == "plan" else None,
-        without={"overrides", "model", "draft", *CHOICE - {"picks"}},
+        without={"overrides", "model", "draft", *CHOICE - {"picks"}, *_BROUGHT},
         plan_file=path,
     )
     click.echo(f"hint: {shown(command)}", err=True)

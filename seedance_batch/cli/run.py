@@ -79,6 +79,7 @@ def rerun(given: Rerunning) -> int:
     """
     from seedance_batch.batch.open import rerun_choice
 
+    given = planning.as_saved(given)
     choice = rerun_choice(
         given.classes, force=given.force, reasons=given.reasons, stale=given.stale
     )
@@ -124,7 +125,7 @@ def carry_out(
     from seedance_batch.batch.summary import opening_object
     from seedance_batch.core.plan.steps import cheapest, fitting
 
-    saved = planning.saved_plan(given.plan_file)
+    given, saved = planning.as_saved(given), planning.saved_plan(given.plan_file)
     options, settings = planning.chosen(given, saved)
     with (
         or_elsewhere(),
@@ -134,7 +135,7 @@ def carry_out(
         found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
         planning.say(batch, found, verbose=given.verbose, quiet=given.quiet, err=True)
         if given.save is not None:
-            planning.save_plan(batch, found, given.save)
+            planning.save_plan(batch, found, given, given.save)
         batch.remember_cap()
         found, over_budget = planning.under_caps(batch, found)
         found = consented(batch, found, _consent(given, saved))

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import xlsxwriter
 
 from seedance_batch.errors import Exit
 from tests.cli.shop import QUICK, Shop, say, shot
@@ -49,6 +50,64 @@ def test_the_same_command_continues_a_plan_after_a_kill(shop: Shop) -> None:
     assert say(*saved.hint, *QUICK).code == Exit.OK
     assert sorted(shop.prompts()) == sorted(shot(n)["prompt"] for n in range(1, 5))
     assert shop.statuses() == ["done"] * 4
+
+
+def _workbook(shop: Shop) -> str:
+    """Two sheets; in the second a row is filtered away, and the prompt has a heading of its own."""
+    path = shop.folder / "shots.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        book.add_worksheet("Notes").write_row(0, 0, ["prompt", "about"])
+        sheet = book.add_worksheet("Final")
+        for line, cells in enumerate((["What", "duration"], ["a boat", 4], ["a kite", 4])):
+            sheet.write_row(line, 0, cells)
+        sheet.set_row(1, options={"hidden": True})
+    return str(path)
+
+
+def test_a_saved_plan_brings_the_flags_along_by_which_it_was_made(shop: Shop) -> None:
+    shop.folder.mkdir(exist_ok=True)
+    flags = ("--sheet", "Final", "--map", "prompt=What", "--visible")
+    source = _workbook(shop)
+    saved = shop.plan(*flags, "--save", "plan.json", of=source)
+    assert saved.code == Exit.OK, saved.err
+    assert not {*flags} & {*saved.hint}
+    plain = ("--plan", "plan.json")
+    for others in (("--sheet", "Notes"), ("--map", "prompt=About"), ("--allow-4k",)):
+        refused = shop.run(*plain, *others, of=source)
+        assert refused.code == Exit.USAGE
+        assert f"leave out {others[0]}." in refused.err
+    assert shop.run(*plain, of=source).code == Exit.OK
+    assert shop.prompts() == ["a kite"]
+    again = shop.run(*plain, *flags, of=source)  # the same once more is no contradiction
+    assert again.code == Exit.OK
+    assert len(shop.tasks()) == 1
+
+
+def test_a_plan_that_does_not_hold_is_made_anew_with_the_flags_that_it_brought(shop: Shop) -> None:
+    shop.folder.mkdir(exist_ok=True)
+    source = _workbook(shop)
+    flags = ("--sheet", "Final", "--map", "prompt=What", "--visible")
+    assert shop.plan(*flags, "--save", "plan.json", of=source).code == Exit.OK
+    document = json.loads((shop.folder / "plan.json").read_text())
+    document["steps"][0]["cost_usd"] = "0.01"
+    (shop.folder / "plan.json").write_text(json.dumps(document))
+    drifted = shop.run("--plan", "plan.json", of=source)
+    assert drifted.code == Exit.DRIFTED
+    assert {*flags} < {*drifted.hint}
+    document["reading"]["sheet"] = ["Final"]
+    (shop.folder / "plan.json").write_text(json.dumps(document))
+    assert "The saved plan is damaged" in shop.run("--plan", "plan.json", of=source).err
+    assert shop.tasks() == []
+
+
+def test_a_saved_rerun_brings_what_it_takes(shop: Shop) -> None:
+    shop.write(shot(1, prompt="a forbidden fruit"))
+    with shop.service.having(faults={"moderation": ["forbidden"]}):
+        assert shop.run().code == Exit.SOME_FAILED
+    saved = shop.plan("--force", "--dry-run", "--save", "plan.json", command="rerun")
+    assert "--force" not in saved.hint
+    assert say(*saved.hint, *QUICK, "-q").code == Exit.OK
+    assert shop.statuses() == ["done"]
 
 
 @pytest.mark.parametrize("moved", ["edited", "priced", "bought", "removed"])

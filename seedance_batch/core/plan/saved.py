@@ -136,6 +136,8 @@ class SavedPlan:
     """Tells plans apart; empty in one of an earlier version."""
     edited: bool = False
     """Whether it was changed after it was written."""
+    reading: Mapping[str, Any] | None = None
+    """The flags by which manifest and rows were read; None in one of an earlier version."""
 
     @property
     def keys(self) -> frozenset[str]:
@@ -161,6 +163,7 @@ def from_json(document: object) -> SavedPlan:
             document.get("folder"),
             str(document.get("digest") or ""),
             edited=document.get("digest") not in {None, _digest(document)},
+            reading=document.get("reading"),
         )
     except (LookupError, ValueError, TypeError, AttributeError, InvalidOperation) as error:
         raise UsageError(f"The saved plan is damaged: {error}") from error
