@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from shlex import quote
@@ -130,7 +131,10 @@ def planned_films(folder: RunFolder, journal: Journal, wish: JoinWish) -> Planne
     """
     rows, columns = [o for o in standing(journal) if o.row is not None], journal.columns()
     if wish.by is not None and wish.by not in columns:
-        raise UsageError(f"There is no column {wish.by!r}.", hint=f"columns: {', '.join(columns)}")
+        close = get_close_matches(wish.by, columns, n=1)
+        meant = f"; did you mean {close[0]}?" if close else "."
+        columns_are = f"columns: {', '.join(columns)}"
+        raise UsageError(f"There is no column {wish.by!r}{meant}", hint=columns_are)
     if wish.audio is not None:
         _check_audio(wish.audio)
     rows = _chosen(rows, columns, wish.selection)

@@ -50,10 +50,13 @@ def shot_of(path: Path, name: str) -> Shot:
         ranks = {moment: rank for rank, moment in enumerate(order)}
         shown = [ranks[moment] for moment in moments]
         seconds = (order[-1] - order[0]) * (video.time_base or Fraction(0)) + 1 / rate
+        frames = len(order) if steady else max(1, round(seconds * rate))
+        if frames > media.MOST_FRAMES:
+            raise media.MediaUnreadable(f"lasts {float(seconds):,.0f} s by its own account")
         return Shot(
             name=name,
             picture=_form(video.codec_context, first, rate, steady and shown[0] == 0),
-            frames=len(order) if steady else max(1, round(seconds * rate)),
+            frames=frames,
             before_last=_before_last(shown),
             delay=max(at - rank for at, rank in enumerate(shown)),
             sound=soundtrack.sound_of(container),
@@ -153,7 +156,7 @@ def make_film(order: FilmOrder, target: Path, told: Callable[[int], object]) -> 
 
     film, options = order.film, {"movflags": "+faststart"}
     with _written(target), av.open(f"file:{target}", "w", format="mp4", options=options) as out:
-        out.metadata.update({"title": order.title, _MARK: order.mark})
+        out.metadata.update({"title": _encodable(order.title), _MARK: order.mark})
         out.set_chapters(_chapters(film))
         pictures = _Pictures(order, out)
         sounds = soundtrack.sound_packets(film, order.opened, order.laid, out)
@@ -182,12 +185,17 @@ def _chapters(film: FilmPlan) -> list[Any]:
             "start": start,
             "end": end,
             "time_base": tick,
-            "metadata": {"title": shot.name},
+            "metadata": {"title": _encodable(shot.name)},
         }
         for number, (shot, start, end) in enumerate(
             zip(film.shots, film.starts, film.starts[1:], strict=False), 1
         )
     ]
+
+
+def _encodable(text: str) -> str:
+    """The text without halves of characters, which JSON can hold and UTF-8 cannot."""
+    return text.encode(errors="replace").decode()
 
 
 @contextmanager

@@ -57,8 +57,9 @@ def test_a_film_for_each_scene_and_chosen_rows(three: Shop) -> None:
         assert film["ids"] == ["shot1", "shot3"]
         assert film["frames"] == probe(Path(film["file"])).frames == 2 * FRAMES
         assert film["encoded_frames"] == 0
-    wrong = three.at("join", "--by", "act")
-    assert (wrong.code, "no column 'act'" in wrong.err) == (Exit.USAGE, True)
+    wrong = three.at("join", "--by", "scenes")
+    assert wrong.code == Exit.USAGE
+    assert "There is no column 'scenes'; did you mean scene?" in wrong.err
 
 
 def test_the_frame_that_a_row_took_from_the_one_before_is_shown_once(shop: Shop) -> None:

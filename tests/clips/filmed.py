@@ -93,9 +93,10 @@ def joined(
     *,
     chained: bool = False,
     laid: Path | None = None,
+    names: Sequence[str] = "abcdefghijkl",
 ) -> FilmPlan:
-    """One film of these clips, named ``a``, ``b``, …; ``chained`` ones share frames at cuts."""
-    shots = [shot_of(path, chr(ord("a") + at)) for at, path in enumerate(paths)]
+    """One film of these clips, so named; ``chained`` ones share frames at cuts."""
+    shots = [shot_of(path, name) for path, name in zip(paths, names, strict=False)]
     shots = [replace(s, shares_last=chained and s is not shots[-1]) for s in shots]
     film = plan_film(shots, laid_sound=laid is not None)
     make_film(FilmOrder(film, paths, "A film", "a test", laid), target, lambda count: None)

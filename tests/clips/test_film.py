@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from pathlib import Path
 
 import av
@@ -185,6 +187,16 @@ def test_chapters_have_the_rows_names_and_the_file_says_whose_it_is(tmp_path: Pa
     assert mark_of(paths[0]) is None
 
 
+def test_chapters_take_any_name_that_a_row_may_have(tmp_path: Path) -> None:
+    names = ["Szene 1: „ä“", "夜读 🎬", 'a"b\\;=#', "\ud83c", "x" * 400]
+    paths = [filmed(tmp_path / "0.mp4", 0)] * len(names)
+    joined(paths, tmp_path / "film.mp4", names=names)
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        told = [chapter["metadata"]["title"] for chapter in container.chapters()]
+    assert told[:4] == [*names[:3], "?"]
+    assert names[4].startswith(told[4])
+
+
 def test_one_clip_and_one_frame_make_a_film(tmp_path: Path) -> None:
     one = filmed(tmp_path / "one.mp4", 0, frames=1)
     joined([one], tmp_path / "film.mp4")
@@ -207,3 +219,20 @@ def test_a_clip_that_was_cut_is_no_clip(share: float, tmp_path: Path) -> None:
     (tmp_path / "cut.mp4").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(MediaUnreadable):
         shot_of(tmp_path / "cut.mp4", "a")
+
+
+@pytest.mark.slow
+def test_whatever_a_clip_holds_a_film_is_made_or_the_clip_is_named(tmp_path: Path) -> None:
+    good = [filmed(tmp_path / f"{n}.mp4", n, preset=p) for n, p in enumerate(("fast", "ultrafast"))]
+    odd, chance = tmp_path / "odd.mp4", random.Random(20)
+    made = 0
+    for _ in range(300):
+        content = bytearray(chance.choice(good).read_bytes())
+        for _ in range(chance.choice([1, 3, 20])):  # most of them where the index is
+            begin = chance.choice([0, max(0, len(content) - 3_000)])
+            content[chance.randrange(begin, len(content))] = chance.randrange(256)
+        odd.write_bytes(content)
+        with contextlib.suppress(MediaUnreadable):
+            joined([good[0], odd, good[1]], tmp_path / "film.mp4", chained=chance.random() < 0.5)
+            made += 1
+    assert 50 < made < 290
