@@ -173,7 +173,7 @@ def mark_of(path: Path) -> str | None:
     try:
         with media.opened_video(path) as container:
             return container.metadata.get(_MARK)
-    except media.MediaUnreadable:
+    except (media.MediaUnreadable, OSError):
         return None
 
 
@@ -334,7 +334,9 @@ class _Pictures:
                 yield ready
 
 
-_COLOURS: Final = ("color_range", "colorspace", "color_primaries", "color_trc")
+_COLOURS: Final = ("colorspace", "color_primaries", "color_trc")
+"""What is said of encoded frames' colours as of the others'. Their range is always the usual one:
+frames of the full range are fitted to it."""
 _FINER: Final = 512
 """Ticks of a track in a frame."""
 

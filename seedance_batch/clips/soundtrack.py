@@ -80,6 +80,8 @@ def sound_packets(
 
 
 class _Track:
+    """The film's sound as packets of one stream of ``out``."""
+
     def __init__(
         self,
         film: FilmPlan,
@@ -100,6 +102,7 @@ class _Track:
                 self._stream = out.add_stream_from_template(like.streams.audio[0])
 
     def packets(self) -> Generator[Timed]:
+        """In order."""
         for stretch in self._film.stretches:
             found = self._copied(stretch) if stretch.how is How.COPIED else self._made(stretch)
             yield from found
@@ -202,14 +205,14 @@ class _Track:
         at, until = max(stretch.first, 0) * PACKET, (stretch.until + 1) * PACKET
         for shot in stretch.shots:
             begin, end = film.sample(shot), film.sample(shot + 1)
-            yield _zeros(channels, max(begin - at, 0))
+            yield from _quiet(channels, begin - at)
             at = max(begin, at)
             if at < end:
                 heard = () if film.shots[shot].sound is None else self._of_shot(shot)
                 cut = _cut(heard, channels, at - begin, end - at)
                 yield from _soft(cut, end - at, round(self._sound.rate * _EDGE))
                 at = end
-        yield _zeros(channels, max(until - at, 0))
+        yield from _quiet(channels, until - at)
 
     def _of_shot(self, shot: int) -> Iterator[Samples]:
         """A clip's sound from the moment of its first frame."""
@@ -226,7 +229,7 @@ class _Track:
             if frame is not None and not begun:
                 begun = True
                 late = round(((frame.time or 0) - begin) * self._sound.rate)
-                yield _zeros(self._sound.channels, max(late, 0))
+                yield from _quiet(self._sound.channels, late)
                 skip = max(-late, 0)
             for fitted in fitting.resample(frame) if begun else ():
                 samples: Samples = fitted.to_ndarray().astype("float32", copy=False)
@@ -286,6 +289,12 @@ def _zeros(channels: int, count: int) -> Samples:
     return np.zeros((channels, count), dtype=np.float32)
 
 
+def _quiet(channels: int, count: int) -> Iterator[Samples]:
+    """So many silent samples, a packet's at most at once; none where ``count`` is negative."""
+    for at in range(0, count, PACKET):
+        yield _zeros(channels, min(PACKET, count - at))
+
+
 def _cut(chunks: Iterable[Samples], channels: int, skip: int, length: int) -> Iterator[Samples]:
     """Exactly ``length`` samples after the first ``skip``; silence where there are too few."""
     for chunk in chunks:
@@ -295,10 +304,7 @@ def _cut(chunks: Iterable[Samples], channels: int, skip: int, length: int) -> It
         yield kept
         if not length:
             return
-    while length:
-        kept = _zeros(channels, min(length, PACKET))
-        length -= kept.shape[1]
-        yield kept
+    yield from _quiet(channels, length)
 
 
 def _soft(chunks: Iterable[Samples], length: int, edge: int) -> Iterator[Samples]:
