@@ -16,6 +16,8 @@ class Stop(StrEnum):
     """401, 402 or 403 from the API."""
     BUDGET = "budget"
     """The next row would pass ``--max-cost``."""
+    DAY_BUDGET = "day_budget"
+    """The next row would pass ``--max-cost-per-day``, or that cap cannot be kept."""
     CANARY = "canary"
     """``--canary`` rows did not come back well, so that the others were held back."""
     FAILURES = "failures"

@@ -23,6 +23,7 @@ from seedance_batch.reader.source import absent, address_of, is_address, manifes
 
 JOURNAL: Final = "journal.db"
 SANDBOX_STATE: Final = "sandbox.db"
+SANDBOX_ACCOUNT: Final = "sandbox-account.db"
 POSTERS: Final = "posters"
 FILMS: Final = "films"
 """Where films made of clips lie, also in folders one deeper."""
@@ -64,6 +65,11 @@ class RunFolder:
     def sandbox_state(self) -> Path:
         """What the embedded sandbox remembers for this folder."""
         return self.path / SANDBOX_STATE
+
+    @property
+    def sandbox_account(self) -> Path:
+        """What runs know of that sandbox's account: no other folder has a part in it."""
+        return self.path / SANDBOX_ACCOUNT
 
     def exists(self) -> bool:
         """Whether anything was ever run here."""

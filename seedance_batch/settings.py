@@ -11,6 +11,7 @@ from typing import Final
 
 from seedance_batch.api.callbacks import SECRET, secrets_from
 from seedance_batch.api.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
+from seedance_batch.core.account import Priority
 from seedance_batch.core.identity import SANDBOX_ORIGIN
 from seedance_batch.core.text import HIDDEN
 from seedance_batch.errors import SettingsError
@@ -124,6 +125,11 @@ class RunSettings:
     before, if any; `NO_CAP` lifts that."""
     max_cost_per_row: Decimal | None = None
     """US dollars; a plan with a dearer row is not carried out."""
+    max_cost_per_day: Decimal | None = None
+    """US dollars that all run folders of this machine may cost under this key in a local day. None
+    is the cap that is kept from before, if any; `NO_CAP` lifts that."""
+    priority: str = "normal"
+    """``high``, ``normal`` or ``low``: how urgent the run is beside others under the same key."""
     max_failures: int | None = 10
     """Failures in a row after which nothing more is sent; None never stops."""
     storage: str | None = None
@@ -157,9 +163,11 @@ def check_settings(settings: RunSettings) -> None:
         raise SettingsError("--sandbox-config works only with --sandbox.")
     if settings.storage not in {None, "temp", "persistent"}:
         raise SettingsError("--storage must be temp or persistent.")
+    if settings.priority not in set(Priority):
+        raise SettingsError("--priority must be high, normal or low.")
     for name, least in _AT_LEAST.items():
         value = getattr(settings, name)
-        if name == "max_cost" and value == NO_CAP:
+        if name in {"max_cost", "max_cost_per_day"} and value == NO_CAP:
             continue
         if value is not None and not (value == value and least <= value < float("inf")):
             raise SettingsError(
@@ -175,6 +183,7 @@ _AT_LEAST: Final[Mapping[str, float]] = {
     "wait": 0,
     "max_cost": 0,
     "max_cost_per_row": 0,
+    "max_cost_per_day": 0,
     "max_failures": 1,
 }
 """A library call names these without the command line's own checks."""

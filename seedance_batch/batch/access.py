@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
@@ -17,15 +17,24 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import anyio
 
 from seedance_batch.api.client import DEFAULT_BASE_URL, Answer, Client
+from seedance_batch.core.account import Priority
 from seedance_batch.core.hiapi import ACCOUNT, Verdict
-from seedance_batch.core.identity import SANDBOX_ORIGIN
+from seedance_batch.core.identity import SANDBOX_ORIGIN, folder_mark
 from seedance_batch.core.overview import Absence, NoList
 from seedance_batch.core.pricing import PriceTable, parse_price_file, parse_pricing
-from seedance_batch.errors import ApiUnreachable, FolderMismatch, FolderMissing, SettingsError
+from seedance_batch.errors import (
+    ApiUnreachable,
+    BudgetExceeded,
+    FolderMismatch,
+    FolderMissing,
+    SettingsError,
+)
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import open_journal
 from seedance_batch.publish import replacing
 from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
+from seedance_batch.runner.account_file import account_path
+from seedance_batch.runner.sharing import Account, Membership, alone_note, unusable
 from seedance_batch.settings import (
     Access,
     RunSettings,
@@ -274,3 +283,56 @@ def open_site(
                 "Nothing was sent."
             )
         yield Site(folder, journal, access, replace(settings, sandbox=access.sandbox))
+
+
+# ── The account that a run shares with others on this machine ─────────────────────────────────────
+
+
+@contextlib.contextmanager
+def shared_account(
+    site: Site, *, rows: int, key_fingerprint: str, tell: Callable[[str], None]
+) -> Iterator[Account | None]:
+    """A run's share of its key's account for the length of a block; None where there is no file.
+
+    ``rows`` are those that it is to buy, ``key_fingerprint`` the key's by the journal's salt. A
+    sandbox has an account of its own, beside its state. Raises `BudgetExceeded` where a cap for
+    the day was given and cannot be kept.
+    """
+    settings, facts = site.settings, site.journal.facts()
+    membership = Membership(
+        site.access.origin,
+        site.folder.path,
+        folder_mark(facts.folder_id or ""),
+        rows,
+        settings.requests_per_minute,
+        settings.concurrency,
+        Priority(settings.priority),
+        settings.max_cost_per_day,
+    )
+    path = None
+    try:
+        path = account_file_of(site.access, site.folder)
+        if not wal_is_safe(path.parent):
+            raise OSError("it lies on a network share or in a synced folder")
+        account = Account(path, membership, tell=tell)
+    except OSError as error:
+        if settings.max_cost_per_day is not None and settings.max_cost_per_day.is_finite():
+            raise BudgetExceeded(
+                f"--max-cost-per-day cannot be kept: {unusable(path, error)}. Nothing was sent.",
+                hint="name a folder for it that can be written: export XDG_STATE_HOME=DIR",
+            ) from error
+        tell(alone_note(path, error))
+        yield None
+        return
+    try:
+        account.take_stock(site.journal.attempts(), key_fingerprint)
+        yield account
+    finally:
+        account.close()
+
+
+def account_file_of(access: Access, folder: RunFolder) -> Path:
+    """The file of an account. Raises ``OSError`` where its name cannot be had."""
+    if access.sandbox:
+        return folder.sandbox_account
+    return account_path(access.origin, access.api_key)

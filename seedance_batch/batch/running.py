@@ -27,7 +27,7 @@ from seedance_batch.api.addresses import unpinned_note
 from seedance_batch.api.callbacks import Hear, Receiver
 from seedance_batch.api.client import Client
 from seedance_batch.batch import ownership
-from seedance_batch.batch.access import Site
+from seedance_batch.batch.access import Site, shared_account
 from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.orders import ClipNames, IntentMaker, settled_intents, take_for
 from seedance_batch.batch.sheets import current, rebuild, standing, write_page
@@ -62,6 +62,7 @@ from seedance_batch.run_folder import sweep_leftovers
 from seedance_batch.runner.attempts import Attempts, BodyLost, MediaChanged, Order, Terms
 from seedance_batch.runner.gate import Reins, Stopper, tools_for
 from seedance_batch.runner.runner import RunEnding, Runner
+from seedance_batch.runner.sharing import Account
 from seedance_batch.settings import Access, RunSettings
 from seedance_batch.writer.files import Written
 
@@ -239,6 +240,7 @@ class _Run:
         self.lost: set[str] = set()
         """Rows of which a paid clip was given up in this run."""
         self._moved = False  # whether anything was sent or fetched
+        self._account: Account | None = None
         self._observer = observer
         self.stopper = Stopper(self._observe)
         if reins is not None:
@@ -279,7 +281,9 @@ class _Run:
     def _observe(self, event: RunEvent) -> None:
         if isinstance(event, RowSkipped):
             self.skipped.append(event)
-        elif isinstance(event, AttemptChanged):
+        if self._account is not None:
+            self._account.observe(event)
+        if isinstance(event, AttemptChanged):
             self._moved |= event.attempt.state.phase is not Phase.PLANNED
             if event.attempt.state.phase in {Phase.EXPIRED, Phase.MEDIA_MISMATCH}:
                 self.lost.add(event.attempt.intent.key)
@@ -297,9 +301,16 @@ class _Run:
     ) -> RunEnding:
         """Go on with these attempts, and buy these steps."""
         self._posters = PosterMaker(self.site.folder.path)
+        sharing = shared_account(
+            self.site,
+            rows=len(steps),
+            key_fingerprint=self.key_fingerprint,
+            tell=lambda words: self._observe(Remark(words)),
+        )
         with (
             hearing(self.site.settings, self.site.access) as self._hearing,
             contextlib.closing(self._posters),
+            sharing as self._account,
         ):
             return await self._carry_out(attempts, steps, signals=signals, settle=settle)
 
@@ -323,6 +334,7 @@ class _Run:
                 rpm=settings.requests_per_minute,
                 wall=time.time,
                 jitter=random.random,
+                account=self._account,
             )
             if site.access.sandbox:  # it serves its files at another port each time
                 for attempt in tools.attempts.in_phase(Phase.DOWNLOADING):
@@ -475,6 +487,7 @@ def _code_of_fetch(run: _Run, ending: RunEnding, found: list[Outcome], now: Sequ
 _STOPPED: Final[Mapping[Stop | None, Exit]] = {
     Stop.ACCOUNT: Exit.ACCOUNT,
     Stop.BUDGET: Exit.BUDGET,
+    Stop.DAY_BUDGET: Exit.BUDGET,
     Stop.FAILURES: Exit.SOME_FAILED,
     Stop.WAIT: Exit.UNFINISHED,
     Stop.NOT_UNDERSTOOD: Exit.UNFINISHED,

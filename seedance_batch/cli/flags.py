@@ -34,9 +34,9 @@ def option(*names: str, **attributes: Any) -> Any:
     return field(metadata={"option": (names, attributes)})
 
 
-def argument(metavar: str) -> Any:
-    """A field that is a click argument: a path."""
-    return field(metadata={"argument": metavar})
+def argument(metavar: str, *, optional: bool = False) -> Any:
+    """A field that is a click argument: a path; None for an optional one that is left out."""
+    return field(metadata={"argument": metavar, "required": not optional})
 
 
 def command(given: type[G], *, epilog: str) -> Callable[[Callable[[G], int]], click.Command]:
@@ -64,7 +64,10 @@ def _parameter(flag: Field[Any]) -> click.Parameter:
     """A field as click has it, under the field's own name."""
     if "argument" in flag.metadata:
         return click.Argument(
-            [flag.name], metavar=flag.metadata["argument"], type=_Source(path_type=Path)
+            [flag.name],
+            metavar=flag.metadata["argument"],
+            type=_Source(path_type=Path),
+            required=flag.metadata["required"],
         )
     names, attributes = flag.metadata["option"]
     return click.Option([*names, flag.name], **_BY_TYPE.get(str(flag.type), {}), **attributes)
@@ -218,6 +221,8 @@ class Waiting:
 
     rpm: float | None = option("--rpm", type=click.FloatRange(min=1),
         help="Requests per minute (60).")
+    priority: str = option("--priority", type=click.Choice(["high", "normal", "low"]),
+        default="normal", hidden=True, help="How urgent it is beside other runs under this key.")
     poll_interval: float = option("--poll-interval", type=click.FloatRange(min=0.1), default=2.0,
         hidden=True, help="Shortest time between status checks, in seconds.")
     downloads: int = option("--downloads", type=click.IntRange(1, 16), default=4, hidden=True,
@@ -266,6 +271,8 @@ class Planning(Choosing, OfManifest, Priced, Out, Waiting, Watched):
         help="Never spend more than this on the run folder.")
     max_cost_per_row: Decimal | None = option("--max-cost-per-row", type=usd, metavar="USD",
         help="Never spend more than this on one row.")
+    max_cost_per_day: Decimal | None = option("--max-cost-per-day", type=cap, hidden=True,
+        metavar="USD|none", help="Never spend more than this in a day, in all run folders.")
     max_failures: int = option("--max-failures", type=click.IntRange(min=0), metavar="N",
         default=10, show_default=True, help="Stop after N failures in a row; 0: never.")
     canary: int | None = option("--canary", type=_FROM_1, metavar="N",

@@ -29,9 +29,11 @@ _LOOK_EVERY: Final = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing(flags.Rehearsed, flags.Json):
+class Standing(flags.Out, flags.Json):
     """What ``status`` takes."""
 
+    folder: Path | str | None = flags.argument("[FOLDER]", optional=True)
+    sandbox: bool = flags.option("--sandbox", help="Use the manifest's sandbox run folder.")
     by: str | None = flags.option(
         "--by", metavar="COLUMN", help="Group the counts by one of your columns."
     )
@@ -40,7 +42,13 @@ class Standing(flags.Rehearsed, flags.Json):
 
 @flags.command(Standing, epilog="Example: seedance-batch status manifests/runs/storyboard-sandbox")
 def status(given: Standing) -> int:
-    """Show how run FOLDER stands: rows by status, and money. Sends nothing."""
+    """Show how run FOLDER stands: rows by status, and money. Sends nothing.
+
+    Without FOLDER it shows the account: the runs that are going on under each API key on this
+    machine, their requests of the last minute, and what they have cost today and this month.
+    """
+    if given.folder is None and given.out is None:
+        return _account(given)
     from seedance_batch.batch.sheets import catch_up, is_at_work, standing
     from seedance_batch.batch.verify import note_of_missing
     from seedance_batch.core.identity import SANDBOX_ORIGIN
@@ -48,7 +56,8 @@ def status(given: Standing) -> int:
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of
 
-    folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
+    source = given.folder or given.out or Path()
+    folder = folder_of(source, out=given.out, sandbox=given.sandbox)
     catch_up(folder)
     while True:
         at_work = given.watch and is_at_work(folder)
@@ -72,6 +81,33 @@ def status(given: Standing) -> int:
             if missing is not None:
                 click.echo(missing, err=True)
             return max(exit_code(found), Exit.OK if missing is None else Exit.SOME_FAILED)
+        time.sleep(_LOOK_EVERY)
+
+
+def _account(given: Standing) -> int:
+    """Show what runs on this machine know of their accounts."""
+    from seedance_batch.core.account import account_lines
+    from seedance_batch.runner.account_file import views
+    from seedance_batch.runner.sharing import local_day
+
+    if given.by is not None:
+        raise UsageError("--by needs a run folder: its rows have the columns.")
+    while True:
+        try:
+            found = views(local_day(time.time()), time.monotonic())
+        except OSError as error:
+            raise UsageError(f"The account cannot be read: {error}.") from error
+        if given.watch and not given.as_json:
+            click.clear()
+        for view in found:
+            if given.as_json:
+                tell("account", view.as_json())
+            else:
+                click.echo("\n".join(account_lines(view)))
+        if not found and not given.as_json:
+            click.echo("No run has used an API key on this machine yet.")
+        if not given.watch or not any(view.runs for view in found) or sys.stdout.closed:
+            return Exit.OK
         time.sleep(_LOOK_EVERY)
 
 

@@ -176,6 +176,8 @@ def next_command(
     statuses |= {STATUS_OF[attempt.state.phase] for attempt in blocked}
     if report.ending.stop is Stop.BUDGET:
         return command_again(max_cost=_enough(batch, plan, choice))
+    if report.ending.stop is Stop.DAY_BUDGET:
+        return command_again()
     if report.ending.stop is Stop.ELSEWHERE:
         return f"check HIAPI_BASE_URL or --api-url, then: {command_again(without={'wait'})}"
     if any(a.id in plan.left_alone for a in blocked):

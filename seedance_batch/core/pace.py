@@ -17,6 +17,15 @@ WINDOW: Final = 60.0
 BURST: Final = 4
 _MARGIN: Final = 0.25
 """Seconds by which one request may overtake another on its way; the service counts arrivals."""
+_KEPT: Final = 5.0
+"""Seconds beyond a minute for which a request is remembered: answers are weighed a little later."""
+
+
+_OTHERS_FROM: Final = 2
+"""Requests by which the service may count more than we know of, before others are believed in:
+what we sent and what arrived need not be counted in the same minute."""
+_LEAST: Final = 0.1
+"""Share of the limit that is used whatever others seem to use."""
 
 
 @dataclass(slots=True)
@@ -28,60 +37,92 @@ class RequestBudget:
 
     rpm: float
     burst: int = BURST
-    _started: deque[float] = field(default_factory=deque)
-    _theoretical: float = float("-inf")
+    started: deque[float] = field(default_factory=deque)
+    due: float = float("-inf")
     """When the next request would be due at an even pace (GCRA)."""
-    _held_until: float = float("-inf")
+    held_until: float = float("-inf")
+    service_limit: float | None = None
+    """Requests a minute that the service allows, as far as it has told."""
+    others: float = 0.0
+    """Requests of the last minute that somebody else has sent under this account."""
+    others_at: float = float("-inf")
+    """When that was learned; after a minute it is no longer true."""
+
+    @property
+    def allowed(self) -> float:
+        """Requests a minute that we and the service agree to."""
+        return self.rpm if self.service_limit is None else min(self.rpm, self.service_limit)
+
+    @property
+    def pace(self) -> float:
+        """Requests a minute, as far as others leave room for them."""
+        left = (self.service_limit or self.rpm) - self.others
+        return max(1.0, _LEAST * self.allowed, min(self.allowed, left))
 
     @property
     def spacing(self) -> float:
         """Seconds between requests at an even pace."""
-        return WINDOW / self.rpm
+        return WINDOW / self.pace
 
     @property
     def limit(self) -> int:
         """Requests in any 60 s."""
-        return max(1, int(self.rpm))
+        return max(1, int(self.allowed))
 
-    def next_at(self, now: float) -> float:
-        """The earliest time at which a request may start; ``now`` when it may start at once."""
-        slack = (self.burst - 1) * self.spacing
-        earliest = max(now, self._held_until, self._theoretical - slack)
-        if len(self._started) >= self.limit:
-            earliest = max(earliest, self._started[-self.limit] + WINDOW + _MARGIN)
+    def next_at(self, now: float, ahead: int = 0) -> float:
+        """The earliest time at which a request may start; ``now`` when it may start at once.
+
+        ``ahead``: so many others are to start before it.
+        """
+        slack = (self.burst - 1) * WINDOW / self.allowed
+        earliest = max(now, self.held_until, self.due + ahead * self.spacing - slack)
+        free = self.limit - ahead
+        if len(self.started) >= free:
+            oldest = self.started[-free] if free > 0 else now
+            earliest = max(earliest, oldest + WINDOW + _MARGIN)
         return earliest
 
     def spend(self, now: float) -> None:
         """A request starts now."""
-        self._theoretical = max(now, self._theoretical) + self.spacing
-        self._started.append(now)
+        if now - self.others_at > WINDOW:
+            self.others = 0.0
+        self.due = max(now, self.due) + self.spacing
+        self.started.append(now)
         self._forget(now)
 
     def _forget(self, now: float) -> None:
-        while self._started and self._started[0] <= now - WINDOW - _MARGIN:
-            self._started.popleft()
+        while self.started and self.started[0] <= now - WINDOW - _KEPT:
+            self.started.popleft()
 
     def count(self, now: float) -> int:
-        """Requests that started in the last 60 s."""
-        return sum(1 for at in self._started if at > now - WINDOW)
+        """Requests that started in the 60 s before."""
+        return sum(1 for at in self.started if now - WINDOW < at <= now)
 
     def hold(self, until: float) -> None:
         """The server asked for silence until then."""
-        self._held_until = max(self._held_until, until)
+        self.held_until = max(self.held_until, until)
 
     def told(
         self, limit: int | None, remaining: int | None, reset_in: float | None, now: float
     ) -> None:
         """What an answer's ``X-RateLimit-*`` say; ``reset_in`` are seconds from now.
 
-        A limit below ours becomes ours. Nothing left although we have not used it up means that
-        somebody else does, so that the reset is waited for; what we used up ourselves is known
-        more exactly here.
+        A limit below ours becomes ours. What the service has counted beyond our own requests is
+        somebody else's use, and left to them. Nothing left although we have not used it up means
+        that the reset is waited for; what we used up ourselves is known more exactly here.
         """
-        if limit is not None and 0 < limit < self.rpm:
-            self.rpm = float(limit)
-        if remaining == 0 and reset_in is not None and self.count(now) < self.limit:
+        ours = self.count(now)
+        if limit is not None and limit > 0:
+            self.service_limit = min(float(limit), self.service_limit or float(limit))
+            if remaining is not None:
+                self.shared_with(limit - remaining - ours, now)
+        if remaining == 0 and reset_in is not None and ours < self.limit:
             self.hold(now + min(max(reset_in, 0.0), WINDOW))
+
+    def shared_with(self, others: float, now: float) -> None:
+        """Others seem to have sent so many requests in the last minute."""
+        self.others = float(others) if others > _OTHERS_FROM else 0.0
+        self.others_at = now
 
 
 def is_rate_refusal(sent: int, limit: int, remaining: int | None, *, again: bool) -> bool:
@@ -118,12 +159,12 @@ class Slots:
     limit: int = SLOW_START
     spared: int = 0
     """Places above the ceiling, for tasks in flight that seem never to end."""
-    _growing: bool = True
-    _probe_at: float = 0.0
-    _held_until: float = float("-inf")
-    _refused_at: int | None = None
+    growing: bool = True
+    probe_at: float = 0.0
+    held_until: float = float("-inf")
+    refused_at: int | None = None
     """In flight at the last refusal; None once a create was accepted."""
-    _falls: int = 0
+    falls: int = 0
     """Refusals in a row, each with fewer in flight than the one before."""
 
     def __post_init__(self) -> None:
@@ -131,30 +172,37 @@ class Slots:
 
     def allowed(self, now: float) -> int:
         """Tasks that may be in flight now, the occasional probe included."""
-        if now < self._held_until:
+        if now < self.held_until:
             return 0
-        if not self._growing and now >= self._probe_at:
+        if not self.growing and now >= self.probe_at:
             return self._capped(self.limit + 1)
         return self._capped(self.limit)
+
+    def admits(self, taken: int, now: float) -> bool:
+        """Whether one more task may be in flight beside so many."""
+        return taken < self.allowed(now)
+
+    def no_room(self, now: float) -> None:
+        """A task that was admitted is not to be made for other reasons."""
 
     def spare(self, places: int) -> None:
         """So many places are lent on; a cap that a refusal told holds all the same."""
         gained, self.spared = places - self.spared, places
-        if gained > 0 and self._growing:
+        if gained > 0 and self.growing:
             self.limit = self._capped(self.limit + gained)
 
     def next_change(self, now: float) -> float:
         """When `allowed` rises by itself; infinite where it does not."""
-        times = (self._held_until, float("inf") if self._growing else self._probe_at)
+        times = (self.held_until, float("inf") if self.growing else self.probe_at)
         return min((at for at in times if at > now), default=float("inf"))
 
     def accepted(self, in_flight: int) -> None:
         """A create was accepted; ``in_flight`` counts it."""
-        if in_flight > self.limit or self._falls:  # more room than we knew, or we fell too deep
-            self._growing = True
-        if self._growing:
+        if in_flight > self.limit or self.falls:  # more room than we knew, or we fell too deep
+            self.growing = True
+        if self.growing:
             self.limit = self._capped(max(self.limit, in_flight) + 1)
-        self._refused_at, self._falls = None, 0
+        self.refused_at, self.falls = None, 0
 
     def refused(self, in_flight: int, now: float, generation: float, pause: float = 0.0) -> None:
         """A create was refused for concurrency with ``in_flight`` accepted tasks running.
@@ -162,14 +210,14 @@ class Slots:
         ``generation`` are the seconds until a probe is worth its request, ``pause`` those for
         which the service wants no create at all.
         """
-        fallen = self._refused_at is not None and in_flight < self._refused_at
-        self._falls += fallen
-        step = min(2 ** (self._falls - 1), in_flight // 3) if fallen else 0
+        fallen = self.refused_at is not None and in_flight < self.refused_at
+        self.falls += fallen
+        step = min(2 ** (self.falls - 1), in_flight // 3) if fallen else 0
         self.limit = max(1, self._capped(in_flight - step))
-        self._growing = False
-        self._refused_at = in_flight
-        self._probe_at = now + generation
-        self._held_until = max(self._held_until, now + pause)
+        self.growing = False
+        self.refused_at = in_flight
+        self.probe_at = now + generation
+        self.held_until = max(self.held_until, now + pause)
 
     def _capped(self, wish: int) -> int:
         return wish if self.ceiling is None else min(wish, self.ceiling + self.spared)

@@ -90,6 +90,8 @@ class RunKeywords(ReadKeywords, FetchKeywords, total=False):
     concurrency: int | None
     max_cost: Usd | None
     max_cost_per_row: Usd | None
+    max_cost_per_day: Usd | None
+    priority: str
     max_failures: int | None
     storage: str | None
     draft: bool
@@ -150,7 +152,7 @@ def _refuse_unknown(options: Mapping[str, Any], known: set[str]) -> None:
     raise SettingsError(f"There is no option {', '.join(map(repr, odd))}{advice}")
 
 
-_AMOUNTS: Final = frozenset({"max_cost", "max_cost_per_row"})
+_AMOUNTS: Final = frozenset({"max_cost", "max_cost_per_row", "max_cost_per_day"})
 _PATHS: Final = frozenset({"out", "sandbox_config", "price_file", "folder", "picks"})
 _LISTS: Final = frozenset({"ids", "from_ids"})
 
@@ -178,7 +180,7 @@ def names(keyword: str, value: Collection[str] | str) -> list[str]:
 
 
 def _amount(name: str, value: Any) -> Decimal:
-    if name == "max_cost" and value == "none":
+    if name in {"max_cost", "max_cost_per_day"} and value == "none":
         return NO_CAP
     try:
         amount = Decimal(str(value))

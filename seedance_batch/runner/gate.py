@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import anyio
 
 from seedance_batch.api.client import Answer, Client
 from seedance_batch.core.attempt import Attempt
 from seedance_batch.core.hiapi import Verdict, Voice
-from seedance_batch.core.pace import Breaker, RequestBudget, backoff, is_rate_refusal
+from seedance_batch.core.pace import Breaker, RequestBudget, Slots, backoff, is_rate_refusal
 from seedance_batch.core.text import span
 from seedance_batch.events import Observer, Paused, Remark, RequestEnded, Stop, Stopping
 from seedance_batch.journal.journal import Journal
 from seedance_batch.runner.attempts import Attempts
+from seedance_batch.runner.sharing import Account, SharedSlots
 
 # ── The one place where requests to the API wait for their turn ───────────────────────────────────
 
@@ -33,6 +35,8 @@ else, and where it did."""
 _NAP = 1.0
 """Seconds after which a waiting request asks again whether it is still wanted."""
 _SOON = 1e-6
+_NOTICED = 0.1
+"""Share of the account's requests that others use, from which on that is told."""
 _PLURALS = {"create": "new tasks", "list": "status checks by the list", "get": "status checks"}
 
 
@@ -44,7 +48,8 @@ class Gate:
     """Lets requests start as the budget allows, one after another.
 
     ``jitter`` draws from [0, 1); it is handed in so that a run can be repeated. ``address`` is
-    the API's, for remarks.
+    the API's, for remarks. ``account``: what other runs under this key are known by; without it,
+    and once it fails, this run paces by itself.
     """
 
     def __init__(
@@ -54,8 +59,11 @@ class Gate:
         jitter: Callable[[], float],
         observer: Observer,
         address: str,
+        account: Account | None = None,
     ) -> None:
         self._address = address
+        self._account = account
+        self._told_of_others = False
         self.budget = RequestBudget(rpm)
         self.jitter = jitter
         self._observer = observer
@@ -70,17 +78,43 @@ class Gate:
         self._strange_since = float("inf")
         self._heard_well = False
 
-    async def wait(self, wanted: Callable[[], bool] = _always) -> bool:
-        """Wait until a request may start, and count it; False, uncounted, if no longer wanted."""
+    @property
+    def _shared(self) -> Account | None:
+        """The account, for as long as it can be used."""
+        return None if self._account is None or self._account.alone else self._account
+
+    @property
+    def spacing(self) -> float:
+        """Seconds between two requests of this run, while others want to send as well."""
+        shared = self._shared
+        return max(self.budget.spacing, shared.spacing if shared else 0.0)
+
+    def slots(self, ceiling: int | None) -> Slots:
+        """How many tasks may be in flight, beside those of others; None: no ceiling."""
+        return Slots(ceiling) if self._account is None else SharedSlots(ceiling, self._account)
+
+    def reserve(self, key: str, cost: Decimal | None) -> str | None:
+        """Why a row may not be sent today; None where it may, and what it costs is counted."""
+        return None if self._account is None else self._account.reserve(key, cost)
+
+    async def wait(self, wanted: Callable[[], bool] = _always, *, new_task: bool = False) -> bool:
+        """Wait until a request may start, and count it; False, uncounted, if no longer wanted.
+
+        ``new_task``: it takes a place among the account's tasks as well.
+        """
         async with self._turn:
             while wanted():
                 now = anyio.current_time()
                 at = max(self.budget.next_at(now), self._breaker.next_at(now))
+                if at <= now + _SOON and self._shared is not None:
+                    at = self._shared.ask(now, new_task=new_task)
                 if at <= now + _SOON:
                     self.budget.spend(now)
                     self._breaker.sent(now)
                     return True
                 await anyio.sleep(min(at - now, _NAP))
+            if self._shared is not None:
+                self._shared.withdraw(anyio.current_time())
             return False
 
     def unsent(self) -> None:
@@ -110,8 +144,21 @@ class Gate:
             self._tell_long_pause(answer, now)
         if answer.rate is not None:
             rate = answer.rate
-            self.budget.told(rate.limit, rate.remaining, answer.reset_in, now)
+            counts = self._shared or self.budget
+            counts.told(rate.limit, rate.remaining, answer.reset_in, now)
+        self._tell_of_others()
         return crowded
+
+    def _tell_of_others(self) -> None:
+        """The account is used from elsewhere too: that explains a slower pace, and is said once."""
+        counts = self._shared or self.budget
+        if self._told_of_others or counts.others < _NOTICED * counts.limit:
+            return
+        self._told_of_others = True
+        words = f"about {counts.others:.0f} of its {counts.limit} requests a minute"
+        self._observer(
+            Remark(f"this account is used from elsewhere too ({words}); the pace leaves room")
+        )
 
     def _heard_trouble(self, answer: Answer[object], now: float) -> None:
         """An outage is told once when it begins and once when it is over: its silence worries."""
@@ -169,21 +216,25 @@ class Gate:
 
     def _is_about_rate(self, answer: Answer[object], now: float) -> bool:
         remaining = answer.rate.remaining if answer.rate else None
+        counts = self._shared or self.budget
         about_rate = is_rate_refusal(
-            self.budget.count(now), self.budget.limit, remaining, again=self._taken_for_rate
+            counts.count(now), counts.limit, remaining, again=self._taken_for_rate
         )
         self._taken_for_rate = about_rate
         return about_rate
 
     def hold(self, seconds: float) -> None:
-        """Send nothing for so long."""
-        self.budget.hold(anyio.current_time() + seconds)
+        """Send nothing for so long; nor does any other run, where they share the account."""
+        until = anyio.current_time() + seconds
+        self.budget.hold(until)
+        if self._shared is not None:
+            self._shared.hold(until)
 
 
 # ── The one switch that ends submitting, and what may still go on after it ────────────────────────
 
 
-_MILD = frozenset({Stop.BUDGET, Stop.FAILURES, Stop.ERROR})
+_MILD = frozenset({Stop.BUDGET, Stop.DAY_BUDGET, Stop.FAILURES, Stop.ERROR})
 _HALTS = frozenset({Stop.ACCOUNT, Stop.ELSEWHERE, Stop.NOT_UNDERSTOOD})
 """After these, no send is repeated either: nothing good could come of it."""
 _LETS_WORK_FINISH = _MILD | _HALTS
@@ -269,6 +320,8 @@ class Tools:
     stopper: Stopper
     wall: Callable[[], float]
     """The wall clock in Unix seconds."""
+    account: Account | None = None
+    """Other runs under this key."""
 
     def remark(self, words: str) -> None:
         """Tell whoever watches."""
@@ -303,9 +356,10 @@ def tools_for(
     rpm: float,
     wall: Callable[[], float],
     jitter: Callable[[], float],
+    account: Account | None = None,
 ) -> Tools:
     """The tools of a run that begins with these attempts; ``jitter`` draws from [0, 1)."""
     observer = stopper.observer
     kept = Attempts(journal, attempts, wall=wall, observer=observer)
-    gate = Gate(rpm, jitter=jitter, observer=observer, address=client.base_url)
-    return Tools(client, kept, gate, stopper, wall)
+    gate = Gate(rpm, jitter=jitter, observer=observer, address=client.base_url, account=account)
+    return Tools(client, kept, gate, stopper, wall, account)

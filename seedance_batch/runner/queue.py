@@ -41,6 +41,11 @@ class Queue:
         return self._ready[0][3].fits or not self._fitting
 
     @property
+    def ready(self) -> int:
+        """Orders that may be sent now, one after another."""
+        return len(self._ready) if self.is_ready else 0
+
+    @property
     def first(self) -> Order:
         """The order that is next; only where one `is_ready`."""
         return self._ready[0][3]

@@ -14,7 +14,6 @@ import anyio
 from seedance_batch.api.callbacks import Hear
 from seedance_batch.clips.download import Downloader
 from seedance_batch.core.attempt import Attempt, Phase
-from seedance_batch.core.pace import Slots
 from seedance_batch.core.polling import Demand, Looks
 from seedance_batch.core.text import first_few
 from seedance_batch.events import Observer, RunEvent, Stop
@@ -66,7 +65,7 @@ class Runner(Part):
         self._left_alone = terms.left_alone
         self._said_that_it_waits = False
         looks = Looks(settings.poll_interval, called_back=called_back)
-        slots = Slots(settings.concurrency)
+        slots = tools.gate.slots(settings.concurrency)
         returns = self._returns = Returns(settings.max_failures)
         self._fetcher = Fetcher(
             tools,
@@ -111,6 +110,8 @@ class Runner(Part):
                     group.start_soon(self._stop_waiting, self._wait)
                 group.start_soon(self._submitter.run, orders, unsettled, group)
                 group.start_soon(self._watcher.run, self._over)
+                if self._tools.account is not None:
+                    group.start_soon(self._tools.account.keep, self._census, self._attempts.wake)
                 group.start_soon(self._overdue.run, lambda: self._submitter.idle)
                 group.start_soon(self._inbox.run)
                 await self._fetcher.run(self._over)
@@ -125,6 +126,11 @@ class Runner(Part):
         return RunEnding(
             self._stopper.why, self._stopper.message, self._submitter.waiting, forgotten
         )
+
+    def _census(self) -> tuple[int, int, int]:
+        """Places taken, tasks accepted, and rows that only want for a place."""
+        submitter = self._submitter
+        return submitter.taken, self._attempts.count(Phase.IN_FLIGHT), submitter.ready
 
     def _has_room(self) -> bool:
         """Whether clips arrive as they are bought."""

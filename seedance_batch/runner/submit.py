@@ -106,6 +106,16 @@ class Submitter(Part):
         return len(self._queue)
 
     @property
+    def ready(self) -> int:
+        """Orders that only want for a place."""
+        return 0 if self._stopper.stopped else self._queue.ready
+
+    @property
+    def taken(self) -> int:
+        """Places that sends and tasks in flight take."""
+        return self._running() + self._under_way_unrecorded()
+
+    @property
     def demand(self) -> Demand:
         """What rows that wait to be sent are short of."""
         if self._stopper.stopped or not self._queue:
@@ -136,7 +146,7 @@ class Submitter(Part):
                 self._start(group, self._take_up, attempt)
         while not self._stopper.stopped and await self._next_is_due():
             # Asked again: what was started meanwhile has reserved its cost by now.
-            if not await self._gate.wait(self._still_due):
+            if not await self._gate.wait(self._still_due, new_task=True):
                 continue
             if self._affordable():
                 order = self._queue.take()
@@ -182,8 +192,13 @@ class Submitter(Part):
     def _may_start(self) -> bool:
         if self._strange >= (_SEVERAL if self._accepted else 1) and self._still_wanted():
             return False  # those find out whether anybody is there
-        taken = self._running() + self._under_way_unrecorded()
-        return taken < self._slots.allowed(anyio.current_time()) and self._terms.room()
+        now = anyio.current_time()
+        if not self._slots.admits(self.taken, now):
+            return False
+        if not self._terms.room():
+            self._slots.no_room(now)
+            return False
+        return True
 
     def _running(self) -> int:
         return self._attempts.count(*GENERATING_PHASES) - self._left_alone()
@@ -204,21 +219,27 @@ class Submitter(Part):
         return self._under_way - sum(told)
 
     def _affordable(self) -> bool:
-        cap, order = self._max_cost, self._queue.first
-        if cap is None:
-            return True
-        if order.cost is None:
-            self._stopper.stop(Stop.BUDGET, f"row {order.key} has no known price")
+        """Whether the next order fits under the caps; under the day's it is reserved by that."""
+        order = self._queue.first
+        if (why := self._over_cap(order)) is not None:
+            self._stopper.stop(Stop.BUDGET, why)
             return False
-        total = self._attempts.committed + self._reserved + order.cost
-        if total > cap:
-            self._stopper.stop(
-                Stop.BUDGET,
-                f"row {order.key} would bring the estimate to "
-                f"{money(total.quantize(_CENT, ROUND_UP))}, over {money(cap)}",
-            )
+        if (why := self._gate.reserve(order.key, order.cost)) is not None:
+            self._stopper.stop(Stop.DAY_BUDGET, why)
             return False
         return True
+
+    def _over_cap(self, order: Order) -> str | None:
+        cap = self._max_cost
+        if cap is None:
+            return None
+        if order.cost is None:
+            return f"row {order.key} has no known price"
+        total = self._attempts.committed + self._reserved + order.cost
+        if total <= cap:
+            return None
+        estimate = money(total.quantize(_CENT, ROUND_UP))
+        return f"row {order.key} would bring the estimate to {estimate}, over {money(cap)}"
 
     async def _hear_the_clock(self, unsettled: list[Attempt]) -> bool:
         """One good answer before anything is sent: the 23 h guard wants the server's clock.

@@ -110,7 +110,7 @@ class Watcher(Part):
             now,
             flights,
             self._looked,
-            spacing=self._gate.budget.spacing,
+            spacing=self._gate.spacing,
             demand=self._demand(),
         )
 

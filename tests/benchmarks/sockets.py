@@ -18,6 +18,7 @@ from seedance_batch.journal.opening import open_journal
 from seedance_batch.runner.attempts import Attempts, Terms
 from seedance_batch.runner.gate import Stopper, tools_for
 from seedance_batch.runner.runner import Runner
+from seedance_batch.runner.sharing import Account
 from seedance_batch.settings import RunSettings
 
 from .world import Case, measured_once, orders, room
@@ -33,6 +34,7 @@ async def run_rows(
     settings: RunSettings,
     kind: type[Downloader] = Downloader,
     observe: Callable[[Attempts, RunEvent], None] = lambda _, __: None,
+    account: Account | None = None,
 ) -> Attempts:
     """Buy and fetch so many small rows; the attempts, as they ended."""
     with open_journal(folder / "journal.db") as journal:
@@ -43,9 +45,21 @@ async def run_rows(
             Client(url, key) as client,
             file_client(allow_private=True, lanes=settings.downloads) as files,
         ):
-            stopper = Stopper(lambda event: observe(tools.attempts, event))
+
+            def told(event: RunEvent) -> None:
+                observe(tools.attempts, event)
+                if account is not None:
+                    account.observe(event)
+
             tools = tools_for(
-                client, journal, [], stopper, rpm=rpm, wall=time.time, jitter=random.random
+                client,
+                journal,
+                [],
+                Stopper(told),
+                rpm=rpm,
+                wall=time.time,
+                jitter=random.random,
+                account=account,
             )
             runner = Runner(
                 tools,

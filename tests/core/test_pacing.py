@@ -100,7 +100,7 @@ def test_the_servers_reset_is_waited_for_where_others_share_the_account(
     budget = RequestBudget(60)
     for _ in range(sent):
         budget.spend(0.0)
-    budget._theoretical = 9.0
+    budget.due = 9.0
     budget.told(60, remaining, reset_in, now=0.0)
     assert budget.next_at(0.0) == pytest.approx(next_at)
 
