@@ -269,7 +269,7 @@ class Batch(Site):
         facts = Facts(
             prices_note=price_note(self.prices),
             given_inputs=self.manifest.given_inputs,
-            mended=self._mended(plan.kind),
+            mended=self._mended(),
             delimiter=_DELIMITERS.get(self.manifest.source.get("delimiter", ""), ","),
         )
         if self.manifest.path != STDIN and not continues(self.manifest, self.folder):
@@ -280,25 +280,27 @@ class Batch(Site):
             facts = replace(facts, rows_digest=digest)
         self.journal.write(operations.set_facts(facts))
 
-    def _mended(self, kind: Kind) -> Mapping[str, Mapping[str, Any]] | None:
+    def _mended(self) -> Mapping[str, Mapping[str, Any]] | None:
         """See `Facts.mended`; None where nothing is to be noted."""
-        if kind is Kind.DRAFT or not self._rows_elsewhere:
+        if not self._rows_elsewhere:
             return None
-        known = self.journal.facts().mended or {}
+        known = dict(self.journal.facts().mended or {})
         before = {row.key: row for row in self.journal.rows()}
-        jobs = [job for job in self.manifest.jobs if job.key in before]
-        edited = [job for job in jobs if before[job.key].content != job.content]
-        return {
-            **known,
-            **{
-                job.key: {
-                    "read": known.get(job.key, {}).get("read", before[job.key].content),
-                    "ordered": job.content,
-                    "cells": dict(job.row.cells),
-                }
-                for job in edited
-            },
-        }
+        for job, sent in zip(self.manifest.jobs, self.jobs, strict=True):
+            row = before.get(job.key)
+            if row is None or row.content == job.content:
+                continue
+            read = known.get(job.key, {}).get("read", row.content)
+            note: dict[str, Any] = {
+                "read": read,
+                "ordered": job.content,
+                "cells": dict(job.row.cells),
+            }
+            if self.kind is Kind.DRAFT and not job.sources:
+                asked = {"model": job.model, "input": job.input.wire()}
+                note |= {"draft": sent.content, "asked": asked}
+            known[job.key] = note
+        return known
 
     def _asked_for(self, plan: Plan) -> list[RowRecord]:
         """The manifest's rows, each with what it asks for: flags speak for rows that they buy."""

@@ -39,7 +39,7 @@ from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Severity
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord
-from seedance_batch.core.plan.make import as_ordered
+from seedance_batch.core.plan.make import as_ordered, draft_job, draft_models
 from seedance_batch.core.plan.steps import RerunChoice
 from seedance_batch.core.refusals import Reason
 from seedance_batch.core.select import meant_ids
@@ -248,29 +248,41 @@ def _as_mended(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manif
     mended = journal.facts().mended or {}
     if not mended or continues(manifest, folder):
         return manifest
-    ordered: dict[str, dict[str, Attempt]] = defaultdict(dict)
-    for attempt in journal.attempts():
-        if attempt.state.phase is not Phase.PLANNED and attempt.intent.kind is Kind.FINAL:
-            ordered[attempt.intent.key][attempt.intent.content] = attempt
-    jobs = [_mended(job, mended.get(job.key), ordered[job.key]) for job in manifest.jobs]
+    attempts = [a for a in journal.attempts() if a.state.phase is not Phase.PLANNED]
+    ordered: dict[tuple[Kind, str], dict[str, Attempt]] = defaultdict(dict)
+    for attempt in attempts:
+        ordered[attempt.intent.kind, attempt.intent.key][attempt.intent.content] = attempt
+    models = draft_models(attempts)
+    jobs = [
+        _mended(job, mended[job.key], ordered, models) if job.key in mended else job
+        for job in manifest.jobs
+    ]
     return replace(manifest, jobs=tuple(jobs))
 
 
-def _mended(job: Job, known: Mapping[str, Any] | None, ordered: Mapping[str, Attempt]) -> Job:
-    if known is None or known["read"] != job.content or known["ordered"] not in ordered:
+def _mended(
+    job: Job,
+    known: Mapping[str, Any],
+    ordered: Mapping[tuple[Kind, str], Mapping[str, Attempt]],
+    models: Iterable[str | None],
+) -> Job:
+    finals, drafts = ordered[Kind.FINAL, job.key], ordered[Kind.DRAFT, job.key]
+    final = finals.get(known["ordered"])
+    if known["read"] != job.content or (final is None and known.get("draft") not in drafts):
         return job
-    failed = ordered.get(job.content)
-    if failed is not None and failed.state.phase is not Phase.FAILED:
+    as_read = [finals.get(job.content)]
+    if final is None:
+        as_read += [drafts.get(draft_job(job, model).content) for model in models]
+    if any(each is not None and each.state.phase is not Phase.FAILED for each in as_read):
         return job
-    attempt = ordered[known["ordered"]]
-    body = attempt.intent.asked
+    body = known["asked"] if final is None else final.intent.asked
     allow = Allow(resolution_4k=True, mixed_references=True, blobs=True)  # it was let through
     return replace(
         job,
         row=replace(job.row, cells=known["cells"]),
         model=body["model"],
         input=TaskInput.model_validate(body["input"], context=allow),
-        content=attempt.intent.content,
+        content=known["ordered"],
         media=(),  # the journal holds them
     )
 

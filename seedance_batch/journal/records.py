@@ -186,7 +186,8 @@ class Facts:
     """Inputs that the manifest has under other headings; see `columns.result_columns`."""
     mended: Mapping[str, Mapping[str, Any]] | None = None
     """By row key: what a row was ordered as since its failed sheet was fed back (``ordered``, a
-    content, and ``cells``), while the manifest reads as before (``read``, a content)."""
+    content, and ``cells``), while the manifest reads as before (``read``, a content). Of drafts
+    also the ``draft``'s content, and what would be ``asked`` for as a final."""
     rows_digest: str | None = None
     """Tells whether the manifest's rows are those that are kept."""
     delimiter: str | None = None

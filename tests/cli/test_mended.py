@@ -116,3 +116,40 @@ def test_a_manifest_that_goes_back_to_a_refused_text_is_told_of_the_clip_that_th
     assert "(another version of this row is made: videos/shot1.mp4)" in said.out
     assert "videos/shot1.mp4" in shop.results()[0]["next_step"]
     assert "videos/shot1.mp4" in shop.plan("-v").out
+
+
+def test_a_row_that_was_mended_as_a_draft_is_mended_for_its_manifest_and_its_final(
+    shop: Shop,
+) -> None:
+    shop.write(shot(1, prompt="forbidden", duration=6, note="hero"), shot(2, note=""))
+    assert shop.run("--draft").code == Exit.SOME_FAILED
+    failed = shop.run_folder / "failed.csv"
+    assert shop.run("--draft", of=mend_csv(failed, prompt="a kite")).code == Exit.OK
+    charged = len(shop.tasks())
+    for _ in range(2):
+        said = shop.run("--draft")
+        assert said.code == Exit.OK, said.out
+        assert "failed" not in said.out
+    assert [row["prompt"] for row in shop.results()] == ["a kite", "a paper boat, number 2"]
+    assert not failed.exists()
+    assert len(shop.tasks()) == charged
+
+    keep = shop.folder / "picks.csv"
+    write_rows(keep, [{"id": "shot1", "mark": "keep", "note": "", "take": "draft 1"}])
+    assert shop.run("--from", str(keep), command="promote").code == Exit.OK
+    final = shop.tasks()[-1]["input"]
+    assert (final["prompt"], final["duration"]) == ("a kite", 6)
+    assert shop.run("--from", str(keep), command="promote").code == Exit.OK
+    assert len(shop.tasks()) == charged + 1
+
+
+def test_an_edit_of_a_row_that_was_mended_as_a_draft_counts_as_ever(shop: Shop) -> None:
+    shop.write(shot(1, prompt="forbidden"), shot(2))
+    assert shop.run("--draft").code == Exit.SOME_FAILED
+    mended = mend_csv(shop.run_folder / "failed.csv", prompt="a kite")
+    assert shop.run("--draft", of=mended).code == Exit.OK
+    charged = len(shop.tasks())
+    shop.write(shot(1, prompt="a balloon"), shot(2))
+    assert shop.run("--draft").code == Exit.OK
+    assert len(shop.tasks()) == charged + 1
+    assert shop.results()[0]["prompt"] == "a balloon"
