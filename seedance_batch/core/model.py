@@ -140,7 +140,7 @@ class LinkKind(StrEnum):
 PREVIOUS: Final = "previous"
 """In place of an id: the row above."""
 _LINK: Final = re.compile(
-    r"\s*(?P<kind>(?:first|last)[ _-]frame|clip)\s*:\s*(?P<row>\S.*?)\s*", re.IGNORECASE
+    r"\s*(?:(?P<edge>first|last)[ _-]?frame|clip)\s*:\s*(?P<row>\S.*?)\s*", re.IGNORECASE
 )
 
 
@@ -161,7 +161,8 @@ class Link:
         match = _LINK.fullmatch(text)
         if match is None:
             return None
-        kind = LinkKind(re.sub("[ -]", "_", match["kind"].lower()))
+        edge = match["edge"]
+        kind = LinkKind(f"{edge.lower()}_frame") if edge else LinkKind.CLIP
         row = match["row"]
         return cls(kind, PREVIOUS if row.casefold() == PREVIOUS else row)
 
