@@ -11,7 +11,7 @@ import click
 
 from seedance_batch.cli import flags
 from seedance_batch.cli.hints import command_again
-from seedance_batch.core.text import first_few, shown, size, some, span
+from seedance_batch.core.text import first_few, shown, size, some
 from seedance_batch.errors import Exit
 from seedance_batch.streams import tell
 
@@ -104,8 +104,13 @@ def _in_words(planned: JoinedFilm) -> str:
     how = "encoded" if film.made_frames else "copied"
     if 0 < film.made_frames < film.frames:
         how = f"{some(film.made_frames, 'frame')} of {film.frames:,} encoded, the rest copied"
-    length, weight = span(planned.seconds), size(planned.file.stat().st_size)
-    return f"{some(len(film.shots), 'clip')}, {length}, {weight}, {how}"
+    minutes, seconds = divmod(round(planned.seconds), 60)
+    length = f"{minutes:,} min {seconds} s" if minutes else f"{seconds} s"
+    return f"{some(len(film.shots), 'clip')}, {length}, {size(_bytes(planned))}, {how}"
+
+
+def _bytes(planned: JoinedFilm) -> int:
+    return planned.file.stat().st_size
 
 
 def film_object(planned: JoinedFilm, found: PlannedFilms) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def film_object(planned: JoinedFilm, found: PlannedFilms) -> dict[str, Any]:
         "encoded_frames": film.made_frames,
         "width": film.width,
         "height": film.height,
-        "bytes": planned.file.stat().st_size,
+        "bytes": _bytes(planned),
         "left_out": [{"id": each.key, "reason": each.reason} for each in found.left_out],
         "outdated": found.outdated,
     }

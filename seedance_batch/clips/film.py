@@ -227,6 +227,7 @@ class _Pictures:
     def __init__(self, order: FilmOrder, out: OutputContainer) -> None:
         self._film, self._order = order.film, order
         self._tick = 1 / self._film.rate
+        self._seconds = float(self._tick)
         self._decoded = -self._film.delay
         self._encoder: VideoCodecContext | None = None
         copied = next((p.shot for p in self._film.sections if p.how is How.COPIED), None)
@@ -291,9 +292,8 @@ class _Pictures:
             first = None
             for packet in islice(packets, section.count):
                 first = (packet.pts or 0) if first is None else first
-                yield self._placed(
-                    packet, section.start + round(((packet.pts or 0) - first) * step)
-                )
+                number = round(((packet.pts or 0) - first) * step)
+                yield self._placed(packet, section.start + number)
 
     def _made(self, sections: Iterable[Section]) -> Iterator[soundtrack.Timed]:
         encoder, self._encoder = self._encoder or self._new_encoder(), None
@@ -318,7 +318,7 @@ class _Pictures:
         packet.stream, packet.time_base = self.stream, self._tick
         packet.pts, packet.dts, packet.duration = frame, self._decoded, 1
         self._decoded += 1
-        return float((self._decoded - 1) * self._tick), packet
+        return (self._decoded - 1) * self._seconds, packet
 
     def _frames(self, section: Section) -> Iterator[VideoFrame]:
         """A section's frames as they are to be encoded; the first one begins anew."""

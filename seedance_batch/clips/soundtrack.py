@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -150,8 +151,24 @@ class _Track:
             yield packet, place + round((packet.pts - first) / PACKET)
 
     def _silence(self, first: int, until: int) -> Iterator[Timed]:
-        if first < until:
-            yield from self._encoded(repeat(_zeros(self._sound.channels, PACKET)), first, until)
+        import av
+
+        for number in range(first, until):
+            yield self._placed(av.Packet(self._silent_packet), number)
+
+    @cached_property
+    def _silent_packet(self) -> bytes:
+        """The second packet of silence: the first one begins it."""
+        import av
+
+        encoder, found = self._new_encoder(), list[bytes]()
+        frame: Any = av.AudioFrame(format="fltp", layout=self._layout, samples=PACKET)
+        frame.sample_rate = self._sound.rate
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        while len(found) < 2:
+            found += map(bytes, encoder.encode(frame))
+        return found[1]
 
     # ── made ────────────────────────────────────────────────────────────────────────────────────
 
