@@ -72,7 +72,7 @@ class Feeding:
 
     def _waiting(self, job: Job, step: Step, steps: Mapping[str, Step]) -> Step:
         """A row to be bought: once its sources are made, or not at all."""
-        waits_for, takes = [], {}
+        waits_for, takes, missing = [], {}, dict[str, Step | None]()
         for key in dict.fromkeys(source.key for source in job.sources):
             of_source, take = steps.get(key), self._take(key)
             if of_source is not None and (of_source.action.spends or of_source.action in _COMES):
@@ -82,7 +82,10 @@ class Feeding:
             elif self._is_under_way(key):
                 waits_for.append(key)
             else:
-                return self._held_back(job, step, key, of_source)
+                missing[key] = of_source
+        if missing:  # of all that it lacks, say first what can be chosen
+            key = min(missing, key=lambda each: missing[each] is not None)
+            return self._held_back(job, step, key, missing[key])
         return replace(step, waits_for=tuple(waits_for), takes=takes)
 
     def _held_back(self, job: Job, step: Step, key: str, of_source: Step | None) -> Step:
