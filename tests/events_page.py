@@ -52,7 +52,7 @@ def _example(field: Mapping[str, Any]) -> str:
 
 def _meaning(field: Mapping[str, Any]) -> str:
     words = ", ".join(f"`{word}`" for word in field.get("enum", []) if word is not None)
-    return "; ".join(part for part in (field["description"], words) if part)
+    return f"{field['description']}; one of {words}" if words else str(field["description"])
 
 
 def valid_output(value: Any) -> Any:
