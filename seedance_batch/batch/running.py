@@ -133,6 +133,11 @@ async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[
     return _refetched(run.site, attempts, gone, run.stopper.observer) if gone else attempts
 
 
+def _is_here(take: Attempt | None) -> bool:
+    """Whether a take's clip is on disk, and not to be fetched once more."""
+    return take is None or take.state.phase is Phase.DONE
+
+
 @contextlib.contextmanager
 def _open_in(journal: Journal) -> Iterator[None]:
     """Note that a run is at work, in the journal's own file: it tells a copy without its log."""
@@ -378,6 +383,9 @@ class _Run:
                 continue
             planned = attempts.by_id.get(wanted.attempt.id) if wanted.attempt else None
             take_of = partial(take_for, wanted, attempts)
+            again = [
+                key for key, id in wanted.takes.items() if not _is_here(attempts.by_id.get(id))
+            ]
             prepare = partial(self._maker.make, wanted, wanted.job, take_of)
             orders.append(
                 Order(
@@ -386,7 +394,7 @@ class _Run:
                     prepare,
                     planned,
                     wanted.kind,
-                    wanted.waits_for,
+                    (*wanted.waits_for, *again),
                     high[wanted.key],
                     wanted.key in self.fitting,
                 )

@@ -293,7 +293,8 @@ NOTES: Final = {
     "aspect_ratio": "Shape of the clip; adaptive lets the service choose.",
     "duration": f"Whole seconds, {SHORTEST_CLIP} to {LONGEST_CLIP}. The price grows with it.",
     "resolution": "480p is the cheapest. The price grows with it.",
-    "first_frame_url": "Image to begin with: https://…, asset://…, or a file beside the manifest.",
+    "first_frame_url": "Image to begin with: https://…, asset://…, a file beside the manifest, or "
+    "last_frame:ID, the last frame of another row.",
     "last_frame_url": "Image to end with; needs a first frame.",
     "reference_image_urls": (
         f"Up to {MOST_IMAGES} images that the prompt may name (Image 1). Not with frames."

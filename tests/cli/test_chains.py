@@ -316,3 +316,15 @@ def test_a_clip_that_was_changed_on_disk_feeds_nobody(shop: Shop) -> None:
     assert said.code == Exit.SOME_FAILED
     assert "a.mp4" in said.err
     assert len(shop.tasks()) == 1
+
+
+def test_a_source_whose_clip_was_deleted_is_fetched_before_its_follower_is_made(
+    shop: Shop,
+) -> None:
+    chain(shop, "")
+    assert shop.run().code == Exit.OK
+    chain(shop, "", "last_frame:a")
+    (shop.run_folder / "videos" / "a.mp4").unlink()
+    assert shop.run().code == Exit.OK
+    assert shop.statuses() == ["done", "done"]
+    assert len(shop.tasks()) == 2
