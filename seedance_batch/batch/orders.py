@@ -7,8 +7,9 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from seedance_batch.core.columns import INPUT_COLUMNS
 from seedance_batch.core.lifecycle import Refetch, step, was_given_up_early
 from seedance_batch.core.manifest import Job, LocalMedia, SourceRow
 from seedance_batch.core.model import BLOB_PREFIX, LinkKind
+from seedance_batch.core.plan.sources import heights
 from seedance_batch.core.plan.steps import Action, Plan, Step
 from seedance_batch.errors import StorageFailed, UsageError
 from seedance_batch.journal import operations
@@ -29,7 +31,7 @@ from seedance_batch.journal.journal import Journal
 from seedance_batch.reader.media_files import encoded_size
 from seedance_batch.reader.source import MAX_BODY
 from seedance_batch.run_folder import Lengths, RunFolder, lengths_at
-from seedance_batch.runner.attempts import Attempts, BodyLost, MediaChanged
+from seedance_batch.runner.attempts import Attempts, BodyLost, MediaChanged, Order
 
 # ── From a plan's step to an intent: the exact body, its key, and the media it stands on ──────────
 
@@ -46,13 +48,6 @@ _STILL_GOOD: Final = 1800.0
 
 def _no_take(_: str) -> Attempt | None:
     return None
-
-
-def take_for(step: Step, attempts: Attempts, key: str) -> Attempt | None:
-    """The take of another row that a step is made from: the one that there was, else its newest."""
-    known = step.takes.get(key)
-    take = attempts.newest(key, step.kind) if known is None else attempts.by_id.get(known)
-    return take if take is not None and take.state.phase is Phase.DONE else None
 
 
 class IntentMaker:
@@ -209,6 +204,40 @@ def read_unchanged(media: LocalMedia, place: object) -> bytes:
     if hashlib.sha256(content).hexdigest() != media.sha256:
         raise MediaChanged(f"{place}: {media.path} has changed since the plan was made")
     return content
+
+
+def orders_for(
+    steps: Sequence[Step], maker: IntentMaker, attempts: Attempts, fitting: Collection[str]
+) -> list[Order]:
+    """What a run is to send for these steps; rows in ``fitting`` fit under the cap."""
+    high = heights(steps)
+    return [
+        Order(
+            key=step.key,
+            cost=step.cost,
+            prepare=partial(maker.make, step, step.job, partial(take_for, step, attempts)),
+            attempt=attempts.by_id.get(step.attempt.id) if step.attempt else None,
+            kind=step.kind,
+            waits_for=(*step.waits_for, *_fetched_again(step, attempts)),
+            height=high[step.key],
+            fits=step.key in fitting,
+        )
+        for step in steps
+        if step.job is not None
+    ]
+
+
+def _fetched_again(step: Step, attempts: Attempts) -> list[str]:
+    """Rows whose takes it is made from, and whose clips were gone from disk."""
+    takes = {key: attempts.by_id.get(take) for key, take in step.takes.items()}
+    return [key for key, take in takes.items() if take and take.state.phase is not Phase.DONE]
+
+
+def take_for(step: Step, attempts: Attempts, key: str) -> Attempt | None:
+    """The take of another row that a step is made from: the one that there was, else its newest."""
+    known = step.takes.get(key)
+    take = attempts.newest(key, step.kind) if known is None else attempts.by_id.get(known)
+    return take if take is not None and take.state.phase is Phase.DONE else None
 
 
 # ── The file name that a new clip takes: free on disk, in the journal and of those given before ───

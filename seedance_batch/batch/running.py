@@ -29,7 +29,7 @@ from seedance_batch.api.client import Client
 from seedance_batch.batch import ownership
 from seedance_batch.batch.access import Site, shared_account
 from seedance_batch.batch.batch import Batch
-from seedance_batch.batch.orders import ClipNames, IntentMaker, settled_intents, take_for
+from seedance_batch.batch.orders import ClipNames, IntentMaker, orders_for, settled_intents
 from seedance_batch.batch.sheets import current, rebuild, standing, write_page
 from seedance_batch.batch.verify import gone_from_disk, note_of_missing, set_aside
 from seedance_batch.clips.download import Downloader
@@ -41,7 +41,6 @@ from seedance_batch.core.forecast import clip_bytes
 from seedance_batch.core.lifecycle import Doubted, Refetch, step
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.outcome import FAILED, Outcome, unfinished
-from seedance_batch.core.plan.sources import heights
 from seedance_batch.core.plan.steps import Action, Plan, Step, exit_of, fitting, left_over
 from seedance_batch.errors import Exit, FolderUnusable, SettingsError, StorageFailed
 from seedance_batch.events import (
@@ -59,7 +58,7 @@ from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.records import Facts
 from seedance_batch.page.page import PAGE
 from seedance_batch.run_folder import sweep_leftovers
-from seedance_batch.runner.attempts import Attempts, BodyLost, MediaChanged, Order, Terms
+from seedance_batch.runner.attempts import Attempts, BodyLost, MediaChanged, Terms
 from seedance_batch.runner.gate import Reins, Stopper, tools_for
 from seedance_batch.runner.runner import RunEnding, Runner
 from seedance_batch.runner.sharing import Account
@@ -131,11 +130,6 @@ async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[
     done = [s.attempt for s in plan.steps if s.attempt and s.attempt.state.phase is Phase.DONE]
     gone = await anyio.to_thread.run_sync(gone_from_disk, run.site.folder, done, time.time())
     return _refetched(run.site, attempts, gone, run.stopper.observer) if gone else attempts
-
-
-def _is_here(take: Attempt | None) -> bool:
-    """Whether a take's clip is on disk, and not to be fetched once more."""
-    return take is None or take.state.phase is Phase.DONE
 
 
 @contextlib.contextmanager
@@ -363,7 +357,9 @@ class _Run:
                 called_back=self._hearing.socket is not None,
             )
             async with self._hearing.listening(runner.hear):
-                ending = await runner.run(self._orders(steps, tools.attempts), settle=settle)
+                ending = await runner.run(
+                    orders_for(steps, self._maker, tools.attempts, self.fitting), settle=settle
+                )
             group.cancel_scope.cancel()
         return ending
 
@@ -375,31 +371,6 @@ class _Run:
             left_alone=self.left_alone,
             only_settled=self.only_settled,
         )
-
-    def _orders(self, steps: Sequence[Step], attempts: Attempts) -> list[Order]:
-        orders, high = [], heights(steps)
-        for wanted in steps:
-            if wanted.job is None:
-                continue
-            planned = attempts.by_id.get(wanted.attempt.id) if wanted.attempt else None
-            take_of = partial(take_for, wanted, attempts)
-            again = [
-                key for key, id in wanted.takes.items() if not _is_here(attempts.by_id.get(id))
-            ]
-            prepare = partial(self._maker.make, wanted, wanted.job, take_of)
-            orders.append(
-                Order(
-                    wanted.key,
-                    wanted.cost,
-                    prepare,
-                    planned,
-                    wanted.kind,
-                    (*wanted.waits_for, *again),
-                    high[wanted.key],
-                    wanted.key in self.fitting,
-                )
-            )
-        return orders
 
     def _has_room(self, attempts: Attempts) -> bool:
         """Whether the disk takes more clips; raises an error where waiting will not help."""
