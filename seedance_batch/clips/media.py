@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 from seedance_batch.core.attempt import Intent
 from seedance_batch.core.media_type import content_of
@@ -241,7 +241,7 @@ def opened_video(path: Path) -> Iterator[InputContainer]:
     try:
         # The format is fixed: FFmpeg would else follow playlists to other files and to the network.
         kind = "matroska" if is_matroska(path) else "mp4"
-        with av.open(f"file:{path}", mode="r", format=kind, metadata_errors="replace") as container:
+        with av.open(f"file:{path}", mode="r", format=kind, **any_texts()) as container:
             if not container.streams.video:
                 raise MediaUnreadable("contains no video")
             for sound in container.streams.audio[:1]:
@@ -254,6 +254,13 @@ def opened_video(path: Path) -> Iterator[InputContainer]:
             yield container
     except av.FFmpegError as error:
         raise MediaUnreadable(f"cannot be decoded ({error.strerror})") from error
+
+
+def any_texts() -> dict[str, Any]:
+    """What PyAV before 19 has to be told to open a file whose texts are in another encoding."""
+    import av
+
+    return {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
 def _known(codec: T | None, what: str) -> T:

@@ -14,6 +14,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+from seedance_batch.clips.media import any_texts
 from seedance_batch.core.cutting import PACKET, FilmPlan, How, SoundForm, Stretch, nearest
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def heard(path: Path) -> Iterator[AudioStream]:
     try:
         # No playlist leads to the network.
         only = {"protocol_whitelist": "file"}
-        with av.open(f"file:{path}", options=only, metadata_errors="replace") as container:
+        with av.open(f"file:{path}", options=only, **any_texts()) as container:
             if not container.streams.audio:
                 raise Unheard("it has no sound")
             yield container.streams.audio[0]
