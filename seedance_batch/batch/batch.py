@@ -20,7 +20,8 @@ from seedance_batch.batch.traces import Neighbour, bought_beside
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.columns import is_part
 from seedance_batch.core.identity import folder_mark
-from seedance_batch.core.manifest import Finding, Job, Manifest, Told
+from seedance_batch.core.manifest import Finding, Job, Manifest, Place, Severity, Told
+from seedance_batch.core.model import family_model
 from seedance_batch.core.outcome import RowRecord, outcomes
 from seedance_batch.core.overview import Absence, price_note
 from seedance_batch.core.plan.make import Doubt, Traces, contents_of, doubts, draft_job, make_plan
@@ -115,7 +116,12 @@ class Batch(Site):
 
     def warnings(self, plan: Plan) -> list[Finding]:
         """What reading the manifest warned of that concerns the rows that a plan would buy."""
-        return self.manifest.warnings_of(step.job for step in plan.new if step.job is not None)
+        found = self.manifest.warnings_of(step.job for step in plan.new if step.job is not None)
+        model = self.settings.draft_model if self.kind is Kind.DRAFT else None
+        if plan.new and model is not None and family_model(model) is None:
+            words = f"{model!r} is not a model that this program knows"
+            found.append(Finding(Severity.WARNING, Place("--draft-model"), words))
+        return found
 
     @property
     def kept_cap(self) -> Decimal | None:

@@ -10,10 +10,17 @@ from collections.abc import Collection, Iterator, Sequence
 import anyio
 
 from seedance_batch.api.client import Client, public_site
-from seedance_batch.core.drift import Schema, differences, input_schema_in, our_rules
+from seedance_batch.core.drift import (
+    Schema,
+    differences,
+    input_schema_in,
+    our_rules,
+    price_differences,
+)
 from seedance_batch.core.hiapi import Verdict
 from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Place, Severity
 from seedance_batch.core.model import FAMILY, family_model
+from seedance_batch.core.pricing import PriceTable
 
 _PATIENCE = 5.0
 """Seconds for an answer; nobody waits longer for what only warns."""
@@ -54,13 +61,20 @@ def family_names() -> list[str]:
     return [model.names[0] for model in FAMILY]
 
 
-def rule_findings(manifest: Manifest, base_url: str) -> list[Finding]:
+def rule_findings(manifest: Manifest, base_url: str, table: PriceTable | None) -> list[Finding]:
     """What published rules say: warnings about known models, problems of rows of unknown ones."""
-    models = {job.model for job in manifest.jobs}
-    _, words = rule_differences(base_url, sorted(models))
+    models = sorted({job.model for job in manifest.jobs})
+    _, words = rule_differences(base_url, models)
+    known = dict.fromkeys(model for model in map(family_model, models) if model is not None)
+    words += price_differences(table, known)
     place = Place(manifest.path)
     drift = [
-        Finding(Severity.WARNING, place, f"HiAPI's rules have changed: {each}", cause=Code.RULES)
+        Finding(
+            Severity.WARNING,
+            place,
+            f"HiAPI publishes other rules than this program's: {each}",
+            cause=Code.RULES,
+        )
         for each in words
     ]
     return [*drift, *unknown_model_findings(manifest, base_url)]

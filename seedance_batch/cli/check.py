@@ -18,6 +18,7 @@ from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.core.manifest import Manifest
+    from seedance_batch.core.pricing import PriceTable
 
 
 @click.command(epilog="Example: seedance-batch init shots.xlsx frames")
@@ -82,8 +83,20 @@ def _looked_at(manifest: Manifest) -> Manifest:
     access = public_access(os.environ)
     local, pace = access.private_files, Pace(10, DEFAULT_RPM)
     seen = look_at_addresses(manifest, allow_private=local, pace=pace)
-    rules = rule_findings(manifest, access.base_url)
+    rules = rule_findings(manifest, access.base_url, _price_table())
     return replace(manifest, findings=(*manifest.findings, *seen, *rules))
+
+
+def _price_table() -> PriceTable | None:
+    """The list of the API in use; nobody needs it here where it does not come."""
+    from seedance_batch.batch.access import price_list
+    from seedance_batch.errors import SeedanceBatchError
+    from seedance_batch.settings import RunSettings
+
+    try:
+        return price_list(RunSettings(), os.environ).table
+    except SeedanceBatchError:
+        return None
 
 
 def _show(manifest: Manifest, *, strict: bool) -> None:

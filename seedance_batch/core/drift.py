@@ -5,12 +5,19 @@ An alarm, and never a source to buy by: what is not understood in a published sc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-from seedance_batch.core.model import FAMILY, MOST_IMAGES, Resolution, TaskInput, family_model
+from seedance_batch.core.model import (
+    FAMILY,
+    MOST_IMAGES,
+    FamilyModel,
+    Resolution,
+    TaskInput,
+    family_model,
+)
 from seedance_batch.core.pricing import PriceTable, prices_of
 
 Schema = Mapping[str, Any]
@@ -148,12 +155,14 @@ def _differing(name: str, ours: FieldRules, theirs: FieldRules) -> Iterator[str]
             yield f"{name} has {words.format(f'{there:,}')}; here it is {known}"
 
 
-def price_differences(table: PriceTable | None) -> list[str]:
-    """What of the price list is not understood, or missing, for the models that are known."""
+def price_differences(
+    table: PriceTable | None, models: Iterable[FamilyModel] = FAMILY
+) -> list[str]:
+    """What of the price list is not understood, or missing, for models that are known."""
     if table is None:
         return []
     found = []
-    for model in FAMILY:
+    for model in models:
         price = prices_of(model.names[0], table)
         if price is None:
             found.append(f"the price list does not name {model.names[0]}")

@@ -19,7 +19,7 @@ from seedance_batch.core.attempt import (
     TakeName,
 )
 from seedance_batch.core.pricing import money
-from seedance_batch.core.refusals import way_out
+from seedance_batch.core.refusals import Reason, reason_of, way_out
 from seedance_batch.core.text import shown, some, spaced
 from seedance_batch.errors import Exit
 
@@ -298,15 +298,20 @@ class Tally:
     """Every status in its order, also those with no row."""
     money: Spending
     """Over all attempts."""
+    reasons: Mapping[Reason, int]
+    """How many failed rows were refused for what; those with no row are left out."""
 
 
 def tally(outcomes: Sequence[Outcome]) -> Tally:
     """Add up a run folder's outcomes."""
     counts = Counter(outcome.status for outcome in outcomes)
+    failed = (o.shown.state for o in outcomes if o.status is Status.FAILED and o.shown)
+    reasons = Counter(filter(None, map(reason_of, failed)))
     return Tally(
         rows=len(outcomes) - counts[Status.REMOVED],
         statuses={status: counts[status] for status in Status},
         money=Spending.of(attempt for outcome in outcomes for attempt in outcome.attempts),
+        reasons={reason: reasons[reason] for reason in Reason if reasons[reason]},
     )
 
 
@@ -331,6 +336,9 @@ def _block(sums: Tally) -> Iterator[str]:
     for status, count in sums.statuses.items():
         if count:
             yield f"  {spaced(status):<16}{count:>8,}"
+        if status is Status.FAILED and sums.reasons.keys() - {Reason.OTHER}:
+            for reason, refused in sums.reasons.items():
+                yield f"    {reason:<14}{refused:>8,}"
     yield f"  {'spent':<16}{spent_in_words(sums)}"
 
 
@@ -376,6 +384,7 @@ def tally_object(sums: Tally) -> dict[str, Any]:
     return {
         "rows": sums.rows,
         "statuses": {status.value: count for status, count in sums.statuses.items() if count},
+        "reasons": {reason.value: count for reason, count in sums.reasons.items()},
         "money": sums.money.as_json(),
     }
 

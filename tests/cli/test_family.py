@@ -92,6 +92,13 @@ def test_a_saved_plan_of_drafts_brings_its_model(shop: Shop) -> None:
     assert shop.attempts()[0].intent.model == FAST
 
 
+def test_an_unknown_model_of_drafts_is_warned_of(shop: Shop) -> None:
+    shop.fill(1)
+    said = shop.plan("--draft", "--draft-model", "seedance-9")
+    assert "--draft-model: 'seedance-9' is not a model that this program knows" in said.out
+    assert "is not a model" not in shop.plan("--draft-model", "seedance-9").out
+
+
 def test_other_drafts_are_made_only_on_demand(shop: Shop) -> None:
     shop.fill(1)
     assert shop.run("--draft").code == Exit.OK

@@ -79,6 +79,10 @@ def test_a_rerun_by_reason_takes_those_rows_alone_and_its_plan_says_what_changes
         again = say(*said.hint, "--yes", "-q")
         assert again.code == Exit.SOME_FAILED
     assert [row["status"] for row in shop.results()] == ["done", "done", "failed"]
+    assert "    prompt               1\n" in shop.at("status").out
+    (status,) = shop.at("status", "--json").lines
+    assert status["reasons"] == {"prompt": 1}
+    assert "refused (prompt): TASK_FAILED" in shop.plan("-v").out
     assert [row["reason"] for row in shop.results()] == ["", "", "prompt"]
     assert len(shop.tasks()) == 5
 

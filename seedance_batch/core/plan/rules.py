@@ -34,7 +34,7 @@ from seedance_batch.core.plan.steps import (
     is_content,
     is_paid,
 )
-from seedance_batch.core.refusals import way_out
+from seedance_batch.core.refusals import Reason, reason_of, way_out
 from seedance_batch.core.text import shown
 
 
@@ -217,7 +217,10 @@ def failure(attempt: Attempt) -> str:
     """Why an attempt came to nothing, in words."""
     state = attempt.state
     words = " ".join(text for text in (state.error_code, state.error_message) if text)
-    return f"{error_class_of(attempt)}: {words}" if words else str(error_class_of(attempt))
+    found = reason_of(state)
+    about = "" if found in {None, Reason.OTHER} else f" ({found})"
+    failed = f"{error_class_of(attempt)}{about}"
+    return f"{failed}: {words.rstrip('. ')}" if words else failed
 
 
 def _advice(attempt: Attempt) -> str:
