@@ -14,12 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seedance_batch.errors import SeedanceBatchError
     from seedance_batch.library.calls import (
-        Finished,
-        Planned,
-        Reading,
-        SeedanceBatchError,
-        Verified,
         arun,
         fetch,
         join,
@@ -30,6 +26,7 @@ if TYPE_CHECKING:
         run,
         verify,
     )
+    from seedance_batch.library.results import Finished, Planned, Reading, Verified
 
     __version__: str
 
@@ -49,6 +46,11 @@ __all__ = [
     "run",
     "verify",
 ]
+_HOMES = {
+    "SeedanceBatchError": "errors",
+    **dict.fromkeys(("Finished", "Planned", "Reading", "Verified"), "library.results"),
+}
+"""Where the names lie that are no calls."""
 
 
 if not TYPE_CHECKING:  # or every misspelt name would pass a type checker
@@ -59,8 +61,8 @@ if not TYPE_CHECKING:  # or every misspelt name would pass a type checker
             return import_module("importlib.metadata").version("seedance-batch")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        library = import_module(f"{__name__}.library.calls")
-        globals().update({each: getattr(library, each) for each in __all__})
+        home = import_module(f"{__name__}.{_HOMES.get(name, 'library.calls')}")
+        globals()[name] = getattr(home, name)
         return globals()[name]
 
 

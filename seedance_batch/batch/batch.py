@@ -20,7 +20,7 @@ from seedance_batch.batch.traces import Neighbour, bought_beside
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.columns import is_part
 from seedance_batch.core.identity import folder_mark
-from seedance_batch.core.manifest import Finding, Job, Manifest, Place, Severity, Told
+from seedance_batch.core.manifest import Asked, Finding, Job, Manifest, Place, Severity, Told
 from seedance_batch.core.model import family_model
 from seedance_batch.core.outcome import RowRecord, outcomes
 from seedance_batch.core.overview import Absence, price_note
@@ -332,15 +332,7 @@ def _named(kind: Kind, number: int | None) -> TakeName | None:
 
 
 def _standing_for(row: RowRecord, attempt: Attempt) -> RowRecord:
-    intent = attempt.intent
-    return replace(
-        row,
-        content=intent.content,
-        model=intent.model,
-        resolution=intent.resolution,
-        duration=intent.duration,
-        aspect_ratio=intent.aspect_ratio,
-    )
+    return replace(row, **{name: getattr(attempt.intent, name) for name in Asked.__annotations__})
 
 
 def row_record(job: Job) -> RowRecord:

@@ -35,7 +35,7 @@ from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase
 from seedance_batch.core.chains import KnownRow, Trouble, is_unlinked, linked
 from seedance_batch.core.identity import SANDBOX_ORIGIN
-from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Severity
+from seedance_batch.core.manifest import About, Code, Finding, Job, Manifest, Severity
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord
@@ -119,7 +119,7 @@ def _fetched(link: str, options: ReadOptions, allow_private: bool) -> Manifest:
         raise UsageError(f"{shown(address.path)} {why}. Nothing was sent.") from why
     check_answer(address, answer)
     host = urlsplit(answer.url).hostname
-    about = {"fetched": f"{len(answer.data):,} bytes from {host}"}
+    about: dict[str, str] = {About.FETCHED: f"{len(answer.data):,} bytes from {host}"}
     source = Source(answer.data, address.file, Path.cwd())
     return manifest_of_source(source, address.path, address.name, options, about)
 
@@ -200,9 +200,7 @@ def open_batch(
         if not folder.exists() and has_traces(folder.path):
             stack.callback(drop_unless_used, folder)
         journal = stack.enter_context(open_journal(folder.journal, wal=wal_is_safe(folder.path)))
-        manifest = _as_before(manifest, folder, journal)
-        if settings.out is None:
-            check_table(journal, folder, manifest)
+        manifest = _as_before(manifest, folder, journal, settings)
         claim(journal, folder, manifest, SANDBOX_ORIGIN if access is None else access.origin)
         if access is None:
             access = stack.enter_context(
@@ -229,17 +227,23 @@ def open_plan(
             access = stack.enter_context(sandbox_access(settings.sandbox_config, None))
         else:
             access = public_access(environ, settings.api_url)
-        manifest = _as_before(manifest, folder, journal)
-        if settings.out is None:
-            check_table(journal, folder, manifest)
+        manifest = _as_before(manifest, folder, journal, settings)
         check_claim(journal, folder, manifest, access.origin)
         yield _batch(Site(folder, journal, access, settings), manifest, options, needed=False)
 
 
-def _as_before(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manifest:
-    """The manifest with what the run folder knows better: ids, spellings, rows mended there."""
+def _as_before(
+    manifest: Manifest, folder: RunFolder, journal: Journal, settings: RunSettings
+) -> Manifest:
+    """The manifest with what the run folder knows better: ids, spellings, rows mended there.
+
+    Raises `FolderMismatch` where the folder at its usual place is another table's.
+    """
     known = _as_linked(_as_known(manifest, folder, journal), folder, journal)
-    return _as_mended(_as_ordered(known, journal), folder, journal)
+    found = _as_mended(_as_ordered(known, journal), folder, journal)
+    if settings.out is None:
+        check_table(journal, folder, found)
+    return found
 
 
 def _as_mended(manifest: Manifest, folder: RunFolder, journal: Journal) -> Manifest:

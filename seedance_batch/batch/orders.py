@@ -353,13 +353,7 @@ class ClipNames:
 
 
 def _input_columns(attempt: Attempt) -> dict[str, str]:
-    intent = attempt.intent
-    return {
-        "model": intent.model,
-        "resolution": intent.resolution,
-        "duration": str(intent.duration),
-        "aspect_ratio": intent.aspect_ratio,
-    }
+    return {name: str(getattr(attempt.intent, name)) for name in INPUT_COLUMNS if name != "id"}
 
 
 # ── Brings the journal in line with a plan before anything is sent for it ─────────────────────────

@@ -80,6 +80,15 @@ class Code(StrEnum):
     """What HiAPI publishes of a model says otherwise."""
 
 
+class About(StrEnum):
+    """Parts of `Manifest.source` that a plan tells too."""
+
+    FETCHED = "fetched"
+    IDS = "ids"
+    """The column that would name rows which have no ids."""
+    LEFT_OUT = "left out"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that reading noticed, with its place."""

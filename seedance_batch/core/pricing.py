@@ -143,7 +143,7 @@ class PriceTable:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one task would cost at the public price, before the account's group ratio.
+    """What one task would cost at the public price, before the account's own discount.
 
     ``cost`` and ``unit`` (a second's price, or a task's) are None where no price is known;
     ``reason`` says why.

@@ -37,7 +37,7 @@ from seedance_batch.batch.verify import check_clips, lacking, write_claims
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind
 from seedance_batch.core.plan.steps import Plan, RerunChoice
 from seedance_batch.core.text import shown
-from seedance_batch.errors import Exit, SeedanceBatchError
+from seedance_batch.errors import Exit
 from seedance_batch.events import Observer, Remark, RunEvent
 from seedance_batch.journal.opening import look_into
 from seedance_batch.library import keywords
@@ -56,23 +56,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Call: TypeAlias = Literal["run", "rerun", "promote"]
 """Calls that a plan can be made of."""
-
-__all__ = [
-    "Finished",
-    "Planned",
-    "Reading",
-    "SeedanceBatchError",
-    "Verified",
-    "arun",
-    "fetch",
-    "join",
-    "plan",
-    "promote",
-    "read",
-    "rerun",
-    "run",
-    "verify",
-]
 
 
 # ── Looking: nothing is sent ─────────────────────────────────────────────────────────────────────
