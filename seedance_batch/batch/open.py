@@ -35,7 +35,7 @@ from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase
 from seedance_batch.core.chains import KnownRow, Trouble, is_unlinked, linked
 from seedance_batch.core.identity import SANDBOX_ORIGIN
-from seedance_batch.core.manifest import About, Code, Finding, Job, Manifest, Severity
+from seedance_batch.core.manifest import Code, Finding, Job, Manifest, ReadAs, Severity
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord
@@ -119,7 +119,7 @@ def _fetched(link: str, options: ReadOptions, allow_private: bool) -> Manifest:
         raise UsageError(f"{shown(address.path)} {why}. Nothing was sent.") from why
     check_answer(address, answer)
     host = urlsplit(answer.url).hostname
-    about: dict[str, str] = {About.FETCHED: f"{len(answer.data):,} bytes from {host}"}
+    about: dict[str, str] = {ReadAs.FETCHED: f"{len(answer.data):,} bytes from {host}"}
     source = Source(answer.data, address.file, Path.cwd())
     return manifest_of_source(source, address.path, address.name, options, about)
 

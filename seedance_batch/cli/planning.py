@@ -236,7 +236,7 @@ def say(
 def _plan_lines(batch: Batch, found: Plan, bought: list[str], *, verbose: bool) -> list[str]:
     from seedance_batch.batch.orders import files_of
     from seedance_batch.core.forecast import forecast, forecast_lines
-    from seedance_batch.core.manifest import About
+    from seedance_batch.core.manifest import ReadAs
     from seedance_batch.core.overview import no_prices, overview
     from seedance_batch.core.pricing import money
     from seedance_batch.core.text import shown
@@ -252,11 +252,11 @@ def _plan_lines(batch: Batch, found: Plan, bought: list[str], *, verbose: bool) 
     if batch.settings.draft:
         lines += both_prices(batch, found)
     lines += _repeated(found)
-    if fetched := batch.manifest.source.get(About.FETCHED):
+    if fetched := batch.manifest.source.get(ReadAs.FETCHED):
         lines.append(f"The manifest was fetched just now: {shown(fetched)}.")
-    if found.new and (offer := batch.manifest.source.get(About.IDS)):
+    if found.new and (offer := batch.manifest.source.get(ReadAs.IDS)):
         lines.append(f"Ids: {shown(offer)}; without ids an edited row is a new one.")
-    if left_out := batch.manifest.source.get(About.LEFT_OUT):
+    if left_out := batch.manifest.source.get(ReadAs.LEFT_OUT):
         lines.append(f"Left out: {shown(left_out)}.")
     lines += bought
     if batch.kept_cap is not None:

@@ -80,7 +80,7 @@ class Code(StrEnum):
     """What HiAPI publishes of a model says otherwise."""
 
 
-class About(StrEnum):
+class ReadAs(StrEnum):
     """Parts of `Manifest.source` that a plan tells too."""
 
     FETCHED = "fetched"

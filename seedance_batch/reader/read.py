@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from seedance_batch.core.chains import KnownRow, linked
 from seedance_batch.core.columns import folded, is_part
 from seedance_batch.core.identity import content_hash, loosened, row_keys
-from seedance_batch.core.manifest import About, Code, Finding, Job, Manifest, Place
+from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Place, ReadAs
 from seedance_batch.core.model import MEDIA_FIELDS, Allow
 from seedance_batch.core.text import some
 from seedance_batch.reader.cells import quoted
@@ -184,7 +184,7 @@ def _assembled(
     warn_of_hidden(pairs, noted)
     warn_of_unsent(pairs, [row.row.cells for row in rows], set_anyway, noted)
     if offer := id_offer(pairs, [row.row.cells for row in rows]):
-        loading.about[About.IDS] = (
+        loading.about[ReadAs.IDS] = (
             f"none; --map id={shlex.quote(offer)} names the rows by that column"
         )
     keys = row_keys((row.id, row.base) for row in rows)
@@ -250,7 +250,7 @@ def _leave_out(pairs: Sequence[tuple[Table, Layout]], loading: Loading) -> None:
         counts += keep_wanted(table, layout, loading)
     if counts:
         listed = (f"{some(count, 'row')} {why}" for why, count in counts.items())
-        loading.about[About.LEFT_OUT] = ", ".join(listed)
+        loading.about[ReadAs.LEFT_OUT] = ", ".join(listed)
 
 
 def _check_map(column_map: Mapping[str, str], tables: Sequence[Table], noted: Noted) -> None:
