@@ -152,14 +152,16 @@ class Transfer:
 
     async def _send(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
         host = url.host
-        request = self.http.build_request("GET", url, headers=_HEADERS | headers, timeout=None)
-        try:
+        try:  # a redirect may lead to what only looks like an address until it is asked for
+            request = self.http.build_request("GET", url, headers=_HEADERS | headers, timeout=None)
             with anyio.move_on_after(self.limits.answer), addresses.unlogged():
                 return await self.http.send(request, stream=True, follow_redirects=False)
         except addresses.AddressRefused as refused:
             raise Ended(Failed(refused.reason, ours=True)) from refused
         except httpx.ConnectError as error:
             raise Cut(f"{host} cannot be reached: {root_reason(error)}", slow=True) from error
+        except httpx.InvalidURL as error:
+            raise Ended(Failed(f"{host} redirects to no address: {error}")) from error
         except (httpx.TransportError, OSError) as error:
             raise Cut(f"{host} broke the connection: {words(error)}") from error
         raise Cut(f"{host} did not answer within {self.limits.answer:g} s", slow=True)

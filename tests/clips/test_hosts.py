@@ -109,7 +109,7 @@ async def test_a_redirect_to_nowhere_is_a_failure(
 ) -> None:
     result = await fetch(downloader, server.url(hostile.status("302 Found")))
     assert result == Failed("127.0.0.1 redirects to nowhere")
-    for target in ("https://[", "https://files.example.com:99999999/", "http://"):
+    for target in ("https://[", "https://files.example.com:99999999/", "http://", "ÿþ"):
         result = await fetch(downloader, server.url(hostile.redirect(target)))
         assert isinstance(result, Failed | Gone)
 
