@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from tests.service import Service
 FAULTS = ["429", "503", "500", "reset", "500_after", "reset_after", "cut", "html_after"]
 """Ways in which a create goes wrong, half of them after the task was made."""
 _SHOPS = itertools.count()
+_NOON = f"NOON{datetime.now(UTC).hour - 12:+d}"
+"""A local time at which no day ends."""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,7 @@ class Schedule:
     seconds: list[int]
     cap: Decimal
     acts: list[Act]
+    flag: str = "--max-cost"
 
 
 SCHEDULES = st.builds(
@@ -79,13 +83,14 @@ SCHEDULES = st.builds(
     seconds=st.lists(st.sampled_from([4, 4, 8, 15]), min_size=2, max_size=7),
     cap=st.integers(0, 14).map(lambda rows: ROW_COST * rows + Decimal("0.05")),
     acts=st.lists(ACTS, min_size=1, max_size=3),
+    flag=st.sampled_from(["--max-cost", "--max-cost-per-day"]),
 )
 
 
-def start(shop: Shop, act: Act, cap: Decimal) -> int:
+def start(shop: Shop, act: Act, cap: Decimal, flag: str) -> int:
     """The program in a child of its own, ended or killed; returns its exit code, negative if so."""
     argv = [act.command, str(shop.manifest), "--api-url", shop.service.api_url, *QUICK, "-q", "-y"]
-    argv += ["--max-cost", f"{cap:f}", "-j", str(act.concurrency), "--wait", "2"]
+    argv += [flag, f"{cap:f}", "-j", str(act.concurrency), "--wait", "2"]
     pid = os.fork()
     if pid == 0:
         code = 70
@@ -95,6 +100,7 @@ def start(shop: Shop, act: Act, cap: Decimal) -> int:
                 os.dup2(silence, descriptor)
             os.environ |= {"HIAPI_API_KEY": shop.key, "XDG_CACHE_HOME": str(shop.folder / "cache")}
             os.environ["XDG_STATE_HOME"] = str(shop.folder / "state")
+            os.environ["TZ"] = _NOON
             code = main(argv)
         os._exit(code)
     if act.killed_after is not None:
@@ -112,7 +118,7 @@ def play(service: Service, schedule: Schedule) -> None:
         for act in schedule.acts:
             faults: dict[str, Any] = {"create": act.create, "tasks": act.tasks}
             with service.having(faults={**faults, "retry_after_seconds": 0.0}):
-                code = start(shop, act, schedule.cap)
+                code = start(shop, act, schedule.cap, schedule.flag)
             sys.stdout.write(
                 f"{act.command} exited {code}, charged {shop.charged()} of {schedule.cap}" + "\n"
             )
@@ -124,7 +130,7 @@ def play(service: Service, schedule: Schedule) -> None:
 def _finish(shop: Shop, schedule: Schedule) -> None:
     """Undisturbed, all that fits is done, and what was not sent did not fit."""
     calm = Act("run", 10, {}, {}, None)
-    codes = [start(shop, calm, schedule.cap) for _ in range(2)]
+    codes = [start(shop, calm, schedule.cap, schedule.flag) for _ in range(2)]
     sys.stdout.write(f"calm runs exited {codes}, charged {shop.charged()} of {schedule.cap}" + "\n")
     assert shop.charged() <= schedule.cap
     assert codes[-1] in {Exit.OK, Exit.SOME_FAILED, Exit.BUDGET}
@@ -164,10 +170,11 @@ def test_rows_that_leave_at_once_do_not_pass_the_cap_together(service: Service) 
         play(service, Schedule([4] * 12, ROW_COST * 5, [every_create_is_slow]))
 
 
+@pytest.mark.parametrize("flag", ["--max-cost", "--max-cost-per-day"])
 @pytest.mark.parametrize("killed_after", [0.25, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_a_kill_among_lost_answers_leaves_the_cap_whole(
-    service: Service, killed_after: float
+    service: Service, killed_after: float, flag: str
 ) -> None:
     lost = {"reset_after": 0.5, "500_after": 0.5}
     acts = [Act("run", 10, lost, {"TASK_TIMEOUT": 0.5}, killed_after)] * 2
-    play(service, Schedule([4] * 6, ROW_COST * 4, acts))
+    play(service, Schedule([4] * 6, ROW_COST * 4, acts, flag))

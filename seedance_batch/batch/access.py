@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import anyio
 
 from seedance_batch.api.client import DEFAULT_BASE_URL, Answer, Client
-from seedance_batch.core.account import Priority
+from seedance_batch.core.account import AccountView, Priority
 from seedance_batch.core.hiapi import ACCOUNT, Verdict
 from seedance_batch.core.identity import SANDBOX_ORIGIN, folder_mark
 from seedance_batch.core.overview import Absence, NoList
@@ -33,8 +34,8 @@ from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import open_journal
 from seedance_batch.publish import replacing
 from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
-from seedance_batch.runner.account_file import account_path
-from seedance_batch.runner.sharing import Account, Membership, alone_note, unusable
+from seedance_batch.runner.account_file import account_path, view_of
+from seedance_batch.runner.sharing import Account, Membership, alone_note, local_day, unusable
 from seedance_batch.settings import (
     Access,
     RunSettings,
@@ -329,6 +330,26 @@ def shared_account(
         yield account
     finally:
         account.close()
+
+
+def account_now(access: Access, folder: RunFolder) -> AccountView | None:
+    """An account as runs on this machine know it; None where none has used it, or none can tell."""
+    try:
+        if not access.api_key:  # a plan is made without it, and is told of its day all the same
+            access = access_from(os.environ, access.base_url)
+        path = account_file_of(access, folder)
+        return view_of(path, local_day(time.time()), time.monotonic()) if path.exists() else None
+    except (OSError, SettingsError):
+        return None
+
+
+def day_cap(site: Site) -> Decimal | None:
+    """US dollars that a day may cost under this key, as given or kept; None, or infinite: any."""
+    given = site.settings.max_cost_per_day
+    if given is not None:
+        return given
+    view = account_now(site.access, site.folder)
+    return None if view is None else view.day_cap
 
 
 def account_file_of(access: Access, folder: RunFolder) -> Path:

@@ -18,7 +18,14 @@ from urllib.parse import urlsplit
 import anyio
 
 from seedance_batch.api.addresses import check_file_proxy
-from seedance_batch.batch.access import Site, load_prices, open_site, sandbox_access, too_old
+from seedance_batch.batch.access import (
+    Site,
+    day_cap,
+    load_prices,
+    open_site,
+    sandbox_access,
+    too_old,
+)
 from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.orders import UNICODE_HINT, check_names, locale_encoding
 from seedance_batch.batch.ownership import (
@@ -375,7 +382,8 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
     problems = unknown_model_findings(manifest, site.access.base_url)
     if problems:
         raise _refused(manifest, problems)
-    capped = settings.max_cost is not None or settings.max_cost_per_row is not None
+    caps = settings.max_cost, settings.max_cost_per_row, day_cap(site)
+    capped = any(cap is not None and cap.is_finite() for cap in caps)
     is_old = capped and prices is not None and too_old(prices, time.time())
     return Batch(
         site.folder,

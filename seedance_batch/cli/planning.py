@@ -264,9 +264,27 @@ def _plan_lines(batch: Batch, found: Plan, bought: list[str], *, verbose: bool) 
             f"The earlier cap of {money(batch.kept_cap)} still applies: --max-cost sets "
             "another cap, and --max-cost none removes it."
         )
+    if found.new and (line := _todays_cap(batch, found)):
+        lines.append(line)
     if not batch.access.sandbox:
         lines += forecast_lines(forecast(found, pace, time.time()), pace)
     return lines
+
+
+def _todays_cap(batch: Batch, found: Plan) -> str | None:
+    """The cap of the day, and whether the plan fits under what is left of it."""
+    from seedance_batch.batch.access import account_now, day_cap
+    from seedance_batch.core.pricing import money
+
+    view, cap = account_now(batch.access, batch.folder), day_cap(batch)
+    if cap is None or not cap.is_finite():
+        return None
+    used = view.today.total if view else Decimal(0)
+    short = found.new_cost is None or used + found.new_cost > cap
+    rest = ": not all rows fit today" if short else ""
+    return (
+        f"Today's cap for all folders under this key is {money(cap)}; {money(used)} is used{rest}."
+    )
 
 
 def without_prices(batch: Batch) -> list[str]:

@@ -24,6 +24,8 @@ _KEPT: Final = 5.0
 _OTHERS_FROM: Final = 2
 """Requests by which the service may count more than we know of, before others are believed in:
 what we sent and what arrived need not be counted in the same minute."""
+_ROOM: Final = 2
+"""Requests a minute that are left free beside others, whose next one nobody knows."""
 _LEAST: Final = 0.1
 """Share of the limit that is used whatever others seem to use."""
 
@@ -56,7 +58,9 @@ class RequestBudget:
     @property
     def pace(self) -> float:
         """Requests a minute, as far as others leave room for them."""
-        left = (self.service_limit or self.rpm) - self.others
+        left = self.service_limit or self.rpm
+        if self.others:
+            left -= self.others + _ROOM
         return max(1.0, _LEAST * self.allowed, min(self.allowed, left))
 
     @property

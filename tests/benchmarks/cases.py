@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import anyio
+import httpx
 
 from seedance_batch.sandbox.config import ApiFault
+from seedance_batch.sandbox.server import InProcess
 
 from .figures import Figures, figures, goodput, most_in_a_window
-from .world import SECRET, START, Case, Played, Script, World, play
+from .world import KEY, SECRET, START, Case, Played, Script, World, play
 
 BURST = 4
 
@@ -45,21 +47,30 @@ class Bench:
     judge: Judge
     slots: int | None = None
     """The account's cap, where the person set none."""
+    others: bool = False
+    """Somebody else's requests are among those that the service has counted."""
 
     def run(self) -> tuple[Figures, list[Check]]:
         """Its figures, and its checks; those that always hold are among them."""
         played = play(self.case)
         found = figures(played, self.slots)
-        return found, [*self.judge(played, found), *always(played, found)]
+        checks = [*self.judge(played, found), *always(played, found)]
+        return found, checks if self.others else [*checks, *in_pace(played, found)]
+
+
+def in_pace(played: Played, found: Figures) -> list[Check]:
+    """One budget of requests, and its burst."""
+    times = [request.time for request in played.requests]
+    return [
+        Check("requests in any 60 s", found.most_a_minute, played.case.rpm),
+        Check("requests at once", most_in_a_window(times, 60 / played.case.rpm), BURST),
+    ]
 
 
 def always(played: Played, found: Figures) -> list[Check]:
-    """What holds in every run: one budget, its burst, the ceiling, every row done once."""
+    """What holds in every run: the ceiling, every row done once."""
     case = played.case
-    times = [request.time for request in played.requests]
     checks = [
-        Check("requests in any 60 s", found.most_a_minute, case.rpm),
-        Check("requests at once", most_in_a_window(times, 60 / case.rpm), BURST),
         Check("rows not done", case.rows - found.done, 0),
         Check("tasks beyond one a row", found.tasks - case.rows, 0),
     ]
@@ -179,6 +190,39 @@ def outage(rows: int = 60, seed: int = 1) -> Bench:
     return Bench("10 min of 503", case, judge)
 
 
+def colleague(rows: int = 300, per_minute: int = 20, seed: int = 1) -> Bench:
+    """Somebody outside who takes a third of the account's requests."""
+    theirs: list[tuple[float, int]] = []
+
+    async def script(world: World) -> None:
+        transport = InProcess(world.sandbox.api)
+        key = {"Authorization": f"Bearer {KEY}"}
+        async with httpx.AsyncClient(transport=transport, headers=key) as http:
+            while True:
+                answer = await http.get("http://127.0.0.1:1/v1/tasks?page=1&size=1")
+                theirs.append((world.wall() - START, answer.status_code))
+                await anyio.sleep(60 / per_minute)
+
+    def judge(played: Played, _: Figures) -> list[Check]:
+        until = max(task.times.created for task in played.tasks) - START
+        every = [(r.time - START, r.status) for r in played.requests]
+        taken, refused = (
+            sum(1 for at, status in every if at <= until and (status == 429) is bad)
+            - sum(1 for at, status in theirs if at <= until and (status == 429) is bad)
+            for bad in (False, True)
+        )
+        left = (60 - per_minute) * until / 60
+        return [
+            Check("lost of what is left, while rows are sent", 1 - taken / left, 0.1),
+            Check("share of 429s", refused / (taken + refused), 0.03),
+            Check("their requests that were refused", sum(s == 429 for _, s in theirs), 12),
+        ]
+
+    case = Case(rows, concurrency=None, settings={"rpm": 60}, seed=seed, script=script)
+    name = f"{rows} rows beside a colleague's {per_minute} requests a minute"
+    return Bench(name, case, judge, others=True)
+
+
 def untold(share: float, rows: int = 100, seed: int = 1) -> Bench:
     """Callbacks that are expected and do not come."""
     settings = {
@@ -246,6 +290,7 @@ def all_benches() -> Iterator[Bench]:
     yield untold(0.3)
     yield untold(1.0)
     yield outage()
+    yield colleague()
     for seed in (1, 2, 3):
         yield chains(seed=seed)
     yield chains(count=30, length=4)

@@ -43,6 +43,9 @@ def test_a_days_cap_holds_for_all_folders_and_for_the_next_start(two: tuple[Shop
     first, second = two
     cap = str(6 * ROW_COST)
     assert first.run("--max-cost-per-day", cap).code == Exit.OK
+    planned = second.plan()
+    assert "cap for all folders under this key is $1.15; $0.77 is used" in planned.out
+    assert "not all rows fit today" in planned.out
     said = second.run()  # the cap is the key's, so that leaving it out does not pass it
     assert said.code == Exit.BUDGET
     assert "2 rows are left" in said.out

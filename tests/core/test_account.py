@@ -108,7 +108,7 @@ def test_what_others_use_is_left_to_them_until_a_minute_has_passed() -> None:
     for second in range(30):
         budget.spend(float(second))
     budget.told(60, 10, 20.0, now=30.0)  # fifty of sixty are used, and thirty are ours
-    assert (budget.others, budget.pace) == (20.0, 40.0)
+    assert (budget.others, budget.pace) == (20.0, 38.0)  # two are left free
     budget.spend(95.0)
     assert (budget.others, budget.pace) == (0.0, 60.0)
 
