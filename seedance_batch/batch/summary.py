@@ -45,7 +45,7 @@ def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
         are = "is" if report.ending.unsent == 1 else "are"
         left = f"{some(report.ending.unsent, 'row')} {are} left"
         yield f"{left}: {shown(redact(report.ending.message))}."
-        yield "Tomorrow the same command sends them; --max-cost-per-day sets another cap."
+        yield "Tomorrow the same command goes on; --max-cost-per-day sets another cap."
     if report.ending.stop is Stop.CANARY:
         were = "was" if report.ending.unsent == 1 else "were"
         others = some(report.ending.unsent, "other row")

@@ -50,7 +50,7 @@ def test_a_days_cap_holds_for_all_folders_and_for_the_next_start(two: tuple[Shop
     assert said.code == Exit.BUDGET
     assert "2 rows are left" in said.out
     assert f"over ${6 * ROW_COST:.2f} a day" in said.out
-    assert "Tomorrow the same command sends them" in said.out
+    assert "Tomorrow the same command goes on" in said.out
     assert said.hint[:1] == ["run"]
     assert second.run().code == Exit.BUDGET
     assert first.charged() == 6 * ROW_COST  # one key: the charges of both
