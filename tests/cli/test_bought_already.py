@@ -38,7 +38,7 @@ def refused(shop: Shop, said: Said, *, charged: int, why: str) -> None:
 def piped(monkeypatch: pytest.MonkeyPatch, manifest: Path) -> None:
     """Put a manifest on standard input."""
     content = io.BytesIO(manifest.read_bytes())
-    stdin = SimpleNamespace(buffer=content, isatty=lambda: False)
+    stdin = SimpleNamespace(closed=False, buffer=content, isatty=lambda: False)
     monkeypatch.setattr(sys, "stdin", stdin)
 
 

@@ -141,7 +141,7 @@ def test_what_one_run_learns_of_the_service_holds_for_all(machine: Machine) -> N
     a.ask(machine.clock.now)
     b.ask(machine.clock.now)
     assert b.others == 30.0
-    assert b.spacing == 2 * 60.0 / 30.0  # of two runs, in what is left
+    assert b.spacing == 2 * 60.0 / 28.0  # of two runs, in what is left but for two
 
 
 def test_siblings_are_not_taken_for_strangers(machine: Machine) -> None:
