@@ -321,8 +321,9 @@ class TaskInput(BaseModel):
 
     @property
     def _sounds_alone(self) -> bool:
-        pictures = self.frames or self.reference_image_urls or self.reference_video_urls
-        return bool(self.reference_audio_urls) and not pictures
+        if not self.reference_audio_urls:
+            return False
+        return not (self.frames or self.reference_image_urls or self.reference_video_urls)
 
     @property
     def frames(self) -> tuple[str, ...]:
@@ -414,10 +415,12 @@ FAMILY: Final = (
 """The models that are known, by HiAPI's skills and public schemas (read in November 2026)."""
 
 
+_BY_NAME: Final = {name: known for known in FAMILY for name in known.names}
+
+
 def family_model(model: str) -> FamilyModel | None:
     """What is known of a model, also where its name ends with a route (``name@route``)."""
-    name = model.strip().partition("@")[0]
-    return next((known for known in FAMILY if name in known.names), None)
+    return _BY_NAME.get(model) or _BY_NAME.get(model.strip().partition("@")[0])
 
 
 class TaskStatus(StrEnum):

@@ -368,7 +368,8 @@ FRAME_RATIO_TOLERANCE: Final = 0.1
 
 _LETTERS_ENOUGH: Final = MANY_WORDS
 _HAN: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_MARKS: Final = ("@", "<<<", "[", "【")
+_MARKED: Final = re.compile(r"(?:@|<<<|[\[【])\s*(?:image|video|audio|图|视频|音频)", re.IGNORECASE)
+"""What is meant for a name of a reference, also in a row that has none."""
 _NAMED: Final = re.compile(
     r"(?P<mark>(?:@|<<<|[\[【])\s*)?"
     r"(?:\b(?P<kind>image|video|audio)[ _-]?(?P<number>[1-9][0-9]?)\b"
@@ -398,7 +399,7 @@ def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) 
         yield from _long_prompt(task_input.prompt)
     if found:
         yield from _fighting_frames(task_input, found)
-    if found or any(mark in task_input.prompt for mark in _MARKS):
+    if found or _MARKED.search(task_input.prompt):
         yield from _missing_references(task_input)
 
 
