@@ -199,6 +199,25 @@ def held(folder: RunFolder, *, briefly: bool = False, patient: bool = True) -> I
         lock.release()
 
 
+def holder_is_alive(folder: RunFolder) -> bool:
+    """Whether who named itself as the folder's holder still works; nobody's lock is touched.
+
+    For what people are shown only: the name stays after a kill, and its number may be another's.
+    """
+    holder = _holder(folder)
+    if not {"pid", "host"} <= holder.keys() or holder.get("briefly"):
+        return False
+    if holder["host"] != platform.node() or os.name == "nt":  # there a look would be a kill
+        return True
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
 def _acquire(lock: FileLock, folder: RunFolder, *, patient: bool) -> None:
     try:
         lock.acquire(timeout=_A_LOOK, poll_interval=0.05)

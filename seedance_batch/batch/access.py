@@ -36,13 +36,7 @@ from seedance_batch.publish import replacing
 from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
 from seedance_batch.runner.account_file import account_path, view_of
 from seedance_batch.runner.sharing import Account, Membership, alone_note, local_day, unusable
-from seedance_batch.settings import (
-    Access,
-    RunSettings,
-    access_from,
-    check_settings,
-    public_access,
-)
+from seedance_batch.settings import Access, RunSettings, access_from, check_settings, public_access
 
 if TYPE_CHECKING:
     import yaml

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 from seedance_batch.batch import ownership, traces
@@ -32,7 +31,7 @@ from seedance_batch.core.select import Selection, meant_ids, select
 from seedance_batch.errors import UsageError
 from seedance_batch.journal import operations
 from seedance_batch.journal.records import Facts, KindFacts, order_name
-from seedance_batch.page.picks import Mark, read_picks
+from seedance_batch.page.picks import Mark, Pick
 from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.source import STDIN
 from seedance_batch.run_folder import RunFolder
@@ -167,12 +166,12 @@ class Batch(Site):
     def _told_by_sheets(self) -> Mapping[str, Told]:
         return traces.told_by_sheets(self.folder, self.journal)
 
-    def wishes(self, picks: Path, selected: Collection[str]) -> dict[str, TakeName]:
-        """The rows marked redo in a list of picks, with the takes that are meant.
+    def wishes(self, picks: Iterable[Pick], selected: Collection[str]) -> dict[str, TakeName]:
+        """The rows marked redo among some picks, with the takes that are meant.
 
         Raises `UsageError` where none of them is of the kind that is made here.
         """
-        redone = {pick.id: pick.take for pick in read_picks(picks) if pick.mark is Mark.REDO}
+        redone = {pick.id: pick.take for pick in picks if pick.mark is Mark.REDO}
         meant = meant_ids(redone, frozenset(selected))
         wishes = {meant[key]: take for key, take in redone.items() if meant[key] in selected}
         taken = {a.intent.kind for a in self.journal.attempts() if a.intent.key in selected}

@@ -51,12 +51,7 @@ from seedance_batch.core.plan.steps import RerunChoice
 from seedance_batch.core.refusals import Reason
 from seedance_batch.core.select import meant_ids
 from seedance_batch.core.text import shown, some
-from seedance_batch.errors import (
-    ManifestError,
-    SeedanceBatchError,
-    SettingsError,
-    UsageError,
-)
+from seedance_batch.errors import ManifestError, SeedanceBatchError, SettingsError, UsageError
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import has_traces, look_into, open_journal
 from seedance_batch.reader.read import manifest_of_source, read_frame, read_manifest
@@ -69,13 +64,7 @@ from seedance_batch.reader.source import (
     is_address,
 )
 from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held, wal_is_safe
-from seedance_batch.settings import (
-    NO_CAP,
-    RunSettings,
-    access_from,
-    check_settings,
-    public_access,
-)
+from seedance_batch.settings import NO_CAP, RunSettings, access_from, check_settings, public_access
 
 if TYPE_CHECKING:
     import pandas

@@ -117,7 +117,7 @@ async def run_batch(
     run.fitting = frozenset(step.key for step in fitting(plan, batch.settings.max_cost))
     under_way = {a.id for a in attempts if a.state.phase in UNDER_WAY_PHASES}
     if plan.new or under_way - plan.left_alone:
-        with _open_in(batch.journal):
+        with _open_in(batch.journal, len(plan.new) + len(under_way - plan.left_alone)):
             ending = await run.carry_out(attempts, plan.new, signals=signals)
         now = batch.afterwards(plan)
     else:
@@ -133,10 +133,10 @@ async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[
 
 
 @contextlib.contextmanager
-def _open_in(journal: Journal) -> Iterator[None]:
+def _open_in(journal: Journal, rows: int) -> Iterator[None]:
     """Note that a run is at work, in the journal's own file: it tells a copy without its log."""
     journal.settle()
-    journal.write(operations.set_facts(Facts(run_open=time.time())))
+    journal.write(operations.set_facts(Facts(run_open=time.time(), run_rows=rows)))
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -18,6 +18,7 @@ from seedance_batch.streams import speak_utf8
 
 if TYPE_CHECKING:
     from seedance_batch.core.select import Selection
+    from seedance_batch.page.picks import Pick
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
 
@@ -259,8 +260,8 @@ class Choosing:
     ids: str | None = option("--ids", metavar="A,B", help="Pick rows by id.")
     where: str | None = option("--where", metavar="EXPR",
         help="Pick rows by a condition: \"[Shot no.] == '4'\".")
-    picks: Path | None = option("--from", metavar="CSV",
-        help="Pick the rows marked in a picks file.")
+    picks: Path | None = option("--from", metavar="CSV|marks",
+        help="Pick the rows marked in a picks file, or on the served page.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,14 +352,21 @@ def read_options(given: OfManifest) -> ReadOptions:
     )
 
 
-def selection(given: Planning, *, marks: Collection[str] | None, page: str | None) -> Selection:
-    """Which rows are meant. ``marks`` of a list of picks count; None means all that it names.
+def selection(
+    given: Planning,
+    picks: Sequence[Pick] | None,
+    *,
+    marks: Collection[str] | None,
+    page: str | None,
+) -> Selection:
+    """Which rows are meant. ``picks`` are those that ``--from`` leads to; those with one of
+    ``marks`` count, where None means all but reject.
 
     ``page`` is the command that writes the page to choose on, for hints.
     """
     from seedance_batch.core.select import Selection
 
-    found = chosen_rows(given, marks=marks, page=page)
+    found = chosen_rows(given, picks, marks=marks, page=page)
     if given.plan_file is not None:  # it brings its rows, whatever a file or variable says
         return Selection(from_ids=found.from_ids)
     return replace(
@@ -369,7 +377,13 @@ def selection(given: Planning, *, marks: Collection[str] | None, page: str | Non
     )
 
 
-def chosen_rows(given: Choosing, *, marks: Collection[str] | None, page: str | None) -> Selection:
+def chosen_rows(
+    given: Choosing,
+    picks: Sequence[Pick] | None,
+    *,
+    marks: Collection[str] | None,
+    page: str | None,
+) -> Selection:
     """The part of a selection that names rows; see `selection`."""
     from seedance_batch.core.select import Selection
     from seedance_batch.page.picks import picked
@@ -379,7 +393,7 @@ def chosen_rows(given: Choosing, *, marks: Collection[str] | None, page: str | N
         rows=given.rows,
         ids=None if ids is None else [each for each in ids if each],
         where=given.where,
-        from_ids=None if given.picks is None else picked(given.picks, marks, page),
+        from_ids=None if given.picks is None else picked(picks or (), marks, given.picks, page),
     )
 
 

@@ -333,37 +333,6 @@ def results(given: flags.Rehearsed) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looking(flags.Rehearsed):
-    """What ``report`` takes."""
-
-    watch: bool = flags.option("--watch", help="Keep refreshing while a run is going on.")
-    shown: bool = flags.option("--open", help="Open the page in your browser.")
-
-
-@flags.command(Looking, epilog="Example: seedance-batch report runs/shots --open")
-def report(given: Looking) -> int:
-    """Write the review page of run FOLDER: one file to watch and choose clips."""
-    from seedance_batch.batch.sheets import review_page, watched_page
-    from seedance_batch.journal.opening import look_into
-    from seedance_batch.run_folder import folder_of
-
-    folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
-    if given.watch:
-        for path in watched_page(folder):
-            _tell_page(path, given)
-        return Exit.OK
-    with look_into(folder.journal) as journal:
-        _tell_page(review_page(folder, journal), given)
-    return Exit.OK
-
-
-def _tell_page(page: Path, given: Looking) -> None:
-    click.echo(page)
-    if given.shown and click.launch(str(page)):
-        click.echo("No browser could be started; open the page by hand.", err=True)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Verifying(flags.Rehearsed, flags.Json):
     """What ``verify`` takes."""
 

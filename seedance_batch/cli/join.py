@@ -17,6 +17,8 @@ from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.joining import JoinedFilm, JoinWish, PlannedFilms
+    from seedance_batch.journal.journal import Journal
+    from seedance_batch.run_folder import RunFolder
 
 _NAMED = 10
 
@@ -55,7 +57,7 @@ def join(given: Joining) -> int:
     folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
     with look_into(folder.journal) as journal:
         try:
-            found = planned_films(folder, journal, _wish(given))
+            found = planned_films(folder, journal, _wish(given, folder, journal))
         except ClipsLacking as error:
             drafts = error.drafts_will_do
             error.hint = command_again(draft=True) if drafts else command_again(skip_missing=True)
@@ -75,18 +77,23 @@ def join(given: Joining) -> int:
     return Exit.OK
 
 
-def _wish(given: Joining) -> JoinWish:
+def _wish(given: Joining, folder: RunFolder, journal: Journal) -> JoinWish:
     from seedance_batch.batch.joining import JoinWish
+    from seedance_batch.batch.sheets import standing
     from seedance_batch.core.attempt import Kind
+    from seedance_batch.page.marks import picks_of
     from seedance_batch.page.picks import Mark
 
+    picks = None
+    if given.picks is not None:
+        picks = picks_of(given.picks, folder.path, lambda: standing(journal))
     return JoinWish(
         by=given.by,
         output=given.output,
         audio=given.audio,
         skip_missing=given.skip_missing,
         kind=Kind.DRAFT if given.draft else Kind.FINAL,
-        selection=flags.chosen_rows(given, marks={Mark.KEEP}, page=None),
+        selection=flags.chosen_rows(given, picks, marks={Mark.KEEP}, page=None),
     )
 
 

@@ -43,7 +43,7 @@ _WHERE: Final[Mapping[str, tuple[str, str]]] = {
     "fetch": ("folder", "Download paid clips that are missing; never submits."),
     "reconcile": ("folder", "Settle rows whose task may or may not exist."),
     "results": ("folder", "Write the results sheets again."),
-    "report": ("folder", "Write the page to watch and choose clips."),
+    "report": ("report", "Write the page to watch and choose clips."),
     "join": ("join", "Make one film of the clips."),
     "verify": ("folder", "Check the downloaded clips."),
     "prices": ("service", "Show the price list, its source and its date."),

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, asdict, fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from seedance_batch.core.plan.saved import SavedPlan
     from seedance_batch.core.plan.steps import Plan, RerunChoice
     from seedance_batch.core.pricing import PriceTable
+    from seedance_batch.page.picks import Pick
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
 
@@ -163,20 +164,25 @@ def wanted(
     Raises `PlanDrifted` where a saved plan moved on.
     """
     from seedance_batch.batch.open import check_troubles
+    from seedance_batch.batch.sheets import standing
     from seedance_batch.core.attempt import Kind
     from seedance_batch.core.plan.saved import approved, drift
+    from seedance_batch.page.marks import picks_of
 
     selected: Collection[str] | None = None
+    picks: Sequence[Pick] | None = None
     if saved is None or given.picks is not None:
         page = (
             command_again("report", source=batch.folder.path, only=())
             if batch.folder.exists()
             else None
         )
-        selected = batch.chosen(flags.selection(given, marks=marks, page=page))
-    if choice is not None and given.picks is not None:
+        if given.picks is not None:
+            picks = picks_of(given.picks, batch.folder.path, lambda: standing(batch.journal), page)
+        selected = batch.chosen(flags.selection(given, picks, marks=marks, page=page))
+    if choice is not None and picks is not None:
         try:
-            choice = replace(choice, redo=batch.wishes(given.picks, selected or ()))
+            choice = replace(choice, redo=batch.wishes(picks, selected or ()))
         except UsageError as error:
             error.hint = command_again(draft=batch.kind is Kind.FINAL)
             raise

@@ -199,6 +199,8 @@ class Facts:
     """What the sheets on disk were made from; see `batch.sheets`."""
     run_open: float | None = None
     """When the run began that is at work; 0 once it has ended, and its records are whole."""
+    run_rows: int | None = None
+    """How many attempts the run sees to their end that began last; for those who watch it."""
     log_lost_since: float | None = None
     """When the run began whose last records this journal has lost; 0 where none are missing."""
 
@@ -232,6 +234,7 @@ _FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("flags", "made_with", "redone", "mended"), json.loads),
     "columns": lambda text: tuple(json.loads(text)),
     "given_inputs": lambda text: tuple(text.split()),
+    "run_rows": int,
     "max_cost": lambda text: Decimal("Infinity" if text == "none" else text),
 }
 FACTS: Final = ", ".join(f"'{field.name}'" for field in fields(Facts))

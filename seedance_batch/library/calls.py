@@ -31,7 +31,7 @@ from seedance_batch.batch.open import (
     rerun_choice,
 )
 from seedance_batch.batch.running import Report, fetch_clips, run_batch
-from seedance_batch.batch.sheets import given_inputs
+from seedance_batch.batch.sheets import given_inputs, standing
 from seedance_batch.batch.summary import work_in
 from seedance_batch.batch.verify import check_clips, lacking, write_claims
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind
@@ -43,6 +43,7 @@ from seedance_batch.journal.opening import look_into
 from seedance_batch.library import keywords
 from seedance_batch.library.keywords import FetchKeywords, JoinKeywords, ReadKeywords, RunKeywords
 from seedance_batch.library.results import Finished, Planned, Reading, Verified
+from seedance_batch.page.marks import picks_of
 from seedance_batch.page.picks import Mark, picked
 from seedance_batch.reader.columnar import types_of
 from seedance_batch.reader.read import grouped
@@ -213,8 +214,8 @@ def rerun(
     Takes transient failures; refused content needs an edit or ``force=True``; what was paid for
     (``expired``, ``media_mismatch``) has to be named in ``classes``. ``reasons`` takes only what
     was refused for these: with ``"sound"`` and ``overrides={"generate_audio": False}`` the refused
-    sound is left out. With ``picks``, a list that
-    the review page exports, rows marked *redo* get new takes.
+    sound is left out. With ``picks``, a list that the review page exports, or ``"marks"`` for what
+    it saved when served, rows marked *redo* get new takes.
     """
     with keywords.speaking_python():
         wish = _wish("rerun", classes, reasons, force=force, stale=stale)
@@ -231,8 +232,9 @@ def promote(
 ) -> Finished:
     """Make final clips of drafts; everything else is as with `run`.
 
-    Of those that are marked *keep* in ``picks``, a list that the review page exports, or of those
-    in ``from_ids``. A final clip is a new generation and may differ from its draft.
+    Of those that are marked *keep* in ``picks``, a list that the review page exports or ``"marks"``
+    for what it saved when served, or of those in ``from_ids``. A final clip is a new generation and
+    may differ from its draft.
     """
     wish = _wish("promote")
     return _blocking(partial(_ran, source, options, wish, _Call(yes, on_event, progress)))
@@ -297,11 +299,13 @@ def _chosen(options: RunKeywords, wish: _Wish) -> keywords.Choices:
 
 def _wanted(batch: Batch, chosen: keywords.Choices, wish: _Wish) -> tuple[Plan, RerunChoice | None]:
     selection, choice = chosen.selection, wish.choice
+    picks = None
     if chosen.picks is not None:
-        selection = replace(selection, from_ids=picked(chosen.picks, wish.marks))
+        picks = picks_of(chosen.picks, batch.folder.path, partial(standing, batch.journal))
+        selection = replace(selection, from_ids=picked(picks, wish.marks, chosen.picks))
     selected = batch.chosen(selection)
-    if choice is not None and chosen.picks is not None:
-        choice = replace(choice, redo=batch.wishes(chosen.picks, selected or ()))
+    if choice is not None and picks is not None:
+        choice = replace(choice, redo=batch.wishes(picks, selected or ()))
     found = batch.plan(rerun=choice, selected=selected)
     check_troubles(batch.manifest, found.troubles)
     return found, choice

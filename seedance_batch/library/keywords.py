@@ -119,7 +119,7 @@ class Choices(NamedTuple):
     settings: RunSettings
     selection: Selection
     picks: Path | None
-    """A list of picks to read ids from."""
+    """A list of picks to read ids from, or ``marks``."""
 
 
 def choices(options: Mapping[str, Any], taken: type = RunKeywords) -> Choices:

@@ -52,23 +52,27 @@ def write_report(
     """
     stills = _stills(folder, {clip.file: clip for clip in films(outcomes)}, made)
     data = {
-        "store": _store(folder, folder_id),
+        "store": store_name(folder, folder_id),
         "columns": columns,
         "rows": [asdict(row) for row in page_rows(columns, outcomes, stills)],
         "labels": labels(columns, outcomes),
         "folder": shlex.quote(_typed(folder)),
         "refresh": refresh,
     }
-    words = {
-        "title": redact(title),
-        "sums": page_sums(tally(outcomes)),
-        "prices": redact(prices_note),
-    }
-    page = page_html(data, words)
+    page = page_html(data, page_words(title, outcomes, prices_note))
     path = folder / PAGE
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return path
+
+
+def page_words(title: str, outcomes: Sequence[Outcome], prices_note: str) -> dict[str, str]:
+    """What the page says around its cards."""
+    return {
+        "title": redact(title),
+        "sums": page_sums(tally(outcomes)),
+        "prices": redact(prices_note),
+    }
 
 
 def _typed(folder: Path) -> str:
@@ -99,11 +103,11 @@ def _stills(
     return found
 
 
-def _store(folder: Path, folder_id: str) -> str:
+def store_name(folder: Path, folder_id: str) -> str:
     """Under which name a browser keeps the marks; tells nothing about the folder."""
     identity = folder_id or str(folder.resolve())
     digest = hashlib.sha256(f"review page\n{identity}".encode(errors="replace")).hexdigest()
-    return f"seedance-batch/1/{digest[:16]}"  # 1: the form of what is kept there
+    return f"seedance-batch/2/{digest[:16]}"  # 2: the form of what is kept there
 
 
 # ── The review page as one text: template, style, scripts and data in one file ────────────────────
@@ -111,21 +115,27 @@ def _store(folder: Path, folder_id: str) -> str:
 # run but our own script: the policy names it by its hash.
 
 
-_SCRIPTS: Final = ("marks.js", "cards.js", "large.js", "filters.js", "next.js", "review.js")
+_SCRIPTS: Final = (
+    *("marks.js", "cards.js", "large.js", "filters.js", "next.js", "review.js"),
+    "live.js",
+)
 """In the order in which they are joined; together they are one module."""
 
 _UNSAFE: Final = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 """What could end the script, what UTF-8 cannot hold, and what some parser may drop."""
 
 
-def page_html(data: Mapping[str, Any], words: Mapping[str, str]) -> str:
-    """The whole page: ``data`` for its script, ``words`` for its template, which escapes them."""
+def page_html(data: Mapping[str, Any], words: Mapping[str, str], *, served: bool = False) -> str:
+    """The whole page: ``data`` for its script, ``words`` for its template, which escapes them.
+
+    A ``served`` one may ask its own server for what is new.
+    """
     from markupsafe import Markup
 
     style, script = _asset("review.css"), "\n".join(map(_asset, _SCRIPTS))
     return _template().render(
         words,
-        policy=policy(style, script),
+        policy=policy(style, script, served=served),
         # Our own files and escaped JSON: the only texts that are not escaped by the template.
         style=Markup(style),  # noqa: S704
         script=Markup(script),  # noqa: S704
@@ -143,7 +153,7 @@ def _template() -> Template:
     return environment.get_template("review.html")
 
 
-def policy(style: str, script: str) -> str:
+def policy(style: str, script: str, *, served: bool = False) -> str:
     """The content security policy of a page with this style and this script, and no other.
 
     ``file:`` stands beside ``'self'`` because some browsers hold that a local file has no self.
@@ -153,14 +163,20 @@ def policy(style: str, script: str) -> str:
             "default-src 'none'",
             f"script-src '{_hash(script)}'",
             f"style-src '{_hash(style)}'",
-            "img-src 'self' file:",
-            "media-src 'self' file:",
+            "img-src 'self'" if served else "img-src 'self' file:",
+            "media-src 'self'" if served else "media-src 'self' file:",
+            *(["connect-src 'self'"] if served else []),
             "base-uri 'none'",
             "form-action 'none'",
             "require-trusted-types-for 'script'",
             "trusted-types 'none'",
         )
     )
+
+
+def served_policy() -> str:
+    """The policy of every page that is served."""
+    return policy(_asset("review.css"), "\n".join(map(_asset, _SCRIPTS)), served=True)
 
 
 def script_json(value: object) -> str:

@@ -41,9 +41,11 @@ class Pick:
     note: str
     take: TakeName | None = None
     """The take that was looked at; None in a list that does not say."""
+    stars: int = 0
+    """1 to 5; 0 where none were given."""
 
 
-PICK_COLUMNS: Final = ("id", "mark", "note", "take")
+PICK_COLUMNS: Final = ("id", "mark", "note", "take", "stars")
 _NEEDED: Final = PICK_COLUMNS[:2]
 EXPORT: Final = "export picks.csv on the review page again"
 _HINT: Final = f"{EXPORT}: seedance-batch report FOLDER"
@@ -70,22 +72,20 @@ def read_picks(path: Path) -> list[Pick]:
     return found
 
 
-def picked(path: Path, marks: Collection[str] | None, page: str | None = None) -> list[str]:
-    """The ids in a list of picks that bear one of these marks; None means any but reject.
+def picked(
+    picks: Iterable[Pick], marks: Collection[str] | None, source: Path, page: str | None = None
+) -> list[str]:
+    """The ids of the picks that bear one of these marks; None means any but reject.
 
-    ``page`` is the command that writes the page to choose on, for hints. Raises `EmptySelection`
-    where there are none, and what `read_picks` does.
+    ``source`` is where the picks are from, ``page`` the command that writes the page to choose on,
+    for hints. Raises `EmptySelection` where there are none.
     """
-    hint = None if page is None else f"{EXPORT}: {page}"
     wanted = [Mark.KEEP, Mark.REDO, None] if marks is None else marks
-    try:
-        found = [pick.id for pick in read_picks(path) if pick.mark in wanted]
-    except UsageError as error:
-        error.hint = hint
-        raise
+    found = [pick.id for pick in picks if pick.mark in wanted]
     if not found:
         marked = f"row marked {' or '.join(marks)}" if marks else "row that is not marked reject"
-        raise EmptySelection(f"{path} has no {marked}.", hint=hint)
+        hint = None if page is None else f"{EXPORT}: {page}"
+        raise EmptySelection(f"{source} has no {marked}.", hint=hint)
     return found
 
 
@@ -192,7 +192,14 @@ def _pick(cells: dict[str, str]) -> tuple[Pick, dict[str, str]]:
     take = _take(cells.get("take", ""))
     if take is None and cells.get("take", "").strip():
         wrong["take"] = f"{cells['take']!r} is not a take such as final 1 or draft 2"
-    return Pick(cells["id"], mark, cells.get("note", ""), take), wrong
+    stars = cells.get("stars", "").strip()
+    if stars not in {"", *"012345"}:
+        wrong["stars"] = f"{stars!r} is not a number from 1 to 5"
+    return Pick(cells["id"], mark, cells.get("note", ""), take, _number(stars)), wrong
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 _TAKE: Final = re.compile(rf"({'|'.join(Kind)})\s*([1-9]\d{{0,8}})")

@@ -52,6 +52,8 @@ class PageTake:
 
     name: str
     """``Draft``, ``Final``, ``Take 2``: told apart within its row."""
+    take: str
+    """``final 2``: what marks and wishes call it."""
     kind: str
     status: str
     shown: bool
@@ -215,6 +217,7 @@ def _take(
     made_from = intent.prompt.strip()
     return PageTake(
         name=name,
+        take=str(TakeName(intent.kind, intent.number)),
         kind=intent.kind.value,
         status=spaced(attempt.state.phase),
         shown=attempt is outcome.shown,

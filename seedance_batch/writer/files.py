@@ -15,14 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedance_batch.core.columns import guarded
-from seedance_batch.core.outcome import (
-    FAILED,
-    Outcome,
-    Status,
-    exit_code,
-    tally,
-    tally_object,
-)
+from seedance_batch.core.outcome import FAILED, Outcome, Status, exit_code, tally, tally_object
 from seedance_batch.core.text import json_line, redact
 from seedance_batch.writer.lines import Line, ResultTable, SheetValue, table, text
 from seedance_batch.writer.place import Placing

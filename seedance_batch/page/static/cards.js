@@ -2,7 +2,7 @@
 
 const MOST_PANELS = 3; // side by side on a card; the large view has all
 
-const choices = new Choices(page.store);
+const choices = page.served ? new ServedChoices(page.store) : new Choices(page.store);
 const sheet = document.getElementById("sheet");
 
 /** A copy of a template of the page. */
@@ -90,13 +90,22 @@ function markButtons(row) {
 function showChoice(element, row) {
   const mark = choices.mark(row);
   element.dataset.mark = mark;
+  const { stars } = choices.of(row);
   for (const button of part(element, "marks").children) {
     button.setAttribute("aria-pressed", String(button.dataset.mark === mark));
   }
+  for (const button of element.querySelectorAll("[data-stars]")) {
+    button.setAttribute("aria-pressed", String(Number(button.dataset.stars) === stars));
+    button.textContent = Number(button.dataset.stars) <= stars ? "★" : "☆";
+  }
   if (!element.classList.contains("card")) return;
   const earlier = choices.earlier(row);
-  const words = [earlier && `${earlier}, for an earlier clip`, choices.of(row).note];
+  const words = [earlier && `${earlier}, for an earlier clip`, starred(stars), choices.of(row).note];
   write(element, "note", words.filter(Boolean).join(" · "));
+}
+
+function starred(stars) {
+  return stars ? "★".repeat(stars) + "☆".repeat(5 - stars) : "";
 }
 
 // ── pictures and clips ─────────────────────────────────────────────────────────────────────────

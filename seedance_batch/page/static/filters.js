@@ -48,6 +48,7 @@ const ORDERS = {
   "": ["Manifest order", null],
   made: ["Newest first", (a, b) => b.made - a.made],
   spent: ["Most expensive first", (a, b) => b.spent - a.spent],
+  stars: ["Most stars first", (a, b) => choices.of(b).stars - choices.of(a).stars],
   status: ["Status", (a, b) => collator.compare(a.status, b.status)],
   id: ["Id", (a, b) => collator.compare(a.id, b.id)],
 };
@@ -107,30 +108,48 @@ function buildMarkChips() {
   showing.push(() => (counts = countMarks()));
   for (const mark of ["", TO_CHOOSE, ...Object.keys(MARKS)]) {
     const words = () => `${mark || "all"} ${counts[mark]}`;
-    addChip("by-mark", words, () => view.mark === mark, () => ask({ mark }));
+    const button = chipButton("by-mark", () => ask({ mark }));
+    showing.push(() => {
+      button.textContent = words();
+      button.setAttribute("aria-pressed", String(view.mark === mark));
+    });
   }
 }
 
+/** A chip for each status that there is; a run brings new ones and ends others. */
 function buildStatusChips() {
-  const counts = countBy((row) => row.status);
-  $("by-status").hidden = counts.size < 2;
-  for (const [status, count] of counts) {
-    const pressed = () => view.status.includes(status);
-    const others = () => view.status.filter((other) => other !== status);
-    const act = () => ask({ status: pressed() ? others() : [...view.status, status] });
-    addChip("by-status", () => `${status} ${count}`, pressed, act).dataset.status = status;
-  }
+  const chips = new Map();
+  showing.push(() => {
+    const counts = countBy((row) => row.status);
+    const wanted = new Set([...counts.keys(), ...view.status]);
+    for (const [status, chip] of chips) if (!wanted.has(status)) chip.button.remove();
+    for (const status of wanted) {
+      if (!chips.get(status)?.button.isConnected) chips.set(status, statusChip(status));
+      chips.get(status).show(counts.get(status) ?? 0);
+    }
+    $("by-status").hidden = wanted.size < 2 && !view.status.length;
+  });
 }
 
-function addChip(group, words, pressed, act) {
+function statusChip(status) {
+  const pressed = () => view.status.includes(status);
+  const others = () => view.status.filter((other) => other !== status);
+  const button = chipButton("by-status", () =>
+    ask({ status: pressed() ? others() : [...view.status, status] }),
+  );
+  button.dataset.status = status;
+  const show = (count) => {
+    button.textContent = `${status} ${count}`;
+    button.setAttribute("aria-pressed", String(pressed()));
+  };
+  return { button, show };
+}
+
+function chipButton(group, act) {
   const button = document.createElement("button");
   button.type = "button";
   button.addEventListener("click", act);
   $(group).append(button);
-  showing.push(() => {
-    button.textContent = words();
-    button.setAttribute("aria-pressed", String(pressed()));
-  });
   return button;
 }
 

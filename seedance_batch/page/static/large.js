@@ -11,9 +11,7 @@ function enlarge(row, place) {
   enlarged = row;
   document.getElementById("large-id").textContent = row.id;
   write(large, "place", [place, row.status, row.asked, row.cost].filter(Boolean).join(" · "));
-  part(large, "takes").append(...row.takes.map((take) => figure(take, row)));
-  if (!row.takes.length) part(large, "takes").append(noticePanel(row));
-  part(large, "takes").dataset.count = Math.min(row.takes.length, 3);
+  showTakes(row);
   part(large, "prompt").textContent = row.prompt || "—";
   write(large, "step", row.step && `Next: ${row.step}`);
   part(large, "cells").replaceChildren(...described(row));
@@ -23,8 +21,29 @@ function enlarge(row, place) {
   if (!large.open) large.showModal();
 }
 
+/** All takes of a row; one that is there already, and is as it was, plays on. */
+function showTakes(row) {
+  const before = new Map([...part(large, "takes").children].map((each) => [each.dataset.was, each]));
+  const fresh = row.takes.map((take) => before.get(JSON.stringify(take)) ?? figure(take, row));
+  for (const [was, each] of before) {
+    if (!fresh.includes(each)) for (const video of each.querySelectorAll("video")) release(video);
+  }
+  part(large, "takes").replaceChildren(...(fresh.length ? fresh : [noticePanel(row)]));
+  part(large, "takes").dataset.count = Math.min(row.takes.length, 3);
+}
+
+/** Show what became of the row that is shown. */
+function renewLarge(row) {
+  write(large, "step", row.step && `Next: ${row.step}`);
+  part(large, "marks").replaceChildren(...markButtons(row));
+  note.value = choices.of(row).note;
+  showTakes(row);
+  showChoice(large, row);
+}
+
 function figure(take, row) {
   const found = make("take");
+  found.dataset.was = JSON.stringify(take);
   const { film } = take;
   part(found, "frame").append(film?.src ? player(take) : reason(take));
   for (const name of ["name", "asked", "cost"]) part(found, name).textContent = take[name];

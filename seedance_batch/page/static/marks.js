@@ -1,4 +1,5 @@
-// What the person chose: kept in this browser for this run folder, exported as picks.csv.
+// What the person chose, take by take: kept in this browser or in the run folder, exported as
+// picks.csv.
 // All scripts of this page are one module; texts reach the page as text only, never as markup.
 
 const page = JSON.parse(document.getElementById("data").textContent);
@@ -12,11 +13,14 @@ const RISKY = new RegExp(
   "u",
 );
 
+const NOTHING = Object.freeze({ mark: "", stars: 0, note: "", seen: false });
+
+/** What was chosen, take by take: kept in this browser. */
 class Choices {
   /** @param {string} name under which the browser keeps them */
   constructor(name) {
     this.name = name;
-    this.lasting = true; // false where the browser keeps nothing
+    this.lasting = true; // false where nothing is kept
     this.changed = -Infinity; // when, on the page's clock
     this.load();
   }
@@ -30,23 +34,29 @@ class Choices {
     }
   }
 
-  of(row) {
-    return this.entries.get(row.id) ?? { mark: "", of: "", note: "" };
+  of(row, take = row.take) {
+    return this.entries.get(`${row.id}\n${take}`) ?? NOTHING;
   }
 
-  // A mark belongs to the clip that was looked at: of a new take nobody has said anything yet, and
-  // an old “redo” must not order another one.
+  // A mark belongs to the take that was looked at: of a new one nobody has said anything yet, and
+  // an old “redo” must not order another one. What was said before its clip came is no word on it.
   mark(row) {
     const entry = this.of(row);
-    return entry.of === row.clip ? entry.mark : "";
+    return entry.seen === (row.clip !== "") ? entry.mark : "";
   }
 
   earlier(row) {
-    return this.mark(row) ? "" : this.of(row).mark;
+    if (this.mark(row)) return "";
+    const takes = ["", ...row.takes.map((take) => take.take)];
+    return takes.map((take) => this.of(row, take).mark).findLast(Boolean) ?? "";
   }
 
   setMark(row, mark) {
-    this.change(row, { mark, of: row.clip });
+    this.change(row, { mark, seen: row.clip !== "" });
+  }
+
+  setStars(row, stars) {
+    this.change(row, { stars });
   }
 
   setNote(row, note) {
@@ -55,30 +65,115 @@ class Choices {
 
   change(row, values) {
     this.changed = performance.now();
+    this.put(row, values);
+    this.keep(row, values);
+  }
+
+  put(row, values) {
     const before = this.entries;
     this.load(); // another tab may have chosen meanwhile
     if (!this.lasting) this.entries = before;
-    const entry = { ...this.of(row), ...values };
-    if (entry.mark || entry.note) this.entries.set(row.id, entry);
-    else this.entries.delete(row.id);
+    this.entries.set(`${row.id}\n${row.take}`, { ...this.of(row), ...values });
+  }
+
+  keep() {
+    const said = [...this.entries].filter(([, { mark, stars, note }]) => mark || stars || note);
     try {
-      localStorage.setItem(this.name, JSON.stringify([...this.entries]));
+      localStorage.setItem(this.name, JSON.stringify(said));
     } catch {
       this.lasting = false;
     }
   }
 
-  /** What there is to export: the marks and notes of these rows. */
+  get trouble() {
+    return this.lasting
+      ? ""
+      : "This browser does not save your choices: export picks.csv before you leave the page.";
+  }
+
+  /** What there is to export: the marks, stars and notes of these rows. */
   lines(rows) {
     return rows
-      .map((row) => [row.id, this.mark(row), this.of(row).note, row.take])
-      .filter(([, mark, note]) => mark || note);
+      .map((row) => [row.id, this.mark(row), this.of(row).note, row.take, this.of(row).stars || ""])
+      .filter(([, mark, note, , stars]) => mark || note || stars);
   }
 
   csv(rows) {
-    const all = [["id", "mark", "note", "take"], ...this.lines(rows)];
+    const all = [["id", "mark", "note", "take", "stars"], ...this.lines(rows)];
     return "\ufeff" + all.map((cells) => cells.map(cell).join(",") + "\r\n").join("");
   }
+}
+
+/** The same, kept in the run folder by the server of this page: at once, and for every window. */
+class ServedChoices extends Choices {
+  constructor(name) {
+    super(name);
+    this.entries = new Map();
+    this.unsaved = new Map(); // what the server has not confirmed, by take
+    this.refused = "";
+    this.take(page.served.marks);
+  }
+
+  load() {}
+
+  /** Marks that the server tells of; which takes they are of. */
+  take(marks) {
+    const told = [];
+    for (const [id, take, mark, stars, note, seen] of marks) {
+      const key = `${id}\n${take}`;
+      this.entries.set(key, { mark, stars, note, seen, ...this.unsaved.get(key)?.said });
+      told.push(id);
+    }
+    return told;
+  }
+
+  keep(row, values) {
+    const key = `${row.id}\n${row.take}`;
+    const said = { ...this.unsaved.get(key)?.said, ...values };
+    this.unsaved.set(key, { id: row.id, take: row.take, said });
+    this.send();
+  }
+
+  async send() {
+    if (this.sending) return;
+    this.sending = true;
+    while (this.unsaved.size) {
+      const [key, entry] = this.unsaved.entries().next().value;
+      const answer = await post("marks", entry);
+      const kept = this.unsaved.get(key) === entry; // else more was said meanwhile
+      if (answer?.ok || answer?.status === 400 || answer?.status === 413) {
+        if (kept) this.unsaved.delete(key);
+        this.refused = answer.ok ? "" : "The last choice could not be saved: its take is gone, or its note too long.";
+        this.lasting = answer.ok;
+      } else {
+        this.lasting = false;
+        this.refused = `Not saved yet: ${this.unsaved.size} of your choices. ${ENDED}`;
+        await pause(1000);
+      }
+      showTrouble();
+    }
+    this.sending = false;
+  }
+
+  get trouble() {
+    return this.lasting ? "" : this.refused;
+  }
+}
+
+const ENDED = "The server of this page does not answer. Is seedance-batch report --serve still running?";
+
+async function post(where, value) {
+  const headers = { "Content-Type": "application/json" };
+  try {
+    // It arrives although the window is closed meanwhile.
+    return await fetch(where, { method: "POST", headers, body: JSON.stringify(value), keepalive: true });
+  } catch {
+    return null;
+  }
+}
+
+function pause(milliseconds) {
+  return new Promise((done) => setTimeout(done, milliseconds));
 }
 
 function cell(text) {

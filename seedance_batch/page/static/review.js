@@ -79,12 +79,23 @@ function showChoices(rows) {
   $("progress").textContent = `${chosen} of ${clips.length} clips chosen`;
   for (const piece of $("bar").children) piece.style.flexGrow = counts[piece.className];
   $("bar").style.setProperty("--open", counts[TO_CHOOSE]);
-  $("trouble").hidden = choices.lasting;
-  if (!choices.lasting) {
-    $("trouble").textContent = "This browser does not save your choices: export picks.csv before you leave the page.";
-  }
+  showTrouble();
   if (view.mark && !large.open) showSheet();
   else showFilters();
+}
+
+function rate(stars) {
+  if (!current) return;
+  const row = current;
+  if (!row.clip) return say(`${row.id} has no clip to rate`);
+  choices.setStars(row, choices.of(row).stars === stars ? 0 : stars);
+  showChoices([row]);
+  say(`${row.id}: ${choices.of(row).stars || "no"} stars`);
+}
+
+function showTrouble() {
+  $("trouble").hidden = !choices.trouble;
+  if ($("trouble").textContent !== choices.trouble) $("trouble").textContent = choices.trouble;
 }
 
 function say(text) {
@@ -110,6 +121,7 @@ const KEYS = {
   y: () => choose("keep"),
   n: () => choose("reject"),
   r: () => choose("redo"),
+  ...Object.fromEntries([1, 2, 3, 4, 5].map((stars) => [stars, () => rate(stars)])),
   e: () => {
     openLarge();
     note.focus();
@@ -152,6 +164,7 @@ function closeMenus(which) {
 const DEEDS = {
   open: openLarge,
   mark: (button) => choose(button.dataset.mark),
+  rate: (button) => rate(Number(button.dataset.stars)),
   back: () => move(-1),
   on: () => move(1),
   close: () => large.close(),
@@ -236,7 +249,7 @@ showChoices(page.rows);
 restorePlace();
 addEventListener("pagehide", keepPlace);
 addEventListener("storage", (event) => {
-  if (event.key !== page.store) return;
+  if (event.key !== page.store || page.served) return;
   choices.load();
   showChoices(page.rows);
 });

@@ -1,0 +1,204 @@
+"""What the served review page shows: snapshots of the journal, and what changed between them.
+
+Takes no lock and writes nothing but marks and posters, so that a run never feels who watches it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from seedance_batch.batch.sheets import standing
+from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.core.attempt import UNDER_WAY_PHASES, Attempt, Clip
+from seedance_batch.core.outcome import Outcome, tally
+from seedance_batch.events import AttemptChanged
+from seedance_batch.journal.opening import glance_at, log_of, look_into
+from seedance_batch.page import page, values
+from seedance_batch.page.marks import TakeMark, read_marks, save_mark
+from seedance_batch.progress import Course
+from seedance_batch.publish import size_of
+from seedance_batch.run_folder import RunFolder, holder_is_alive
+
+_LEAST_PAUSE: Final = 0.5
+"""Seconds between two looks at the journal."""
+_TICK: Final = 0.1
+"""Seconds; longer than the ticks of file systems' clocks that matter here."""
+_SHARE: Final = 10
+"""A look is followed by a pause so many times as long, so that a run keeps its CPU."""
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """The page's cards, each with the count of changes at which it was changed last."""
+
+    rows: dict[str, values.PageRow] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)
+    change: int = 0
+    ordered: int = 0
+    """The change at which rows came, went or moved last."""
+
+    def take(self, rows: Sequence[values.PageRow]) -> None:
+        """The cards as they are now."""
+        fresh = {row.id: row for row in rows}
+        other = [row.id for row in rows if self.rows.get(row.id) != row]
+        moved = list(fresh) != list(self.rows)
+        if not other and not moved:
+            return
+        self.change += 1
+        self.ordered = self.change if moved else self.ordered
+        self.changed = {key: self.changed.get(key, 0) for key in fresh}
+        self.changed |= dict.fromkeys(other, self.change)
+        self.rows = fresh
+
+    def since(self, change: int) -> dict[str, Any]:
+        """What changed after that."""
+        rows = [asdict(self.rows[key]) for key, at in self.changed.items() if at > change]
+        order = list(self.rows) if self.ordered > change else None
+        return {"at": self.change, "rows": rows, "order": order}
+
+
+class Showing:
+    """One run folder on a served page; see `page.serving.Show`."""
+
+    def __init__(self, folder: RunFolder, wall: Callable[[], float] = time.time) -> None:
+        self.folder = folder
+        self._wall = wall
+        self._lock = threading.Lock()
+        self._posters = threading.Lock()
+        self._sheet = _Sheet()
+        self._seen: object = None
+        self._look_at = 0.0
+        self._outcomes: list[Outcome] = []
+        self._clips: dict[str, Clip] = {}
+        self._files: frozenset[str] = frozenset()
+        with look_into(folder.journal) as journal:  # checks it once, and raises for a damaged one
+            self._facts = journal.facts()
+        self._look()
+
+    # ── what `Show` promises ────────────────────────────────────────────────────────────────────
+
+    def page(self) -> tuple[str, str]:
+        """The whole page as it is now, and its policy."""
+        with self._lock:
+            self._look()
+            facts = self._facts
+            title, note = facts.manifest_name or self.folder.path.name, facts.prices_note or ""
+            marks = read_marks(self.folder.path)
+            data = {
+                "store": page.store_name(self.folder.path, facts.folder_id or ""),
+                "columns": facts.columns or (),
+                "rows": [asdict(row) for row in self._sheet.rows.values()],
+                "labels": values.labels(facts.columns or (), self._outcomes),
+                "folder": "",
+                "refresh": None,
+                "served": self._said() | {"at": self._sheet.change} | _marked(marks, 0),
+            }
+            words = page.page_words(title, self._outcomes, note)
+        return page.page_html(data, words, served=True), page.served_policy()
+
+    def news(self, rows: int, marks: int) -> Mapping[str, Any]:
+        """What changed since."""
+        with self._lock:
+            self._look()
+            # A page of another server that had this port: all that it shows is shown anew.
+            told = self._sheet.since(rows if rows <= self._sheet.change else 0) | self._said()
+        return told | _marked(read_marks(self.folder.path, marks), marks)
+
+    def mark(self, key: str, take: str, said: dict[str, Any]) -> int:
+        """Save what is said of a take."""
+        with self._lock:
+            row = self._sheet.rows.get(key)
+        if row is None or take not in {row.take, *(each.take for each in row.takes)}:
+            raise ValueError("there is no such take")
+        return save_mark(self.folder.path, key, take, said).change
+
+    def file(self, name: str) -> Path | None:
+        """A clip, a returned frame, or a poster, which is made where it lacks."""
+        with self._lock:
+            clip = self._clips.get(name)
+            if clip is None and name not in self._files:
+                return None
+        path = self.folder.path / name
+        if clip is not None and not size_of(path):
+            with self._posters:  # one at a time, so that a run keeps its CPU
+                try:
+                    poster(self.folder.path, clip)
+                except OSError:  # a folder that is only to be read
+                    return None
+        if not size_of(path):
+            return None
+        # A link that somebody put in a clip's place leads nowhere else.
+        inside = path.resolve().parent == path.parent.resolve()
+        return path if inside else None
+
+    # ── snapshots ───────────────────────────────────────────────────────────────────────────────
+
+    def _look(self) -> None:
+        """Read the journal where it changed; the caller holds the lock."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        seen = [_stamp(path) for path in (self.folder.journal, log_of(self.folder.journal))]
+        is_fresh = any(self._wall() - stamp[0] / 1e9 < _TICK for stamp in seen if stamp)
+        if seen == self._seen:
+            return
+        with glance_at(self.folder.journal) as journal:
+            self._facts, self._outcomes = journal.facts(), standing(journal)
+        clips = {clip.file: clip for clip in values.films(self._outcomes)}
+        there = {file: clip for file, clip in clips.items() if (self.folder.path / file).is_file()}
+        stills: dict[str, str | None] = {f: poster_name(clip) for f, clip in there.items()}
+        frames = {clip.last_frame_file for clip in there.values()} - {None}
+        self._clips = {poster_name(clip): clip for clip in there.values()}
+        self._files = frozenset([*there, *(frame for frame in frames if frame)])
+        self._sheet.take(values.page_rows(self._facts.columns or (), self._outcomes, stills))
+        # What is written in the same tick of the file system's clock changes no time of the file.
+        self._seen = None if is_fresh else seen
+        took = time.monotonic() - now
+        self._look_at = now + took + max(_LEAST_PAUSE, _SHARE * took)
+
+    def _said(self) -> dict[str, Any]:
+        """What stands in the page's head."""
+        columns = list(self._facts.columns or ())
+        return {
+            "sums": values.page_sums(tally(self._outcomes)),
+            "course": self._course(),
+            "columns": columns,
+        }
+
+    def _course(self) -> dict[str, Any] | None:
+        """How the run goes that is at work, if one is."""
+        began, now = self._facts.run_open, self._wall()
+        if not began or not holder_is_alive(self.folder):
+            return None
+        attempts = [a for outcome in self._outcomes for a in outcome.attempts]
+        ours = [a for a in attempts if _is_of(a, began)]
+        course = Course(self._facts.run_rows or len(ours), (), started=began, foretold=None)
+        for attempt in ours:
+            course.take(AttemptChanged(attempt, None))
+        return {"rows": course.rows, "ended": course.ended, "words": course.words(now)}
+
+
+def _is_of(attempt: Attempt, began: float) -> bool:
+    """Whether the run that began then has to do with an attempt, or had."""
+    state = attempt.state
+    last = max(state.finished_at or 0.0, state.submitted_at or attempt.intent.planned_at)
+    return last >= began or state.phase in UNDER_WAY_PHASES
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _marked(marks: Sequence[TakeMark], since: int) -> dict[str, Any]:
+    """Marks as the page has them, and the count of their changes."""
+    told = [[m.key, m.take, m.mark or "", m.stars, m.note, m.seen] for m in marks]
+    return {"marks": told, "marked": marks[-1].change if marks else since}

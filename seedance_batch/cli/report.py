@@ -1,0 +1,111 @@
+"""``report``: the review page, written as a file or served."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seedance_batch.cli import flags
+from seedance_batch.cli.hints import command_again
+from seedance_batch.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from seedance_batch.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looking(flags.Rehearsed):
+    """What ``report`` takes."""
+
+    watch: bool = flags.option("--watch", help="Keep refreshing while a run is going on.")
+    serve: bool = flags.option("--serve", help="Serve the page until Ctrl-C: clips appear.")
+    shown: bool = flags.option("--open", help="Open the page in your browser.")
+    port: int = flags.option(
+        "--port", type=click.IntRange(0, 65535), default=0, help="Port of --serve; 0: a free one."
+    )
+    bind: str = flags.option(
+        "--bind", metavar="ADDRESS", default="127.0.0.1", show_default=True,
+        help="Where --serve listens; 0.0.0.0 lets your network in.",
+    )  # fmt: skip
+
+
+@flags.command(Looking, epilog="Example: seedance-batch report runs/shots --serve --open")
+def report(given: Looking) -> int:
+    """Write the review page of run FOLDER: one file to watch and choose clips.
+
+    With --serve the page is served instead: clips appear as they arrive, also of a run in another
+    terminal, and marks, stars and notes are saved in the run folder, for --from marks.
+    """
+    from seedance_batch.batch.sheets import review_page, watched_page
+    from seedance_batch.journal.opening import look_into
+    from seedance_batch.run_folder import folder_of
+
+    if given.serve and given.watch:
+        raise UsageError(
+            "--serve shows what arrives by itself.", hint=command_again(without={"watch"})
+        )
+    folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
+    if given.serve:
+        with page_served(folder, given.bind, given.port) as address:
+            _tell_page(address, given)
+            click.echo("Ctrl-C ends it.", err=True)
+            wait_for_an_end()
+        return Exit.OK
+    if given.watch:
+        for path in watched_page(folder):
+            _tell_page(path, given)
+        return Exit.OK
+    with look_into(folder.journal) as journal:
+        _tell_page(review_page(folder, journal), given)
+    return Exit.OK
+
+
+def _tell_page(page: Path | str, given: Looking) -> None:
+    click.echo(page)
+    if given.shown and click.launch(str(page)):
+        click.echo("No browser could be started; open the page by hand.", err=True)
+
+
+@contextlib.contextmanager
+def page_served(folder: RunFolder, bind: str, port: int) -> Iterator[str]:
+    """Serve a run folder's page for the length of a block, and say where it is.
+
+    Raises `UsageError` where it cannot be served there.
+    """
+    from seedance_batch.batch.showing import Showing
+    from seedance_batch.page.serving import is_loopback_bind, listening, serving
+
+    show = Showing(folder)
+    where = listening(bind, port)
+    if not is_loopback_bind(bind):
+        click.echo(
+            "warning: --bind lets others in your network look and mark: whoever has this address, "
+            "which is sent unencrypted.",
+            err=True,
+        )
+    with serving(show, where):
+        yield where.address
+
+
+def wait_for_an_end() -> None:
+    """Until SIGINT or SIGTERM; for the main thread."""
+    ended = threading.Event()
+    handlers = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+        if (number := getattr(signal, name, None)) is not None
+        and signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        while not ended.wait(0.2):  # on Windows a wait without an end hears no Ctrl-C
+            pass
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

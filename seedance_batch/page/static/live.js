@@ -1,0 +1,81 @@
+// A served page: what arrives while one looks, and how the run goes. Everything else on the page
+// does not know where its rows come from.
+
+const LOOK_EVERY = 400; // milliseconds
+const LOOK_HIDDEN = 3000;
+
+/** What the server has told: counts of changes, by which it tells what is new. */
+const heard = page.served && { at: page.served.at, marked: page.served.marked };
+
+async function news() {
+  try {
+    const answer = await fetch(`news?rows=${heard.at}&marks=${heard.marked}`);
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+async function listen() {
+  for (;;) {
+    await pause(document.hidden ? LOOK_HIDDEN : LOOK_EVERY);
+    const told = await news();
+    $("gone").hidden = told !== null;
+    if (told) takeNews(told);
+  }
+}
+
+function takeNews(told) {
+  const moved = told.order !== null || JSON.stringify(told.columns) !== JSON.stringify(page.columns);
+  Object.assign(heard, { at: told.at, marked: told.marked });
+  $("sums").textContent = told.sums;
+  showCourse(told.course);
+  const changed = moved ? [] : takeRows(told.rows);
+  const marked = new Set(choices.take(told.marks));
+  const touched = page.rows.filter((row) => marked.has(row.id) || changed.includes(row));
+  if (touched.length) showChoices(touched);
+  if (changed.length) showSheet();
+  if (marked.has(current?.id) && large.open && document.activeElement !== note) {
+    note.value = choices.of(current).note;
+  }
+  if (moved) reloadWhenIdle(); // another table: columns, filters and order are made anew
+}
+
+/** The rows that changed, each shown as it is now. */
+function takeRows(fresh) {
+  const known = new Map(page.rows.map((row) => [row.id, row]));
+  const changed = fresh.map((values) => Object.assign(known.get(values.id), values));
+  for (const row of changed) {
+    haystacks.set(row, textOf(row));
+    renewCard(row);
+    if (large.open && row === enlarged) renewLarge(row);
+  }
+  return changed;
+}
+
+function renewCard(row) {
+  const [before, card] = [cards.get(row), buildCard(row)];
+  const focused = before.contains(document.activeElement);
+  if (playing === before) stop();
+  nearby.unobserve(before);
+  rowOf.delete(before);
+  rowOf.set(card, row);
+  cards.set(row, card);
+  before.replaceWith(card);
+  if (row === current) reachable(card, true);
+  if (focused) focusCurrent();
+}
+
+function showCourse(course) {
+  $("course").hidden = !course;
+  document.body.classList.toggle("running", course !== null);
+  if (!course) return;
+  $("course-words").textContent = `${course.ended} of ${course.rows} rows, ${course.words}`;
+  $("course-bar").max = Math.max(course.rows, 1);
+  $("course-bar").value = course.ended;
+}
+
+if (page.served) {
+  showCourse(page.served.course);
+  listen();
+}

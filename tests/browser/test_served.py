@@ -1,0 +1,120 @@
+"""The served page in a browser: it lives, and what is chosen on it is saved for every window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedance_batch.core.attempt import Phase
+from seedance_batch.page.marks import read_marks
+from seedance_batch.page.picks import Mark
+from tests.page.served import Kept, Page, kept, served
+from tests.writer.samples import attempt, row
+
+from .conftest import VIEWPORT, faultless_tab, press, until
+
+ROWS = [row(number) for number in range(1, 5)]
+CARD = "document.querySelectorAll('.card')[{}]"
+
+
+@pytest.fixture
+def tab(chromium: Any, page: Page) -> Iterator[Any]:
+    """In a profile of its own: nothing that a browser keeps comes from another test."""
+    with chromium.new_context(viewport=VIEWPORT) as profile:
+        yield from faultless_tab(profile)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Kept]:
+    with kept(tmp_path / "run") as found:
+        found.rows(ROWS)
+        yield found
+
+
+@pytest.fixture
+def page(folder: Kept) -> Iterator[Page]:
+    with served(folder.path) as found:
+        yield found
+
+
+def test_clips_appear_as_they_arrive_without_a_reload(folder: Kept, page: Page, tab: Any) -> None:
+    (coming,) = folder.add(attempt(ROWS[1], Phase.IN_FLIGHT))
+    tab.goto(page.address)
+    loads: list[Any] = []
+    tab.on("load", lambda _: loads.append(1))
+    press(tab, "j")
+    tab.fill("#search", "take")
+    tab.keyboard.press("Escape")
+    assert "in flight" == tab.locator(".card").nth(1).locator(".notice strong").text_content()
+    folder.become(coming, attempt(ROWS[1]).state)
+    until(tab, f"{CARD.format(1)}.querySelector('img')?.naturalWidth > 0")
+    assert tab.locator("#by-status >> text=done 1").is_visible()
+    assert 0 == tab.locator("#by-status >> text=in flight").count()
+    assert "1 clip" in str(tab.locator("#sums").text_content())
+    assert "shot-02" == tab.locator(".card.current .id").text_content()
+    press(tab, " ")
+    until(tab, "document.querySelector('.card.current video')?.currentTime > 0")
+    assert [] == loads
+
+
+def test_a_take_that_arrives_leaves_what_plays_in_the_large_view_alone(
+    folder: Kept, page: Page, tab: Any
+) -> None:
+    folder.add(attempt(ROWS[0]))
+    tab.goto(page.address)
+    tab.wait_for_selector(".clip")
+    tab.keyboard.press("Enter")
+    press(tab, " ")
+    tab.evaluate("document.querySelector('#large video').dataset.mine = 'yes'")
+    folder.add(attempt(ROWS[0], Phase.IN_FLIGHT, number=2, task_id="another"))
+    until(tab, "document.querySelectorAll('#large figure').length === 2")
+    assert tab.evaluate("document.querySelector('#large video').dataset.mine === 'yes'")
+
+
+def test_marks_stars_and_notes_are_saved_at_once_and_two_windows_agree(
+    folder: Kept, page: Page, tab: Any
+) -> None:
+    folder.add(*(attempt(of) for of in ROWS))
+    other = tab.context.new_page()
+    for window in (tab, other):
+        window.goto(page.address)
+    tab.wait_for_selector(".clip")
+    press(tab, "y4jr")
+    until(other, f"{CARD.format(0)}.dataset.mark === 'keep'")
+    until(other, f"{CARD.format(1)}.dataset.mark === 'redo'")
+    until(other, f"{CARD.format(0)}.textContent.includes('★★★★☆')")
+    press(other, "jjne")
+    other.keyboard.type("too <b>dark</b>")
+    until(tab, f"{CARD.format(2)}.textContent.includes('too <b>dark</b>')")
+    saved = {mark.key: mark for mark in read_marks(folder.path)}
+    assert [Mark.KEEP, Mark.REDO, Mark.REJECT] == [saved[of.key].mark for of in ROWS[:3]]
+    assert ("final 1", 4) == (saved["shot-01"].take, saved["shot-01"].stars)
+    assert "too <b>dark</b>" == saved["shot-03"].note
+    third = tab.context.new_page()
+    third.goto(page.address)
+    until(third, f"{CARD.format(2)}.dataset.mark === 'reject'")
+
+
+def test_stars_are_given_by_a_click_too(folder: Kept, page: Page, tab: Any) -> None:
+    folder.add(attempt(ROWS[0]))
+    tab.goto(page.address)
+    tab.wait_for_selector(".clip")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("button", name="3 stars").click()
+    until(tab, f"{CARD.format(0)}.textContent.includes('★★★☆☆')")
+
+
+def test_a_server_that_ended_is_said_and_what_was_chosen_meanwhile_too(
+    folder: Kept, chromium: Any
+) -> None:
+    folder.add(attempt(ROWS[0]))
+    with chromium.new_context(viewport=VIEWPORT) as profile:
+        tab = profile.new_page()
+        with served(folder.path) as page:
+            tab.goto(page.address)
+        until(tab, "!document.getElementById('gone').hidden")
+        press(tab, "y")
+        until(tab, "document.getElementById('trouble').textContent.includes('Not saved yet: 1')")

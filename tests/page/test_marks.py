@@ -1,0 +1,121 @@
+"""What was said of a take is on the disk before it is answered, and belongs to that take."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from seedance_batch.core.attempt import Kind, Phase, TakeName
+from seedance_batch.core.outcome import outcomes
+from seedance_batch.errors import FolderUnusable
+from seedance_batch.page.marks import MARKS, SAVED, TakeMark, picks_of, read_marks, save_mark
+from seedance_batch.page.picks import Mark, Pick
+from tests.writer.samples import attempt, row
+
+ROW = row(1)
+KEY = ROW.key
+
+
+def test_what_is_said_adds_to_what_was_said_of_the_same_take(tmp_path: Path) -> None:
+    save_mark(tmp_path, "a", "final 1", {"mark": "keep", "seen": True})
+    save_mark(tmp_path, "a", "final 1", {"stars": 4})
+    save_mark(tmp_path, "a", "final 2", {"mark": "redo", "seen": True})
+    save_mark(tmp_path, "a", "final 1", {"note": "夜 <b>"})
+    assert [
+        TakeMark("a", "final 2", Mark.REDO, 0, "", True, 3),
+        TakeMark("a", "final 1", Mark.KEEP, 4, "夜 <b>", True, 4),
+    ] == read_marks(tmp_path)
+    assert [4] == [mark.change for mark in read_marks(tmp_path, since=3)]
+    assert [] == read_marks(tmp_path, since=4)
+    assert 2 == len(read_marks(tmp_path, since=99)), "the count is of another file"
+
+
+def test_notes_are_for_their_owner_alone(tmp_path: Path) -> None:
+    save_mark(tmp_path, "a", "", {"note": "x"})
+    assert 0o600 == stat.S_IMODE((tmp_path / MARKS).stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    "said", [{"mark": "love"}, {"stars": 6}, {"stars": True}, {"note": "x" * 10_001}, {"mood": 1}]
+)
+def test_what_is_no_mark_is_not_kept(tmp_path: Path, said: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        save_mark(tmp_path, "a", "final 1", said)
+    assert [] == read_marks(tmp_path)
+
+
+def test_a_mark_that_was_answered_survives_kill_9(tmp_path: Path) -> None:
+    script = (
+        "import itertools, sys; from pathlib import Path\n"
+        "from seedance_batch.page.marks import save_mark\n"
+        "for n in itertools.count(1):\n"
+        "    save_mark(Path(sys.argv[1]), f'row {n}', 'final 1', {'mark': 'keep', 'seen': True})\n"
+        "    print(n, flush=True)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout
+        answered = [int(writer.stdout.readline()) for _ in range(40)]
+        os.kill(writer.pid, signal.SIGKILL)
+        answered += [int(line) for line in writer.stdout.read().split()]
+    kept = {mark.key for mark in read_marks(tmp_path)}
+    assert {f"row {n}" for n in answered} <= kept
+    save_mark(tmp_path, "and on", "final 1", {"mark": "keep"})
+
+
+def test_a_file_that_is_no_list_of_marks_is_told_and_left(tmp_path: Path) -> None:
+    (tmp_path / MARKS).write_bytes(b"not a database, and longer than a header of one" * 40)
+    for use in (lambda: read_marks(tmp_path), lambda: save_mark(tmp_path, "a", "", {"stars": 1})):
+        with pytest.raises(FolderUnusable, match=MARKS):
+            use()
+
+
+def test_marks_of_a_later_version_are_left_as_they_are(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / MARKS) as connection:
+        connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    with pytest.raises(FolderUnusable, match="version 7"):
+        save_mark(tmp_path, "a", "", {"stars": 1})
+
+
+def picks(folder: Path, *takes: object) -> list[Pick]:
+    return picks_of(SAVED, folder, lambda: outcomes([ROW], takes))  # type: ignore[arg-type]
+
+
+def test_from_marks_a_pick_names_the_take_that_is_shown(tmp_path: Path) -> None:
+    said = {"mark": "redo", "seen": True, "note": "warmer", "stars": 2}
+    save_mark(tmp_path, KEY, "final 1", said)
+    expected = Pick(KEY, Mark.REDO, "warmer", TakeName(Kind.FINAL, 1), 2)
+    assert [expected] == picks(tmp_path, attempt(ROW))
+
+
+def test_once_a_new_take_is_there_an_old_redo_is_answered_and_an_old_keep_says_nothing(
+    tmp_path: Path,
+) -> None:
+    second = attempt(ROW, number=2, id=102)
+    save_mark(tmp_path, KEY, "final 1", {"mark": "redo", "seen": True})
+    assert [Pick(KEY, Mark.REDO, "", TakeName(Kind.FINAL, 1))] == picks(
+        tmp_path, attempt(ROW), second
+    )
+    save_mark(tmp_path, KEY, "final 2", {"mark": "redo", "seen": True})
+    assert [Pick(KEY, Mark.REDO, "", TakeName(Kind.FINAL, 2))] == picks(
+        tmp_path, attempt(ROW), second
+    )
+    save_mark(tmp_path, KEY, "final 1", {"mark": "keep", "seen": True})
+    save_mark(tmp_path, KEY, "final 2", {"mark": ""})
+    assert [] == picks(tmp_path, attempt(ROW), second)
+
+
+def test_a_wish_of_before_the_clip_came_is_none_for_it(tmp_path: Path) -> None:
+    save_mark(tmp_path, KEY, "final 1", {"mark": "redo", "seen": False})
+    coming = attempt(ROW, Phase.IN_FLIGHT)
+    assert [Mark.REDO] == [pick.mark for pick in picks(tmp_path, coming)]
+    assert [] == picks(tmp_path, replace(attempt(ROW), id=coming.id))
