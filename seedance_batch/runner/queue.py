@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
 
 from seedance_batch.core.attempt import UNDER_WAY_PHASES, Kind, Phase
@@ -27,7 +27,7 @@ class Queue:
         self._coming: set[str] = set()
         """Rows with an order that was not recorded as an attempt yet."""
         self._fitting = 0
-        self.held_back: list[tuple[Order, str]] = []
+        self.held_back: deque[tuple[Order, str]] = deque()
         """Orders that will not be sent, each with the row that has no clip for it."""
 
     def __len__(self) -> int:

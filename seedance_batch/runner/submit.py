@@ -183,11 +183,11 @@ class Submitter(Part):
         self._queue.hear()
         held: dict[str, list[str]] = defaultdict(list)
         while self._queue.held_back:
-            order, because = self._queue.held_back.pop()
+            order, because = self._queue.held_back.popleft()
             held[because].append(order.key)
         for key, rows in held.items():
-            words = f"row {key} has no clip, so {first_few(rows, _NAMED)}"
-            self._tools.remark(f"{words} cannot be made from it; nothing was sent for that")
+            named = first_few([f"row {row}" for row in rows], _NAMED)
+            self._tools.remark(f"row {key} has no clip, so nothing is sent for {named}")
 
     def _may_start(self) -> bool:
         if self._strange >= (_SEVERAL if self._accepted else 1) and self._still_wanted():

@@ -96,7 +96,7 @@ class Feeding:
             words = f"{why}: choose {key} as well"
             self.troubles.append(Trouble(job, next(fields, ""), words))
         else:
-            why = self._why.get(key) or f"waits for {key}, which has no clip ({of_source.reason})"
+            why = self._why.get(key) or f"waits for {key}, which has no clip"
         self._why[job.key] = why
         return replace(step, action=Action.BLOCKED, reason=why, cost=None, no_price=None)
 
