@@ -123,6 +123,14 @@ class RequestBudget:
         if remaining == 0 and reset_in is not None and ours < self.limit:
             self.hold(now + min(max(reset_in, 0.0), WINDOW))
 
+    def refused(self, now: float) -> None:
+        """A request was refused for its rate, and nothing was told of what is left.
+
+        Where that was not our own doing others use the account: each refusal leaves them a quarter
+        of our pace more.
+        """
+        self.shared_with(min(self.limit - self.count(now), self.others + self.pace / 4), now)
+
     def shared_with(self, others: float, now: float) -> None:
         """Others seem to have sent so many requests in the last minute."""
         self.others = float(others) if others > _OTHERS_FROM else 0.0

@@ -230,8 +230,6 @@ class AccountFile:
         self._save(now)
         execute("COMMIT")
         execute(f"PRAGMA busy_timeout = {round(1000 * _PATIENCE)}")
-        if cap is not None:  # what is reserved under it outlives a power cut
-            execute("PRAGMA synchronous = FULL")
         return cap
 
     def _begin(self, origin: str) -> None:
@@ -253,11 +251,14 @@ class AccountFile:
         return None if kept is None else Decimal(kept)
 
     @contextlib.contextmanager
-    def writing(self, now: float) -> Iterator[SharedAccount]:
-        """A transaction of ours on the account as it is now."""
+    def writing(self, now: float, *, lasting: bool = False) -> Iterator[SharedAccount]:
+        """A transaction of ours on the account as it is now; a ``lasting`` one outlives a power
+        cut."""
         execute, started = self._connection.execute, self._timer()
         try:
             with _as_os_error():
+                if lasting:
+                    execute("PRAGMA synchronous = FULL")
                 execute("BEGIN IMMEDIATE")
                 if self._is_stale():
                     self._load()
@@ -268,6 +269,9 @@ class AccountFile:
         finally:
             if self._connection.in_transaction:
                 self._connection.rollback()
+            if lasting:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("PRAGMA synchronous = NORMAL")
             self.seconds += self._timer() - started
 
     def read(self) -> bool:

@@ -142,9 +142,12 @@ class Gate:
             self.hold(self._pause_after(what, answer))
         if too_many or answer.verdict is Verdict.BUSY:
             self._tell_long_pause(answer, now)
+        counts = self._shared or self.budget
+        untold = answer.rate is None or answer.rate.remaining is None
+        if too_many and what != "create" and untold:
+            counts.refused(now)
         if answer.rate is not None:
             rate = answer.rate
-            counts = self._shared or self.budget
             counts.told(rate.limit, rate.remaining, answer.reset_in, now)
         self._tell_of_others()
         return crowded

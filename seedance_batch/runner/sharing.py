@@ -128,9 +128,9 @@ class Account:
         return self._file.state
 
     @contextlib.contextmanager
-    def _writing(self, now: float) -> Iterator[SharedAccount]:
-        """A transaction, with what was learned before it."""
-        with self._file.writing(now) as state:
+    def _writing(self, now: float, *, lasting: bool = False) -> Iterator[SharedAccount]:
+        """A transaction, with what was learned before it; see `AccountFile.writing`."""
+        with self._file.writing(now, lasting=lasting) as state:
             self._busy_since = None
             for change in self._later:
                 change(state)
@@ -226,6 +226,10 @@ class Account:
         # Weighed once it is known what the other runs had sent by then.
         self._later.append(lambda state: state.budget.told(limit, remaining, reset_in, now))
 
+    def refused(self, now: float) -> None:
+        """The service refused a request for its rate; see `RequestBudget.refused`."""
+        self._later.append(lambda state: state.budget.refused(now))
+
     @property
     def others(self) -> float:
         """Requests of the last minute that nobody on this machine has sent."""
@@ -266,12 +270,16 @@ class Account:
 
     def task_accepted(self, accepted: int) -> None:
         """The service accepted a task; ``accepted`` of this run are in flight."""
+        if self.alone is not None:
+            return
         self._me.accepted = accepted
         now = self._clock()
         self._later.append(lambda state: state.slots.accepted(state.accepted(now)))
 
     def task_refused(self, accepted: int, now: float, generation: float, pause: float) -> None:
         """A create was refused because too many tasks run; see `Slots.refused`."""
+        if self.alone is not None:
+            return
         self._me.accepted = accepted
         self._later.append(
             lambda state: state.slots.refused(state.accepted(now), now, generation, pause)
@@ -354,7 +362,7 @@ class Account:
             if self.alone is not None:
                 return f"the day's cap cannot be kept: {unusable(self.path, self.alone)}"
             try:
-                with self._writing(self._clock()):
+                with self._writing(self._clock(), lasting=True):
                     return self._reserved(key, cost, day, self.day_cap)
             except OSError as error:
                 self._failed(error, self._clock())

@@ -113,6 +113,19 @@ def test_what_others_use_is_left_to_them_until_a_minute_has_passed() -> None:
     assert (budget.others, budget.pace) == (0.0, 60.0)
 
 
+def test_a_refusal_that_is_not_our_doing_lowers_the_pace_and_our_own_does_not() -> None:
+    budget = RequestBudget(60.0)
+    for second in range(10):
+        budget.spend(float(second))
+    budget.refused(10.0)
+    assert (budget.others, budget.pace) == (15.0, 43.0)
+    full = RequestBudget(60.0)
+    for second in range(60):
+        full.spend(float(second))
+    full.refused(59.5)
+    assert full.pace == 60.0
+
+
 def test_one_or_two_requests_beyond_ours_are_nobodys() -> None:
     budget = RequestBudget(60.0)
     budget.spend(0.0)
