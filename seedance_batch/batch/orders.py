@@ -219,6 +219,7 @@ def orders_for(
             attempt=attempts.by_id.get(step.attempt.id) if step.attempt else None,
             kind=step.kind,
             waits_for=(*step.waits_for, *_fetched_again(step, attempts)),
+            takes=step.takes,
             height=high[step.key],
             fits=step.key in fitting,
         )
@@ -230,7 +231,8 @@ def orders_for(
 def _fetched_again(step: Step, attempts: Attempts) -> list[str]:
     """Rows whose takes it is made from, and whose clips were gone from disk."""
     takes = {key: attempts.by_id.get(take) for key, take in step.takes.items()}
-    return [key for key, take in takes.items() if take and take.state.phase is not Phase.DONE]
+    gone = (key for key, take in takes.items() if take and take.state.phase is not Phase.DONE)
+    return [key for key in gone if key not in step.waits_for]
 
 
 def take_for(step: Step, attempts: Attempts, key: str) -> Attempt | None:

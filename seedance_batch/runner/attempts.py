@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -62,6 +62,9 @@ class Order:
     kind: Kind = Kind.FINAL
     waits_for: tuple[str, ...] = ()
     """Rows whose clips are to be there first."""
+    takes: Mapping[str, int] = field(default_factory=dict)
+    """Of these rows and others that feed it, the attempts that it is made from; where a row has
+    none, its newest one."""
     height: int = 1
     """Rows that wait in a line for this one, itself included: the highest goes first."""
     fits: bool = True

@@ -6,7 +6,7 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Iterable
 
-from seedance_batch.core.attempt import UNDER_WAY_PHASES, Kind, Phase
+from seedance_batch.core.attempt import UNDER_WAY_PHASES, Phase
 from seedance_batch.runner.attempts import Attempts, Order
 
 
@@ -66,7 +66,7 @@ class Queue:
             else:
                 self.put_back(order, again=False)
         for key in self._followers.keys() - self._coming:  # on its way before the run began
-            self._row_ended(key, added[0].kind)
+            self._row_ended(key)
 
     def take(self) -> Order:
         """The next order; it is nobody's until it was recorded, put back, or given up."""
@@ -96,18 +96,33 @@ class Queue:
         while self._attempts.ended:
             ended = self._attempts.ended.popleft()
             if ended.intent.key in self._followers:
-                self._row_ended(ended.intent.key, ended.intent.kind)
+                self._row_ended(ended.intent.key)
 
-    def _row_ended(self, key: str, kind: Kind) -> None:
-        attempt = self._attempts.newest(key, kind)
-        phase = None if attempt is None else attempt.state.phase
-        if key in self._coming or phase in UNDER_WAY_PHASES:
+    def _row_ended(self, key: str) -> None:
+        if key in self._coming:
             return
+        left = []
         for follower in self._followers.pop(key, ()):
-            if phase is Phase.DONE:
+            phase = self._phase_for(follower, key)
+            if phase in UNDER_WAY_PHASES:
+                left.append(follower)
+            elif phase is Phase.DONE:
                 self._feed(follower, key)
             else:
                 self._hold_back(follower, key)
+        if left:
+            self._followers[key] = left
+
+    def _phase_for(self, follower: str, key: str) -> Phase | None:
+        """How the take stands that a row waits for: a row may have newer ones, and drafts."""
+        if follower not in self._waiting:
+            return None
+        order, _ = self._waiting[follower]
+        take = order.takes.get(key)
+        if take is not None:
+            return self._attempts.by_id[take].state.phase
+        newest = self._attempts.newest(key, order.kind)
+        return None if newest is None else newest.state.phase
 
     def _feed(self, follower: str, key: str) -> None:
         if follower not in self._waiting:

@@ -328,3 +328,38 @@ def test_a_source_whose_clip_was_deleted_is_fetched_before_its_follower_is_made(
     assert shop.run().code == Exit.OK
     assert shop.statuses() == ["done", "done"]
     assert len(shop.tasks()) == 2
+
+
+def test_a_draft_that_ends_during_a_run_of_finals_feeds_no_final(shop: Shop) -> None:
+    chain(shop, "", "last_frame:a")
+    with shop.service.having(generation_time="1.5"):
+        assert shop.leave("--draft").code == Exit.UNFINISHED
+    with shop.service.having(generation_time="3"):
+        assert shop.run().code == Exit.OK
+    assert newest(shop, "b").intent.made_from[0].attempt == newest(shop, "a").id
+    assert len(shop.tasks()) == 3
+
+
+def test_a_take_that_is_fetched_again_feeds_its_follower_also_after_a_newer_failure(
+    shop: Shop,
+) -> None:
+    chain(shop, "")
+    assert shop.run().code == Exit.OK
+    with shop.service.having(faults={"moderation": {"part 0": "prompt"}}):
+        assert shop.run("--remake", "--set", "seed=7").code == Exit.SOME_FAILED
+    chain(shop, "", "last_frame:a")
+    (shop.run_folder / "videos" / "a.mp4").unlink()
+    assert shop.run().code == Exit.OK
+    assert newest(shop, "b").intent.made_from[0].attempt == 1
+    assert len(shop.tasks()) == 3
+
+
+def test_a_source_that_is_renamed_while_it_is_made_is_waited_for(shop: Shop) -> None:
+    chain(shop, "", "last_frame:a")
+    with shop.service.having(generation_time="3"):
+        assert shop.leave().code == Exit.UNFINISHED
+        rows = read_rows(shop.manifest)
+        rows[0]["id"], rows[1][FED] = "opening", "last_frame:opening"
+        write_rows(shop.manifest, rows)
+        assert shop.run().code == Exit.OK
+    assert len(shop.tasks()) == 2

@@ -14,7 +14,8 @@ from seedance_batch.core.plan.rules import LOST, History, failure
 from seedance_batch.core.plan.steps import Action, RerunChoice, Step
 
 _UNTRIED: Final = History()
-_COMES: Final = frozenset({Action.IN_FLIGHT, Action.FETCH})
+_COMES: Final = frozenset({Action.IN_FLIGHT, Action.FETCH, Action.MOVED})
+"""The row keeps an attempt, and its clip may be still to come."""
 
 
 class Feeding:
@@ -75,12 +76,14 @@ class Feeding:
         waits_for, takes, missing = [], {}, dict[str, Step | None]()
         for key in dict.fromkeys(source.key for source in job.sources):
             of_source, take = steps.get(key), self._take(key)
-            if of_source is not None and (of_source.action.spends or of_source.action in _COMES):
+            coming = self._coming(key, of_source, take)
+            if of_source is not None and of_source.action.spends:
                 waits_for.append(key)
+            elif coming is not None:
+                waits_for.append(key)
+                takes[key] = coming.id
             elif take is not None:
                 takes[key] = take.id
-            elif self._is_under_way(key):
-                waits_for.append(key)
             else:
                 missing[key] = of_source
         if missing:  # of all that it lacks, say first what can be chosen
@@ -109,9 +112,13 @@ class Feeding:
             self._takes[key] = done[-1] if done else None
         return self._takes[key]
 
-    def _is_under_way(self, key: str) -> bool:
+    def _coming(self, key: str, of_source: Step | None, take: Attempt | None) -> Attempt | None:
+        """The take of a row that feeds others, where it is on its way and was paid for already."""
         history = self._histories.get(key, _UNTRIED)
-        return any(a.state.phase in UNDER_WAY_PHASES for a in history.sent)
+        of_step = (of_source.attempt,) if of_source and of_source.action in _COMES else ()
+        others = (history.inherited, *reversed(history.sent)) if take is None else ()
+        known = (a for a in (*of_step, *others) if a is not None)
+        return next((a for a in known if a.state.phase in UNDER_WAY_PHASES), None)
 
     # ── rows that a rerun makes because of their sources ────────────────────────────────────────
 

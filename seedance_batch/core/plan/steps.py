@@ -188,7 +188,7 @@ class Step:
     waits_for: tuple[str, ...] = ()
     """Rows whose clips are to be made first, in this run: of them it takes frames or clips."""
     takes: Mapping[str, int] = field(default_factory=dict)
-    """Rows whose clips are there, with the journal's number of the take that is used."""
+    """Rows whose clips are there or paid for, with the journal's number of the take to use."""
     stale: bool = False
     """Its clip was made from a take of another row that has a newer one by now."""
 
