@@ -201,7 +201,10 @@ def _consent(given: flags.Planning, saved: SavedPlan | None) -> Consent:
 
 
 def _at_a_terminal() -> bool:
-    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+    try:
+        return sys.stdin is not None and sys.stdin.isatty()
+    except ValueError:  # it was closed
+        return False
 
 
 def canary(

@@ -375,7 +375,7 @@ def _number(text: str) -> int | None:
 
 WITHOUT_PROMPT: Final = "without a prompt (scenes, totals, notes)"
 IN_PROMPT: Final = "named like a scene or a total"
-REPEATED: Final = "that repeat the headings"
+REPEATED: Final = "with the headings once more"
 
 
 def bands(table: Table, layout: Layout, noted: Noted) -> Mapping[int, str]:
