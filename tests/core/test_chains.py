@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from seedance_batch.core.attempt import Kind
 from seedance_batch.core.chains import KnownRow, linked
+from seedance_batch.core.forecast import Pace, forecast, generation_seconds
 from seedance_batch.core.manifest import Job
-from seedance_batch.core.model import Link, LinkKind
+from seedance_batch.core.model import Link, LinkKind, Resolution
 from seedance_batch.core.plan.make import make_plan
 from seedance_batch.core.plan.sources import heights, longest_chain
 from seedance_batch.core.plan.steps import Action, Plan, fitting, sources_first
@@ -177,3 +178,12 @@ def test_a_clip_that_feeds_a_row_is_billed_by_its_length() -> None:
     first, second = plan_of(found).steps
     assert (first.seconds, second.seconds) == (5, 4 + 6)
     assert not second.bounded
+
+
+def test_a_chain_takes_as_long_as_its_rows_one_after_another() -> None:
+    chain = plan_of(jobs_of({1: (), 2: (1,), 3: (2,), 4: (), 5: ()}))
+    apart = plan_of(jobs_of(dict.fromkeys(range(1, 6), ())))
+    each = generation_seconds(Resolution.P720, 5)
+    pace = Pace(slots=10, rpm=600)
+    assert forecast(apart, pace, 0.0).seconds < each + 1
+    assert 3 * each <= forecast(chain, pace, 0.0).seconds < 3 * each + 1
