@@ -282,6 +282,42 @@ def test_results_fed_back_moved_folders_and_new_words_for_the_same_row_buy_nothi
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.parametrize("kind", [[], ["--draft"]], ids=["finals", "drafts"])
+def test_rows_that_all_have_new_ids_or_are_numbered_anew_keep_their_clips(
+    shop: Shop, kind: list[str]
+) -> None:
+    row = {"duration": 4, "resolution": "480p"}
+
+    def numbered(*parts: str) -> None:
+        links = ["", *(f"last_frame:{number}" for number in range(1, len(parts)))]
+        shop.write(
+            *(
+                {"id": number, "prompt": f"a paper boat {part}", FED: links[number - 1], **row}
+                for number, part in enumerate(parts, 1)
+            )
+        )
+
+    numbered("sails", "turns", "sinks")
+    assert shop.run(*kind).code == Exit.OK
+    rows = read_rows(shop.manifest)
+    for each in rows:
+        each["id"], each[FED] = f"s{each['id']}", each[FED].replace("frame:", "frame:s")
+    write_rows(shop.manifest, rows)
+    assert shop.run(*kind).code == Exit.OK
+    assert len(shop.tasks()) == 3
+    numbered("sails", "turns", "sinks")
+    assert shop.run(*kind).code == Exit.OK
+    write_rows(
+        shop.manifest,
+        [
+            {**each, "id": int(each["id"]) + 1, FED: f"last_frame:{number}" if number > 1 else ""}
+            for number, each in enumerate(read_rows(shop.manifest), 1)
+        ],
+    )
+    assert shop.run(*kind).code == Exit.OK
+    assert len(shop.tasks()) == 3
+
+
 def test_a_link_may_be_set_for_some_rows_by_a_flag(shop: Shop) -> None:
     chain(shop, "", "", "")
     assert shop.run("--set", "first_frame_url=last_frame:previous").code == Exit.OK

@@ -16,7 +16,7 @@ from seedance_batch.core.identity import content_hash, loosened
 from seedance_batch.core.manifest import Job, Told
 from seedance_batch.core.model import SHORTEST_CLIP, Link, Resolution, family_model
 from seedance_batch.core.plan.rules import Decision, Flags, History, decide, histories
-from seedance_batch.core.plan.sources import Feeding
+from seedance_batch.core.plan.sources import Feeding, feeding_first
 from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step, Total
 from seedance_batch.core.pricing import Estimate, Estimator, PriceTable
 
@@ -263,7 +263,8 @@ def as_ordered(jobs: Sequence[Job], attempts: Sequence[Attempt]) -> tuple[Job, .
     if not attempts:
         return tuple(jobs)
     ordered = _Ordered(jobs, attempts)
-    return tuple(map(ordered.respelled, jobs))
+    found = {job.key: ordered.respelled(job) for job in feeding_first(jobs)}
+    return tuple(found[job.key] for job in jobs)
 
 
 def contents_of(job: Job) -> set[str]:
@@ -279,7 +280,7 @@ class _Ordered:
     def __init__(self, jobs: Sequence[Job], attempts: Sequence[Attempt]) -> None:
         self._attempts = attempts
         self._by_id = {attempt.id: attempt for attempt in attempts}
-        self._wanted = {job.key: job.content for job in jobs}
+        self._wanted = {job.key: job for job in jobs}
         self._contents = frozenset(attempt.intent.content for attempt in attempts)
         self._draft_models = draft_models(attempts)
         self._of_row: dict[str, list[Attempt]] = defaultdict(list)
@@ -287,30 +288,37 @@ class _Ordered:
             self._of_row[attempt.intent.key].append(attempt)
 
     @cached_property
-    def _spellings(self) -> dict[str, list[str]]:
-        """Words → the prompts that have them, each once, the newest first."""
-        found: dict[str, dict[str, None]] = defaultdict(dict)
-        for prompt in (attempt.intent.prompt for attempt in reversed(self._attempts)):
-            found[_words(prompt)][prompt] = None
-        return {words: list(prompts) for words, prompts in found.items()}
+    def _by_words(self) -> dict[str, list[Attempt]]:
+        """Words → the orders whose prompts have them."""
+        found: dict[str, list[Attempt]] = defaultdict(list)
+        for attempt in self._attempts:
+            found[_words(attempt.intent.prompt)].append(attempt)
+        return found
 
     def respelled(self, job: Job) -> Job:
-        """The job, or the same with a prompt that was ordered."""
+        """The job, or the same with a prompt that was ordered. Its sources go before it."""
+        self._wanted[job.key] = found = self._respelled(job)
+        return found
+
+    def _respelled(self, job: Job) -> Job:
         own = self._of_row.get(job.key, [])
         if any(attempt.intent.content == job.content for attempt in own):
             return job
-        job = self._with_links(job, own) if job.sources else job
+        same = self._by_words.get(_words(job.input.prompt), [])
+        if job.sources:  # a row with a new id has no orders of its own
+            job = self._with_links(job, [*same, *own])
         plain = loosened(job.input.prompt)
         for prompt in (attempt.intent.prompt for attempt in reversed(own)):
             if loosened(prompt) == plain:
                 return _with_prompt(job, prompt)
         if job.content in self._contents:
             return job
-        same = (_with_prompt(job, text) for text in self._spellings.get(_words(plain), []))
-        return next(filter(self._is_known, same), job)
+        prompts = dict.fromkeys(attempt.intent.prompt for attempt in reversed(same))
+        spelled = (_with_prompt(job, prompt) for prompt in prompts)
+        return next(filter(self._is_known, spelled), job)
 
     def _with_links(self, job: Job, own: Sequence[Attempt]) -> Job:
-        """The job with its links as an order of the row spelled them, where they mean the same."""
+        """The job with its links as an order spelled them, where they mean the same rows."""
         for attempt in reversed(own):
             links = {
                 source.link: former
@@ -328,11 +336,17 @@ class _Ordered:
         take = self._by_id.get(attempt_id)
         if take is None:
             return False
-        return take.intent.key == key or take.intent.content == self._wanted.get(key)
+        row = self._wanted.get(key)
+        return take.intent.key == key or (row is not None and take.intent.content in self._of(row))
 
     def _is_known(self, job: Job) -> bool:
-        drafts = (draft_job(job, model).content for model in self._draft_models)
-        return not self._contents.isdisjoint((job.content, *drafts))
+        return not self._contents.isdisjoint(self._of(job))
+
+    def _of(self, job: Job) -> Iterator[str]:
+        """The contents that the job has as a final and as a draft."""
+        yield job.content
+        for model in self._draft_models:
+            yield draft_job(job, model).content
 
 
 def _words(prompt: str) -> str:

@@ -51,14 +51,11 @@ class Feeding:
         """
         found = {step.key: step for step in steps}
         order = {key: number for number, key in enumerate(self._jobs)}
-        waiting = {job.key: [s.key for s in job.sources] for job in self._jobs.values()}
-        graph = {key: sources for key, sources in waiting.items() if sources}
-        for key in TopologicalSorter(graph).static_order():
-            job = self._jobs.get(key)
-            if job is not None and job.sources and key in wanted:
+        for job in feeding_first(self._jobs.values()):
+            if job.sources and job.key in wanted:
                 step = self._step(job, found)
                 if step is not None:
-                    found[key] = step
+                    found[job.key] = step
         return sorted(found.values(), key=lambda step: order.get(step.key, len(order)))
 
     def _step(self, job: Job, steps: Mapping[str, Step]) -> Step | None:
@@ -171,6 +168,14 @@ class Feeding:
     @property
     def _remakes(self) -> bool:
         return self._rerun is not None and self._rerun.stale
+
+
+def feeding_first(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs, each after those that feed it. There are no circles among them: see `Trouble`."""
+    by_key = {job.key: job for job in jobs}
+    graph = {key: [source.key for source in job.sources] for key, job in by_key.items()}
+    order = TopologicalSorter(graph).static_order()
+    return [by_key[key] for key in order if key in by_key]
 
 
 def heights(steps: Iterable[Step]) -> dict[str, int]:
