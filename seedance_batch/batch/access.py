@@ -79,7 +79,7 @@ async def load_prices(
         return Prices(table)
     if answer.verdict is Verdict.OK:
         return _parsed_and_kept(answer.value, access)
-    kept = None if access.sandbox else _kept(access)
+    kept = None if access.sandbox else kept_prices(access.base_url)
     if (needed and not answer.connected) or (or_why and kept is None and not answer.status):
         words = answer.error.message
         raise ApiUnreachable(
@@ -158,20 +158,20 @@ def _parsed_and_kept(document: Any, access: Access) -> Prices:
         return Prices(table)
     if not table.models:  # an answer without prices must not replace those that are known
         words = "what came contains no prices in the form that this version knows"
-        return Prices(_kept(access), Absence(NoList.FORM, words))
+        return Prices(kept_prices(access.base_url), Absence(NoList.FORM, words))
     _keep(access, document, table.dated)
     return Prices(table)
 
 
-def _cache(access: Access) -> Path:
+def _cache(base_url: str) -> Path:
     from platformdirs import user_cache_path
 
-    name = sha256(access.base_url.encode()).hexdigest()[:16]
+    name = sha256(base_url.encode()).hexdigest()[:16]
     return user_cache_path("seedance-batch", appauthor=False) / f"prices-{name}.json"
 
 
 def _keep(access: Access, document: Any, dated: float) -> None:
-    path = _cache(access)
+    path = _cache(access.base_url)
     text = json.dumps({"version": 1, "dated": dated, "answer": document}, default=str)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,14 +181,14 @@ def _keep(access: Access, document: Any, dated: float) -> None:
         return  # a cache is a convenience
 
 
-def _kept(access: Access) -> PriceTable | None:
+def kept_prices(base_url: str) -> PriceTable | None:
     """The list of an earlier day, whose date is shown with every price."""
     try:
-        text = _cache(access).read_text(encoding="utf-8")
+        text = _cache(base_url).read_text(encoding="utf-8")
         kept = json.loads(text, parse_float=Decimal)
         if kept["version"] != 1:
             return None
-        source, dated = f"{access.base_url}/api/pricing (kept copy)", float(kept["dated"])
+        source, dated = f"{base_url}/api/pricing (kept copy)", float(kept["dated"])
         return replace(parse_pricing(kept["answer"], source=source, dated=dated), kept=True)
     except (OSError, ValueError, ArithmeticError, KeyError, TypeError):
         return None

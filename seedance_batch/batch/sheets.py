@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from seedance_batch.batch.offers import folder_flags, offers_of
 from seedance_batch.core.identity import folder_mark
 from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed
@@ -91,12 +92,14 @@ def write_page(
 
     See `page.page.write_report`.
     """
-    facts = journal.facts()
+    facts, found = journal.facts(), standing(journal)
     write = partial(
         write_report,
         folder.path,
         facts.columns or (),
-        standing(journal),
+        found,
+        flags=folder_flags(facts.origin),
+        offers=offers_of(journal, found),
         title=facts.manifest_name or folder.path.name,
         prices_note=facts.prices_note or "",
         refresh=refresh,

@@ -5,6 +5,7 @@ Takes no lock and writes nothing but marks and posters, so that a run never feel
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from seedance_batch.batch.offers import folder_flags, offers_of
 from seedance_batch.batch.sheets import standing
+from seedance_batch.batch.summary import relative
 from seedance_batch.clips.posters import poster, poster_name
 from seedance_batch.core.attempt import UNDER_WAY_PHASES, Attempt, Clip
 from seedance_batch.core.outcome import Outcome, tally
@@ -94,7 +97,8 @@ class Showing:
                 "columns": facts.columns or (),
                 "rows": [asdict(row) for row in self._sheet.rows.values()],
                 "labels": values.labels(facts.columns or (), self._outcomes),
-                "folder": "",
+                "folder": shlex.quote(relative(self.folder.path)),
+                "flags": folder_flags(facts.origin),
                 "refresh": None,
                 "served": self._said() | {"at": self._sheet.change} | _marked(marks, 0),
             }
@@ -149,13 +153,15 @@ class Showing:
             return
         with glance_at(self.folder.journal) as journal:
             self._facts, self._outcomes = journal.facts(), standing(journal)
+            offers = offers_of(journal, self._outcomes)
         clips = {clip.file: clip for clip in values.films(self._outcomes)}
         there = {file: clip for file, clip in clips.items() if (self.folder.path / file).is_file()}
         stills: dict[str, str | None] = {f: poster_name(clip) for f, clip in there.items()}
         frames = {clip.last_frame_file for clip in there.values()} - {None}
         self._clips = {poster_name(clip): clip for clip in there.values()}
+        columns = self._facts.columns or ()
         self._files = frozenset([*there, *(frame for frame in frames if frame)])
-        self._sheet.take(values.page_rows(self._facts.columns or (), self._outcomes, stills))
+        self._sheet.take(values.page_rows(columns, self._outcomes, stills, offers))
         # What is written in the same tick of the file system's clock changes no time of the file.
         self._seen = None if is_fresh else seen
         took = time.monotonic() - now

@@ -17,13 +17,14 @@ from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.clips.posters import poster, poster_name
 from seedance_batch.core.attempt import Clip
 from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.text import redact
-from seedance_batch.page.values import films, labels, page_rows, page_sums
+from seedance_batch.page.values import Offer, films, labels, page_rows, page_sums
 from seedance_batch.publish import replacing, size_of
 
 if TYPE_CHECKING:
@@ -41,22 +42,26 @@ def write_report(
     prices_note: str,
     refresh: float | None = None,
     folder_id: str = "",
+    flags: Sequence[str] = (),
+    offers: Mapping[str, Offer] = MappingProxyType({}),
     made: Callable[[int, int], None] = lambda count, of: None,
 ) -> Path:
     """Write the review page of a run folder, whole or not at all, and say where it is.
 
     With ``refresh`` the page loads itself anew every so many seconds, for as long as a run goes
     on. ``folder_id`` keeps a person's marks with a run folder that is moved or renamed; without
-    it they go by its path. ``made`` is told of each poster that was lacking: how many are made, of
-    how many. Raises ``OSError`` where the disk refuses.
+    it they go by its path. Commands on the page have the run folder's ``flags``, and what
+    ``offers`` say of each row. ``made`` is told of each poster that was lacking: how many are made,
+    of how many. Raises ``OSError`` where the disk refuses.
     """
     stills = _stills(folder, {clip.file: clip for clip in films(outcomes)}, made)
     data = {
         "store": store_name(folder, folder_id),
         "columns": columns,
-        "rows": [asdict(row) for row in page_rows(columns, outcomes, stills)],
+        "rows": [asdict(row) for row in page_rows(columns, outcomes, stills, offers)],
         "labels": labels(columns, outcomes),
         "folder": shlex.quote(_typed(folder)),
+        "flags": flags,
         "refresh": refresh,
     }
     page = page_html(data, page_words(title, outcomes, prices_note))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
@@ -68,6 +69,18 @@ class PageTake:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """What a command would make of a row, in dollars by the kept price list; None: unknown."""
+
+    flags: list[str]
+    """Those that the shown take was made with, as words of a command line."""
+    again: float | None
+    """Another take like the shown one."""
+    final: float | None
+    """A final of a draft."""
+
+
+@dataclass(frozen=True, slots=True)
 class PageRow:
     """One card of the page."""
 
@@ -93,17 +106,22 @@ class PageRow:
     """When the shown clip was made, in Unix seconds; 0 where there is none."""
     takes: tuple[PageTake, ...]
     """Drafts first, then finals, each oldest first."""
+    offer: Offer | None = None
+    """None for a row of which nothing was sent."""
 
 
 def page_rows(
-    columns: Sequence[str], outcomes: Iterable[Outcome], stills: Mapping[str, str | None]
+    columns: Sequence[str],
+    outcomes: Iterable[Outcome],
+    stills: Mapping[str, str | None],
+    offers: Mapping[str, Offer] = MappingProxyType({}),
 ) -> list[PageRow]:
     """A card for each outcome, in their order.
 
     ``stills`` maps a clip's file to its poster (None where there is none); a file that is not in
     it does not exist on disk.
     """
-    return [_row(columns, outcome, stills) for outcome in outcomes]
+    return [_row(columns, o, stills, offers.get(o.key)) for o in outcomes]
 
 
 def labels(columns: Sequence[str], outcomes: Sequence[Outcome]) -> list[int]:
@@ -127,7 +145,12 @@ def page_sums(found: Tally) -> str:
     return " · ".join([some(found.rows, "row"), *costs(found.money)])
 
 
-def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | None]) -> PageRow:
+def _row(
+    columns: Sequence[str],
+    outcome: Outcome,
+    stills: Mapping[str, str | None],
+    offer: Offer | None,
+) -> PageRow:
     shown = outcome.shown
     prompt = _prompt(outcome)
     filmed = shown if shown and shown.state.clip else None
@@ -146,6 +169,7 @@ def _row(columns: Sequence[str], outcome: Outcome, stills: Mapping[str, str | No
         take=str(TakeName(shown.intent.kind, shown.intent.number)) if shown else "",
         made=(filmed.state.finished_at if filmed else None) or 0.0,
         takes=_takes(outcome, prompt, stills),
+        offer=offer,
     )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,3 +122,39 @@ def test_a_server_that_ended_is_said_and_what_was_chosen_meanwhile_too(
         until(tab, "!document.getElementById('gone').hidden")
         press(tab, "y")
         until(tab, "document.getElementById('trouble').textContent.includes('Not saved yet: 1')")
+
+
+def given(*words: str, at: Path) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own: the browser's tools keep an event loop in this one."""
+    command = [sys.executable, "-m", "seedance_batch", *words]
+    return subprocess.run(command, cwd=at, capture_output=True, text=True, check=False)
+
+
+def test_each_command_works_when_it_is_pasted_and_costs_what_the_page_said(
+    chromium: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    (tmp_path / "it's.csv").write_text("id,prompt\na,A paper boat\nb,A kite in the wind\n")
+    (tmp_path / "fast.yaml").write_text("generation_time: '0'\nclips: plain\n")
+    flags = ["--sandbox", "--sandbox-config", "fast.yaml", "--poll-interval", "0.1", "-q"]
+    run = given("run", "it's.csv", *flags, "--draft", "--set", "aspect_ratio=9:16", at=tmp_path)
+    assert 0 == run.returncode, run.stderr
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "it's-sandbox"
+    with chromium.new_context(viewport=VIEWPORT) as profile, served(folder) as page:
+        tab = profile.new_page()
+        tab.goto(page.address)
+        press(tab, "yjr")
+        tab.click("#go-on")
+        words = tab.locator("#next .command [data-part=words]").all_text_contents()
+        commands = tab.locator("#next code").all_text_contents()
+        while len(read_marks(folder)) < 2:
+            tab.wait_for_timeout(25)
+        tab.close()
+    assert ["promote", "rerun"] == [shlex.split(command)[1] for command in commands]
+    for command, said in zip(commands, words, strict=True):
+        planned = given(*shlex.split(command)[1:], "--dry-run", "--json", at=tmp_path)
+        assert 0 == planned.returncode, planned.stderr
+        cost = float(json.loads(planned.stdout.splitlines()[-1])["new_cost_usd"])
+        assert f", 1 row, about ${cost:.2f}: " in said
+        assert "--set aspect_ratio=9:16" in command

@@ -17,23 +17,66 @@ function quoted(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
 }
 
+/** The commands that go on from the marks: words before each, and the command itself. */
+function commandsNext() {
+  const kindOf = (row) => row.takes.find((take) => take.shown)?.kind ?? "final";
+  const marked = (mark, kind) =>
+    page.rows.filter((row) => choices.mark(row) === mark && kindOf(row) === kind);
+  const kept = alike(marked("keep", "draft")).map(([flags, rows, ids]) => {
+    const model = flags.indexOf("--draft-model");
+    const own = flags.filter((_, at) => model < 0 || (at !== model && at !== model + 1));
+    return ["promote", "Finals of the kept drafts", rows, [...own, ...ids], "final"];
+  });
+  const redone = ["final", "draft"].flatMap((kind) =>
+    alike(marked("redo", kind)).map(([flags, rows, ids]) => {
+      const own = [...(kind === "draft" ? ["--draft"] : []), ...flags, ...ids];
+      const words = `New ${kind === "draft" ? "drafts" : "takes"} of the rows marked redo`;
+      return ["rerun", words, rows, own, "again"];
+    }),
+  );
+  return [...kept, ...redone].map(([command, words, rows, flags, price]) => {
+    const all = [...page.flags, ...flags, "--from", page.served ? "marks" : "picks.csv"];
+    const line = ["seedance-batch", command, folderHere(), ...all.map(quoted)].join(" ");
+    return [`${words}, ${priced(rows, price)}: `, line];
+  });
+}
+
+/** Rows by the flags that they were made with; ids tell them apart where there are several. */
+function alike(rows) {
+  const groups = new Map();
+  for (const row of rows) {
+    const name = JSON.stringify(row.offer?.flags ?? []);
+    groups.set(name, [...(groups.get(name) ?? []), row]);
+  }
+  const ids = (found) => (groups.size > 1 ? ["--ids", found.map((row) => row.id).join(",")] : []);
+  return [...groups].map(([name, found]) => [JSON.parse(name), found, ids(found)]);
+}
+
+function priced(rows, price) {
+  const costs = rows.map((row) => row.offer?.[price] ?? null);
+  const count = rows.length === 1 ? "1 row" : `${rows.length} rows`;
+  if (costs.includes(null)) return `${count}, price unknown until the plan`;
+  const sum = costs.reduce((all, cost) => all + cost, 0);
+  return `${count}, about $${sum.toFixed(2)}`;
+}
+
 /** Say what comes next; `any` is whether there was something to export. */
 function showNext(any) {
-  const marked = (mark) => page.rows.filter((row) => choices.mark(row) === mark);
-  const drafts = marked("keep").some((row) => row.takes.some((t) => t.shown && t.kind === "draft"));
-  write($("next"), "words", any ? SAVED : "Nothing is marked yet, so nothing was saved.");
-  const commands = { promote: drafts, rerun: marked("redo").length > 0 };
-  for (const [name, wanted] of Object.entries(commands)) {
-    const line = part($("next"), name);
-    const words = `seedance-batch ${name} ${folderHere()} --from picks.csv`;
-    line.querySelector("code").textContent = words;
-    line.querySelector("button").textContent = "Copy";
-    line.hidden = !any || !wanted;
-  }
+  const said = page.served ? SERVED : SAVED;
+  write($("next"), "words", any ? said : "Nothing is marked yet, so nothing was saved.");
+  const lines = commandsNext().map(([words, command]) => {
+    const line = make("command");
+    part(line, "words").textContent = words;
+    line.querySelector("code").textContent = command;
+    return line;
+  });
+  part($("next"), "commands").replaceChildren(...(any ? lines : []));
   $("next").hidden = false;
   say(part($("next"), "words").textContent);
 }
 
+const SERVED =
+  "Your choices are saved in the run folder. Each command shows its plan and price, and asks before it buys.";
 const SAVED =
   "Your browser saved picks.csv, usually in its downloads folder. " +
   "Run a command in that folder, or put the path of the file after --from.";

@@ -105,8 +105,14 @@ function say(text) {
 $("export").addEventListener("click", () => {
   const any = choices.lines(page.rows).length > 0;
   if (any) download(choices.csv(page.rows), "picks.csv");
-  showNext(any);
+  if (!any || !page.served) showNext(any);
 });
+
+if (page.served) {
+  $("go-on").hidden = false;
+  $("export").classList.remove("strong");
+  $("go-on").addEventListener("click", () => showNext(choices.lines(page.rows).length > 0));
+}
 
 note.addEventListener("input", () => {
   choices.setNote(current, note.value);
@@ -175,7 +181,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
   if (button) DEEDS[button.dataset.do](button);
   closeMenus((menu) => !menu.contains(event.target));
-  if (!event.target.closest("#next, #export")) $("next").hidden = true;
+  if (!event.target.closest("#next, #export, #go-on")) $("next").hidden = true;
 });
 
 for (const kind of ["focusin", "pointerdown"]) {
