@@ -137,7 +137,7 @@ def planned_films(folder: RunFolder, journal: Journal, wish: JoinWish) -> Planne
         raise UsageError(f"There is no column {wish.by!r}{meant}", hint=columns_are)
     if wish.audio is not None:
         _check_audio(wish.audio)
-    rows = _chosen(rows, columns, wish.selection)
+    rows = chosen_of(rows, columns, wish.selection)
     clips, lacking = _clips(folder, rows, wish.kind)
     if lacking and not wish.skip_missing:
         raise ClipsLacking(lacking, len(rows), wish.kind)
@@ -294,7 +294,8 @@ class _KeptRow:
         return SimpleNamespace(**fields | asked | {"aspect_ratio": row.aspect_ratio})
 
 
-def _chosen(rows: list[Outcome], columns: Sequence[str], selection: Selection) -> list[Outcome]:
+def chosen_of(rows: list[Outcome], columns: Sequence[str], selection: Selection) -> list[Outcome]:
+    """The rows of a run folder that are meant, as the journal kept them."""
     if selection == Selection():
         return rows
     kept = [_KeptRow(outcome.row) for outcome in rows if outcome.row is not None]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looking(flags.Rehearsed):
-    """What ``report`` takes."""
+class Looking(flags.Choosing, flags.Rehearsed):
+    """What ``report`` takes; what chooses rows is for ``--share``."""
 
     watch: bool = flags.option("--watch", help="Keep refreshing while a run is going on.")
     serve: bool = flags.option("--serve", help="Serve the page until Ctrl-C: clips appear.")
@@ -30,6 +30,11 @@ class Looking(flags.Rehearsed):
     port: int = flags.option(
         "--port", type=click.IntRange(0, 65535), default=0, help="Port of --serve; 0: a free one."
     )
+    share: Path | None = flags.option(
+        "--share", metavar="DIR|FILE.zip", help="Copy the page with chosen clips, for a client."
+    )
+    no_prompts: bool = flags.option("--no-prompts", help="Share no prompts.")
+    costs: bool = flags.option("--costs", help="Share what the clips cost.")
     bind: str = flags.option(
         "--bind", metavar="ADDRESS", default="127.0.0.1", show_default=True,
         help="Where --serve listens; 0.0.0.0 lets your network in.",
@@ -41,7 +46,8 @@ def report(given: Looking) -> int:
     """Write the review page of run FOLDER: one file to watch and choose clips.
 
     With --serve the page is served instead: clips appear as they arrive, also of a run in another
-    terminal, and marks, stars and notes are saved in the run folder, for --from marks.
+    terminal, and marks, stars and notes are saved in the run folder, for --from marks. --share
+    makes a copy for a client, of the rows that --from, --where, --ids or --rows choose.
     """
     from seedance_batch.batch.sheets import review_page, watched_page
     from seedance_batch.journal.opening import look_into
@@ -52,6 +58,9 @@ def report(given: Looking) -> int:
             "--serve shows what arrives by itself.", hint=command_again(without={"watch"})
         )
     folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
+    if given.share is not None:
+        _share(folder, given.share, given)
+        return Exit.OK
     if given.serve:
         with page_served(folder, given.bind, given.port) as address:
             _tell_page(address, given)
@@ -71,6 +80,27 @@ def _tell_page(page: Path | str, given: Looking) -> None:
     click.echo(page)
     if given.shown and click.launch(str(page)):
         click.echo("No browser could be started; open the page by hand.", err=True)
+
+
+def _share(folder: RunFolder, target: Path, given: Looking) -> None:
+    from seedance_batch.batch.share import ShareWish, shared_copy
+    from seedance_batch.batch.sheets import standing
+    from seedance_batch.core.text import some
+    from seedance_batch.journal.opening import look_into
+    from seedance_batch.page.marks import picks_of
+
+    with look_into(folder.journal) as journal:
+        picks = None
+        if given.picks is not None:
+            picks = picks_of(given.picks, folder.path, lambda: standing(journal))
+        wish = ShareWish(
+            selection=flags.chosen_rows(given, picks, marks={"keep"}, page=None),
+            prompts=not given.no_prompts,
+            costs=given.costs,
+        )
+        count = shared_copy(folder, journal, target, wish)
+    click.echo(target)
+    click.echo(f"{some(count, 'clip')}; nothing else of the run folder.", err=True)
 
 
 @contextlib.contextmanager

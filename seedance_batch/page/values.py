@@ -7,7 +7,7 @@ secrets taken out, and no remote address is among the values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
@@ -122,6 +122,40 @@ def page_rows(
     it does not exist on disk.
     """
     return [_row(columns, o, stills, offers.get(o.key)) for o in outcomes]
+
+
+def for_others(
+    columns: Sequence[str], rows: Iterable[PageRow], *, prompts: bool, costs: bool
+) -> tuple[list[str], list[PageRow]]:
+    """The columns and cards that somebody else may see: of each row the shown clip alone.
+
+    Inputs stay here, since they name files and addresses; so do messages and next steps. What a
+    mark is of stays: it comes back with the list that is exported.
+    """
+    own = [at for at, name in enumerate(columns) if field_of(name) is None]
+    shared = []
+    for row in rows:
+        takes = tuple(
+            replace(take, prompt="", message="", reason="", cost=take.cost if costs else "")
+            for take in row.takes
+            if take.shown
+        )
+        shared.append(
+            replace(
+                row,
+                status="done",
+                reason="",
+                step="",
+                message="",
+                prompt=row.prompt if prompts else "",
+                cells=tuple(row.cells[at] for at in own) if row.cells else (),
+                cost=row.cost if costs else "",
+                spent=row.spent if costs else 0.0,
+                takes=takes,
+                offer=None,
+            )
+        )
+    return [columns[at] for at in own], shared
 
 
 def labels(columns: Sequence[str], outcomes: Sequence[Outcome]) -> list[int]:

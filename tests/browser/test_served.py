@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.core.attempt import Phase
-from seedance_batch.page.marks import read_marks
-from seedance_batch.page.picks import Mark
+from seedance_batch.batch.share import ShareWish, shared_copy
+from seedance_batch.core.attempt import Kind, Phase, TakeName
+from seedance_batch.core.select import Selection
+from seedance_batch.page.marks import read_marks, save_mark
+from seedance_batch.page.picks import Mark, Pick, read_picks
+from seedance_batch.run_folder import RunFolder
 from tests.page.served import Kept, Page, kept, served
 from tests.writer.samples import attempt, row
 
@@ -158,3 +161,29 @@ def test_each_command_works_when_it_is_pasted_and_costs_what_the_page_said(
         cost = float(json.loads(planned.stdout.splitlines()[-1])["new_cost_usd"])
         assert f", 1 row, about ${cost:.2f}: " in said
         assert "--set aspect_ratio=9:16" in command
+
+
+def test_what_a_client_chose_on_a_copy_comes_back_as_a_list(
+    folder: Kept, chromium: Any, tmp_path: Path
+) -> None:
+    folder.add(*(attempt(of) for of in ROWS))
+    save_mark(folder.path, "shot-02", "final 1", {"mark": "keep", "seen": True})
+    copy = tmp_path / "copy"
+    wish = ShareWish(Selection(), prompts=False, costs=False)
+    shared_copy(RunFolder(folder.path), folder.journal, copy, wish)
+    with chromium.new_context(viewport=VIEWPORT) as profile:
+        tab = profile.new_page()
+        tab.goto((copy / "index.html").as_uri())
+        until(tab, f"{CARD.format(1)}.dataset.mark === 'keep'")
+        until(tab, f"{CARD.format(0)}.querySelector('img')?.naturalWidth > 0")
+        press(tab, "r3")
+        with tab.expect_download() as waiting:
+            tab.click("#export")
+        waiting.value.save_as(tmp_path / "picks.csv")
+        assert "Send it to whom this page is from" in tab.locator("#next").inner_text()
+        assert 0 == tab.locator("#next code").count()
+    take = TakeName(Kind.FINAL, 1)
+    assert [
+        Pick("shot-01", Mark.REDO, "", take, 3),
+        Pick("shot-02", Mark.KEEP, "", take),
+    ] == read_picks(tmp_path / "picks.csv")

@@ -15,6 +15,14 @@ const RISKY = new RegExp(
 
 const NOTHING = Object.freeze({ mark: "", stars: 0, note: "", seen: false });
 
+/** The marks that a page brings along, for whom it was copied. */
+function given() {
+  const told = page.marks ?? [];
+  return new Map(
+    told.map(([id, take, mark, stars, note, seen]) => [`${id}\n${take}`, { mark, stars, note, seen }]),
+  );
+}
+
 /** What was chosen, take by take: kept in this browser. */
 class Choices {
   /** @param {string} name under which the browser keeps them */
@@ -27,7 +35,8 @@ class Choices {
 
   load() {
     try {
-      this.entries = new Map(JSON.parse(localStorage.getItem(this.name) ?? "[]"));
+      const kept = localStorage.getItem(this.name);
+      this.entries = kept ? new Map(JSON.parse(kept)) : given();
     } catch {
       this.entries = new Map();
       this.lasting = false;
@@ -94,7 +103,7 @@ class Choices {
   /** What there is to export: the marks, stars and notes of these rows. */
   lines(rows) {
     return rows
-      .map((row) => [row.id, this.mark(row), this.of(row).note, row.take, this.of(row).stars || ""])
+      .map((row) => [row.id, this.mark(row), this.of(row).note, row.take, String(this.of(row).stars || "")])
       .filter(([, mark, note, , stars]) => mark || note || stars);
   }
 

@@ -62,7 +62,7 @@ function priced(rows, price) {
 
 /** Say what comes next; `any` is whether there was something to export. */
 function showNext(any) {
-  const said = page.served ? SERVED : SAVED;
+  const said = page.shared ? SHARED : page.served ? SERVED : SAVED;
   write($("next"), "words", any ? said : "Nothing is marked yet, so nothing was saved.");
   const lines = commandsNext().map(([words, command]) => {
     const line = make("command");
@@ -70,13 +70,15 @@ function showNext(any) {
     line.querySelector("code").textContent = command;
     return line;
   });
-  part($("next"), "commands").replaceChildren(...(any ? lines : []));
+  part($("next"), "commands").replaceChildren(...(any && !page.shared ? lines : []));
   $("next").hidden = false;
   say(part($("next"), "words").textContent);
 }
 
 const SERVED =
   "Your choices are saved in the run folder. Each command shows its plan and price, and asks before it buys.";
+const SHARED =
+  "Your browser saved picks.csv, usually in its downloads folder. Send it to whom this page is from.";
 const SAVED =
   "Your browser saved picks.csv, usually in its downloads folder. " +
   "Run a command in that folder, or put the path of the file after --from.";
