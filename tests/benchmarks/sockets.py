@@ -69,5 +69,5 @@ async def run_rows(
                 name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
                 called_back=False,
             )
-            await runner.run(orders(Case(rows), maker))
+            await runner.run(orders(Case(rows), maker, lambda: tools.attempts))
     return tools.attempts

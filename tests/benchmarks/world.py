@@ -272,7 +272,7 @@ async def _play(case: Case, folder: Path) -> Played:
             )
             if case.script is not None:
                 group.start_soon(case.script, world)
-            ending = await runner.run(orders(case, maker, world))
+            ending = await runner.run(orders(case, maker, lambda: world.attempts))
             seconds = wall() - START
             group.cancel_scope.cancel()
     store = sandbox.engine.store
@@ -287,15 +287,15 @@ def room() -> bool:
     return True
 
 
-def orders(case: Case, maker: IntentMaker, world: World) -> list[Order]:
-    """The rows of a case, in order."""
+def orders(case: Case, maker: IntentMaker, attempts: Callable[[], Attempts]) -> list[Order]:
+    """The rows of a case, in order; ``attempts`` are the run's, once it has begun."""
     steps = [step_for(job) for job in jobs(case)]
     high = heights(steps)
 
     def order(step: Step) -> Order:
         async def prepare() -> Any:
             assert step.job is not None
-            return await maker.make(step, step.job, partial(take_for, step, world.attempts))
+            return await maker.make(step, step.job, partial(take_for, step, attempts()))
 
         waits = step.waits_for
         return Order(step.key, None, prepare, waits_for=waits, height=high[step.key])
