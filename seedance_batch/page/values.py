@@ -106,6 +106,12 @@ class PageRow:
     """When the shown clip was made, in Unix seconds; 0 where there is none."""
     takes: tuple[PageTake, ...]
     """Drafts first, then finals, each oldest first."""
+    follows: tuple[str, ...] = ()
+    """Ids of the rows that it takes frames or clips from."""
+    made_from: tuple[str, ...] = ()
+    """The takes that the shown clip was made from: ``lamp-wakes final 1``."""
+    stale: bool = False
+    """Whether one of them was replaced since."""
     offer: Offer | None = None
     """None for a row of which nothing was sent."""
 
@@ -152,6 +158,9 @@ def for_others(
                 cost=row.cost if costs else "",
                 spent=row.spent if costs else 0.0,
                 takes=takes,
+                follows=(),
+                made_from=(),
+                stale=False,
                 offer=None,
             )
         )
@@ -203,6 +212,9 @@ def _row(
         take=str(TakeName(shown.intent.kind, shown.intent.number)) if shown else "",
         made=(filmed.state.finished_at if filmed else None) or 0.0,
         takes=_takes(outcome, prompt, stills),
+        follows=outcome.row.follows if outcome.row else (),
+        made_from=tuple(map(str, outcome.made_from)),
+        stale=outcome.is_stale,
         offer=offer,
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from seedance_batch.core.attempt import Kind
+from seedance_batch.core.attempt import Kind, MadeFrom, Phase
 from seedance_batch.core.outcome import outcomes
 from tests.writer.samples import attempt, row
 
@@ -48,14 +49,18 @@ def test_space_plays_and_stops_the_current_row_only(review: Review, tab: Any) ->
     assert 0 == tab.locator("video").count()
 
 
-def test_space_plays_all_takes_of_the_large_view_and_one_is_heard(review: Review, tab: Any) -> None:
+def test_space_plays_all_takes_of_the_large_view_and_m_lets_one_be_heard(
+    review: Review, tab: Any
+) -> None:
     review(TAKES)
     tab.locator(".clip").first.click()
     tab.locator("#large").focus()
     press(tab, " ")
     wait_for_playing(tab, "#large", 2)
-    muted = tab.eval_on_selector_all("#large video", "videos => videos.map(v => v.muted)")
-    assert [True, False] == muted
+    muted = "videos => videos.map(v => v.muted)"
+    assert [True, True] == tab.eval_on_selector_all("#large video", muted)
+    press(tab, "m")
+    assert [True, False] == tab.eval_on_selector_all("#large video", muted)
     press(tab, " ")
     assert tab.eval_on_selector_all("#large video", "videos => videos.every(v => v.paused)")
 
@@ -109,3 +114,42 @@ def test_a_passing_mouse_does_not_stop_what_a_key_started(review: Review, tab: A
     tab.locator(".card").first.locator(".prompt").hover()
     tab.hover("#search")
     assert 1 == tab.locator("video").count()
+
+
+def test_a_point_and_a_comma_step_by_one_frame(review: Review, tab: Any) -> None:
+    review(outcomes(ROWS[:1], [attempt(ROWS[0])]))
+    tab.keyboard.press("Enter")
+    until(tab, "document.querySelector('#large video').readyState >= 2")
+    for keys, frames in (("...", 3), (",", 2)):
+        press(tab, keys)
+        at = tab.evaluate("document.querySelector('#large video').currentTime")
+        assert round(at * 24) == frames
+    assert tab.evaluate("document.querySelector('#large video').paused")
+
+
+def test_a_chain_stands_in_a_row_is_played_through_and_says_what_is_stale(
+    review: Review, tab: Any
+) -> None:
+    first, second, third = (
+        replace(of, follows=follows)
+        for of, follows in zip(map(row, (1, 2, 3)), ((), ("shot-01",), ("shot-02",)), strict=True)
+    )
+    source, follower = attempt(first), attempt(second)
+    made_from = MadeFrom("last_frame:shot-01", source.id, "sha256:0")
+    follower = replace(follower, intent=replace(follower.intent, made_from=(made_from,)))
+    newer = attempt(first, number=2, id=900)
+    failed = attempt(third, Phase.FAILED)
+    review(outcomes([third, second, first], [source, newer, follower, failed]))
+    assert "stale" == tab.locator(".card").nth(1).locator(".status").text_content()
+    press(tab, "j")
+    tab.keyboard.press("Enter")
+    links = tab.locator("#large [data-do=link]")
+    assert ["shot-01", "shot-02 (stale)", "shot-03 (failed)"] == links.all_text_contents()
+    assert "Made from shot-01 final 1, which has a newer take" in str(
+        tab.locator("#large [data-part=made-from]").text_content()
+    )
+    tab.get_by_role("button", name="Play through").click()
+    until(tab, "document.querySelector('#large video')?.currentSrc.includes('shot-01')")
+    until(tab, "document.querySelector('#large video').currentSrc.includes('shot-02')")
+    links.first.click()
+    assert "shot-01" == tab.locator("#large-id").text_content()

@@ -17,11 +17,12 @@ from seedance_batch.core.attempt import Kind, Phase, TakeName
 from seedance_batch.core.select import Selection
 from seedance_batch.page.marks import read_marks, save_mark
 from seedance_batch.page.picks import Mark, Pick, read_picks
-from seedance_batch.run_folder import RunFolder
+from seedance_batch.run_folder import RunFolder, held
 from tests.page.served import Kept, Page, kept, served
 from tests.writer.samples import attempt, row
 
 from .conftest import VIEWPORT, faultless_tab, press, until
+from .test_accessibility import findings
 
 ROWS = [row(number) for number in range(1, 5)]
 CARD = "document.querySelectorAll('.card')[{}]"
@@ -112,6 +113,19 @@ def test_stars_are_given_by_a_click_too(folder: Kept, page: Page, tab: Any) -> N
     tab.keyboard.press("Enter")
     tab.get_by_role("button", name="3 stars").click()
     until(tab, f"{CARD.format(0)}.textContent.includes('★★★☆☆')")
+
+
+def test_the_bar_of_a_run_is_for_everybody(folder: Kept, page: Page, tab: Any) -> None:
+    with held(RunFolder(folder.path)):
+        folder.facts(run_open=1.0, run_rows=4)
+        folder.add(attempt(ROWS[0]), attempt(ROWS[1], Phase.IN_FLIGHT))
+        tab.goto(page.address)
+        until(tab, "document.getElementById('course-words').textContent.startsWith('1 of 4 rows')")
+        assert "left" in tab.locator("#course-words").inner_text()
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            assert [] == findings(tab)
+    until(tab, "document.getElementById('course').hidden")
 
 
 def test_a_server_that_ended_is_said_and_what_was_chosen_meanwhile_too(

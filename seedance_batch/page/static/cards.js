@@ -26,7 +26,7 @@ function buildCard(row) {
   const card = make("card");
   card.dataset.status = row.status;
   part(card, "id").textContent = row.id;
-  write(card, "status", row.status === "done" ? "" : row.status);
+  write(card, "status", row.stale ? "stale" : row.status === "done" ? "" : row.status);
   const own = page.labels.map((column) => row.cells[column]).filter(Boolean);
   write(card, "own", own.join(" · ")).title = own.join(" · ");
   part(card, "prompt").textContent = row.prompt || "—";

@@ -12,6 +12,7 @@ function enlarge(row, place) {
   document.getElementById("large-id").textContent = row.id;
   write(large, "place", [place, row.status, row.asked, row.cost].filter(Boolean).join(" · "));
   showTakes(row);
+  showChain(row);
   part(large, "prompt").textContent = row.prompt || "—";
   write(large, "step", row.step && `Next: ${row.step}`);
   part(large, "cells").replaceChildren(...described(row));
@@ -47,6 +48,8 @@ function figure(take, row) {
   const { film } = take;
   part(found, "frame").append(film?.src ? player(take) : reason(take));
   for (const name of ["name", "asked", "cost"]) part(found, name).textContent = take[name];
+  const other = row.takes.some((each) => each.asked !== take.asked);
+  part(found, "asked").classList.toggle("differs", other);
   part(found, "name").classList.toggle("shown", take.shown && row.takes.length > 1);
   write(found, "measured", film ? `is ${film.measured}` : "");
   const link = write(found, "file", film?.src ? film.file : "");
@@ -57,7 +60,7 @@ function figure(take, row) {
 
 function player(take) {
   const video = document.createElement("video");
-  Object.assign(video, { controls: true, loop: true, playsInline: true, preload: "metadata" });
+  Object.assign(video, { controls: true, loop: true, playsInline: true, muted: true, preload: "metadata" });
   Object.assign(video, { width: take.film.width, height: take.film.height }); // no jump once it is known
   video.setAttribute("aria-label", take.name);
   if (take.film.poster) video.poster = take.film.poster;
@@ -86,16 +89,92 @@ function described(row) {
   });
 }
 
-/** Play all takes from the start together, or stop them; one is heard, the others are muted. */
+// ── rows that feed each other ───────────────────────────────────────────────────────────────────
+
+/** The rows of the chain that a row is in, from its first source to its last follower. */
+function chainOf(row) {
+  const byId = new Map(page.rows.map((each) => [each.id, each]));
+  const chain = [row];
+  const isNew = (each) => each && !chain.includes(each);
+  for (let up = row; isNew((up = byId.get(up.follows[0]))); ) chain.unshift(up);
+  const follower = (of) => page.rows.find((each) => each.follows.includes(of.id) && isNew(each));
+  for (let down = row; (down = follower(down)); ) chain.push(down);
+  return chain;
+}
+
+function showChain(row) {
+  const chain = chainOf(row);
+  part(large, "chain").hidden = chain.length < 2;
+  part(large, "links").replaceChildren(...chain.map((each) => link(each, row)));
+  const replaced = row.stale ? ", which has a newer take by now" : "";
+  write(large, "made-from", row.made_from.length ? `Made from ${row.made_from.join(" and ")}${replaced}.` : "");
+}
+
+function link(row, current) {
+  const button = document.createElement("button");
+  button.type = "button";
+  Object.assign(button.dataset, { do: "link", row: row.id });
+  button.textContent = row.stale ? `${row.id} (stale)` : row.clip ? row.id : `${row.id} (${row.status})`;
+  if (row === current) button.setAttribute("aria-current", "true");
+  return button;
+}
+
+/** Play the chain's clips one after the other, in the place of the takes. */
+function playThrough() {
+  const films = chainOf(enlarged).flatMap((row) => row.takes.filter((t) => t.shown && t.film?.src));
+  if (!films.length) return;
+  letGo();
+  const video = document.createElement("video");
+  Object.assign(video, { controls: true, playsInline: true, muted: !sound });
+  video.setAttribute("aria-label", "The chain");
+  let at = 0;
+  const next = () => {
+    if (at >= films.length || !video.isConnected) return;
+    video.src = films[at++].film.src;
+    video.play().catch(() => {});
+  };
+  video.addEventListener("ended", next);
+  video.addEventListener("error", next);
+  part(large, "takes").dataset.count = 1;
+  part(large, "takes").append(video);
+  next();
+}
+
+// ── playing ─────────────────────────────────────────────────────────────────────────────────────
+
+const A_FRAME = 1 / 24; // seconds: the service's clips have 24 frames a second
+let sound = false; // until the person asks for it
+
+function toggleSound() {
+  sound = !sound;
+  hear();
+  say(sound ? "Sound on" : "Sound off");
+}
+
+/** One clip is heard, if any. */
+function hear() {
+  const videos = [...large.querySelectorAll("video")];
+  const heard = large.querySelector("figure:has(.shown) video") ?? videos.at(-1);
+  for (const video of videos) video.muted = !sound || video !== heard;
+}
+
+/** Go on or back by single frames, in all takes at once. */
+function stepBy(frames) {
+  for (const video of large.querySelectorAll("video")) {
+    video.pause();
+    video.currentTime = Math.max(0, video.currentTime + frames * A_FRAME);
+  }
+}
+
+/** Play all takes from the start together, or stop them. */
 function playTogether() {
   const videos = [...large.querySelectorAll("video")];
   const running = videos.some((video) => !video.paused);
-  const heard = large.querySelector("figure:has(.shown) video") ?? videos.at(-1);
+  hear();
   for (const video of videos) {
     if (running) video.pause();
     else {
       video.currentTime = 0;
-      video.muted = video !== heard;
       video.play().catch(() => {});
     }
   }

@@ -132,6 +132,9 @@ const KEYS = {
     openLarge();
     note.focus();
   },
+  m: () => large.open && toggleSound(),
+  ",": () => large.open && stepBy(-1),
+  ".": () => large.open && stepBy(1),
   "/": () => !large.open && $("search").focus(),
   " ": togglePlay,
   Enter: () => !large.open && openLarge(),
@@ -174,6 +177,12 @@ const DEEDS = {
   back: () => move(-1),
   on: () => move(1),
   close: () => large.close(),
+  through: playThrough,
+  link: (button) => {
+    const row = page.rows.find((each) => each.id === button.dataset.row);
+    select(row);
+    openLarge();
+  },
   copy: (button) => copy(button.parentElement.querySelector("code"), button),
 };
 
