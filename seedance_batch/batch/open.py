@@ -337,8 +337,9 @@ def check_troubles(manifest: Manifest, troubles: Iterable[Trouble]) -> None:
         for trouble in troubles
     ]
     if found:
+        wait = "it waits" if len(found) == 1 else "they wait"
         raise ManifestError(
-            f"{some(len(found), 'row')} cannot get what they wait for; nothing was sent.",
+            f"{some(len(found), 'row')} cannot get what {wait} for; nothing was sent.",
             found,
             hint=f"seedance-batch check {shlex.quote(manifest.path)}",
         )

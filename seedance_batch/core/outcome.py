@@ -84,6 +84,8 @@ class TakeOfRow:
     take: TakeName
     is_former: bool
     """Whether the other row shows another take by now."""
+    is_others: bool
+    """Whether the row takes its frame or clip from another row by now."""
 
     def __str__(self) -> str:
         return f"{self.key} {self.take}"
@@ -108,8 +110,8 @@ class Outcome:
 
     @property
     def is_stale(self) -> bool:
-        """Whether a row that it was made from has a newer take by now."""
-        return any(take.is_former for take in self.made_from)
+        """Whether it was made from another take than it would be by now."""
+        return any(take.is_former or take.is_others for take in self.made_from)
 
 
 def outcomes(rows: Sequence[RowRecord], attempts: Iterable[Attempt]) -> list[Outcome]:
@@ -160,17 +162,19 @@ def _with_sources(found: Sequence[Outcome]) -> list[Outcome]:
         if attempt.state.phase is Phase.DONE:
             taken[attempt.intent.key, attempt.intent.kind].append(attempt)
 
-    def seen(attempt: Attempt) -> TakeOfRow:
+    def seen(attempt: Attempt, row: RowRecord | None) -> TakeOfRow:
         intent = attempt.intent
         shown = _shown(rows[intent.key], sorted(taken[intent.key, intent.kind], key=lambda a: a.id))
         former = shown is not None and shown.id != attempt.id
-        return TakeOfRow(intent.key, TakeName(intent.kind, intent.number), former)
+        follows = row.follows if row else ()
+        others = bool(follows) and intent.key not in follows
+        return TakeOfRow(intent.key, TakeName(intent.kind, intent.number), former, others)
 
     def with_sources(outcome: Outcome) -> Outcome:
         if outcome.shown is None or not outcome.shown.intent.made_from:
             return outcome
         ids = dict.fromkeys(each.attempt for each in outcome.shown.intent.made_from)
-        takes = tuple(seen(by_id[each]) for each in ids if each in by_id)
+        takes = tuple(seen(by_id[each], outcome.row) for each in ids if each in by_id)
         return replace(outcome, made_from=takes)
 
     return list(map(with_sources, found))
@@ -249,7 +253,9 @@ def next_step(outcome: Outcome) -> str:
         case Status.BLOCKED:
             return "run"
         case Status.DONE if outcome.is_stale:
-            return "made from an earlier take of another row: rerun --stale makes it anew"
+            others = any(take.is_others for take in outcome.made_from)
+            what = "another row than it names now" if others else "an earlier take of another row"
+            return f"made from {what}: rerun --stale makes it anew"
         case Status.FAILED:
             return _after_failure(outcome.shown) + made_otherwise(outcome)
         case Status.DONE | Status.REMOVED:

@@ -138,11 +138,11 @@ def _stale(plan: Plan) -> Iterator[str]:
     """Rows whose clip was made from what another row has replaced since."""
     keys = [shown(step.key) for step in plan.steps if step.stale]
     if keys:
-        was = "was" if len(keys) == 1 else "were"
-        yield (
-            f"{some(len(keys), 'clip')} {was} made from an earlier take of another row"
-            f" ({first_few(keys, _EDITS)}). They are kept; rerun --stale makes them anew."
-        )
+        was, kept = "clips were made from other takes than feed their rows", "They are kept"
+        if len(keys) == 1:
+            was, kept = "clip was made from another take than feeds its row", "It is kept"
+        named = first_few(keys, _EDITS)
+        yield f"{len(keys):,} {was} now ({named}). {kept}; rerun --stale makes new ones."
 
 
 def _answered(plan: Plan) -> Iterator[str]:

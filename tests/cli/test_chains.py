@@ -201,7 +201,7 @@ def test_an_edited_source_leaves_its_followers_stale_and_only_a_rerun_makes_them
     assert said.code == Exit.OK
     assert len(shop.tasks()) == 4
     plan = shop.plan()
-    assert "1 clip was made from an earlier take of another row (b)" in plan.out
+    assert "1 clip was made from another take than feeds its row now (b)" in plan.out
     assert [row["next_step"] for row in shop.results()][1].startswith("made from an earlier take")
     assert shop.run("--stale", command="rerun").code == Exit.OK
     assert len(shop.tasks()) == 6
@@ -210,6 +210,26 @@ def test_an_edited_source_leaves_its_followers_stale_and_only_a_rerun_makes_them
     for _ in range(2):
         assert shop.run("--stale", command="rerun").code == Exit.OK
         assert len(shop.tasks()) == 6
+
+
+def test_a_row_that_stands_below_another_one_by_now_is_told_as_made_from_another_row(
+    shop: Shop,
+) -> None:
+    chain(shop, "", "last_frame:previous", "last_frame:previous")
+    assert shop.run().code == Exit.OK
+    a, b, c = read_rows(shop.manifest)
+    write_rows(shop.manifest, [a, c, b])
+    assert shop.run().code == Exit.OK
+    plan = shop.plan("-v")
+    assert "made from another row than a:" in plan.out
+    assert "made from another row than c:" in plan.out
+    told = [row["next_step"] for row in shop.results()]
+    assert [words.startswith("made from another row than it names now") for words in told] == [
+        False,
+        True,
+        True,
+    ]
+    assert len(shop.tasks()) == 3
 
 
 def test_a_stale_row_that_is_refused_keeps_its_clip_and_says_so(shop: Shop) -> None:

@@ -135,17 +135,21 @@ class Feeding:
     def _stale(self, job: Job, step: Step, take: Attempt, steps: Mapping[str, Step]) -> Step:
         """A row that is done: is it made from what its sources have now?"""
         made_from = {each.link: each.attempt for each in take.intent.made_from}
-        newer = []
+        newer, other = list[str](), list[str]()
         for source in job.sources:
             current = self._take(source.key)
             of_source = steps.get(source.key)
             remade = self._remakes and of_source is not None and of_source.action.spends
             former = made_from.get(source.token)
             if remade or (current is not None and former not in {None, current.id}):
-                newer.append(source.key)
-        if not newer:
+                own = self._histories.get(source.key, _UNTRIED).sent
+                is_own = former is None or any(each.id == former for each in own)
+                (newer if is_own else other).append(source.key)
+        if not newer and not other:
             return step
-        why = f"made from an earlier take of {', '.join(newer)}"
+        earlier = [f"an earlier take of {', '.join(newer)}"] if newer else []
+        others = [f"another row than {', '.join(other)}"] if other else []
+        why = f"made from {' and '.join(earlier + others)}"
         if self._rerun is None or not self._rerun.stale:
             return replace(step, stale=True, reason=f"done, {why}: rerun --stale makes it anew")
         failed = self._failed_since(job, take)
