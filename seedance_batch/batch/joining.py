@@ -11,28 +11,27 @@ from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from shlex import quote
-from types import SimpleNamespace
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
+from seedance_batch.batch.chosen import Lacking, absence, chosen_of, take_of
 from seedance_batch.batch.sheets import standing
 from seedance_batch.batch.verify import damage
 from seedance_batch.clips.film import FilmOrder, make_film, mark_of, shot_of
 from seedance_batch.clips.media import MediaUnreadable
 from seedance_batch.clips.soundtrack import Unheard, heard
-from seedance_batch.core.attempt import Attempt, Kind, Phase
+from seedance_batch.core.attempt import Attempt, Kind
 from seedance_batch.core.cutting import FilmPlan, Shot, plan_film
 from seedance_batch.core.identity import folder_mark
-from seedance_batch.core.model import INPUT_FIELDS, Link, LinkKind
+from seedance_batch.core.model import Link, LinkKind
 from seedance_batch.core.names import CLIP_ENDING, Taken, film_name, safe_folder
-from seedance_batch.core.outcome import Outcome, RowRecord
-from seedance_batch.core.select import Selection, select
-from seedance_batch.core.text import first_few, some, spaced
+from seedance_batch.core.outcome import Outcome
+from seedance_batch.core.select import Selection
+from seedance_batch.core.text import first_few, some
 from seedance_batch.errors import EmptySelection, UsageError
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into
 from seedance_batch.progress import bar_of
 from seedance_batch.publish import replacing
-from seedance_batch.reader.headings import field_of
 from seedance_batch.run_folder import FILMS, RunFolder
 
 _NAMED: Final = 5
@@ -52,14 +51,6 @@ class JoinWish:
     skip_missing: bool = False
     kind: Kind = Kind.FINAL
     selection: Selection = field(default_factory=Selection)
-
-
-@dataclass(frozen=True, slots=True)
-class Lacking:
-    """A row that has no clip to show, and why."""
-
-    key: str
-    reason: str
 
 
 class ClipsLacking(UsageError):
@@ -212,8 +203,8 @@ def _clips(
 ) -> tuple[list[_Clip], list[Lacking]]:
     found, lacking = [], []
     for outcome in rows:
-        attempt = _take(outcome, kind)
-        reason = _absence(outcome, kind) if attempt is None else _fault(folder, attempt)
+        attempt = take_of(outcome, kind)
+        reason = absence(outcome, kind) if attempt is None else _fault(folder, attempt)
         if attempt is None or reason is not None:
             lacking.append(Lacking(outcome.key, reason or ""))
             continue
@@ -223,23 +214,6 @@ def _clips(
         except (MediaUnreadable, OSError) as error:
             lacking.append(Lacking(outcome.key, f"{path.name} {error}"))
     return found, lacking
-
-
-def _take(outcome: Outcome, kind: Kind) -> Attempt | None:
-    """The newest take of what the row asks for now, else of what it asked for before."""
-    done = [
-        a
-        for a in outcome.attempts
-        if a.intent.kind is kind and a.state.phase is Phase.DONE and a.state.clip is not None
-    ]
-    content = outcome.row.content if outcome.row else None
-    present = [a for a in done if a.intent.content == content]
-    return next(reversed(present or done), None)
-
-
-def _absence(outcome: Outcome, kind: Kind) -> str:
-    other = next(each for each in Kind if each is not kind)
-    return f"only a {other}" if _take(outcome, other) else spaced(outcome.status)
 
 
 def _path(folder: RunFolder, attempt: Attempt) -> Path:
@@ -266,42 +240,6 @@ def _groups(clips: Sequence[_Clip], by: str | None) -> Iterator[tuple[str | None
         value = None if by is None or row is None else row.cells.get(by, "").strip()
         groups.setdefault(value, []).append(clip)
     yield from groups.items()
-
-
-# ── which rows ──────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class _KeptRow:
-    """A row as the journal kept it, to choose by; values that it did not keep are its cells."""
-
-    row: RowRecord
-
-    @property
-    def key(self) -> str:
-        return self.row.key
-
-    @property
-    def model(self) -> str:
-        return self.row.model
-
-    @property
-    def input(self) -> object:
-        row = self.row
-        fields: dict[str, Any] = dict.fromkeys(INPUT_FIELDS)
-        fields |= {field_of(heading) or "": text for heading, text in row.cells.items()}
-        asked = {"resolution": row.resolution, "duration": row.duration}
-        return SimpleNamespace(**fields | asked | {"aspect_ratio": row.aspect_ratio})
-
-
-def chosen_of(rows: list[Outcome], columns: Sequence[str], selection: Selection) -> list[Outcome]:
-    """The rows of a run folder that are meant, as the journal kept them."""
-    if selection == Selection():
-        return rows
-    kept = [_KeptRow(outcome.row) for outcome in rows if outcome.row is not None]
-    aliases = {h: known for h in columns if (known := field_of(h)) is not None}
-    keys = set(select(kept, rows, selection, aliases))
-    return [outcome for outcome in rows if outcome.key in keys]
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────

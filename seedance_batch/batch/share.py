@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from seedance_batch.batch.joining import chosen_of
+from seedance_batch.batch.chosen import chosen_of
 from seedance_batch.batch.sheets import standing
 from seedance_batch.clips.posters import poster, poster_name
 from seedance_batch.core.outcome import tally
