@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seedance_batch.errors import SeedanceBatchError
     from seedance_batch.library.calls import (
         arun,
+        export,
         fetch,
         join,
         plan,
@@ -37,6 +38,7 @@ __all__ = [
     "SeedanceBatchError",
     "Verified",
     "arun",
+    "export",
     "fetch",
     "join",
     "plan",

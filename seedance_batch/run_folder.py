@@ -264,14 +264,15 @@ def sweep_leftovers(folder: RunFolder) -> None:
     for path in folder.path.glob(f"{WORKBOOK_PARTS}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-    _sweep(folder.path)
-    _sweep(folder.path / POSTERS)
+    sweep_place(folder.path)
+    sweep_place(folder.path / POSTERS)
     films = folder.path / FILMS
     for place in (films, *films.glob("*/")):
-        _sweep(place, unless_written_since=time.time() - _A_FILM)  # one may just be made
+        sweep_place(place, unless_written_since=time.time() - _A_FILM)  # one may just be made
 
 
-def _sweep(place: Path, unless_written_since: float = float("inf")) -> None:
+def sweep_place(place: Path, unless_written_since: float = float("inf")) -> None:
+    """Remove what `publish.replacing` and the sheets left half written in one folder."""
     for path in place.glob(".*"):
         if _LEFTOVER.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             with contextlib.suppress(OSError):

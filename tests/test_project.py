@@ -220,7 +220,7 @@ def test_no_public_class_or_function_has_two_meanings() -> None:
                 places.setdefault(node.name, set()).add(path.relative_to(PACKAGE).as_posix())
     twice = {name for name, at in places.items() if len(at) > 1 and name[0] != "_"}
     # The commands, and the library's functions that do the same.
-    assert twice == {"fetch", "join", "plan", "promote", "rerun", "run", "verify"}
+    assert twice == {"export", "fetch", "join", "plan", "promote", "rerun", "run", "verify"}
 
 
 def test_the_public_names_are_these() -> None:
@@ -231,6 +231,7 @@ def test_the_public_names_are_these() -> None:
         "SeedanceBatchError",
         "Verified",
         "arun",
+        "export",
         "fetch",
         "join",
         "plan",

@@ -35,9 +35,13 @@ def option(*names: str, **attributes: Any) -> Any:
     return field(metadata={"option": (names, attributes)})
 
 
-def argument(metavar: str, *, optional: bool = False) -> Any:
-    """A field that is a click argument: a path; None for an optional one that is left out."""
-    return field(metadata={"argument": metavar, "required": not optional})
+def argument(metavar: str, *, optional: bool = False, many: bool = False) -> Any:
+    """A field that is a click argument: a path; None for an optional one that is left out.
+
+    ``many`` makes it a tuple of paths.
+    """
+    count = -1 if many else 1
+    return field(metadata={"argument": metavar, "required": not optional, "count": count})
 
 
 def command(given: type[G], *, epilog: str) -> Callable[[Callable[[G], int]], click.Command]:
@@ -69,6 +73,7 @@ def _parameter(flag: Field[Any]) -> click.Parameter:
             metavar=flag.metadata["argument"],
             type=_Source(path_type=Path),
             required=flag.metadata["required"],
+            nargs=flag.metadata["count"],
         )
     names, attributes = flag.metadata["option"]
     return click.Option([*names, flag.name], **_BY_TYPE.get(str(flag.type), {}), **attributes)

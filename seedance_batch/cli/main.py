@@ -45,6 +45,7 @@ _WHERE: Final[Mapping[str, tuple[str, str]]] = {
     "results": ("folder", "Write the results sheets again."),
     "report": ("report", "Write the page to watch and choose clips."),
     "join": ("join", "Make one film of the clips."),
+    "export": ("export", "Make a data set of the clips."),
     "verify": ("folder", "Check the downloaded clips."),
     "prices": ("service", "Show the price list, its source and its date."),
     "doctor": ("service", "Check the installation and the account; free."),

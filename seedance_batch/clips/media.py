@@ -104,6 +104,15 @@ def probe(path: Path) -> Probe:
         return found
 
 
+def frame_rate(path: Path) -> float:
+    """Frames a second as the container tells, without decoding any. Raises as `probe` does."""
+    with opened_video(path) as container:
+        rate = container.streams.video[0].average_rate
+        if not rate:
+            raise MediaUnreadable("does not tell its frame rate")
+        return round(float(rate), 3)
+
+
 def judge(probe: Probe, intent: Intent) -> str | None:
     """None where the clip is what ``intent`` asks for, else the first reason why it is not."""
     return (

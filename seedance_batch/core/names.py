@@ -60,7 +60,7 @@ def clip_name(
     """
     parts = [_filled(part, {**columns, "id": key}) for part in _folders(pattern)]
     folder = "/".join([FOLDERS[kind], *(safe_folder(part) for part in parts[:-1])])
-    stem = _safe_stem(parts[-1])
+    stem = safe_stem(parts[-1])
     first = f"{folder}/{stem}{CLIP_ENDING}"
     if not taken(first):
         return first
@@ -73,7 +73,7 @@ def clip_name(
 
 def film_name(text: str, kind: Kind, taken: Taken) -> str:
     """A free name for a film: ``<text>.mp4``, ``<text>-2.mp4``; ``<text>.draft.mp4`` of drafts."""
-    stem, mark = _safe_stem(text), ".draft" if kind is Kind.DRAFT else ""
+    stem, mark = safe_stem(text), ".draft" if kind is Kind.DRAFT else ""
     names = (f"{stem}{f'-{n}' if n > 1 else ''}{mark}{CLIP_ENDING}" for n in count(1))
     return next(name for name in names if not taken(name))
 
@@ -194,7 +194,8 @@ def safe_folder(text: str) -> str:
     return f"{name}_" if twin_key(name).endswith(_OWN_ENDINGS) else name
 
 
-def _safe_stem(text: str) -> str:
+def safe_stem(text: str) -> str:
+    """A text as a file's name without its ending."""
     name = _safe(text)
     return f"{name}_" if twin_key(name).endswith(_OWN_MARKS) else name
 

@@ -20,6 +20,7 @@ import anyio.to_thread
 from seedance_batch import errors
 from seedance_batch.batch.access import Site, open_site
 from seedance_batch.batch.agreement import Consent, caps_needed, consented, within_caps
+from seedance_batch.batch.exporting import Exported, ExportWish, export_dataset
 from seedance_batch.batch.joining import JoinedFilm, JoinWish, join_films
 from seedance_batch.batch.open import (
     ManifestSource,
@@ -35,13 +36,20 @@ from seedance_batch.batch.sheets import given_inputs, standing
 from seedance_batch.batch.summary import work_in
 from seedance_batch.batch.verify import check_clips, lacking, write_claims
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind
+from seedance_batch.core.dataset import DatasetFormat, Splits
 from seedance_batch.core.plan.steps import Plan, RerunChoice
 from seedance_batch.core.text import shown
 from seedance_batch.errors import Exit
 from seedance_batch.events import Observer, Remark, RunEvent
 from seedance_batch.journal.opening import look_into
 from seedance_batch.library import keywords
-from seedance_batch.library.keywords import FetchKeywords, JoinKeywords, ReadKeywords, RunKeywords
+from seedance_batch.library.keywords import (
+    ClipKeywords,
+    FetchKeywords,
+    JoinKeywords,
+    ReadKeywords,
+    RunKeywords,
+)
 from seedance_batch.library.results import Finished, Planned, Reading, Verified
 from seedance_batch.page.marks import picks_of
 from seedance_batch.page.picks import Mark, picked
@@ -154,6 +162,44 @@ def join(
         wish = JoinWish(by, film, track, skip_missing, kind, chosen.selection)
         folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
         return join_films(folder, wish, sys.stderr if progress else None)
+
+
+def export(
+    sources: Path | str | Collection[Path | str],
+    dest: Path | str,
+    *,
+    format: Literal["webdataset", "parquet", "hf"] = "webdataset",
+    split: str = "train=100",
+    skip_missing: bool = False,
+    shard_size: int = 1000,
+    progress: bool = True,
+    **options: Unpack[ClipKeywords],
+) -> Exported:
+    """Make a data set of the finished clips of run folders in ``dest``, or what it lacks by now.
+
+    ``shard_size`` is in MB. Raises `UsageError`: its kind `ClipsGone` where paid clips are not on
+    disk any more, unless ``skip_missing``.
+    """
+    with keywords.speaking_python():
+        named = [sources] if isinstance(sources, str | Path) else list(sources)
+        if format not in set(DatasetFormat):
+            raise errors.SettingsError(f"format takes {', '.join(DatasetFormat)}, not {format!r}.")
+        if not isinstance(shard_size, int) or shard_size < 1:
+            raise errors.SettingsError(f"shard_size takes a whole number, not {shard_size!r}.")
+        chosen = keywords.choices(options, ClipKeywords)
+        settings, place = chosen.settings, keywords.path("dest", dest)
+        folders = [folder_of(_named(each), out=None, sandbox=settings.sandbox) for each in named]
+        wish = ExportWish(
+            folders=tuple(folders),
+            dest=place or Path(),
+            form=DatasetFormat(format),
+            splits=Splits.parse(split),
+            kind=Kind.DRAFT if settings.draft else Kind.FINAL,
+            selection=chosen.selection,
+            skip_missing=skip_missing,
+            shard_bytes=shard_size * 10**6,
+        )
+        return export_dataset(wish, sys.stderr if progress else None)
 
 
 # ── Working: what costs money needs a yes ────────────────────────────────────────────────────────

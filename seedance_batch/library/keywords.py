@@ -100,16 +100,21 @@ class RunKeywords(ReadKeywords, FetchKeywords, total=False):
     again: bool
 
 
-class JoinKeywords(TypedDict, total=False):
-    """Which rows' clips are joined, and where they lie; see `FetchKeywords`."""
+class ClipKeywords(TypedDict, total=False):
+    """Which rows' clips are meant; see `seedance_batch.core.select.Selection`."""
 
     rows: str | None
     ids: Collection[str] | str | None
     where: str | None
     from_ids: Collection[str] | str | None
     draft: bool
-    out: Path | str | None
     sandbox: bool
+
+
+class JoinKeywords(ClipKeywords, total=False):
+    """Also where they lie; see `FetchKeywords`."""
+
+    out: Path | str | None
 
 
 class Choices(NamedTuple):

@@ -1,0 +1,259 @@
+"""A data set's samples as files: tar shards, tables, and clips for a folder.
+
+Equal samples make equal bytes. Clips are streamed, and are checked on their way: a clip that is
+not the file that was downloaded gets into no data set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tarfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from seedance_batch.clips import media
+from seedance_batch.core.dataset import Sample
+from seedance_batch.publish import sha256_of
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_AHEAD: Final = 4
+"""Clips that are checked while others are written: to hash a clip takes as long as to copy it."""
+_CHECKERS: Final = 2
+_PIECE: Final = 1 << 20
+_JPEG: Final = (b"\xff\xd8", b"\xff\xd9")
+"""How a whole JPEG begins and ends."""
+
+
+class ClipChanged(Exception):
+    """A sample's clip is not the file that was downloaded, or cannot be read any more."""
+
+    def __init__(self, sample: Sample, reason: str) -> None:
+        super().__init__(reason)
+        self.sample = sample
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    sample: Sample
+    fps: float
+    poster: bytes | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of the clip, its frame rate included."""
+        return with_rate(self.sample, self.fps)
+
+
+def with_rate(sample: Sample, fps: float) -> dict[str, Any]:
+    """A sample's facts with its frame rate, which the journal does not keep."""
+    return {**json.loads(sample.facts), "fps": fps}
+
+
+# ── tar files ───────────────────────────────────────────────────────────────────────────────────
+
+
+def write_tar(path: Path, samples: Sequence[Sample], told: Callable[[int], object]) -> None:
+    """Write a WebDataset shard: of each sample its poster, its facts and its clip.
+
+    ``told`` is called with each number of samples more. Raises `ClipChanged`, and ``OSError`` where
+    ``path`` cannot be written.
+    """
+    with path.open("wb", buffering=0) as out:
+        for checked in _checked(samples, posters=True):
+            sample = checked.sample
+            if checked.poster is not None:
+                _add(out, f"{sample.key}.jpg", checked.poster)
+            _add(out, f"{sample.key}.json", _as_json(checked.facts))
+            _head(out, f"{sample.key}{Path(sample.clip).suffix}", sample.bytes)
+            _copy(sample, out)
+            _pad(out, sample.bytes)
+            told(1)
+        out.write(bytes(2 * tarfile.BLOCKSIZE))
+        out.write(bytes(-out.tell() % tarfile.RECORDSIZE))
+
+
+def _head(out: IO[bytes], name: str, size: int) -> None:
+    # A TarInfo that nobody fills has no owner and no time, and is readable by all.
+    info = tarfile.TarInfo(name)
+    info.size = size
+    out.write(info.tobuf(tarfile.GNU_FORMAT, "utf-8"))
+
+
+def _add(out: IO[bytes], name: str, content: bytes) -> None:
+    _head(out, name, len(content))
+    out.write(content)
+    _pad(out, len(content))
+
+
+def _pad(out: IO[bytes], size: int) -> None:
+    out.write(bytes(-size % tarfile.BLOCKSIZE))
+
+
+def _as_json(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+# ── clips ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def copy_clip(sample: Sample, target: Path) -> float:
+    """Copy a sample's clip, checked, and tell its frame rate. Raises as `write_tar` does."""
+    checked = _check(sample, poster=False)
+    with target.open("wb", buffering=0) as out:
+        _copy(sample, out)
+    return checked.fps
+
+
+def _copy(sample: Sample, out: IO[bytes]) -> None:
+    before = out.tell()
+    try:
+        source = Path(sample.clip).open("rb")
+    except OSError as error:
+        raise ClipChanged(sample, f"cannot be read: {error.strerror}") from error
+    with source:
+        if sys.platform == "linux":  # no byte of it passes through Python
+            while os.sendfile(out.fileno(), source.fileno(), None, _PIECE):
+                pass
+        else:
+            shutil.copyfileobj(source, out, _PIECE)
+    if out.tell() - before != sample.bytes:
+        raise ClipChanged(sample, _OTHER)
+
+
+_OTHER: Final = "is not the file that was downloaded"
+
+
+def _checked(samples: Iterable[Sample], *, posters: bool) -> Iterator[_Checked]:
+    """The samples in their order, a few of them looked into ahead."""
+    under_way: deque[Future[_Checked]] = deque()
+    pool = ThreadPoolExecutor(_CHECKERS, "samples")
+    try:
+        for sample in samples:
+            under_way.append(pool.submit(_check, sample, poster=posters))
+            if len(under_way) > _AHEAD:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check(sample: Sample, *, poster: bool) -> _Checked:
+    path = Path(sample.clip)
+    try:
+        if sha256_of(path) != sample.sha256:
+            raise ClipChanged(sample, _OTHER)
+        return _Checked(sample, media.frame_rate(path), _poster(sample) if poster else None)
+    except media.MediaUnreadable as error:
+        raise ClipChanged(sample, str(error)) from error
+    except OSError as error:
+        raise ClipChanged(sample, f"cannot be read: {error.strerror or error}") from error
+
+
+def _poster(sample: Sample) -> bytes | None:
+    """The poster that the run folder has, else one that is made now; None where none can be."""
+    try:
+        kept = Path(sample.poster).read_bytes()
+        if kept.startswith(_JPEG[0]) and kept.endswith(_JPEG[1]):
+            return kept
+    except OSError:  # it has none, or it cannot be read
+        pass
+    try:
+        return media.still(Path(sample.clip))
+    except media.MediaUnreadable:
+        return None
+
+
+# ── tables ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A sample's facts as a table has them: every value is one text, number or truth.
+
+    The inputs are JSON, since rows have different ones.
+    """
+    inputs = json.dumps(facts["inputs"], ensure_ascii=False, sort_keys=True)
+    return {**facts, "inputs": inputs, "made_from": "; ".join(facts["made_from"])}
+
+
+def write_parquet(path: Path, samples: Sequence[Sample], told: Callable[[int], object]) -> None:
+    """Write a Parquet file, a line for each sample. Raises as `write_tar` does."""
+    from pyarrow import parquet
+
+    lines = []
+    for checked in _checked(samples, posters=False):
+        lines.append(_typed(flat(checked.facts)))
+        told(1)
+    parquet.write_table(_table(lines), path, compression="zstd")
+
+
+def _table(lines: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
+    import pyarrow as arrow
+
+    kinds = {
+        **dict.fromkeys(("attempt", "bytes", "width", "height"), arrow.int64()),
+        **dict.fromkeys(("seconds", "fps"), arrow.float64()),
+        **dict.fromkeys(_TIMES, arrow.timestamp("ms", "UTC")),
+        "audio": arrow.bool_(),
+        "est_cost_usd": arrow.decimal128(18, 6),
+    }
+    fields = [arrow.field(name, kinds.get(name, arrow.string())) for name in lines[0]]
+    return arrow.Table.from_pylist([dict(line) for line in lines], schema=arrow.schema(fields))
+
+
+_TIMES: Final = ("submitted_at", "finished_at")
+
+
+def _typed(line: dict[str, Any]) -> dict[str, Any]:
+    cost = line["est_cost_usd"]
+    times = {name: _moment(line[name]) for name in _TIMES}
+    return {**line, **times, "est_cost_usd": None if cost is None else Decimal(cost)}
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def metadata_line(sample: Sample, fps: float) -> str:
+    """A sample's line in the table of a VideoFolder.
+
+    What is not known is an empty text there: Hugging Face takes a column's type from its values,
+    and one without any has another type in each split.
+    """
+    name = f"{sample.key}{Path(sample.clip).suffix}"
+    line = {"file_name": name, **flat(with_rate(sample, fps))}
+    known = {column: "" if value is None else value for column, value in line.items()}
+    return json.dumps(known, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+def known_rates(tables: Iterable[Path]) -> dict[str, float]:
+    """Frame rates by sha256 that earlier tables of a VideoFolder tell."""
+    found: dict[str, float] = {}
+    for table in tables:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            for line in map(json.loads, table.read_text(encoding="utf-8").splitlines()):
+                found[str(line["sha256"])] = float(line["fps"])
+    return found
+
+
+def rate_of(sample: Sample, known: Mapping[str, float]) -> float:
+    """A sample's frame rate, looked for in its clip where it is not known."""
+    if sample.sha256 in known:
+        return known[sample.sha256]
+    try:
+        return media.frame_rate(Path(sample.clip))
+    except (media.MediaUnreadable, OSError) as error:
+        raise ClipChanged(sample, str(error)) from error
