@@ -363,7 +363,7 @@ def _folder_completed(wish: ExportWish, samples: Sequence[Sample], stream: TextI
     for sample in samples:
         by_split.setdefault(sample.split, []).append(sample)
     for split, group in by_split.items():
-        lines = [metadata_line(each, rate_of(each, rates)) for each in group]
+        lines = [metadata_line(each, rates.get(each.sha256) or rate_of(each)) for each in group]
         _publish(home / split / _METADATA, "".join(f"{line}\n" for line in lines))
     for place in sorted(home.iterdir()):
         if place.is_dir():

@@ -1,16 +1,14 @@
 """A data set's samples as files: tar shards, tables, and clips for a folder.
 
-Equal samples make equal bytes. Clips are streamed, and are checked on their way: a clip that is
-not the file that was downloaded gets into no data set.
+Equal samples make equal bytes. Clips are streamed, and are checked on their way: one that is not
+the file that was downloaded is copied into no data set.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import os
-import shutil
-import sys
 import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,15 +21,15 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from seedance_batch.clips import media
 from seedance_batch.core.dataset import Sample
-from seedance_batch.publish import sha256_of
 
 if TYPE_CHECKING:
     import pyarrow
 
 _AHEAD: Final = 4
-"""Clips that are checked while others are written: to hash a clip takes as long as to copy it."""
-_CHECKERS: Final = 2
+"""Clips that are looked into while others are written."""
+_LOOKERS: Final = 2
 _PIECE: Final = 1 << 20
+"""Bytes; smaller ones hand Python's lock to and fro more often, which costs more than it saves."""
 _JPEG: Final = (b"\xff\xd8", b"\xff\xd9")
 """How a whole JPEG begins and ends."""
 
@@ -46,7 +44,7 @@ class ClipChanged(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class _Seen:
     sample: Sample
     fps: float
     poster: bytes | None
@@ -71,12 +69,12 @@ def write_tar(path: Path, samples: Sequence[Sample], told: Callable[[int], objec
     ``told`` is called with each number of samples more. Raises `ClipChanged`, and ``OSError`` where
     ``path`` cannot be written.
     """
-    with path.open("wb", buffering=0) as out:
-        for checked in _checked(samples, posters=True):
-            sample = checked.sample
-            if checked.poster is not None:
-                _add(out, f"{sample.key}.jpg", checked.poster)
-            _add(out, f"{sample.key}.json", _as_json(checked.facts))
+    with path.open("wb") as out:
+        for seen in _seen(samples, posters=True):
+            sample = seen.sample
+            if seen.poster is not None:
+                _add(out, f"{sample.key}.jpg", seen.poster)
+            _add(out, f"{sample.key}.json", _as_json(seen.facts))
             _head(out, f"{sample.key}{Path(sample.clip).suffix}", sample.bytes)
             _copy(sample, out)
             _pad(out, sample.bytes)
@@ -111,38 +109,53 @@ def _as_json(facts: Mapping[str, Any]) -> bytes:
 
 def copy_clip(sample: Sample, target: Path) -> float:
     """Copy a sample's clip, checked, and tell its frame rate. Raises as `write_tar` does."""
-    checked = _check(sample, poster=False)
-    with target.open("wb", buffering=0) as out:
+    with target.open("wb") as out:
         _copy(sample, out)
-    return checked.fps
+    return rate_of(sample)
 
 
 def _copy(sample: Sample, out: IO[bytes]) -> None:
-    before = out.tell()
-    try:
-        source = Path(sample.clip).open("rb")
-    except OSError as error:
-        raise ClipChanged(sample, f"cannot be read: {error.strerror}") from error
+    """Write the clip and hash what is written: to read it twice would take half as long again."""
+    digest, size = hashlib.sha256(), 0
+    for piece in _pieces(sample):
+        digest.update(piece)
+        size += out.write(piece)
+    if (size, digest.hexdigest()) != (sample.bytes, sample.sha256):
+        raise ClipChanged(sample, "is not the file that was downloaded")
+
+
+def _pieces(sample: Sample) -> Iterator[memoryview]:
+    """The clip's bytes, in a buffer that is filled again and again."""
+    buffer = memoryview(bytearray(_PIECE))
+    with _reading(sample):
+        source = Path(sample.clip).open("rb", buffering=0)
     with source:
-        if sys.platform == "linux":  # no byte of it passes through Python
-            while os.sendfile(out.fileno(), source.fileno(), None, _PIECE):
-                pass
-        else:
-            shutil.copyfileobj(source, out, _PIECE)
-    if out.tell() - before != sample.bytes:
-        raise ClipChanged(sample, _OTHER)
+        while True:
+            with _reading(sample):
+                count = source.readinto(buffer)
+            if not count:
+                return
+            yield buffer[:count]
 
 
-_OTHER: Final = "is not the file that was downloaded"
+@contextlib.contextmanager
+def _reading(sample: Sample) -> Iterator[None]:
+    """What fails is the clip, and not the disk that is written to."""
+    try:
+        yield
+    except media.MediaUnreadable as error:
+        raise ClipChanged(sample, str(error)) from error
+    except OSError as error:
+        raise ClipChanged(sample, f"cannot be read: {error.strerror or error}") from error
 
 
-def _checked(samples: Iterable[Sample], *, posters: bool) -> Iterator[_Checked]:
+def _seen(samples: Iterable[Sample], *, posters: bool) -> Iterator[_Seen]:
     """The samples in their order, a few of them looked into ahead."""
-    under_way: deque[Future[_Checked]] = deque()
-    pool = ThreadPoolExecutor(_CHECKERS, "samples")
+    under_way: deque[Future[_Seen]] = deque()
+    pool = ThreadPoolExecutor(_LOOKERS, "samples")
     try:
         for sample in samples:
-            under_way.append(pool.submit(_check, sample, poster=posters))
+            under_way.append(pool.submit(_look, sample, poster=posters))
             if len(under_way) > _AHEAD:
                 yield under_way.popleft().result()
         while under_way:
@@ -151,16 +164,14 @@ def _checked(samples: Iterable[Sample], *, posters: bool) -> Iterator[_Checked]:
         pool.shutdown(cancel_futures=True)
 
 
-def _check(sample: Sample, *, poster: bool) -> _Checked:
-    path = Path(sample.clip)
-    try:
-        if sha256_of(path) != sample.sha256:
-            raise ClipChanged(sample, _OTHER)
-        return _Checked(sample, media.frame_rate(path), _poster(sample) if poster else None)
-    except media.MediaUnreadable as error:
-        raise ClipChanged(sample, str(error)) from error
-    except OSError as error:
-        raise ClipChanged(sample, f"cannot be read: {error.strerror or error}") from error
+def _look(sample: Sample, *, poster: bool) -> _Seen:
+    return _Seen(sample, rate_of(sample), _poster(sample) if poster else None)
+
+
+def rate_of(sample: Sample) -> float:
+    """A clip's frame rate. Raises `ClipChanged`."""
+    with _reading(sample):
+        return media.frame_rate(Path(sample.clip))
 
 
 def _poster(sample: Sample) -> bytes | None:
@@ -194,8 +205,8 @@ def write_parquet(path: Path, samples: Sequence[Sample], told: Callable[[int], o
     from pyarrow import parquet
 
     lines = []
-    for checked in _checked(samples, posters=False):
-        lines.append(_typed(flat(checked.facts)))
+    for seen in _seen(samples, posters=False):
+        lines.append(_typed(flat(seen.facts)))
         told(1)
     parquet.write_table(_table(lines), path, compression="zstd")
 
@@ -247,13 +258,3 @@ def known_rates(tables: Iterable[Path]) -> dict[str, float]:
             for line in map(json.loads, table.read_text(encoding="utf-8").splitlines()):
                 found[str(line["sha256"])] = float(line["fps"])
     return found
-
-
-def rate_of(sample: Sample, known: Mapping[str, float]) -> float:
-    """A sample's frame rate, looked for in its clip where it is not known."""
-    if sample.sha256 in known:
-        return known[sample.sha256]
-    try:
-        return media.frame_rate(Path(sample.clip))
-    except (media.MediaUnreadable, OSError) as error:
-        raise ClipChanged(sample, str(error)) from error
