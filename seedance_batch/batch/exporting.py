@@ -34,10 +34,10 @@ from seedance_batch.run_folder import RunFolder, sweep_place
 from seedance_batch.writer.lines import utc
 from seedance_batch.writer.shards import (
     ClipChanged,
+    clip_rate,
     copy_clip,
     known_rates,
     metadata_line,
-    rate_of,
     write_parquet,
     write_tar,
 )
@@ -56,15 +56,22 @@ _NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
+class ExportPart:
+    """A run folder, and which of its rows are meant."""
+
+    folder: RunFolder
+    selection: Selection = field(default_factory=Selection)
+
+
+@dataclass(frozen=True, slots=True)
 class ExportWish:
     """What was asked for."""
 
-    folders: tuple[RunFolder, ...]
+    parts: tuple[ExportPart, ...]
     dest: Path
     form: DatasetFormat = DatasetFormat.WEBDATASET
     splits: Splits = field(default_factory=lambda: Splits.parse("train=100"))
     kind: Kind = Kind.FINAL
-    selection: Selection = field(default_factory=Selection)
     skip_missing: bool = False
     shard_bytes: int = 10**9
 
@@ -154,9 +161,9 @@ class _Gathered:
 
 def _gathered(wish: ExportWish, gone: Mapping[str, str]) -> _Gathered:
     found, empty = _Gathered(), None
-    for folder in wish.folders:
+    for part in wish.parts:
         try:
-            _add_folder(found, folder, wish, gone)
+            _add_folder(found, part, wish, gone)
         except EmptySelection as error:  # another folder may have such rows
             empty = error
     if not found.samples:
@@ -168,8 +175,9 @@ def _gathered(wish: ExportWish, gone: Mapping[str, str]) -> _Gathered:
 
 
 def _add_folder(
-    found: _Gathered, folder: RunFolder, wish: ExportWish, gone: Mapping[str, str]
+    found: _Gathered, part: ExportPart, wish: ExportWish, gone: Mapping[str, str]
 ) -> None:
+    folder = part.folder
     with look_into(folder.journal) as journal:
         every = standing(journal)
         columns = journal.columns()
@@ -180,7 +188,7 @@ def _add_folder(
     }
     rows = [outcome for outcome in every if outcome.row is not None]
     missing = []
-    for outcome in rows_meant(rows, columns, wish.selection):
+    for outcome in rows_meant(rows, columns, part.selection):
         attempt = take_of(outcome, wish.kind)
         clip = None if attempt is None else attempt.state.clip
         if attempt is None or clip is None:
@@ -363,7 +371,7 @@ def _folder_completed(wish: ExportWish, samples: Sequence[Sample], stream: TextI
     for sample in samples:
         by_split.setdefault(sample.split, []).append(sample)
     for split, group in by_split.items():
-        lines = [metadata_line(each, rates.get(each.sha256) or rate_of(each)) for each in group]
+        lines = [metadata_line(each, rates.get(each.sha256) or clip_rate(each)) for each in group]
         _publish(home / split / _METADATA, "".join(f"{line}\n" for line in lines))
     for place in sorted(home.iterdir()):
         if place.is_dir():
@@ -412,7 +420,7 @@ def _check_parquet() -> None:
 def _check_place(wish: ExportWish) -> None:
     """Refuse a place where a data set would mix with something else."""
     dest = wish.dest.resolve()
-    for folder in wish.folders:
+    for folder in (part.folder for part in wish.parts):
         if dest.is_relative_to(folder.path.resolve()) or folder.path.resolve() == dest:
             raise UsageError(
                 f"{wish.dest} is in the run folder {folder.path}, which holds what was paid for.",

@@ -15,7 +15,8 @@ from seedance_batch.errors import Exit
 from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
-    from seedance_batch.batch.exporting import Exported, ExportWish
+    from seedance_batch.batch.exporting import Exported, ExportPart, ExportWish
+    from seedance_batch.run_folder import RunFolder
 
 _NAMED = 10
 _FORMATS = ("webdataset", "parquet", "hf")
@@ -85,20 +86,32 @@ def _wish(given: Exporting) -> ExportWish:
     from seedance_batch.batch.exporting import ExportWish
     from seedance_batch.core.attempt import Kind
     from seedance_batch.core.dataset import DatasetFormat, Splits
-    from seedance_batch.page.picks import Mark
     from seedance_batch.run_folder import folder_of
 
     folders = [folder_of(each, out=None, sandbox=given.sandbox) for each in given.folders]
     return ExportWish(
-        folders=tuple(folders),
+        parts=tuple(_part(given, folder) for folder in folders),
         dest=given.dest,
         form=DatasetFormat(given.form),
         splits=Splits.parse(given.split),
         kind=Kind.DRAFT if given.draft else Kind.FINAL,
-        selection=flags.chosen_rows(given, marks={Mark.KEEP}, page=None),
         skip_missing=given.skip_missing,
         shard_bytes=given.shard_size * 10**6,
     )
+
+
+def _part(given: Exporting, folder: RunFolder) -> ExportPart:
+    from seedance_batch.batch.exporting import ExportPart
+    from seedance_batch.batch.sheets import standing
+    from seedance_batch.journal.opening import look_into
+    from seedance_batch.page.marks import picks_of
+    from seedance_batch.page.picks import Mark
+
+    picks = None
+    if given.picks is not None:
+        with look_into(folder.journal) as journal:
+            picks = picks_of(given.picks, folder.path, lambda: standing(journal))
+    return ExportPart(folder, flags.chosen_rows(given, picks, marks={Mark.KEEP}, page=None))
 
 
 def _in_words(found: Exported) -> str:

@@ -20,7 +20,7 @@ import anyio.to_thread
 from seedance_batch import errors
 from seedance_batch.batch.access import Site, open_site
 from seedance_batch.batch.agreement import Consent, caps_needed, consented, within_caps
-from seedance_batch.batch.exporting import Exported, ExportWish, export_dataset
+from seedance_batch.batch.exporting import Exported, ExportPart, ExportWish, export_dataset
 from seedance_batch.batch.joining import JoinedFilm, JoinWish, join_films
 from seedance_batch.batch.open import (
     ManifestSource,
@@ -190,12 +190,11 @@ def export(
         settings, place = chosen.settings, keywords.path("dest", dest)
         folders = [folder_of(_named(each), out=None, sandbox=settings.sandbox) for each in named]
         wish = ExportWish(
-            folders=tuple(folders),
+            parts=tuple(ExportPart(folder, chosen.selection) for folder in folders),
             dest=place or Path(),
             form=DatasetFormat(format),
             splits=Splits.parse(split),
             kind=Kind.DRAFT if settings.draft else Kind.FINAL,
-            selection=chosen.selection,
             skip_missing=skip_missing,
             shard_bytes=shard_size * 10**6,
         )

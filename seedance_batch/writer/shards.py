@@ -10,12 +10,11 @@ import contextlib
 import hashlib
 import json
 import tarfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -25,9 +24,6 @@ from seedance_batch.core.dataset import Sample
 if TYPE_CHECKING:
     import pyarrow
 
-_AHEAD: Final = 4
-"""Clips that are looked into while others are written."""
-_LOOKERS: Final = 2
 _PIECE: Final = 1 << 20
 """Bytes; smaller ones hand Python's lock to and fro more often, which costs more than it saves."""
 _JPEG: Final = (b"\xff\xd8", b"\xff\xd9")
@@ -41,18 +37,6 @@ class ClipChanged(Exception):
         super().__init__(reason)
         self.sample = sample
         self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    sample: Sample
-    fps: float
-    poster: bytes | None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What is known of the clip, its frame rate included."""
-        return with_rate(self.sample, self.fps)
 
 
 def with_rate(sample: Sample, fps: float) -> dict[str, Any]:
@@ -69,14 +53,13 @@ def write_tar(path: Path, samples: Sequence[Sample], told: Callable[[int], objec
     ``told`` is called with each number of samples more. Raises `ClipChanged`, and ``OSError`` where
     ``path`` cannot be written.
     """
-    with path.open("wb") as out:
-        for seen in _seen(samples, posters=True):
-            sample = seen.sample
-            if seen.poster is not None:
-                _add(out, f"{sample.key}.jpg", seen.poster)
-            _add(out, f"{sample.key}.json", _as_json(seen.facts))
+    with path.open("wb") as out, _hashing() as hashing:
+        for sample in samples:
+            if (poster := _poster(sample)) is not None:
+                _add(out, f"{sample.key}.jpg", poster)
+            _add(out, f"{sample.key}.json", _as_json(with_rate(sample, clip_rate(sample))))
             _head(out, f"{sample.key}{Path(sample.clip).suffix}", sample.bytes)
-            _copy(sample, out)
+            _copy(sample, out, hashing)
             _pad(out, sample.bytes)
             told(1)
         out.write(bytes(2 * tarfile.BLOCKSIZE))
@@ -109,17 +92,21 @@ def _as_json(facts: Mapping[str, Any]) -> bytes:
 
 def copy_clip(sample: Sample, target: Path) -> float:
     """Copy a sample's clip, checked, and tell its frame rate. Raises as `write_tar` does."""
-    with target.open("wb") as out:
-        _copy(sample, out)
-    return rate_of(sample)
+    with target.open("wb") as out, _hashing() as hashing:
+        _copy(sample, out, hashing)
+    return clip_rate(sample)
 
 
-def _copy(sample: Sample, out: IO[bytes]) -> None:
-    """Write the clip and hash what is written: to read it twice would take half as long again."""
+_hashing: Final = partial(ThreadPoolExecutor, 1, "hash")
+
+
+def _copy(sample: Sample, out: IO[bytes], hashing: Executor) -> None:
+    """Write the clip, and hash each piece meanwhile: either takes about as long as the other."""
     digest, size = hashlib.sha256(), 0
     for piece in _pieces(sample):
-        digest.update(piece)
+        hashed = hashing.submit(digest.update, piece)
         size += out.write(piece)
+        hashed.result()
     if (size, digest.hexdigest()) != (sample.bytes, sample.sha256):
         raise ClipChanged(sample, "is not the file that was downloaded")
 
@@ -149,26 +136,7 @@ def _reading(sample: Sample) -> Iterator[None]:
         raise ClipChanged(sample, f"cannot be read: {error.strerror or error}") from error
 
 
-def _seen(samples: Iterable[Sample], *, posters: bool) -> Iterator[_Seen]:
-    """The samples in their order, a few of them looked into ahead."""
-    under_way: deque[Future[_Seen]] = deque()
-    pool = ThreadPoolExecutor(_LOOKERS, "samples")
-    try:
-        for sample in samples:
-            under_way.append(pool.submit(_look, sample, poster=posters))
-            if len(under_way) > _AHEAD:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _look(sample: Sample, *, poster: bool) -> _Seen:
-    return _Seen(sample, rate_of(sample), _poster(sample) if poster else None)
-
-
-def rate_of(sample: Sample) -> float:
+def clip_rate(sample: Sample) -> float:
     """A clip's frame rate. Raises `ClipChanged`."""
     with _reading(sample):
         return media.frame_rate(Path(sample.clip))
@@ -205,8 +173,8 @@ def write_parquet(path: Path, samples: Sequence[Sample], told: Callable[[int], o
     from pyarrow import parquet
 
     lines = []
-    for seen in _seen(samples, posters=False):
-        lines.append(_typed(flat(seen.facts)))
+    for sample in samples:
+        lines.append(_typed(flat(with_rate(sample, clip_rate(sample)))))
         told(1)
     parquet.write_table(_table(lines), path, compression="zstd")
 

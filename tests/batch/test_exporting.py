@@ -16,7 +16,7 @@ from typing import Any
 import pandas
 import pytest
 
-from seedance_batch.batch.exporting import Exported, ExportWish, export_dataset
+from seedance_batch.batch.exporting import Exported, ExportPart, ExportWish, export_dataset
 from seedance_batch.core.dataset import DatasetFormat, Splits
 from seedance_batch.errors import EmptySelection, FolderInUse, UsageError
 from seedance_batch.run_folder import RunFolder
@@ -28,7 +28,8 @@ SPLITS = Splits.parse("train=60,test=40")
 
 def wish(dest: Path, *folders: RunFolder, **more: Any) -> ExportWish:
     """A data set of these folders, in small shards."""
-    made = ExportWish(folders, dest, splits=SPLITS, shard_bytes=len(clip_bytes(1, 0)) * 3)
+    parts = tuple(map(ExportPart, folders))
+    made = ExportWish(parts, dest, splits=SPLITS, shard_bytes=len(clip_bytes(1, 0)) * 3)
     return replace(made, **more)
 
 

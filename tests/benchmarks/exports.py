@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seedance_batch.batch.exporting import ExportWish, export_dataset
+from seedance_batch.batch.exporting import ExportPart, ExportWish, export_dataset
 from seedance_batch.run_folder import RunFolder
 from tests.batch.finished import finished_folder
 
@@ -41,7 +41,9 @@ def exporting(folder: RunFolder) -> Cost:
     """What it takes to make shards of all clips."""
     dest = folder.path.parent / "set"
     shutil.rmtree(dest, ignore_errors=True)
-    return cost_of([sys.executable, "-m", "tests.benchmarks.exports", str(folder.path), str(dest)])
+    given = [sys.executable, "-m", "tests.benchmarks.exports", str(folder.path), str(dest)]
+    done = subprocess.run(given, capture_output=True, text=True, check=True)
+    return Cost(*map(float, done.stdout.split()))
 
 
 def archiving(folder: RunFolder) -> Cost:
@@ -56,7 +58,7 @@ def main(argv: list[str]) -> None:
     """Print what both take; with a run folder and a place, export only."""
     if len(argv) == 2:
         begun = time.perf_counter(), time.process_time()
-        export_dataset(ExportWish((RunFolder(Path(argv[0])),), Path(argv[1])), None)
+        export_dataset(ExportWish((ExportPart(RunFolder(Path(argv[0]))),), Path(argv[1])), None)
         spent = time.perf_counter() - begun[0], time.process_time() - begun[1]
         sys.stdout.write(f"{spent[0]} {spent[1]} {peak()}\n")
         return
