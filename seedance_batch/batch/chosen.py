@@ -43,7 +43,7 @@ def absence(outcome: Outcome, kind: Kind) -> str:
 
 
 def chosen_of(rows: list[Outcome], columns: Sequence[str], selection: Selection) -> list[Outcome]:
-    """The rows of a run folder that are meant, as the journal kept them. Raises as `select` does."""
+    """The rows of a run folder that are meant, as the journal kept them. Raises as `select`."""
     if selection == Selection():
         return rows
     kept = [_KeptRow(outcome.row) for outcome in rows if outcome.row is not None]

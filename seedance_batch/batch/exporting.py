@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 
 from filelock import FileLock, Timeout
 
-from seedance_batch.batch.chosen import Lacking, absence, rows_meant, take_of
+from seedance_batch.batch.chosen import Lacking, absence, chosen_of, take_of
 from seedance_batch.batch.sheets import standing
 from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import Attempt, Clip, Kind, TakeName
@@ -31,16 +31,8 @@ from seedance_batch.journal.opening import look_into
 from seedance_batch.progress import bar_of
 from seedance_batch.publish import replacing, size_of
 from seedance_batch.run_folder import RunFolder, sweep_place
+from seedance_batch.writer import shards as shard_files
 from seedance_batch.writer.lines import utc
-from seedance_batch.writer.shards import (
-    ClipChanged,
-    clip_rate,
-    copy_clip,
-    known_rates,
-    metadata_line,
-    write_parquet,
-    write_tar,
-)
 
 SHARDS: Final = "shards.json"
 """The list of a data set's shards."""
@@ -131,7 +123,7 @@ def export_dataset(wish: ExportWish, stream: TextIO | None) -> Exported:
         try:
             with _holding(wish):
                 return _completed(wish, gathered, stream)
-        except ClipChanged as error:
+        except shard_files.ClipChanged as error:
             row, folder = gathered.origin[error.sample.sha256]
             if not wish.skip_missing:
                 raise ClipsGone([Lacking(row, error.reason)], folder) from error
@@ -188,7 +180,7 @@ def _add_folder(
     }
     rows = [outcome for outcome in every if outcome.row is not None]
     missing = []
-    for outcome in rows_meant(rows, columns, part.selection):
+    for outcome in chosen_of(rows, columns, part.selection):
         attempt = take_of(outcome, wish.kind)
         clip = None if attempt is None else attempt.state.clip
         if attempt is None or clip is None:
@@ -291,7 +283,9 @@ def _completed(wish: ExportWish, gathered: _Gathered, stream: TextIO | None) -> 
 def _shards_completed(wish: ExportWish, samples: Sequence[Sample], stream: TextIO | None) -> _Files:
     files = _Files()
     is_tar = wish.form is DatasetFormat.WEBDATASET
-    write, ending = (write_tar, ".tar") if is_tar else (write_parquet, ".parquet")
+    write, ending = (
+        (shard_files.write_tar, ".tar") if is_tar else (shard_files.write_parquet, ".parquet")
+    )
     before = _listed(wish.dest / SHARDS)
     shards = {
         f"{shard.name}{ending}": shard
@@ -353,7 +347,7 @@ def _listed(path: Path) -> list[dict[str, Any]]:
 
 def _folder_completed(wish: ExportWish, samples: Sequence[Sample], stream: TextIO | None) -> _Files:
     files, home = _Files(), wish.dest / _CLIPS
-    rates = known_rates(home.glob(f"*/{_METADATA}"))
+    rates = shard_files.known_rates(home.glob(f"*/{_METADATA}"))
     names = {f"{_CLIPS}/{s.split}/{s.key}{Path(s.clip).suffix}": s for s in samples}
     lacking = {n: s for n, s in names.items() if size_of(wish.dest / n) != s.bytes}
     with bar_of(len(lacking), wish.dest.name, stream) as told:
@@ -364,14 +358,17 @@ def _folder_completed(wish: ExportWish, samples: Sequence[Sample], stream: TextI
             (wish.dest / name).parent.mkdir(parents=True, exist_ok=True)
             # The disk may forget it when power fails: its size then tells, and it is made again.
             with replacing(wish.dest / name, durable=False) as temporary:
-                rates[sample.sha256] = copy_clip(sample, temporary)
+                rates[sample.sha256] = shard_files.copy_clip(sample, temporary)
             files.made.append(name)
             told(1)
     by_split: dict[str, list[Sample]] = {}
     for sample in samples:
         by_split.setdefault(sample.split, []).append(sample)
     for split, group in by_split.items():
-        lines = [metadata_line(each, rates.get(each.sha256) or clip_rate(each)) for each in group]
+        lines = [
+            shard_files.metadata_line(each, rates.get(each.sha256) or shard_files.clip_rate(each))
+            for each in group
+        ]
         _publish(home / split / _METADATA, "".join(f"{line}\n" for line in lines))
     for place in sorted(home.iterdir()):
         if place.is_dir():

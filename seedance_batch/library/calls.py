@@ -43,13 +43,7 @@ from seedance_batch.errors import Exit
 from seedance_batch.events import Observer, Remark, RunEvent
 from seedance_batch.journal.opening import look_into
 from seedance_batch.library import keywords
-from seedance_batch.library.keywords import (
-    ClipKeywords,
-    FetchKeywords,
-    JoinKeywords,
-    ReadKeywords,
-    RunKeywords,
-)
+from seedance_batch.library.keywords import FetchKeywords, JoinKeywords, ReadKeywords, RunKeywords
 from seedance_batch.library.results import Finished, Planned, Reading, Verified
 from seedance_batch.page.marks import picks_of
 from seedance_batch.page.picks import Mark, picked
@@ -173,7 +167,7 @@ def export(
     skip_missing: bool = False,
     shard_size: int = 1000,
     progress: bool = True,
-    **options: Unpack[ClipKeywords],
+    **options: Unpack[keywords.ClipKeywords],
 ) -> Exported:
     """Make a data set of the finished clips of run folders in ``dest``, or what it lacks by now.
 
@@ -186,7 +180,7 @@ def export(
             raise errors.SettingsError(f"format takes {', '.join(DatasetFormat)}, not {format!r}.")
         if not isinstance(shard_size, int) or shard_size < 1:
             raise errors.SettingsError(f"shard_size takes a whole number, not {shard_size!r}.")
-        chosen = keywords.choices(options, ClipKeywords)
+        chosen = keywords.choices(options, keywords.ClipKeywords)
         settings, place = chosen.settings, keywords.path("dest", dest)
         folders = [folder_of(_named(each), out=None, sandbox=settings.sandbox) for each in named]
         wish = ExportWish(
