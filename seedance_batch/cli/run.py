@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from seedance_batch.cli import flags, planning
 from seedance_batch.cli.hints import command_again, next_command, or_elsewhere, was_typed
+from seedance_batch.cli.report import page_served, wait_for_an_end
 from seedance_batch.core.text import some
 from seedance_batch.errors import Exit, ManifestError, UsageError
 from seedance_batch.streams import tell
@@ -34,6 +35,7 @@ class Running(flags.Planning):
     """What ``run`` and ``promote`` take."""
 
     dry_run: bool = flags.option("--dry-run", help="Show the plan and stop.")
+    serve: bool = flags.option("--serve", hidden=True, help="Open the page, alive, beside the run.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +114,34 @@ def _shown_or_done(
 # ── Carries a plan out: ask once, run, perhaps a canary first, and sum up ─────────────────────────
 
 
+_BY_SIGNAL: Final = {Exit.HUNG_UP, Exit.INTERRUPTED, Exit.TERMINATED}
+
+
 def carry_out(
-    given: flags.Planning,
+    given: Running,
     *,
     marks: Collection[str] | None = None,
     choice: RerunChoice | None = None,
 ) -> int:
-    """``run`` and its kin: plan, ask, work, sum up; returns the exit code."""
+    """``run`` and its kin: plan, ask, work, sum up; returns the exit code.
+
+    Where the page is served it stays at a terminal until Ctrl-C; the run folder is free then.
+    """
+    with contextlib.ExitStack() as served:
+        code = _carried_out(given, served, marks=marks, choice=choice)
+        if given.serve and code not in _BY_SIGNAL and _at_a_terminal():
+            click.echo("The page is served until Ctrl-C.", err=True)
+            wait_for_an_end()
+        return code
+
+
+def _carried_out(
+    given: Running,
+    served: contextlib.ExitStack,
+    *,
+    marks: Collection[str] | None,
+    choice: RerunChoice | None,
+) -> int:
     from seedance_batch.batch import ownership
     from seedance_batch.batch.agreement import consented
     from seedance_batch.batch.open import open_batch
@@ -139,6 +162,11 @@ def carry_out(
         batch.remember_cap()
         found, over_budget = planning.under_caps(batch, found)
         found = consented(batch, found, _consent(given, saved))
+        if given.serve:
+            address = served.enter_context(page_served(batch.folder, "127.0.0.1", 0))
+            click.echo(f"page     {address}", err=True)
+            if _at_a_terminal():
+                click.launch(address)
         if choice is not None:
             batch.remember_redo(choice)
         if saved is not None and not batch.access.sandbox:

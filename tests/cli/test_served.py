@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import seedance_batch
 from seedance_batch.errors import Exit
 from seedance_batch.page.marks import save_mark
-from tests.cli.shop import Shop
+from tests.cli.shop import QUICK, Shop
 
 
 @contextmanager
@@ -104,3 +105,25 @@ def test_python_takes_the_marks_too(two: Shop, monkeypatch: pytest.MonkeyPatch) 
         for take in two.attempts()
         if take.intent.key == "shot2"
     ]
+
+
+def test_a_run_serves_its_page_while_it_goes_on_and_ends_as_ever(shop: Shop) -> None:
+    shop.fill(3)
+    command = [sys.executable, "-m", "seedance_batch", "run", str(shop.manifest), "--serve"]
+    more = ["--api-url", shop.service.api_url, *QUICK, "--yes", "-q"]
+    with shop.service.having(generation_time="2"):
+        with subprocess.Popen(
+            [*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as run:
+            assert run.stderr
+            line = next(line for line in run.stderr if line.startswith("page "))
+            order = None
+            while not order and run.poll() is None:
+                news = httpx.get(f"{line.split()[1]}news", trust_env=False).json()
+                order = news["order"]
+                time.sleep(0.1)
+            out, _ = run.communicate()
+    assert Exit.OK == run.returncode
+    assert ["shot1", "shot2", "shot3"] == order
+    assert "3 done" in out
+    assert 3 == len(shop.tasks())
