@@ -22,6 +22,8 @@ class Lacking:
 
     key: str
     reason: str
+    is_paid: bool = False
+    """Whether its clip was downloaded once, so that it can be fetched again for nothing."""
 
 
 def take_of(outcome: Outcome, kind: Kind) -> Attempt | None:

@@ -68,6 +68,8 @@ class ClipsLacking(UsageError):
         self.rows = tuple(rows)
         self.drafts_will_do = {each.reason for each in rows} == {f"only a {Kind.DRAFT}"}
         """Whether a film of the drafts lacks none of these."""
+        self.can_be_fetched = any(each.is_paid for each in rows)
+        """Whether clips are among these that were paid for, and are missing or were changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ def _clips(
         attempt = take_of(outcome, kind)
         reason = absence(outcome, kind) if attempt is None else _fault(folder, attempt)
         if attempt is None or reason is not None:
-            lacking.append(Lacking(outcome.key, reason or ""))
+            lacking.append(Lacking(outcome.key, reason or "", attempt is not None))
             continue
         path = _path(folder, attempt)
         try:

@@ -59,8 +59,12 @@ def join(given: Joining) -> int:
         try:
             found = planned_films(folder, journal, _wish(given, folder, journal))
         except ClipsLacking as error:
-            drafts = error.drafts_will_do
-            error.hint = command_again(draft=True) if drafts else command_again(skip_missing=True)
+            if error.can_be_fetched:
+                error.hint = command_again("fetch", source=folder.path, only=())
+            elif error.drafts_will_do:
+                error.hint = command_again(draft=True)
+            else:
+                error.hint = command_again(skip_missing=True)
             raise
     if not given.as_json:
         _tell_notes(found)

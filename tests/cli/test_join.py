@@ -97,6 +97,9 @@ def test_clips_that_are_gone_or_were_changed_are_named(three: Shop) -> None:
     assert lacking.code == Exit.USAGE
     assert "shot1 (videos/shot1.mp4 cannot be read" in lacking.err
     assert "shot2 (videos/shot2.mp4 is not the file that was downloaded)" in lacking.err
+    assert lacking.hint == ["fetch", "runs/shots"]
+    assert three.online("fetch").code == Exit.OK
+    assert three.at("join").code == Exit.OK
 
 
 def test_an_edited_rows_clip_is_shown_and_that_is_said(three: Shop) -> None:
