@@ -291,7 +291,7 @@ def shared_account(
 
     ``rows`` are those that it is to buy, ``key_fingerprint`` the key's by the journal's salt. A
     sandbox has an account of its own, beside its state. Raises `BudgetExceeded` where a cap for
-    the day was given and cannot be kept.
+    the day was given, or may have been given before, and cannot be kept.
     """
     settings, facts = site.settings, site.journal.facts()
     membership = Membership(
@@ -315,6 +315,13 @@ def shared_account(
             raise BudgetExceeded(
                 f"--max-cost-per-day cannot be kept: {unusable(path, error)}. Nothing was sent.",
                 hint="name a folder for it that can be written: export XDG_STATE_HOME=DIR",
+            ) from error
+        if settings.max_cost_per_day is None and rows and path is not None and path.exists():
+            raise BudgetExceeded(
+                f"A cap for the day may be in force, and cannot be read: {unusable(path, error)}. "
+                "Nothing was sent.",
+                hint="--max-cost-per-day none goes on without a cap; move a damaged file away, "
+                "and give the cap anew",
             ) from error
         tell(alone_note(path, error))
         yield None

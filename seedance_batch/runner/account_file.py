@@ -422,7 +422,14 @@ def views(today: str, now: float) -> list[AccountView]:
     A file that cannot be read raises ``OSError``.
     """
     found = sorted(accounts_folder().glob("*.db"))
-    return [view_of(path, today, now) for path in found]
+    return [_named_view(path, today, now) for path in found]
+
+
+def _named_view(path: Path, today: str, now: float) -> AccountView:
+    try:
+        return view_of(path, today, now)
+    except OSError as error:
+        raise OSError(f"{path}: {error}") from error
 
 
 def view_of(path: Path, today: str, now: float) -> AccountView:

@@ -79,6 +79,24 @@ def test_without_the_file_a_run_says_so_once_and_does_its_work(shop: Shop) -> No
     assert len(shop.tasks()) == 2
 
 
+def test_a_cap_that_is_kept_in_a_damaged_file_is_not_forgotten(shop: Shop) -> None:
+    shop.fill(1)
+    assert shop.run("--max-cost-per-day", "0.30").code == Exit.OK
+    (file,) = Path(os.environ["XDG_STATE_HOME"]).rglob("accounts/*.db")
+    for beside in file.parent.glob(f"{file.name}-*"):
+        beside.unlink()
+    file.write_bytes(b"no database at all" * 100)
+    shop.fill(2)
+    said = shop.run()
+    assert said.code == Exit.BUDGET
+    assert "A cap for the day may be in force" in said.err
+    assert str(file) in say("status").err
+    assert len(shop.tasks()) == 1
+    assert shop.run("--ids", "shot1").code == Exit.OK  # nothing to buy
+    assert shop.run("--max-cost-per-day", "none").code == Exit.OK
+    assert len(shop.tasks()) == 2
+
+
 def _block(state: Path) -> None:
     """A state folder that nobody can write in, root neither: it is a file."""
     state.parent.mkdir(parents=True, exist_ok=True)
