@@ -1,11 +1,14 @@
-"""How soon the review page shows itself: ``python -m tests.benchmarks.page [ROWS]``.
+"""How soon the review page shows itself, written and served, and what the tab then holds:
+``python -m tests.benchmarks.page [ROWS]``.
 
 Wants Chromium, as the browser tests do. Each figure is a fresh visit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +18,7 @@ from seedance_batch.clips.posters import poster, poster_name
 from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.page.page import write_report
 from tests.browser.conftest import VIEWPORT, launched
+from tests.page.served import kept, served
 from tests.writer.samples import PERSON, attempt, clip, playable, row
 
 PROMPT = "A cat walks through scene {}, slow push-in, rain on the window, warm light, no text."
@@ -46,21 +50,83 @@ def sample(folder: Path, count: int) -> list[Outcome]:
     return outcomes(rows, [attempt(of) for of in rows])
 
 
+SCROLLED = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const times = [];
+  let before = await frame();
+  while (scrollY + innerHeight < document.documentElement.scrollHeight - 5 && times.length < 300) {
+    scrollBy(0, 120);
+    const now = await frame();
+    times.push(now - before);
+    before = now;
+  }
+  times.sort((a, b) => a - b);
+  const at = (share) => Math.round(times[Math.floor(times.length * share)] * 10) / 10;
+  return [at(0.5), at(0.95), times.length];
+}"""
+
+
+def visit(browser: Any, address: str) -> None:
+    """Print what one fresh visit comes to."""
+    tab: Any = browser.new_context(viewport=VIEWPORT).new_page()
+    tab.goto(address)
+    tab.wait_for_selector("img[src]")
+    first, pictures = tab.evaluate(PAINTED)
+    middle, slow, frames = tab.evaluate(SCROLLED)
+    session = tab.context.new_cdp_session(tab)
+    used = session.send("Runtime.getHeapUsage")["usedSize"] / 2**20
+    print(  # noqa: T201
+        f"first paint {first:5} ms, pictures {pictures:5} ms, {frames} frames of scrolling:"
+        f" median {middle} ms, 95 % below {slow} ms, script's heap {used:.0f} MiB,"
+        f" renderer at most {_largest_renderer() / 2**20:.0f} MiB"
+    )
+    tab.close()
+
+
+def _largest_renderer() -> int:
+    """Bytes that the largest of our browser's tabs holds for itself alone; 0 where nobody tells."""
+    found = [0]
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_tab = b"--type=renderer" in (process / "cmdline").read_bytes()
+            if is_tab and _is_below(process, os.getpid()):
+                rollup = (process / "smaps_rollup").read_text()
+                private = re.findall(r"^Private_\w+: +(\d+) kB", rollup, flags=re.M)
+                found.append(sum(map(int, private)) * 1024)
+    return max(found)
+
+
+def _is_below(process: Path, ancestor: int) -> bool:
+    """Whether a process was started by another one, by any number of steps."""
+    pid = int(process.name)
+    while pid not in {0, 1, ancestor}:
+        pid = int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    return pid == ancestor
+
+
+def keep(path: Path, found: list[Outcome]) -> None:
+    """A journal for these outcomes, whose clips lie there."""
+    with kept(path) as folder:
+        folder.rows([outcome.row for outcome in found if outcome.row])
+        folder.add(*(outcome.attempts[0] for outcome in found), clips=False)
+
+
 def main(argv: list[str]) -> None:
-    """Print each visit's milliseconds until its first paint, and until its pictures are there."""
+    """Print what visits come to, of the page as a file and of the served one."""
     count = int(argv[0]) if argv else 2_000
     with tempfile.TemporaryDirectory() as name, launched() as browser:
         folder = Path(name)
         words = {"title": "storyboard", "prices_note": "Sandbox prices."}
-        page = write_report(folder, tuple(PERSON), sample(folder, count), **words)
-        print(f"{count:,} rows, {page.stat().st_size / 2**20:.1f} MiB")  # noqa: T201
+        found = sample(folder, count)
+        page = write_report(folder, tuple(PERSON), found, **words)
+        print(f"{count:,} rows, {page.stat().st_size / 2**20:.1f} MiB, written")  # noqa: T201
         for _ in range(VISITS):
-            tab: Any = browser.new_context(viewport=VIEWPORT).new_page()
-            tab.goto(page.as_uri())
-            tab.wait_for_selector("img[src]")
-            first, pictures = tab.evaluate(PAINTED)
-            print(f"first paint {first:5} ms, pictures {pictures:5} ms")  # noqa: T201
-            tab.close()
+            visit(browser, page.as_uri())
+        keep(folder, found)
+        print("served")  # noqa: T201
+        with served(folder) as live:
+            for _ in range(VISITS):
+                visit(browser, live.address)
 
 
 if __name__ == "__main__":
