@@ -24,7 +24,7 @@ from .films import Cost, cost_of, peak
 
 MB = 10**6
 MOST_MEMORY = 200.0
-"""MiB of the whole process, whatever the size."""
+"""MiB of the whole process, for 10,000 clips of whatever size."""
 LEAST_RATIO = 0.8
 """Of tar's speed."""
 TURNS = 3
