@@ -230,15 +230,17 @@ def _after_failed_redo(plan: Plan, report: Report) -> str | None:
 
 
 def _after_failures(batch: Batch, report: Report, blocked: Sequence[Attempt]) -> str:
+    from seedance_batch.core.outcome import Status
     from seedance_batch.core.plan.steps import RerunChoice
     from seedance_batch.core.refusals import mend, way_out
 
     flags: Changed = {}
     if click.get_current_context().params.get("plan_file") is not None:
         flags = as_planned(batch)
-    rerun = command_again(
-        "rerun", without={"picks", "canary", "plan_file", "classes", "reasons", "force"}, **flags
-    )
+    without = {"picks", "canary", "plan_file", "classes", "reasons", "force"}
+    if any(outcome.status is Status.FAILED for outcome in report.outcomes):
+        without.add("stale")  # it would leave the failed rows out again
+    rerun = command_again("rerun", without=without, **flags)
     attempts = [*blocked, *(o.shown for o in report.outcomes if o.shown is not None)]
     failed = [attempt.state.error_class for attempt in attempts]
     if any(found is not None and RerunChoice().takes(found) for found in failed):

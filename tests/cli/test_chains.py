@@ -239,10 +239,25 @@ def test_a_stale_row_that_is_refused_keeps_its_clip_and_says_so(shop: Shop) -> N
     with shop.service.having(faults={"moderation": {"part 1": "prompt"}}):
         assert shop.run("--stale", command="rerun").code == Exit.SOME_FAILED
         tasks = len(shop.tasks())
-        assert shop.run("--stale", command="rerun").code == Exit.SOME_FAILED
+        said = shop.run("--stale", command="rerun")
+        assert said.code == Exit.SOME_FAILED
+        assert "--stale" in (said.out + said.err).split("hint: ")[-1]
     assert len(shop.tasks()) == tasks
     assert {a.state.phase for a in shop.attempts()} == {Phase.DONE, Phase.FAILED}
     assert shop.run("--stale", "--force", command="rerun").code == Exit.OK
+
+
+def test_the_way_out_of_a_failed_row_beside_stale_ones_makes_it(shop: Shop) -> None:
+    chain(shop, "", "last_frame:a", "")
+    with shop.service.having(faults={"moderation": {"part 2": "prompt"}}):
+        assert shop.run().code == Exit.SOME_FAILED
+    assert shop.run("--ids", "a", "--remake", "--set", "seed=7").code == Exit.OK
+    said = shop.run("--stale", command="rerun")
+    assert said.code == Exit.SOME_FAILED
+    hint = (said.out + said.err).split("hint: ")[-1]
+    assert ("--force" in hint, "--stale" in hint) == (True, False)
+    assert shop.run("--force", command="rerun").code == Exit.OK
+    assert shop.statuses() == ["done"] * 3
 
 
 def test_drafts_are_made_from_drafts_and_finals_from_finals(shop: Shop) -> None:
