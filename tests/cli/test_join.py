@@ -40,7 +40,7 @@ def test_a_film_has_every_rows_clip_in_the_manifests_order(three: Shop) -> None:
     assert film == three.run_folder / "films" / "shots.mp4"
     assert probe(film).frames == 3 * FRAMES
     assert names_of_chapters(film) == ["shot1", "shot2", "shot3"]
-    assert "3 clips, 13 s" in done.err
+    assert "3 clips, 12 s" in done.err
     assert "copied" in done.err
     assert not [path for path in film.parent.iterdir() if path != film]
 
