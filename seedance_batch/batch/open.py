@@ -341,7 +341,8 @@ def check_troubles(manifest: Manifest, troubles: Iterable[Trouble]) -> None:
         raise ManifestError(
             f"{some(len(found), 'row')} cannot get what {wait} for; nothing was sent.",
             found,
-            hint=f"seedance-batch check {shlex.quote(manifest.path)}",
+            hint="choose those rows as well; what waits for what: "
+            f"seedance-batch plan {shlex.quote(manifest.path)} -v",
         )
 
 

@@ -60,6 +60,10 @@ def _nothing(report: Report) -> str:
     if report.exit_code is not Exit.OK:
         return "Nothing can be done without you: the rows below wait for a decision."
     if {outcome.status for outcome in report.outcomes} <= {Status.DONE, Status.REMOVED}:
+        stale = sum(outcome.is_stale for outcome in report.outcomes)
+        if stale:
+            are = "is" if stale == 1 else "are"
+            return f"Nothing to do here: every row has its clip; {some(stale, 'clip')} {are} stale."
         return "Nothing to do: every row is done."
     return "Nothing to do for these rows."
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -45,16 +45,20 @@ class Trouble:
 
 
 def linked(
-    jobs: Sequence[Job], rows: Sequence[KnownRow], max_body: int
+    jobs: Sequence[Job],
+    rows: Sequence[KnownRow],
+    max_body: int,
+    left_out: Collection[str] = (),
 ) -> tuple[tuple[Job, ...], list[Trouble]]:
     """The jobs with their sources, and the links that cannot be followed.
 
     ``rows`` are all rows that a link may name, in the manifest's order, ``max_body`` the bytes
-    that a request may have. Jobs without a link come back as they are.
+    that a request may have, ``left_out`` ids of rows that are not wanted. Jobs without a link come
+    back as they are.
     """
     if not any(_has_links(job) for job in jobs):
         return tuple(jobs), []
-    finder = _Finder(jobs, rows)
+    finder = _Finder(jobs, rows, left_out)
     found = [finder.linked(job) if _has_links(job) else job for job in jobs]
     troubles = finder.troubles
     troubles += _circles(found)
@@ -74,7 +78,10 @@ def _has_links(job: Job) -> bool:
 
 
 class _Finder:
-    def __init__(self, jobs: Sequence[Job], rows: Sequence[KnownRow]) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], rows: Sequence[KnownRow], left_out: Collection[str]
+    ) -> None:
+        self._left_out = left_out
         self._seconds = {job.key: job.input.duration for job in jobs}
         self._rows = rows
         self._position = {row.key: number for number, row in enumerate(rows)}
@@ -116,6 +123,8 @@ class _Finder:
     def _nowhere(self, link: Link) -> str:
         if link.row == PREVIOUS:
             return "there is no row above this one"
+        if link.row in self._left_out:
+            return f"{shown(str(link))}: the sheet leaves this row out (skip, or --visible)"
         close = difflib.get_close_matches(link.row, self._position, n=1)
         meant = f"; did you mean {link.kind}:{shown(close[0])}?" if close else ""
         return f"{shown(str(link))}: no row has this id{meant}"

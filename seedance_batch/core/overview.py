@@ -126,8 +126,11 @@ def _chains(plan: Plan) -> Iterator[str]:
     if not waiting:
         return
     line = longest_chain(plan.new)
-    named = [*line[:_EDITS], "…", line[-1]] if len(line) > _EDITS + 1 else line
     wait = "waits for another row's clip" if len(waiting) == 1 else "wait for other rows' clips"
+    if len(line) == 1:  # what they wait for is on its way
+        yield f"{some(len(waiting), 'row')} {wait}."
+        return
+    named = [*line[:_EDITS], "…", line[-1]] if len(line) > _EDITS + 1 else line
     yield (
         f"{some(len(waiting), 'row')} {wait}; the longest chain has {some(len(line), 'row')}: "
         f"{' → '.join(map(shown, named))}."

@@ -62,7 +62,7 @@ class Reading:
 class Planned:
     """What a run would do; see `calls.plan`. Costs are estimates in US dollars."""
 
-    plan: Plan
+    plan: Plan = field(repr=False)
     warnings: tuple[Finding, ...] = ()
     """What reading warned of that concerns the rows to be paid for, each with its cell."""
     no_price_list: Absence | None = None

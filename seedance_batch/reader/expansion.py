@@ -292,12 +292,16 @@ def keep_wanted(table: Table, layout: Layout, loading: Loading) -> Counter[str]:
     """
     wishes = list(_wishes(table, layout, loading))
     left_out = Counter(wish.why_not for wish in wishes if not wish.times)
+    id_ = layout.column_of("id")
+    if left_out and id_ is not None:
+        unwanted = (i for i, wish in enumerate(wishes) if not wish.times)
+        loading.left_out.update(text_of(table.rows[i][id_.position]).strip() for i in unwanted)
     count = sum(wish.times for wish in wishes)
     if count > MOST_ROWS:
         words = f"variants make {count:,} rows; the limit is {MOST_ROWS:,}"
         loading.noted.problem(table.heading_place(), words)
     elif any(wish.times != 1 for wish in wishes):
-        id_, seed = layout.column_of("id"), layout.column_of("seed")
+        seed = layout.column_of("seed")
         repeat_each(
             table,
             [wish.times for wish in wishes],

@@ -383,7 +383,7 @@ def _linked(
 ) -> tuple[Job, ...]:
     """The jobs with the rows that feed them; what cannot be followed is a problem of its cell."""
     known = [KnownRow(key, row.row.line) for key, row in zip(keys, rows, strict=True)]
-    found, troubles = linked(jobs, known, loading.options.max_body)
+    found, troubles = linked(jobs, known, loading.options.max_body, loading.left_out)
     readings = dict(zip(keys, rows, strict=True)) if troubles else {}
     for trouble in troubles:
         place = readings[trouble.job.key].place(trouble.field)

@@ -127,6 +127,8 @@ class Loading:
     """How the file was read; becomes `Manifest.source`."""
     including: tuple[Path, ...] = ()
     """The files that are being read, outermost first: an include must not close a ring."""
+    left_out: set[str] = field(default_factory=set)
+    """Ids of rows that are in the sheet, and not wanted."""
 
 
 def opened(path: str | Path, *, included: bool = False) -> Source:
