@@ -315,7 +315,9 @@ class Batch(Site):
         steps = {step.key: step for step in plan.steps}
         others = [job.key for job in self.jobs if job.key not in steps]
         if others:
-            steps |= {step.key: step for step in self.plan(selected=others).steps}
+            # --remake is a wish for the rows that were chosen.
+            of_others = replace(self, settings=replace(self.settings, remake=False))
+            steps |= {step.key: step for step in of_others.plan(selected=others).steps}
         kept = {key: step.kept for key, step in steps.items() if step.kept is not None}
         rows = map(row_record, self.manifest.jobs)
         return [_standing_for(row, kept[row.key]) if row.key in kept else row for row in rows]

@@ -154,6 +154,17 @@ def test_a_row_that_is_chosen_without_its_source_is_refused(shop: Shop) -> None:
     assert len(shop.tasks()) == 2
 
 
+def test_a_row_that_the_sheet_leaves_out_feeds_nobody(shop: Shop) -> None:
+    chain(shop, "", "last_frame:a", skip="")
+    rows = read_rows(shop.manifest)
+    rows[0]["skip"] = "yes"
+    write_rows(shop.manifest, rows)
+    said = shop.run()
+    assert said.code == Exit.USAGE
+    assert "last_frame:a: the sheet leaves this row out (skip, or --visible)" in said.err
+    assert shop.tasks() == []
+
+
 def test_a_source_without_a_clip_leaves_its_followers_blocked_and_unpaid(shop: Shop) -> None:
     chain(shop, "", "last_frame:a", "last_frame:b", "")
     with shop.service.having(faults={"moderation": {"part 0": "prompt"}}):
@@ -203,6 +214,7 @@ def test_an_edited_source_leaves_its_followers_stale_and_only_a_rerun_makes_them
     plan = shop.plan()
     assert "1 clip was made from another take than feeds its row now (b)" in plan.out
     assert [row["next_step"] for row in shop.results()][1].startswith("made from an earlier take")
+    assert "every row has its clip; 1 clip is stale" in shop.run().out
     assert shop.run("--stale", command="rerun").code == Exit.OK
     assert len(shop.tasks()) == 6
     assert newest(shop, "b").intent.made_from[0].attempt == newest(shop, "a").id

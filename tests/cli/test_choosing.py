@@ -326,3 +326,14 @@ def test_a_manifest_and_its_run_folder_may_stand_for_each_other(shop: Shop) -> N
     assert shop.run().code == Exit.OK
     assert shop.run(of=shop.run_folder).code == Exit.OK
     assert len(shop.tasks()) == 2
+
+
+def test_rows_that_were_not_chosen_stay_done_whatever_flags_the_others_are_remade_with(
+    shop: Shop,
+) -> None:
+    shop.fill(3)
+    assert shop.run().code == Exit.OK
+    assert shop.run("--ids", "shot1", "--remake", "--set", "seed=5").code == Exit.OK
+    assert shop.statuses() == ["done"] * 3
+    assert shop.run().code == Exit.OK
+    assert len(shop.tasks()) == 4
