@@ -19,7 +19,10 @@ hypothesis.settings.load_profile("promises")  # a busy machine makes no example 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-_LONGEST = ("tests/test_readme.py", "tests/crash/", "tests/faults/", "tests/benchmarks/")
+_LONGEST = (
+    *("tests/test_readme.py", "tests/crash/", "tests/faults/", "tests/benchmarks/"),
+    *("tests/test_budget.py", "tests/cli/test_talk.py", "tests/cli/test_chains.py"),
+)
 """Where single files take a minute: begun first, so that no worker is left alone with one."""
 
 

@@ -274,7 +274,7 @@ def test_a_set_that_died_again_and_again_is_the_undisturbed_one(
 ) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # noqa: T201
-    deaths = ",".join(str(random.Random(seed + n).randint(1, 60)) for n in range(8))
+    deaths = ",".join(str(random.Random(seed + n).randint(1, 60)) for n in range(4))
     run, dest = tmp_path / "run", tmp_path / "set"
     for numbers in (range(1, 9), range(3, 14)):  # also one that is added to
         folder = finished_folder(run, numbers)
