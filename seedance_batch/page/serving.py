@@ -150,7 +150,7 @@ def serving(show: Show, where: Listening) -> Iterator[None]:
     try:
         yield
     finally:
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         thread.join(5.0)
         where.sock.close()
 

@@ -136,6 +136,7 @@ def test_a_server_that_ended_is_said_and_what_was_chosen_meanwhile_too(
         tab = profile.new_page()
         with served(folder.path) as page:
             tab.goto(page.address)
+            tab.wait_for_selector(".clip")  # all of the page is there
         until(tab, "!document.getElementById('gone').hidden")
         press(tab, "y")
         until(tab, "document.getElementById('trouble').textContent.includes('Not saved yet: 1')")

@@ -206,8 +206,9 @@ def test_chained_rows_survive_a_death_at_steps_of_every_kind(
     three = Lab(service, forkers, tmp_path, 3, chained=True)
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
-    hooks = sampled(three.hooks(), 1, random.Random(seed))
-    judge(tell, 3, three.at_hooks(hooks), least=len(hooks) // 2)
+    chance = random.Random(seed)
+    hooks = chance.sample(sampled(three.hooks(), 1, chance), 5)
+    judge(tell, 3, three.at_hooks(hooks), least=2)
 
 
 @pytest.mark.slow
