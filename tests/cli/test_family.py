@@ -28,9 +28,10 @@ def test_a_column_chooses_each_rows_model_and_its_price(shop: Shop) -> None:
     assert [(row["status"], row["est_cost_usd"]) for row in shop.results()] == [
         ("done", "0.192"), ("done", "0.096"), ("done", "0.048"),
     ]  # fmt: skip
-    sent = [attempt.intent.model for attempt in shop.attempts()]
-    assert sent == ["seedance-2-0", FAST, MINI]
-    assert [float(task["price"]) for task in shop.tasks()] == [0.192, 0.096, 0.048]
+    sent = {attempt.intent.key: attempt.intent.model for attempt in shop.attempts()}
+    assert sent == {"shot1": "seedance-2-0", "shot2": FAST, "shot3": MINI}
+    paid = {task["prompt"]: float(task["price"]) for task in shop.tasks()}
+    assert paid == {shot(n)["prompt"]: price for n, price in ((1, 0.192), (2, 0.096), (3, 0.048))}
     assert shop.run().code == Exit.OK
     assert len(shop.tasks()) == 3
 
