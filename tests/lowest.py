@@ -11,13 +11,15 @@ import tomllib
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+_EXTRAS = ("parquet", "store", "dask")
 _BOUND = re.compile(r"([\w.-]+)>=([\w.]+)")
 
 
 def constraints() -> list[str]:
     """``name==version`` of everything that a run needs."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
-    needed = project["dependencies"] + project["optional-dependencies"]["parquet"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *(need for name in _EXTRAS for need in extras[name])]
     bounds = [(text, _BOUND.match(text)) for text in needed]
     unbound = [text for text, bound in bounds if bound is None]
     if unbound:

@@ -159,7 +159,7 @@ def test_a_journals_tables_are_known_to_the_journal_alone() -> None:
     using = {path for path in _files() if "sqlite3" in set(_imports(path))}
     others = {p.relative_to(PACKAGE).as_posix() for p in using if _room(p) != "journal"}
     # Tables of their own: the sandbox's state, the account's file, marks, and tables in memory.
-    own = {"sandbox/store.py", "runner/account_file.py", "page/marks.py"}
+    own = {"sandbox/ledger.py", "runner/account_file.py", "page/marks.py"}
     assert others == {*own, "core/select.py", "batch/preflight.py"}
 
 

@@ -134,8 +134,8 @@ def sandbox(
     """Serve a local stand-in for HiAPI: no key, no money, real MP4s. Ctrl-C ends it."""
     from seedance_batch.sandbox.config import SandboxConfigError
     from seedance_batch.sandbox.given_media import is_this_machine
+    from seedance_batch.sandbox.ledger import StateError
     from seedance_batch.sandbox.server import serve_forever
-    from seedance_batch.sandbox.store import StateError
 
     if not is_this_machine(host):
         raise click.UsageError(

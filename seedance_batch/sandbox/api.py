@@ -26,7 +26,7 @@ from seedance_batch.sandbox.faults import (
     strikes_before,
     unit,
 )
-from seedance_batch.sandbox.store import StoredRequest, StoredTask
+from seedance_batch.sandbox.ledger import StoredRequest, StoredTask
 from seedance_batch.sandbox.validation import Unreadable, published_schema, strict_json
 from seedance_batch.sandbox.views import View, told_id
 
@@ -79,13 +79,13 @@ class Api:
             answer = await self._answer(request)
         if not request.path.startswith("/sandbox/"):
             record = StoredRequest.of("api", arrived, request, answer, path=request.target)
-            self._engine.store.add_request(record)
+            self._engine.ledger.add_request(record)
         await asgi.send_answer(answer, scope, send, head=request.method == "HEAD")
 
     async def _answer(self, request: asgi.Request) -> asgi.Reply:
         faults = self._config.faults
         if faults.stranger is not None and not request.path.startswith("/sandbox/"):
-            if self._engine.store.count_all() >= faults.stranger_after:
+            if self._engine.ledger.count_all() >= faults.stranger_after:
                 return strange_answer(faults.stranger, faults)
         try:
             return await self._handler(request)(request)
@@ -118,7 +118,7 @@ class Api:
         if len(choices) == 1:
             return choices[0]
         content = hashlib.sha256(request.body).hexdigest()
-        nth = self._engine.store.count_try("envelope", f"{request.target} {content}")
+        nth = self._engine.ledger.count_try("envelope", f"{request.target} {content}")
         where = unit(config.seed, "envelope", request.target, content, nth)
         return choices[int(where * len(choices))]
 
@@ -218,7 +218,7 @@ class Api:
     def _draw(self, kind: str, shares: Mapping[ApiFault, float], content: str) -> ApiFault | None:
         if not shares:
             return None
-        nth = self._engine.store.count_try(kind, content)
+        nth = self._engine.ledger.count_try(kind, content)
         return draw(self._config.faults, self._config.seed, kind, shares, content, nth)
 
     # -- what needs no key ---------------------------------------------------------------------
@@ -291,11 +291,11 @@ def _want_json(request: asgi.Request) -> None:
 
 def ledger(engine: Engine, *, tasks: bool, requests: bool) -> dict[str, Any]:
     """The ledger as JSON values; the two lists can be left out."""
-    view, store = engine.view(), engine.store
+    view, ledger = engine.view(), engine.ledger
     return {
         "counters": _counters(engine),
-        "tasks": [_task(task, view) for task in store.tasks()] if tasks else [],
-        "requests": [_as_values(each) for each in store.requests()] if requests else [],
+        "tasks": [_task(task, view) for task in ledger.tasks()] if tasks else [],
+        "requests": [_as_values(each) for each in ledger.requests()] if requests else [],
     }
 
 
@@ -338,9 +338,9 @@ def _shorter(value: Any) -> Any:
 
 def _counters(engine: Engine) -> dict[str, Any]:
     """Sums over the lists, never kept beside them."""
-    store = engine.store
+    ledger = engine.ledger
     counts: Counter[str] = Counter()
-    for origin, method, status, verdict, n, keyed in store.tally():
+    for origin, method, status, verdict, n, keyed in ledger.tally():
         counts[f"requests_{origin}"] += n
         counts[f"refused_{status}"] += n * (status >= 400)
         counts["replays"] += n * (verdict == "replayed")
@@ -350,9 +350,9 @@ def _counters(engine: Engine) -> dict[str, Any]:
         counts["authorization_on_files"] += keyed * (origin == "files")
     return {
         **_always(counts),
-        "creates_accepted": store.count_all(),
-        "charged_total": str(store.charged()),
-        "peak_at_once": _peak(store.spans()),
+        "creates_accepted": ledger.count_all(),
+        "charged_total": str(ledger.charged()),
+        "peak_at_once": _peak(ledger.spans()),
     }
 
 

@@ -17,7 +17,7 @@ import anyio
 from seedance_batch.sandbox.config import CallbackFault
 from seedance_batch.sandbox.engine import Engine
 from seedance_batch.sandbox.faults import draw, unit
-from seedance_batch.sandbox.store import DueCallback, StoredRequest, StoredTask
+from seedance_batch.sandbox.ledger import DueCallback, StoredRequest, StoredTask
 
 if TYPE_CHECKING:
     import httpx
@@ -65,7 +65,7 @@ class Callbacks:
         """Starts what is due; the seconds until the next delivery is, None if none is planned."""
         now = self._engine.clock()
         waiting = [
-            due for due in self._engine.store.due_callbacks() if due.seq not in self._sending
+            due for due in self._engine.ledger.due_callbacks() if due.seq not in self._sending
         ]
         for due in waiting:
             if due.due > now:
@@ -78,9 +78,9 @@ class Callbacks:
 
     async def _deliver(self, client: httpx.AsyncClient, due: DueCallback) -> None:
         try:
-            task = self._engine.store.task(due.task_id)
+            task = self._engine.ledger.task(due.task_id)
             if task is None or task.callback_url is None:
-                self._engine.store.remove_callback(due.seq)
+                self._engine.ledger.remove_callback(due.seq)
             else:
                 await self._attempt(client, due, task, task.callback_url)
         finally:
@@ -151,15 +151,15 @@ class Callbacks:
 
     def _settle(self, due: DueCallback, task: StoredTask, *, heard: bool) -> None:
         """Plans the next attempt, or ends the matter; nothing is planned twice by a kill."""
-        store = self._engine.store
+        ledger = self._engine.ledger
         if not heard and due.attempt < len(_AFTER_FINAL):
             after = self._engine.config.compressed(_AFTER_FINAL[due.attempt])
-            store.postpone_callback(due.seq, due.attempt + 1, task.times.final + after)
+            ledger.postpone_callback(due.seq, due.attempt + 1, task.times.final + after)
         else:
-            store.remove_callback(due.seq)
+            ledger.remove_callback(due.seq)
 
     def _write_down(self, task: StoredTask, url: str, status: int, verdict: str) -> None:
-        self._engine.store.add_request(
+        self._engine.ledger.add_request(
             StoredRequest(
                 self._engine.clock(), "callback", "POST", url, status, verdict, task.task_id, False
             )

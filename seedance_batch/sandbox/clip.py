@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from seedance_batch.sandbox.config import OutputFault, SandboxConfig
-from seedance_batch.sandbox.store import StoredTask
+from seedance_batch.sandbox.ledger import StoredTask
 from seedance_batch.sandbox.views import output_fault
 
 FPS: Final = 24

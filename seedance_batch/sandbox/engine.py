@@ -22,7 +22,7 @@ from seedance_batch.sandbox.config import (
     phases,
 )
 from seedance_batch.sandbox.faults import Refusal, draw, invalid, retry_after_header
-from seedance_batch.sandbox.store import Store, StoredKey, StoredTask
+from seedance_batch.sandbox.ledger import Ledger, StoredKey, StoredTask
 from seedance_batch.sandbox.validation import Checker, Unreadable, strict_json
 from seedance_batch.sandbox.views import Links, View
 
@@ -61,11 +61,11 @@ class Held:
 class Engine:
     """Tasks of all accounts (an account is an API key) under one configuration and clock."""
 
-    def __init__(self, config: SandboxConfig, store: Store, clock: Callable[[], float]) -> None:
-        self.store = store
+    def __init__(self, config: SandboxConfig, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self.ledger = ledger
         self._clock = clock
-        self.links = Links(store.meta("secret"))
-        self._world = store.meta("world")
+        self.links = Links(ledger.meta("secret"))
+        self._world = ledger.meta("world")
         self._windows: defaultdict[str, Window] = defaultdict(Window)
         self._processing: dict[tuple[str, str], Held] = {}
         self._last_id = 0
@@ -93,7 +93,7 @@ class Engine:
             raise Refusal(401, "unauthorized", "the API key is missing or not valid")
         account = hashlib.sha256(key.encode()).hexdigest()[:16]
         limit = self.config.faults.revoke_after
-        if limit is not None and self.store.count_tasks(account) >= limit:
+        if limit is not None and self.ledger.count_tasks(account) >= limit:
             status = self.config.faults.revoked_status
             raise Refusal(status, "key_revoked", "this API key was revoked")
         return account
@@ -160,7 +160,7 @@ class Engine:
         """The task id that the order's key already stands for; 409 and 422."""
         if order.key is None:
             return None
-        known = self.store.key(order.account, order.key)
+        known = self.ledger.key(order.account, order.key)
         if known and self._forgotten(known):
             known = None
         if known and known.body_sha256 != order.body_sha256:
@@ -212,16 +212,16 @@ class Engine:
     def check_means(self, order: CreateOrder, cost: Decimal) -> None:
         """402 when the balance is too low, 429 when too many tasks run."""
         balance = self.config.balance
-        if balance is not None and self.store.charged() + cost > balance:
+        if balance is not None and self.ledger.charged() + cost > balance:
             raise Refusal(402, "insufficient_balance", "the balance is too low; nothing created")
         limit, now = self.config.max_at_once, self.clock()
-        if limit is not None and self.store.count_running(order.account, now) >= limit:
-            end = self.store.next_end(order.account, now)
+        if limit is not None and self.ledger.count_running(order.account, now) >= limit:
+            end = self.ledger.next_end(order.account, now)
             self._refuse_rate(f"more than {limit} tasks at once", (end or now) - now)
 
     def accept(self, order: CreateOrder, cost: Decimal) -> str:
         """Makes the task, durable when this returns, and answers its id."""
-        nth = self.store.count_try("task", order.content)
+        nth = self.ledger.count_try("task", order.content)
         code, message = self._fate(order, nth)
         task = StoredTask(
             self._new_id(order.content, nth),
@@ -241,7 +241,7 @@ class Engine:
             cost,
             order.callback_url,
         )
-        self.store.add_task(task, task.times.final if task.callback_url else None)
+        self.ledger.add_task(task, task.times.final if task.callback_url else None)
         return task.task_id
 
     def _new_id(self, content: str, nth: int) -> str:
@@ -277,7 +277,7 @@ class Engine:
 
     def task_of(self, account: str, task_id: str) -> StoredTask:
         """The account's task of that id; 404 for an unknown and for a foreign one."""
-        task = self.store.task(task_id)
+        task = self.ledger.task(task_id)
         if task is None or task.account != account or not self._is_known(task):
             raise Refusal(404, "task_not_found", "no such task")
         return task
@@ -286,12 +286,12 @@ class Engine:
         """A list page; a value out of range silently becomes the default."""
         number, count = _within(page, 1, 10**9, 1), _within(size, 1, 100, 10)
         held = min(count, self.config.faults.list_size or count)
-        tasks = filter(self._is_known, self.store.page(account, number, held))
+        tasks = filter(self._is_known, self.ledger.page(account, number, held))
         listed = [self._listed(task) for task in tasks]
         return {
             "page": number,
             "size": count,
-            "total": self.store.count_tasks(account),
+            "total": self.ledger.count_tasks(account),
             "tasks": [seen for seen in listed if seen is not None],
         }
 
@@ -303,7 +303,7 @@ class Engine:
         return not (faults.forgotten and _holds(self._whole(task).input, faults.forgotten))
 
     def _whole(self, task: StoredTask) -> StoredTask:
-        return self.store.task(task.task_id) or task  # pages come without the input
+        return self.ledger.task(task.task_id) or task  # pages come without the input
 
     def _listed(self, task: StoredTask) -> dict[str, Any] | None:
         """How a task stands in a list page; None where it is missing there."""
@@ -317,7 +317,7 @@ class Engine:
         return view.listed(task) if faults.bare_lists else view.task(task)
 
     def _is_first_listing(self, task: StoredTask) -> bool:
-        return self.store.count_try("listed", task.task_id) == 1
+        return self.ledger.count_try("listed", task.task_id) == 1
 
 
 _MESSAGES: Final = {

@@ -17,7 +17,7 @@ from seedance_batch.sandbox import asgi
 from seedance_batch.sandbox.config import FaultConfig, FileFault, TaskState
 from seedance_batch.sandbox.engine import Engine
 from seedance_batch.sandbox.faults import draw, html_answer, retry_after_header, unit
-from seedance_batch.sandbox.store import StoredRequest, StoredTask
+from seedance_batch.sandbox.ledger import StoredRequest, StoredTask
 from seedance_batch.sandbox.views import LAST_FRAME, THUMBNAIL, VIDEO
 
 Contents = Callable[[StoredTask, str], Awaitable[bytes]]
@@ -55,7 +55,7 @@ class Files:
         )
         told = answer.having(verdict=answer.verdict + note)
         record = StoredRequest.of("files", arrived, request, told, path=request.path)
-        self._engine.store.add_request(record)
+        self._engine.ledger.add_request(record)
 
     async def _answer(self, request: asgi.Request) -> asgi.Reply:
         if request.method == "OPTIONS":
@@ -63,7 +63,7 @@ class Files:
         if request.method not in ("GET", "HEAD"):
             return _denied(405, "method not allowed").adding({"allow": _METHODS})
         match = _PATH.fullmatch(request.path)
-        task = self._engine.store.task(match[1]) if match else None
+        task = self._engine.ledger.task(match[1]) if match else None
         if match is None or task is None or match[2] not in _TYPES:
             return _denied(404, "no such file")
         now = self._engine.clock()
@@ -84,7 +84,7 @@ class Files:
         if not faults.files or request.method == "HEAD":
             return whole_or_part(request.headers, piece)
         place = f"{task.content}:{task.nth}:{name}"
-        nth = self._engine.store.count_try("files", place)
+        nth = self._engine.ledger.count_try("files", place)
         fault = draw(faults, seed, "files", faults.files, place, nth)
         came = task.times.final + faults.not_yet_seconds <= self._engine.clock()
         if fault is None or (fault is FileFault.NOT_YET and came):

@@ -39,7 +39,7 @@ from seedance_batch.sandbox.engine import Engine
 from seedance_batch.sandbox.faults import invalid
 from seedance_batch.sandbox.file_origin import Files
 from seedance_batch.sandbox.given_media import is_this_machine
-from seedance_batch.sandbox.store import Store, StoredTask
+from seedance_batch.sandbox.ledger import Ledger, StoredTask
 
 # ── Serves the sandbox's two origins on loopback sockets, in one thread with its own event loop ───
 
@@ -320,7 +320,7 @@ class Sandbox:
     def close(self) -> None:
         """Ends the use of the state and whatever is being rendered."""
         self.clip_files.close()
-        self.engine.store.close()
+        self.engine.ledger.close()
 
 
 def build(
@@ -336,7 +336,7 @@ def build(
     For virtual time pass its ``clock`` (Unix seconds) and ``offload=inline``; in-process
     receivers of callbacks are reached through ``callback_transport``.
     """
-    return Sandbox(Engine(config, Store(state), clock), offload, callback_transport)
+    return Sandbox(Engine(config, Ledger(state), clock), offload, callback_transport)
 
 
 # ── Makes output files when they are first asked for, once each, beside the event loop ────────────

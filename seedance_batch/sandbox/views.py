@@ -21,7 +21,7 @@ from seedance_batch.sandbox.config import (
     TaskState,
 )
 from seedance_batch.sandbox.faults import draw
-from seedance_batch.sandbox.store import StoredTask
+from seedance_batch.sandbox.ledger import StoredTask
 
 VIDEO: Final = "video.mp4"
 LAST_FRAME: Final = "last_frame.png"

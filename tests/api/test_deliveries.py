@@ -121,7 +121,7 @@ def test_a_signed_callback_of_an_unknown_task_is_held_until_the_task_is_known() 
 
     async def script(world: World) -> None:
         await anyio.sleep(8.0)  # made at 0, over at 5, and its create is answered at 20
-        (task,) = world.sandbox.engine.store.tasks()
+        (task,) = world.sandbox.engine.ledger.tasks()
         body = encoded(world.sandbox.engine.view().task(task))
         before = dict(world.attempts.by_id)
         for _ in range(3):
@@ -154,7 +154,7 @@ def test_callbacks_of_unknown_tasks_are_kept_within_bounds() -> None:
 def test_a_held_callback_that_newer_ones_push_out_is_looked_for_instead() -> None:
     async def script(world: World) -> None:
         await anyio.sleep(10.0)  # both are made and over, and their creates are not answered yet
-        tasks = list(world.sandbox.engine.store.tasks())
+        tasks = list(world.sandbox.engine.ledger.tasks())
         for task in tasks:
             body = encoded(world.sandbox.engine.view().task(task))
             await send(world, "/token/lost", body, signed(body, world.wall()))
@@ -217,7 +217,7 @@ def test_a_receiver_whose_run_does_not_keep_up_asks_for_another_delivery() -> No
     statuses: list[int] = []
 
     async def script(world: World) -> None:
-        while not (tasks := list(world.sandbox.engine.store.tasks())):
+        while not (tasks := list(world.sandbox.engine.ledger.tasks())):
             await world.attempts.changed()
         (attempt,) = world.attempts.in_phase(Phase.SUBMITTING)  # accepted, and not answered yet
         body = encoded({"taskId": tasks[0].task_id, "status": "handling"})

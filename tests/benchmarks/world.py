@@ -39,9 +39,9 @@ from seedance_batch.runner.attempts import Attempts, Order, Terms
 from seedance_batch.runner.gate import Stopper, tools_for
 from seedance_batch.runner.runner import RunEnding, Runner
 from seedance_batch.sandbox.config import checked
+from seedance_batch.sandbox.ledger import StoredRequest, StoredTask
 from seedance_batch.sandbox.server import InProcess, Sandbox, build
 from seedance_batch.sandbox.server import inline as sandbox_inline
-from seedance_batch.sandbox.store import StoredRequest, StoredTask
 from seedance_batch.settings import RunSettings
 
 START = 1_800_000_000.0
@@ -275,7 +275,7 @@ async def _play(case: Case, folder: Path) -> Played:
             ending = await runner.run(orders(case, maker, lambda: world.attempts))
             seconds = wall() - START
             group.cancel_scope.cancel()
-    store = sandbox.engine.store
+    store = sandbox.engine.ledger
     tasks, requests = list(store.tasks()), list(store.requests())
     sandbox.close()
     requests = [r for r in requests if r.origin == "api"]

@@ -40,7 +40,7 @@ def ledger_of(manifest: Manifest) -> dict[str, Any]:
                 body = render_body(body_template(job.model, job.input), {})
                 answer = await client.create(body, f"key-{job.row.number}")
                 assert answer.value is not None, answer
-        found = {task.idempotency_key: task.input for task in sandbox.engine.store.tasks()}
+        found = {task.idempotency_key: task.input for task in sandbox.engine.ledger.tasks()}
         sandbox.close()
         return found
 

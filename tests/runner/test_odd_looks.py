@@ -10,7 +10,7 @@ import pytest
 from seedance_batch.core.attempt import Phase
 from seedance_batch.events import Remark, Stop
 from seedance_batch.sandbox.config import ApiFault
-from seedance_batch.sandbox.store import StoredRequest
+from seedance_batch.sandbox.ledger import StoredRequest
 from tests.benchmarks.cases import configured
 from tests.benchmarks.figures import figures, lags_of, most_in_a_window
 from tests.benchmarks.world import START, Case, Played, Script, World, play

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from seedance_batch.core.model import TaskInput
 from seedance_batch.sandbox.engine import Engine
 from seedance_batch.sandbox.faults import Refusal
-from seedance_batch.sandbox.store import Store
+from seedance_batch.sandbox.ledger import Ledger
 
 from .conftest import config
 from .test_validation import BAD, GOOD
 
-ENGINE = Engine(config(), Store(None), clock=lambda: 0.0)
+ENGINE = Engine(config(), Ledger(None), clock=lambda: 0.0)
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 ODD: st.SearchStrategy[Any] = st.one_of(

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from seedance_batch.sandbox.ledger import StateError
 from seedance_batch.sandbox.server import build, running
-from seedance_batch.sandbox.store import StateError
 from tests import patient
 
 from .conftest import KEY, config, order, serving

@@ -137,7 +137,7 @@ _LIGHT: Final = _COLUMNS.format(input="'{}'")
 _MICRO: Final = Decimal("0.000001")
 
 
-class Store:
+class Ledger:
     """The state file, or a state in memory; used from one thread at a time."""
 
     def __init__(self, path: Path | None) -> None:
