@@ -11,11 +11,13 @@
     │   ├── FolderMismatch           the run folder belongs to another API or manifest
     │   ├── FolderMissing            there is no run folder here
     │   ├── FolderUnusable           the run folder or its journal cannot be opened or written
-    │   └── JournalUnreadable        a damaged journal, or one of a version unknown here
+    │   ├── JournalUnreadable        a damaged journal, or one of a version unknown here
+    │   └── StoreUnusable            the store's address, credentials or options cannot be used
     ├── RowsFailed                3  asked for with ``raise_for_exit`` only
     ├── BudgetExceeded            4  the cap would be passed, or no price is known for it
     ├── WorkUnfinished            5  paid work goes on; the same command continues it
-    │   └── StorageFailed            the disk refused a write; nothing more was sent
+    │   ├── StorageFailed            the disk refused a write; nothing more was sent
+    │   └── StoreAway                the store does not answer, or no longer lets us in
     ├── AccountStopped            6  401, 402 or 403 from the API
     ├── FolderInUse               7  another process holds the run folder
     ├── PlanDrifted               8  manifest, prices or journal moved since the plan was saved
@@ -117,6 +119,10 @@ class JournalUnreadable(UsageError):
     """The journal is damaged or of an unknown version; it was left as it is."""
 
 
+class StoreUnusable(UsageError):
+    """The store's address, credentials or options cannot be used; nothing was sent."""
+
+
 class RowsFailed(SeedanceBatchError):
     """Everything ended, and some rows failed, expired or are not what was asked for."""
 
@@ -137,6 +143,18 @@ class WorkUnfinished(SeedanceBatchError):
 
 class StorageFailed(WorkUnfinished):
     """The disk refused a write; nothing was sent after that."""
+
+
+class StoreAway(WorkUnfinished):
+    """The store does not answer, or refused; what was to go there is safe in the run folder.
+
+    ``refused`` where it answered: credentials, rights or a name are wrong, and time alone mends
+    nothing.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, refused: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.refused = refused
 
 
 class AccountStopped(SeedanceBatchError):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 import certifi
 import hypothesis
 import pytest
+
+from tests import moto
 
 hypothesis.settings.register_profile("promises", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("promises")  # a busy machine makes no example wrong
@@ -40,3 +43,18 @@ def few_authorities(tmp_path_factory: pytest.TempPathFactory) -> None:
     one.write_text("".join(found[:2]) + "\n", encoding="utf-8")
     os.environ["SSL_CERT_FILE"] = str(one)
     assert ssl.create_default_context(cafile=str(one)).cert_store_stats()["x509_ca"] == 1
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a real S3 server."""
+    with moto.serving() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store in a new bucket there, with the variables that lead to it."""
+    for name, value in {**moto.ENVIRONMENT, "AWS_ENDPOINT_URL": s3}.items():
+        monkeypatch.setenv(name, value)
+    return moto.new_bucket(s3)

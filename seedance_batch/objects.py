@@ -1,0 +1,520 @@
+"""Objects under names that are given once: in S3, Google's or Azure's storage, or a disk's folder.
+
+The one seam to what lies beyond the run folder. It knows nothing of clips or journals. obstore is
+imported where a bucket is opened and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+from filelock import FileLock
+
+from seedance_batch.errors import StoreAway, StoreUnusable
+from seedance_batch.publish import (
+    TEMPORARY,
+    fsync_folder,
+    publish,
+    replacing,
+    scratch_file,
+    sha256_of,
+)
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+
+T = TypeVar("T")
+
+PATIENCE: Final = 60.0
+"""Seconds for which a request that meets a server's bad moment is sent again."""
+_SLOWEST: Final = 900.0
+"""Seconds that one upload may take: 100 MB over a line of 1 Mbit/s."""
+_CONFLICTS: Final = 5
+"""How often a create is repeated that met another request for the same name (409)."""
+_LOCK: Final = ".store.lock"
+VARIABLES: Final = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+"""How the variables begin that obstore reads for each kind of bucket."""
+_ENDPOINTS: Final = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+_LOOPBACK: Final = re.compile(r"http://(localhost|127(\.\d+){3}|\[::1\])([:/]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What lies under a name."""
+
+    name: str
+    size: int
+    """Bytes."""
+    etag: str
+    """The state of the object, for `Store.put_if`; equal content may have equal ones."""
+    modified: datetime
+    sha256: str | None = None
+    """Hexadecimal; None in lists, and where whoever put it there did not say."""
+    metadata: Mapping[str, str] | None = None
+    """What was put beside it; None in lists, and on a disk."""
+
+
+class Store(Protocol):
+    """Objects below one address. Names are relative, with ``/`` between their parts.
+
+    Every method may be called from several threads, waits for the network, and raises `StoreAway`
+    where the store does not answer within the patience that it was opened with, or refuses.
+    """
+
+    @property
+    def url(self) -> str:
+        """The store's address, with no secret in it and no slash at its end."""
+
+    def address(self, name: str) -> str:
+        """Where ``name`` lies or would lie, for people and other programs."""
+
+    def put_new(
+        self,
+        name: str,
+        content: Path | bytes,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Stored:
+        """Give ``content`` a name that nothing has, and look at what then lies there.
+
+        Equal bytes under that name are taken for ours. Raises ``FileExistsError`` where other ones
+        have it; they stay as they are. ``metadata``: ASCII; names of letters and digits.
+        """
+
+    def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
+        """Replace the object in the state ``etag``, or make a new one where it is None.
+
+        The new state; None where another state was met. Let ``content`` be unlike anybody else's
+        (an owner, an epoch): by its bytes a write is known whose answer was lost.
+        """
+
+    def put(self, name: str, content: Path | bytes, media_type: str | None = None) -> None:
+        """Write what may be written again, over whatever is there."""
+
+    def get(self, name: str) -> tuple[bytes, Stored] | None:
+        """A small object and its state; None where there is none."""
+
+    def fetch(self, name: str, path: Path) -> Stored | None:
+        """Write an object of any size into ``path``; None where there is none."""
+
+    def head(self, name: str) -> Stored | None:
+        """What lies under ``name``; None where there is nothing."""
+
+    def list(self, folder: str = "") -> Iterator[Stored]:
+        """All objects below ``folder``, in no order."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; it is no error that there is none."""
+
+
+# ── A folder of a disk ────────────────────────────────────────────────────────────────────────────
+
+
+class Disk:
+    """A folder as a store.
+
+    By our own `publish`: obstore's LocalStore neither syncs what it writes nor compares states, and
+    refuses metadata. The hash of a file is read from its bytes.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._root = Path(url2pathname(urlsplit(url).path))
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise StoreUnusable(f"The store {url} cannot be made: {why}.") from error
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def address(self, name: str) -> str:
+        return f"{self._url}/{quote(name)}"
+
+    def put_new(
+        self,
+        name: str,
+        content: Path | bytes,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Stored:
+        path = self._path(name)
+        with self._refusals(name):
+            self._make_room(path)
+            temporary = scratch_file(path.parent, prefix=f".{path.name[:40]}.", suffix=TEMPORARY)
+            try:
+                _fill(temporary, content)
+                if sha256_of(temporary) != sha256:
+                    raise StoreAway(f"{name} changed on its way to the store.")
+                temporary.chmod(0o644)
+                publish(temporary, path)
+            except FileExistsError:
+                if sha256_of(path) != sha256:
+                    raise _taken(self.address(name)) from None
+                fsync_folder(path.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+            return self._stored(name, path)
+
+    def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
+        path = self._path(name)
+        with self._refusals(name), FileLock(self._root / _LOCK):
+            there = sha256_of(path) if path.exists() else None
+            if there != etag:
+                return None
+            self._make_room(path)
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+            return hashlib.sha256(content).hexdigest()
+
+    def put(self, name: str, content: Path | bytes, media_type: str | None = None) -> None:
+        path = self._path(name)
+        with self._refusals(name):
+            self._make_room(path)
+            with replacing(path) as temporary:
+                _fill(temporary, content)
+
+    def get(self, name: str) -> tuple[bytes, Stored] | None:
+        path = self._path(name)
+        try:
+            with self._refusals(name):
+                content = path.read_bytes()
+                at = path.stat().st_mtime
+        except FileNotFoundError:
+            return None
+        sha256 = hashlib.sha256(content).hexdigest()
+        when = datetime.fromtimestamp(at, UTC)
+        return content, Stored(name, len(content), sha256, when, sha256)
+
+    def fetch(self, name: str, path: Path) -> Stored | None:
+        try:
+            with self._refusals(name):
+                found = self._stored(name, self._path(name))
+                shutil.copyfile(self._path(name), path)
+        except FileNotFoundError:
+            return None
+        return found
+
+    def head(self, name: str) -> Stored | None:
+        try:
+            with self._refusals(name):
+                return self._stored(name, self._path(name))
+        except FileNotFoundError:
+            return None
+
+    def list(self, folder: str = "") -> Iterator[Stored]:
+        with self._refusals(folder):
+            for path in self._path(folder).rglob("*") if folder else self._root.rglob("*"):
+                if path.is_file() and not path.name.endswith(TEMPORARY) and path.name != _LOCK:
+                    about = path.stat()
+                    when = datetime.fromtimestamp(about.st_mtime, UTC)
+                    name = path.relative_to(self._root).as_posix()
+                    yield Stored(name, about.st_size, "", when)
+
+    def delete(self, name: str) -> None:
+        with self._refusals(name):
+            self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._root.joinpath(*_checked(name).split("/"))
+
+    def _make_room(self, path: Path) -> None:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fsync_folder(path.parent.parent)
+
+    def _stored(self, name: str, path: Path) -> Stored:
+        about = path.stat()
+        sha256 = sha256_of(path)
+        when = datetime.fromtimestamp(about.st_mtime, UTC)
+        return Stored(name, about.st_size, sha256, when, sha256)
+
+    def _refusals(self, name: str) -> _Refusals:
+        return _Refusals(f"The store {self._url} refused {name or 'a list'}")
+
+
+class _Refusals:
+    """The system's refusals as `StoreAway`; what a caller asks about stays as it is."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(
+            error, FileExistsError | FileNotFoundError
+        ):
+            why = error.strerror or str(error)
+            raise StoreAway(f"{self._what}: {why}.") from error
+
+
+def _fill(path: Path, content: Path | bytes) -> None:
+    if isinstance(content, Path):
+        shutil.copyfile(content, path)
+    else:
+        path.write_bytes(content)
+
+
+# ── A bucket ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Bucket:
+    """S3 and its like, Google's and Azure's storage, by obstore."""
+
+    def __init__(self, url: str, patience: float) -> None:
+        self._url = url
+        self._obstore = _library()
+        scheme = url.partition(":")[0]
+        endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS[scheme])), "")
+        allowed = os.environ.get(f"{VARIABLES[scheme]}ALLOW_HTTP", "").lower() in ("true", "1")
+        on_loopback = bool(_LOOPBACK.match(endpoint))
+        if endpoint.lower().startswith("http://") and not (allowed or on_loopback):
+            raise StoreUnusable(
+                f"{_ENDPOINTS[scheme][-1]} is an http:// address: others on the way can read "
+                "what is sent. Nothing was sent.",
+                hint=f"use https://, or allow it by {VARIABLES[scheme]}ALLOW_HTTP=true",
+            )
+        options = {
+            "timeout": timedelta(seconds=_SLOWEST if patience >= PATIENCE else patience),
+            "connect_timeout": timedelta(seconds=min(10.0, patience)),
+            "user_agent": "seedance-batch",
+        }
+        if on_loopback:
+            options["allow_http"] = True
+        retry = {"retry_timeout": timedelta(seconds=patience)}
+        try:
+            self._store = self._obstore.store.from_url(
+                url, client_options=options, retry_config=retry
+            )
+        except (self._obstore.exceptions.BaseError, ValueError) as error:
+            raise StoreUnusable(
+                f"The store {url} cannot be opened: {_first_line(error)}.",
+                hint=f"set the {VARIABLES[scheme]}… variables that obstore documents",
+            ) from error
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def address(self, name: str) -> str:
+        return f"{self._url}/{quote(name)}"
+
+    def put_new(
+        self,
+        name: str,
+        content: Path | bytes,
+        sha256: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Stored:
+        beside = {**(metadata or {}), "sha256": sha256, **_media_type_of(name)}
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        for attempt in range(_CONFLICTS):
+            try:
+                self._send(name, content, mode="create", attributes=beside)
+            except FileExistsError:
+                pass  # or a conflict with another request, after which there may be none
+            there = self.head(name)
+            if there is not None:
+                return self._ours(there, size, sha256)
+            time.sleep(0.1 * 2**attempt)
+        raise StoreAway(f"The store {self._url} took {name} and does not show it.")
+
+    def _ours(self, there: Stored, size: int, sha256: str) -> Stored:
+        """What lies under a name, where it is what was to get it."""
+        if there.size == size and there.sha256 is None:
+            there = self._hashed(there)
+        if there.size != size or there.sha256 != sha256:
+            raise _taken(self.address(there.name))
+        return there
+
+    def _hashed(self, there: Stored) -> Stored:
+        """With the hash of its bytes, where whoever put it there did not say."""
+        digest = hashlib.sha256()
+
+        def read() -> None:
+            for chunk in self._store.get(there.name).stream():
+                digest.update(chunk)
+
+        self._asked(there.name, read)
+        return Stored(
+            there.name, there.size, there.etag, there.modified, digest.hexdigest(), there.metadata
+        )
+
+    def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
+        mode: object = "create" if etag is None else {"e_tag": etag}
+        try:
+            return str(self._send(name, content, mode=mode))
+        except FileExistsError:
+            there = self.get(name)
+            return there[1].etag if there is not None and there[0] == content else None
+
+    def put(self, name: str, content: Path | bytes, media_type: str | None = None) -> None:
+        kind = {"Content-Type": media_type} if media_type else _media_type_of(name)
+        self._send(name, content, mode="overwrite", attributes=kind)
+
+    def get(self, name: str) -> tuple[bytes, Stored] | None:
+        got = self._asked(name, lambda: self._store.get(name))
+        if got is None:
+            return None
+        content = self._asked(name, lambda: bytes(got.bytes()))
+        return (content, _about(name, got.meta, got.attributes)) if content is not None else None
+
+    def fetch(self, name: str, path: Path) -> Stored | None:
+        got = self._asked(name, lambda: self._store.get(name))
+        if got is None:
+            return None
+
+        def write() -> Stored:
+            with path.open("wb") as file:
+                for chunk in got.stream():
+                    file.write(chunk)
+            return _about(name, got.meta, got.attributes)
+
+        return self._asked(name, write)
+
+    def head(self, name: str) -> Stored | None:
+        # obstore's own `head` tells no metadata.
+        got = self._asked(name, lambda: self._store.get(name, options={"head": True}))
+        return None if got is None else _about(name, got.meta, got.attributes)
+
+    def list(self, folder: str = "") -> Iterator[Stored]:
+        pages = self._store.list(_checked(folder) if folder else None, chunk_size=1000)
+        while page := self._asked(folder or "a list", lambda: next(pages, None)):
+            yield from (_about(each["path"], each) for each in page)
+
+    def delete(self, name: str) -> None:
+        self._asked(name, lambda: self._store.delete(_checked(name)))
+
+    def _send(self, name: str, content: Path | bytes, **how: Any) -> str:
+        """The state of what was put; ``FileExistsError`` where a condition did not hold."""
+        raised = self._obstore.exceptions
+        try:
+            put = self._store.put(_checked(name), content, use_multipart=False, **how)
+            return put["e_tag"] or ""
+        except (raised.AlreadyExistsError, raised.PreconditionError) as error:
+            raise _taken(self.address(name)) from error
+        except FileNotFoundError as error:  # by a PUT: the bucket is missing
+            raise self._away(name, error, refused=True) from error
+        except (raised.BaseError, OSError) as error:
+            raise self._away(name, error) from error
+
+    def _asked(self, name: str, ask: Callable[[], T]) -> T | None:
+        """An answer; None where there is no such object."""
+        try:
+            return ask()
+        except FileNotFoundError:
+            return None
+        except (self._obstore.exceptions.BaseError, OSError) as error:
+            raise self._away(name, error) from error
+
+    def _away(self, name: str, error: Exception, *, refused: bool = False) -> StoreAway:
+        why, hint = _reason(str(error))
+        return StoreAway(
+            f"The store {self._url} did not do what was asked about {name}: {why}.",
+            hint=hint,
+            refused=refused or bool(_REFUSED.search(str(error))),
+        )
+
+
+_REFUSED: Final = re.compile(r"status code: 4(?!0[89]|29)\d\d")
+_STATUS: Final = re.compile(r"status code: (\d+[ \w-]*)")
+_CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")
+_HINTS: Final = {
+    "RequestTimeTooSkewed": "set this machine's clock; the store's differs from it by minutes",
+    "ExpiredToken": "renew the credentials in the environment, then the same command again",
+    "NoSuchBucket": "make the bucket, or name another one",
+    "SlowDown": "the store asks for fewer requests: the same command again, later",
+}
+
+
+def _reason(text: str) -> tuple[str, str | None]:
+    """Why the store did not, in the few words of its answer that hold no secret, and what helps."""
+    status, code = _STATUS.search(text), _CODE.search(text)
+    named = code[1] if code else ""
+    if status:
+        answer = status[1].strip() + (f" ({named})" if named else "")
+        refused = status[1].startswith(("401", "403"))
+        return f"it answered {answer}", _HINTS.get(named, _RIGHTS if refused else None)
+    return "it does not answer", None
+
+
+_RIGHTS: Final = "check the credentials in the environment, and what they are allowed to do"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0].strip()[:200]
+
+
+def _library() -> ModuleType:
+    try:
+        import obstore
+        import obstore.exceptions
+        import obstore.store
+    except ImportError as error:
+        raise StoreUnusable(
+            "--store needs obstore, which is not installed here.",
+            hint="pip install 'seedance-batch[store]'",
+        ) from error
+    return obstore
+
+
+def _about(name: str, meta: ObjectMeta, attributes: Mapping[str, str] | None = None) -> Stored:
+    return Stored(
+        name,
+        meta["size"],
+        meta["e_tag"] or "",
+        meta["last_modified"],
+        (attributes or {}).get("sha256"),
+        attributes,
+    )
+
+
+_MEDIA_TYPES: Final = {
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".html": "text/html; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+}
+
+
+def _media_type_of(name: str) -> dict[str, str]:
+    found = _MEDIA_TYPES.get(Path(name).suffix)
+    return {"Content-Type": found} if found else {}
+
+
+def _checked(name: str) -> str:
+    """A name that stays below the store's address."""
+    if {"", ".", ".."} & set(name.split("/")):
+        raise ValueError(f"{name!r} is no name of an object")
+    return name
+
+
+def _taken(address: str) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), address)
