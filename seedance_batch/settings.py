@@ -118,6 +118,8 @@ class RunSettings:
     """Seconds between two looks at the same task or page, at least."""
     downloads: int = 4
     """Clips fetched at once."""
+    dask: str | None = None
+    """The address of a Dask scheduler whose workers fetch and check clips, or ``local``."""
     wait: float | None = None
     """Seconds after which the run ends, with paid work left for the next one; None waits it out."""
     max_cost: Decimal | None = None

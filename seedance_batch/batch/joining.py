@@ -15,8 +15,8 @@ from typing import Final, TextIO
 
 from seedance_batch.batch.chosen import Lacking, absence, chosen_of, take_of
 from seedance_batch.batch.sheets import standing
-from seedance_batch.batch.verify import damage
 from seedance_batch.clips.film import FilmOrder, make_film, mark_of, shot_of
+from seedance_batch.clips.hands import damage
 from seedance_batch.clips.media import MediaUnreadable
 from seedance_batch.clips.soundtrack import Unheard, heard
 from seedance_batch.core.attempt import Attempt, Kind
@@ -223,7 +223,7 @@ def _path(folder: RunFolder, attempt: Attempt) -> Path:
 
 
 def _fault(folder: RunFolder, attempt: Attempt) -> str | None:
-    return None if attempt.state.clip is None else damage(folder, attempt.state.clip)
+    return None if attempt.state.clip is None else damage(folder.path, attempt.state.clip)
 
 
 def _shares(one: Attempt, other: Attempt) -> bool:

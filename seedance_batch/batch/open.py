@@ -38,6 +38,7 @@ from seedance_batch.batch.ownership import (
 )
 from seedance_batch.batch.published import unknown_model_findings
 from seedance_batch.batch.running import check_callbacks
+from seedance_batch.clips.cluster import check_dask
 from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase
 from seedance_batch.core.chains import KnownRow, Trouble, is_unlinked, linked
@@ -203,6 +204,7 @@ def open_batch(
                 sandbox_access(settings.sandbox_config, folder.sandbox_state)
             )
         check_callbacks(settings, access)
+        check_dask(settings.dask)
         yield _batch(Site(folder, journal, access, settings), manifest, options, needed=True)
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+import httpx
 
 from seedance_batch.api import callbacks
 from seedance_batch.api.addresses import unpinned_note
@@ -32,10 +33,12 @@ from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.orders import ClipNames, IntentMaker, orders_for, settled_intents
 from seedance_batch.batch.sheets import current, rebuild, standing, write_page
 from seedance_batch.batch.verify import gone_from_disk, note_of_missing, set_aside
+from seedance_batch.clips.cluster import Cluster, SharedDownloader, open_cluster
 from seedance_batch.clips.download import Downloader
 from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.partial import sweep
 from seedance_batch.clips.posters import PosterMaker
+from seedance_batch.clips.transfer import Fetches
 from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Phase
 from seedance_batch.core.forecast import clip_bytes
 from seedance_batch.core.lifecycle import Doubted, Refetch, step
@@ -323,6 +326,7 @@ class _Run:
         async with (
             Client(site.access.base_url, site.access.api_key) as client,
             file_client(allow_private=allow_private, lanes=settings.downloads) as files,
+            self._workers() as cluster,
             anyio.create_task_group() as group,
         ):
             tools = tools_for(
@@ -342,15 +346,9 @@ class _Run:
             if signals:
                 await group.start(self._listen)
             group.start_soon(self._keep_sheets_current, tools.attempts)
-            downloader = Downloader(
-                site.folder.path,
-                files,
-                allow_private=allow_private,
-                observe=lambda count: self._observe(BytesArrived(count)),
-            )
             runner = Runner(
                 tools,
-                downloader,
+                self._downloader(files, cluster),
                 settings,
                 self._terms(tools.attempts),
                 name_for=ClipNames(site, attempts),
@@ -362,6 +360,32 @@ class _Run:
                 )
             group.cancel_scope.cancel()
         return ending
+
+    @contextlib.asynccontextmanager
+    async def _workers(self) -> AsyncIterator[Cluster | None]:
+        """The cluster that ``--dask`` names, for the length of a block."""
+        access, where = self.site.access, self.site.settings.dask
+        if where is None:
+            yield None
+            return
+        async with open_cluster(
+            where,
+            self.site.folder.journal.resolve(),
+            tell=lambda words: self._observe(Remark(words)),
+            secrets=(access.api_key, *access.webhook_keys),
+        ) as cluster:
+            yield cluster
+
+    def _downloader(self, files: httpx.AsyncClient, cluster: Cluster | None) -> Fetches:
+        folder, private = self.site.folder.path, self.site.access.private_files
+
+        def observe(count: int) -> None:
+            self._observe(BytesArrived(count))
+
+        here = Downloader(folder, files, allow_private=private, observe=observe)
+        if cluster is None:
+            return here
+        return SharedDownloader(here, cluster, folder, allow_private=private, observe=observe)
 
     def _terms(self, attempts: Attempts) -> Terms:
         return Terms(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from seedance_batch.batch.offers import folder_flags, offers_of
+from seedance_batch.clips.hands import Hands
 from seedance_batch.core.identity import folder_mark
 from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed
@@ -87,6 +88,7 @@ def write_page(
     *,
     refresh: float | None = None,
     made: Callable[[int, int], None] = lambda count, of: None,
+    hands: Hands | None = None,
 ) -> Path:
     """Write the review page as the journal has it, also while another process holds the folder.
 
@@ -105,6 +107,7 @@ def write_page(
         refresh=refresh,
         folder_id=facts.folder_id or "",
         made=made,
+        hands=hands,
     )
     try:
         return write()
@@ -112,13 +115,13 @@ def write_page(
         return write()
 
 
-def review_page(folder: RunFolder, journal: Journal) -> Path:
+def review_page(folder: RunFolder, journal: Journal, hands: Hands | None = None) -> Path:
     """The review page, written anew where the folder may be written; else the one that lies there.
 
     Raises ``OSError`` where there is none either.
     """
     try:
-        return write_page(folder, journal)
+        return write_page(folder, journal, hands=hands)
     except OSError as error:
         page = folder.path / PAGE
         if error.errno not in _READ_ONLY or not page.is_file():

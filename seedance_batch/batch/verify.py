@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from seedance_batch.clips import media
-from seedance_batch.clips.media import MediaUnreadable
+from seedance_batch.clips.hands import Checked, CheckJob, Hands, Here, Wanted, checked_by, damage
 from seedance_batch.clips.partial import move_aside
 from seedance_batch.core.attempt import KEPT_PHASES, Attempt, Charged, Clip, Intent, Phase, charged
 from seedance_batch.core.columns import guarded
 from seedance_batch.core.outcome import Outcome, Status
 from seedance_batch.core.text import first_few, in_usd
-from seedance_batch.publish import replacing, sha256_of, size_of
+from seedance_batch.publish import replacing, size_of
 from seedance_batch.run_folder import RunFolder
 from seedance_batch.writer.lines import utc
 
@@ -50,13 +49,18 @@ class ClipFinding:
         }
 
 
-def check_clips(folder: RunFolder, attempts: Iterable[Attempt]) -> list[ClipFinding]:
+def check_clips(
+    folder: RunFolder, attempts: Iterable[Attempt], hands: Hands | None = None
+) -> list[ClipFinding]:
     """Check every paid attempt: its file's bytes, and what they decode to."""
-    return [
-        _finding(folder, attempt)
-        for attempt in attempts
-        if attempt.state.phase in KEPT_PHASES | {Phase.EXPIRED}
-    ]
+    paid = [a for a in attempts if a.state.phase in KEPT_PHASES | {Phase.EXPIRED}]
+    jobs = {
+        a.id: CheckJob(str(folder.path.resolve()), a.state.clip, Wanted.of(a.intent))
+        for a in paid
+        if a.state.clip is not None
+    }
+    found = dict(zip(jobs, checked_by(hands or Here(), list(jobs.values())), strict=True))
+    return [_finding(attempt, found.get(attempt.id)) for attempt in paid]
 
 
 def lacking(folder: RunFolder, attempts: Iterable[Attempt]) -> set[int]:
@@ -104,7 +108,7 @@ def set_aside(folder: RunFolder, attempt: Attempt) -> str | None:
     clip = attempt.state.clip
     if clip is None or not os.path.lexists(folder.path / clip.file):
         return None
-    if damage(folder, clip) is None:  # a damaged download, kept as it came
+    if damage(folder.path, clip) is None:  # a damaged download, kept as it came
         return None
     move_aside(folder.path, clip.file)
     key = attempt.intent.key
@@ -129,7 +133,7 @@ def _lacks_its_clip(folder: RunFolder, attempt: Attempt) -> bool:
     phase, clip = attempt.state.phase, attempt.state.clip
     if phase is Phase.EXPIRED or _came_damaged(attempt):
         return True
-    return phase is Phase.DONE and clip is not None and damage(folder, clip) is not None
+    return phase is Phase.DONE and clip is not None and damage(folder.path, clip) is not None
 
 
 def _came_damaged(attempt: Attempt) -> bool:
@@ -138,34 +142,13 @@ def _came_damaged(attempt: Attempt) -> bool:
     return attempt.state.phase is Phase.MEDIA_MISMATCH and clip is not None and clip.is_damaged
 
 
-def _finding(folder: RunFolder, attempt: Attempt) -> ClipFinding:
-    clip = attempt.state.clip
-    if clip is None:
+def _finding(attempt: Attempt, checked: Checked | None) -> ClipFinding:
+    if checked is None:
         return ClipFinding(attempt, attempt.state.error_message or "there is no clip")
-    broken = damage(folder, clip)
-    if broken is not None:
-        fetchable = attempt.state.phase is Phase.DONE or _came_damaged(attempt)
-        return ClipFinding(attempt, broken, can_be_fetched=fetchable)
-    misfit = _misfit(folder, clip, attempt.intent)
-    return ClipFinding(attempt, misfit, can_be_fetched=_came_damaged(attempt))
-
-
-def damage(folder: RunFolder, clip: Clip) -> str | None:
-    """Why a clip's file is not the one that was downloaded; its size tells without reading it."""
-    path = folder.path / clip.file
-    try:
-        if path.stat().st_size == clip.bytes and sha256_of(path) == clip.sha256:
-            return None
-    except OSError as error:
-        return f"{clip.file} cannot be read: {error.strerror or error}"
-    return f"{clip.file} is not the file that was downloaded"
-
-
-def _misfit(folder: RunFolder, clip: Clip, intent: Intent) -> str | None:
-    try:
-        return media.judge(media.probe(folder.path / clip.file), intent)
-    except MediaUnreadable as error:
-        return str(error)
+    fetchable = _came_damaged(attempt)
+    if checked.damage is not None:
+        fetchable |= attempt.state.phase is Phase.DONE
+    return ClipFinding(attempt, checked.damage or checked.misfit, can_be_fetched=fetchable)
 
 
 CLAIM_COLUMNS = ("id", "task_id", "asked", "got", "paid_usd", "reason", "finished_at")

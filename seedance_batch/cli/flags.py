@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,9 +19,11 @@ from seedance_batch.errors import SettingsError, UsageError
 from seedance_batch.streams import speak_utf8
 
 if TYPE_CHECKING:
+    from seedance_batch.clips.hands import Hands
     from seedance_batch.core.select import Selection
     from seedance_batch.page.picks import Pick
     from seedance_batch.reader.source import ReadOptions
+    from seedance_batch.run_folder import RunFolder
     from seedance_batch.settings import RunSettings
 
 G = TypeVar("G")
@@ -222,7 +226,15 @@ class Rehearsed(OfFolder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
+class Spread:
+    """Who works on clips."""
+
+    dask: str | None = option("--dask", metavar="ADDRESS|local", hidden=True,
+        help="Hand work on clips to this Dask scheduler's workers, or to a cluster started here.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting(Spread):
     """How work under way is waited for, and how clips arrive."""
 
     rpm: float | None = option("--rpm", type=click.FloatRange(min=1),
@@ -324,6 +336,15 @@ def check_place(path: Path) -> None:
             f"{path} cannot be written: the folder {path.parent} does not exist.",
             hint=f"mkdir -p {shlex.quote(str(path.parent))}",
         )
+
+
+def hands(given: Spread, folder: RunFolder) -> AbstractContextManager[Hands | None]:
+    """Who works on a run folder's clips, where it is not this process."""
+    if given.dask is None:
+        return nullcontext()
+    from seedance_batch.clips.cluster import hands_on
+
+    return hands_on(given.dask, folder.journal, tell=partial(click.echo, err=True))
 
 
 def run_settings(given: Address | OfFolder) -> RunSettings:

@@ -333,7 +333,7 @@ def results(given: flags.Rehearsed) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verifying(flags.Rehearsed, flags.Json):
+class Verifying(flags.Rehearsed, flags.Spread, flags.Json):
     """What ``verify`` takes."""
 
     claims: Path | None = flags.option(
@@ -352,8 +352,8 @@ def verify(given: Verifying) -> int:
     if given.claims is not None:
         flags.check_place(given.claims)
     folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
-    with look_into(folder.journal) as journal:
-        found = check_clips(folder, journal.attempts())
+    with look_into(folder.journal) as journal, flags.hands(given, folder) as hands:
+        found = check_clips(folder, journal.attempts(), hands)
     bad = [finding for finding in found if finding.fault is not None]
     if given.as_json:
         tell("verify", {"checked": len(found), "faults": [each.as_json() for each in bad]})

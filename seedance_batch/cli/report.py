@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looking(flags.Choosing, flags.Rehearsed):
+class Looking(flags.Choosing, flags.Rehearsed, flags.Spread):
     """What ``report`` takes; what chooses rows is for ``--share``."""
 
     watch: bool = flags.option("--watch", help="Keep refreshing while a run is going on.")
@@ -71,8 +71,8 @@ def report(given: Looking) -> int:
         for path in watched_page(folder):
             _tell_page(path, given)
         return Exit.OK
-    with look_into(folder.journal) as journal:
-        _tell_page(review_page(folder, journal), given)
+    with look_into(folder.journal) as journal, flags.hands(given, folder) as hands:
+        _tell_page(review_page(folder, journal, hands), given)
     return Exit.OK
 
 

@@ -17,8 +17,15 @@ import httpx
 
 from seedance_batch.clips import media
 from seedance_batch.clips.file_client import file_client
-from seedance_batch.clips.media import MediaUnreadable, Probe
-from seedance_batch.clips.partial import Partial, inside, make_durable, move_aside, storage
+from seedance_batch.clips.media import ClipTerms, MediaUnreadable, Probe
+from seedance_batch.clips.partial import (
+    Partial,
+    inside,
+    make_durable,
+    move_aside,
+    move_in,
+    storage,
+)
 from seedance_batch.clips.transfer import (
     DEFAULT_LIMITS,
     Failed,
@@ -34,8 +41,9 @@ from seedance_batch.clips.transfer import (
     Wrong,
 )
 from seedance_batch.core import names
-from seedance_batch.core.attempt import Clip, Intent
-from seedance_batch.publish import sha256_of
+from seedance_batch.core.attempt import Clip
+from seedance_batch.errors import StorageFailed
+from seedance_batch.publish import sha256_of, size_of
 
 _THREADS: Final = 16
 """A fetch uses one at a time: with as many lanes, none waits for another's decoding."""
@@ -79,8 +87,13 @@ class Downloader:
             http, allow_private, limits, self._offload, observe or (lambda _: None)
         )
 
+    @property
+    def lanes(self) -> int:
+        """None elsewhere: see `Fetches`."""
+        return 0
+
     async def fetch(
-        self, url: str, *, file: str, intent: Intent, last_frame_url: str | None
+        self, url: str, *, file: str, intent: ClipTerms, last_frame_url: str | None
     ) -> Result:
         """Bring the clip to ``file``, a name kept for it in the journal before this call.
 
@@ -93,15 +106,47 @@ class Downloader:
             return video
         return await self._with_frame(video, last_frame_url) if last_frame_url else Fetched(video)
 
+    # ── what a worker has brought ───────────────────────────────────────────────────────────────
+
+    def stands(self, file: str) -> bool:
+        """Whether anything lies where the clip or its last frame belongs. Blocking."""
+        found = [names.with_ending(file, ending) for ending in names.CLIP_ENDINGS]
+        return any(os.path.lexists(self._folder / n) for n in (*found, names.frame_name(file)))
+
+    def take_over(self, place: Path, file: str, result: Result) -> Result:
+        """Publish what another `Downloader` brought to the folder ``place`` as ``file``. Blocking.
+
+        Both folders lie on one file system. Raises `StorageFailed`, also where what is there is not
+        what the result says.
+        """
+        match result:
+            case Fetched(clip) | NoFrame(clip):
+                for ours in (clip.file, clip.last_frame_file):
+                    if ours is not None:
+                        _check_name(ours, file)
+                _check_size(place / clip.file, clip.bytes)
+                move_in(place / clip.file, self._folder, clip.file)
+                self._forget_wrong(file)
+                if clip.last_frame_file is not None:
+                    move_in(place / clip.last_frame_file, self._folder, clip.last_frame_file)
+            case Wrong(_, _, kept):
+                _check_name(kept.file, file)
+                _check_size(place / kept.file, kept.bytes)
+                self._forget_wrong(file)
+                move_in(place / kept.file, self._folder, kept.file, replace=True)
+            case _:
+                pass
+        return result
+
     # ── the clip ────────────────────────────────────────────────────────────────────────────────
 
-    def _standing(self, file: str, intent: Intent) -> Clip | None:
+    def _standing(self, file: str, intent: ClipTerms) -> Clip | None:
         """The clip at ``file``, whatever its ending, where it is right."""
         names_of = (names.with_ending(file, ending) for ending in names.CLIP_ENDINGS)
         found = (self._standing_at(name, intent) for name in names_of)
         return next(filter(None, found), None)
 
-    def _standing_at(self, file: str, intent: Intent) -> Clip | None:
+    def _standing_at(self, file: str, intent: ClipTerms) -> Clip | None:
         """The clip at ``file`` where it is right; anything else there is moved aside."""
         path = inside(self._folder, file)
         if not os.path.lexists(path):
@@ -117,7 +162,7 @@ class Downloader:
         return None
 
     async def _fetch_video(
-        self, url: str, file: str, intent: Intent
+        self, url: str, file: str, intent: ClipTerms
     ) -> Clip | Gone | Wrong | Failed:
         partial = Partial(self._folder, names.CLIP_ENDING)
         try:
@@ -129,7 +174,7 @@ class Downloader:
             partial.discard()
 
     def _settle(
-        self, partial: Partial, arrived: Known, file: str, intent: Intent
+        self, partial: Partial, arrived: Known, file: str, intent: ClipTerms
     ) -> Clip | Wrong | Failed:
         """Publish what arrived under the name that it deserves."""
         page = _page(partial.head)
@@ -217,6 +262,19 @@ class Downloader:
             partial.restart()
             partial.add(png)
         partial.publish(name)
+
+
+def _check_name(given: str, file: str) -> None:
+    """Raise `StorageFailed` where ``given`` is none of the names that belong to ``file``."""
+    right = {names.with_ending(file, ending) for ending in names.CLIP_ENDINGS}
+    right |= {names.mismatch_name(file, ending) for ending in media.ENDINGS}
+    if given not in right | {names.frame_name(file)}:
+        raise StorageFailed(f"{given} is no name for {file}")
+
+
+def _check_size(path: Path, size: int) -> None:
+    if path.is_symlink() or size_of(path) != size:
+        raise StorageFailed(f"{path} is not what was brought")
 
 
 def _bytes(path: Path) -> bytes:

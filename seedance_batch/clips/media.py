@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypeVar
 
-from seedance_batch.core.attempt import Intent
 from seedance_batch.core.media_type import content_of
 from seedance_batch.core.model import AspectRatio, Resolution
 
@@ -81,6 +80,26 @@ class Probe:
     frames: int
 
 
+class ClipTerms(Protocol):
+    """What decides whether a clip is the one that was asked for; an `Intent` tells it."""
+
+    @property
+    def resolution(self) -> str:
+        """As HiAPI names it."""
+
+    @property
+    def duration(self) -> int:
+        """Seconds."""
+
+    @property
+    def aspect_ratio(self) -> str:
+        """As HiAPI names it."""
+
+    @property
+    def generate_audio(self) -> bool:
+        """Whether it has sound."""
+
+
 def probe(path: Path) -> Probe:
     """Decode every frame and sample of a video: MP4, QuickTime, WebM or Matroska.
 
@@ -113,12 +132,12 @@ def frame_rate(path: Path) -> float:
         return round(float(rate), 3)
 
 
-def judge(probe: Probe, intent: Intent) -> str | None:
-    """None where the clip is what ``intent`` asks for, else the first reason why it is not."""
+def judge(probe: Probe, asked: ClipTerms) -> str | None:
+    """None where the clip is what was ``asked`` for, else the first reason why it is not."""
     return (
-        _judge_length(probe, intent.duration)
-        or _judge_picture(probe, Resolution(intent.resolution), AspectRatio(intent.aspect_ratio))
-        or _judge_sound(probe, intent.generate_audio)
+        _judge_length(probe, asked.duration)
+        or _judge_picture(probe, Resolution(asked.resolution), AspectRatio(asked.aspect_ratio))
+        or _judge_sound(probe, asked.generate_audio)
     )
 
 

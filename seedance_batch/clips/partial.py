@@ -105,12 +105,7 @@ class Partial:
         self.write()
         if self._file is not None:
             self._file.close()
-        final = inside(self._folder, file)
-        with storage(f"write {final}"):
-            self._path.chmod(0o644)
-            if replace:
-                final.unlink(missing_ok=True)
-            publish(self._path, final)
+        move_in(self._path, self._folder, file, replace=replace)
         self._file = None
 
     def discard(self) -> None:
@@ -127,6 +122,16 @@ class Partial:
         self._path = Path(name)
         self._file = FileIO(descriptor, "wb")
         return self._file
+
+
+def move_in(finished: Path, folder: Path, file: str, *, replace: bool = False) -> None:
+    """Give a finished file the name ``file`` below the run folder; see `Partial.publish`."""
+    final = inside(folder, file)
+    with storage(f"write {final}"):
+        finished.chmod(0o644)
+        if replace:
+            final.unlink(missing_ok=True)
+        publish(finished, final)
 
 
 def inside(folder: Path, file: str) -> Path:

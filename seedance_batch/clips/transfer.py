@@ -14,6 +14,7 @@ import anyio
 import httpx
 
 from seedance_batch.api import addresses
+from seedance_batch.clips.media import ClipTerms
 from seedance_batch.clips.partial import Partial
 from seedance_batch.core import hiapi
 from seedance_batch.core.attempt import Clip
@@ -88,6 +89,19 @@ class Failed:
 
 
 Result = Fetched | NoFrame | Gone | Wrong | Failed
+
+
+class Fetches(Protocol):
+    """Who brings clips into a run folder; see `download.Downloader`."""
+
+    @property
+    def lanes(self) -> int:
+        """Fetches that can go on at once elsewhere than in this process."""
+
+    async def fetch(
+        self, url: str, *, file: str, intent: ClipTerms, last_frame_url: str | None
+    ) -> Result:
+        """Bring the clip to ``file``, verified and published."""
 
 
 # ── One URL into one `Partial`: every wait bounded, every redirect checked, cuts continued ────────

@@ -35,6 +35,7 @@ from seedance_batch.batch.running import Report, fetch_clips, run_batch
 from seedance_batch.batch.sheets import given_inputs, standing
 from seedance_batch.batch.summary import work_in
 from seedance_batch.batch.verify import check_clips, lacking, write_claims
+from seedance_batch.clips.cluster import hands_on
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind
 from seedance_batch.core.dataset import DatasetFormat, Splits
 from seedance_batch.core.plan.steps import Plan, RerunChoice
@@ -115,18 +116,22 @@ def verify(
     claims: Path | str | None = None,
     out: Path | str | None = None,
     sandbox: bool = False,
+    dask: str | None = None,
 ) -> Verified:
     """Check every clip of a run folder again: its bytes, and what they decode to.
 
     ``source`` is a run folder, or the manifest that has one. ``claims`` names a CSV to write, of
-    the clips to claim a refund for. Raises `FolderMissing` where there is no run folder.
+    the clips to claim a refund for; ``dask`` is the address of a scheduler whose workers read the
+    clips, or ``local``. Raises `FolderMissing` where there is no run folder.
     """
     with keywords.speaking_python():
         keywords.check_type("claims", claims, Path | str | None)
-        settings = keywords.choices({"out": out, "sandbox": sandbox}, FetchKeywords).settings
+        given = {"out": out, "sandbox": sandbox, "dask": dask}
+        settings = keywords.choices(given, FetchKeywords).settings
         folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
         with look_into(folder.journal) as journal:
-            found = check_clips(folder, journal.attempts())
+            with hands_on(dask, folder.journal, tell=_log) as hands:
+                found = check_clips(folder, journal.attempts(), hands)
         if claims is not None:
             write_claims(Path(claims), found)
         return Verified(tuple(found))
@@ -415,6 +420,12 @@ async def _fetched(
         with _watched(rows, attempts, watch, progress=call.progress) as observer:
             report = await fetch_clips(site, observer, lost, signals=False, reins=holder.take)
         return _finished(site, report)
+
+
+def _log(words: str) -> None:
+    from seedance_batch.progress import log_event
+
+    log_event(Remark(words))
 
 
 def _finished(site: Site, report: Report, types: dict[str, Any] | None = None) -> Finished:

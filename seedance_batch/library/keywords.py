@@ -65,6 +65,7 @@ class FetchKeywords(TypedDict, total=False):
     rpm: float | None
     poll_interval: float
     downloads: int
+    dask: str | None
     wait: float | None
     callback_url: str | None
     callback_bind: str | None

@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
@@ -20,7 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.clips.hands import Hands, Here, posters_by
+from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import Clip
 from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.text import redact
@@ -45,6 +45,7 @@ def write_report(
     flags: Sequence[str] = (),
     offers: Mapping[str, Offer] = MappingProxyType({}),
     made: Callable[[int, int], None] = lambda count, of: None,
+    hands: Hands | None = None,
 ) -> Path:
     """Write the review page of a run folder, whole or not at all, and say where it is.
 
@@ -52,9 +53,11 @@ def write_report(
     on. ``folder_id`` keeps a person's marks with a run folder that is moved or renamed; without
     it they go by its path. Commands on the page have the run folder's ``flags``, and what
     ``offers`` say of each row. ``made`` is told of each poster that was lacking: how many are made,
-    of how many. Raises ``OSError`` where the disk refuses.
+    of how many; ``hands`` make them. Raises ``OSError`` where the disk refuses.
     """
-    stills = _stills(folder, {clip.file: clip for clip in films(outcomes)}, made)
+    # Decoding leaves the interpreter free, so that a few at once are faster.
+    hands = hands or Here(min(4, os.cpu_count() or 1))
+    stills = _stills(folder, {clip.file: clip for clip in films(outcomes)}, made, hands)
     data = {
         "store": store_name(folder, folder_id),
         "columns": columns,
@@ -93,18 +96,16 @@ def _typed(folder: Path) -> str:
 
 
 def _stills(
-    folder: Path, clips: Mapping[str, Clip], made: Callable[[int, int], None]
+    folder: Path, clips: Mapping[str, Clip], made: Callable[[int, int], None], hands: Hands
 ) -> dict[str, str | None]:
     """Clip file → its poster, for the clips that are on disk."""
     present = {file: clip for file, clip in clips.items() if (folder / file).is_file()}
     lacking = [clip for clip in present.values() if not size_of(folder / poster_name(clip))]
     found: dict[str, str | None] = {file: poster_name(clip) for file, clip in present.items()}
-    # Decoding leaves the interpreter free, so that a few at once are faster.
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        posters = pool.map(lambda clip: poster(folder, clip), lacking)
-        for count, (clip, path) in enumerate(zip(lacking, posters, strict=True), 1):
-            found[clip.file] = poster_name(clip) if path else None
-            made(count, len(lacking))
+    posters = posters_by(hands, folder, lacking)
+    for count, (clip, path) in enumerate(zip(lacking, posters, strict=True), 1):
+        found[clip.file] = poster_name(clip) if path else None
+        made(count, len(lacking))
     return found
 
 

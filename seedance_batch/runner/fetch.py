@@ -8,8 +8,7 @@ from typing import Final
 
 import anyio
 
-from seedance_batch.clips.download import Downloader
-from seedance_batch.clips.transfer import Failed, Fetched, Gone, NoFrame, Result, Wrong
+from seedance_batch.clips.transfer import Failed, Fetched, Fetches, Gone, NoFrame, Result, Wrong
 from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.lifecycle import Doubted, FileWrong, Named, Published, UrlGone
 from seedance_batch.core.pace import file_pause
@@ -61,7 +60,7 @@ class Fetcher(Part):
     def __init__(
         self,
         tools: Tools,
-        downloader: Downloader,
+        downloader: Fetches,
         returns: Returns,
         *,
         lanes: int,
@@ -71,7 +70,7 @@ class Fetcher(Part):
         super().__init__(tools)
         self._downloader = downloader
         self._returns = returns
-        self._lanes = lanes
+        self._lanes_here = lanes
         self._name_for = name_for
         self._weigh = weigh
         self._busy: set[int] = set()
@@ -81,6 +80,10 @@ class Fetcher(Part):
         self._queued_until = 0.0
         self._said: set[str] = set()
         """Advice that was given in this run; once is enough."""
+
+    @property
+    def _lanes(self) -> int:
+        return max(self._lanes_here, self._downloader.lanes)
 
     def idle(self, *, blind: bool) -> bool:
         """Whether nothing is being fetched and nothing could be.

@@ -12,7 +12,7 @@ from typing import TypeVar
 import anyio
 
 from seedance_batch.api.callbacks import Hear
-from seedance_batch.clips.download import Downloader
+from seedance_batch.clips.transfer import Fetches
 from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.polling import Demand, Looks
 from seedance_batch.core.text import first_few
@@ -53,7 +53,7 @@ class Runner(Part):
     def __init__(
         self,
         tools: Tools,
-        downloader: Downloader,
+        downloader: Fetches,
         settings: RunSettings,
         terms: Terms,
         *,
