@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +71,7 @@ def shared_copy(folder: RunFolder, journal: Journal, target: Path, wish: ShareWi
     data = {
         "store": page.store_name(folder.path, f"shared {facts.folder_id}"),
         "columns": own,
-        "rows": [asdict(row) for row in rows],
+        "rows": rows,
         "labels": [],
         "folder": "",
         "flags": [],

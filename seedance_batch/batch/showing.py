@@ -9,7 +9,7 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ class _Sheet:
 
     def since(self, change: int) -> dict[str, Any]:
         """What changed after that."""
-        rows = [asdict(self.rows[key]) for key, at in self.changed.items() if at > change]
+        rows = [self.rows[key] for key, at in self.changed.items() if at > change]
         order = list(self.rows) if self.ordered > change else None
         return {"at": self.change, "rows": rows, "order": order}
 
@@ -95,7 +95,7 @@ class Showing:
             data = {
                 "store": page.store_name(self.folder.path, facts.folder_id or ""),
                 "columns": facts.columns or (),
-                "rows": [asdict(row) for row in self._sheet.rows.values()],
+                "rows": list(self._sheet.rows.values()),
                 "labels": values.labels(facts.columns or (), self._outcomes),
                 "folder": shlex.quote(relative(self.folder.path)),
                 "flags": folder_flags(facts.origin),

@@ -67,7 +67,8 @@ def read_marks(folder: Path, since: int = 0) -> list[TakeMark]:
         "SELECT key, take, mark, stars, note, seen, change FROM marks WHERE change > ?1"
         " OR ?1 > (SELECT max(change) FROM marks) ORDER BY change"
     )
-    with _opened(path, f"{path.resolve().as_uri()}?mode=ro") as connection:
+    # Not `ro`: what a killed program left half written is taken back by whoever reads next.
+    with _opened(path, f"{path.resolve().as_uri()}?mode=rw") as connection:
         if not _is_made(connection, path):
             return []
         return [_of(values) for values in connection.execute(query, (since,))]

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +22,7 @@ from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import Clip
 from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.text import redact
-from seedance_batch.page.values import Offer, films, labels, page_rows, page_sums
+from seedance_batch.page.values import Offer, films, labels, page_rows, page_sums, values_json
 from seedance_batch.publish import replacing, size_of
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ def write_report(
     data = {
         "store": store_name(folder, folder_id),
         "columns": columns,
-        "rows": [asdict(row) for row in page_rows(columns, outcomes, stills, offers)],
+        "rows": page_rows(columns, outcomes, stills, offers),
         "labels": labels(columns, outcomes),
         "folder": shlex.quote(_typed(folder)),
         "flags": flags,
@@ -122,7 +120,7 @@ def store_name(folder: Path, folder_id: str) -> str:
 
 
 _SCRIPTS: Final = (
-    *("marks.js", "cards.js", "large.js", "filters.js", "next.js", "review.js"),
+    *("marks.js", "cards.js", "sheet.js", "large.js", "filters.js", "next.js", "review.js"),
     "live.js",
 )
 """In the order in which they are joined; together they are one module."""
@@ -187,8 +185,7 @@ def served_policy() -> str:
 
 def script_json(value: object) -> str:
     """JSON that can stand in a script element: the same value, and no character of markup."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", values_json(value))
 
 
 def _hash(text: str) -> str:

@@ -27,6 +27,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from seedance_batch.errors import FolderUnusable, SeedanceBatchError, UsageError
+from seedance_batch.page.values import values_json
 
 MOST_BODY: Final = 128 * 1024
 """Bytes of a mark with its note, which is `marks.LONGEST_NOTE` characters at most."""
@@ -290,9 +291,7 @@ class _Pages:
 
 
 def _json(status: int, value: Mapping[str, Any]) -> Response:
-
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    data = text.encode(errors="replace")
+    data = values_json(value).encode(errors="replace")
     return Response(data, status, {**_HEADERS, **_policy()}, "application/json")
 
 

@@ -1,4 +1,5 @@
-"""How soon the review page shows itself, written and served, and what the tab then holds:
+"""How soon the review page shows itself, written and served, what a frame of scrolling costs, and
+what the tab then holds:
 ``python -m tests.benchmarks.page [ROWS]``.
 
 Wants Chromium, as the browser tests do. Each figure is a fresh visit.
@@ -22,7 +23,7 @@ from tests.page.served import kept, served
 from tests.writer.samples import PERSON, attempt, clip, playable, row
 
 PROMPT = "A cat walks through scene {}, slow push-in, rain on the window, warm light, no text."
-VISITS = 5
+VISITS = 3
 PAINTED = """async () => {
   const painted = (image) => image.complete && image.naturalWidth > 0;
   const frame = () => new Promise(requestAnimationFrame);
@@ -69,18 +70,32 @@ SCROLLED = """async () => {
 def visit(browser: Any, address: str) -> None:
     """Print what one fresh visit comes to."""
     tab: Any = browser.new_context(viewport=VIEWPORT).new_page()
+    session = tab.context.new_cdp_session(tab)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
     tab.goto(address)
     tab.wait_for_selector("img[src]")
     first, pictures = tab.evaluate(PAINTED)
+    opened = _busy(session)
     middle, slow, frames = tab.evaluate(SCROLLED)
-    session = tab.context.new_cdp_session(tab)
+    main = 1000 * (_busy(session) - opened) / frames
+    nodes = tab.evaluate("document.querySelectorAll('*').length")
     used = session.send("Runtime.getHeapUsage")["usedSize"] / 2**20
     print(  # noqa: T201
-        f"first paint {first:5} ms, pictures {pictures:5} ms, {frames} frames of scrolling:"
-        f" median {middle} ms, 95 % below {slow} ms, script's heap {used:.0f} MiB,"
-        f" renderer at most {_largest_renderer() / 2**20:.0f} MiB"
+        f"first paint {first:5} ms, pictures {pictures:5} ms after {opened * 1000:.0f} ms of CPU;"
+        f" {frames} frames of scrolling: median {middle} ms, 95 % below {slow} ms,"
+        f" {main:.1f} ms of CPU each; {nodes} elements, script's heap {used:.0f} MiB,"
+        f" renderer at most {_largest_renderer() / 2**20:.0f} MiB",
+        flush=True,
     )
     tab.close()
+
+
+def _busy(session: Any) -> float:
+    """Seconds of CPU that the tab's main thread has spent on the page."""
+    told = {
+        each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]
+    }
+    return float(told["TaskDuration"])
 
 
 def _largest_renderer() -> int:

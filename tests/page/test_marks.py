@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -69,6 +71,25 @@ def test_a_mark_that_was_answered_survives_kill_9(tmp_path: Path) -> None:
     kept = {mark.key for mark in read_marks(tmp_path)}
     assert {f"row {n}" for n in answered} <= kept
     save_mark(tmp_path, "and on", "final 1", {"mark": "keep"})
+
+
+def test_what_a_killed_program_left_half_written_is_no_mark_and_in_nobodys_way(
+    tmp_path: Path,
+) -> None:
+    save_mark(tmp_path, "a", "final 1", {"mark": "keep"})
+    with contextlib.closing(sqlite3.connect(tmp_path / MARKS, isolation_level=None)) as writer:
+        writer.execute("PRAGMA cache_size = 1")
+        writer.execute("BEGIN IMMEDIATE")
+        for number in range(2, 40):
+            values = (f"row {number}", "x" * 9_000, number)
+            writer.execute("INSERT INTO marks VALUES (?, 'final 1', '', 0, ?, 0, 0.0, ?)", values)
+        died = tmp_path / "died"
+        died.mkdir()
+        for path in tmp_path.glob(f"{MARKS}*"):
+            shutil.copy(path, died)
+        writer.execute("ROLLBACK")
+    assert {MARKS, f"{MARKS}-journal"} == {path.name for path in died.iterdir()}
+    assert ["a"] == [mark.key for mark in read_marks(died)]
 
 
 def test_a_file_that_is_no_list_of_marks_is_told_and_left(tmp_path: Path) -> None:

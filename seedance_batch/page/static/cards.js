@@ -1,9 +1,9 @@
-// The contact sheet: one card a row, its pictures loaded while they are near, its clips on demand.
+// A row's card: its pictures, its clips on demand, its marks.
 
 const MOST_PANELS = 3; // side by side on a card; the large view has all
 
-const choices = page.served ? new ServedChoices(page.store) : new Choices(page.store);
 const sheet = document.getElementById("sheet");
+const choices = page.served ? new ServedChoices(page.store) : new Choices(page.store);
 
 /** A copy of a template of the page. */
 function make(name) {
@@ -38,22 +38,32 @@ function buildCard(row) {
   part(card, "marks").append(...markButtons(row));
   part(card, "marks").setAttribute("aria-label", `Mark ${row.id}`);
   reachable(card, false);
-  nearby.observe(card);
+  showChoice(card, row);
   return card;
+}
+
+/** How many panels stand side by side on a row's card. */
+function panelCount(row) {
+  const clips = row.takes.filter((take) => take.film).length;
+  return Math.min(clips + (isSettled(row, clips) ? 0 : 1), MOST_PANELS);
+}
+
+/** Whether its clips say all that there is to say of a row. */
+function isSettled(row, clips) {
+  return row.status === "done" || (row.status === "removed" && clips > 0);
 }
 
 function panelsOf(row) {
   const clips = row.takes.filter((take) => take.film).map((take) => clipPanel(row, take));
   if (clips.length === 1 && clips[0].dataset.kind === "final") part(clips[0], "name").hidden = true;
-  const settled = row.status === "done" || (row.status === "removed" && clips.length);
-  return settled ? clips : [...clips, noticePanel(row)];
+  return isSettled(row, clips.length) ? clips : [...clips, noticePanel(row)];
 }
 
 function clipPanel(row, take) {
   const panel = make("clip");
   panel.dataset.kind = take.kind;
   panel.dataset.src = take.film.src;
-  panel.dataset.poster = take.film.poster;
+  if (take.film.poster) panel.querySelector("img").src = take.film.poster;
   panel.setAttribute("aria-label", `Enlarge ${row.id}, ${take.name}`);
   part(panel, "name").textContent = take.name;
   const { width, height } = take.film;
@@ -109,20 +119,6 @@ function starred(stars) {
 }
 
 // ── pictures and clips ─────────────────────────────────────────────────────────────────────────
-
-// Pictures are let go again when they are far, so that any number of rows costs what is in sight.
-const nearby = new IntersectionObserver(
-  (entries) => {
-    for (const { target, isIntersecting } of entries) {
-      for (const clip of target.querySelectorAll(".clip")) {
-        const image = clip.querySelector("img");
-        if (isIntersecting && clip.dataset.poster) image.src = clip.dataset.poster;
-        else image.removeAttribute("src");
-      }
-    }
-  },
-  { rootMargin: "120px 0px" },
-);
 
 let playing = null; // the card whose clips play
 

@@ -9,7 +9,7 @@ const view = { search: "", mark: "", status: [], columns: {}, sort: "", current:
 const showing = []; // each shows one part of the view on its controls
 
 const collator = new Intl.Collator(undefined, { numeric: true });
-const haystacks = new Map(page.rows.map((row) => [row, textOf(row)]));
+const haystacks = new Map(); // row → its texts, once they were searched
 
 function $(id) {
   return document.getElementById(id);
@@ -22,7 +22,7 @@ function textOf(row) {
 }
 
 function rowsInSight() {
-  const words = view.search.toLocaleLowerCase().split(/\s+/);
+  const words = view.search.toLocaleLowerCase().split(/\s+/).filter(Boolean);
   const found = page.rows.filter((row) => hasMark(row) && hasValues(row) && hasWords(row, words));
   const compare = view.sort in ORDERS ? ORDERS[view.sort][1] : byColumn(view.sort);
   return compare ? found.sort(compare) : found;
@@ -40,6 +40,8 @@ function hasValues(row) {
 }
 
 function hasWords(row, words) {
+  if (!words.length) return true;
+  if (!haystacks.has(row)) haystacks.set(row, textOf(row));
   const text = `${haystacks.get(row)}\n${choices.of(row).note.toLocaleLowerCase()}`;
   return words.every((word) => text.includes(word));
 }

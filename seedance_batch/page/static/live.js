@@ -46,23 +46,19 @@ function takeRows(fresh) {
   const known = new Map(page.rows.map((row) => [row.id, row]));
   const changed = fresh.map((values) => Object.assign(known.get(values.id), values));
   for (const row of changed) {
-    haystacks.set(row, textOf(row));
+    haystacks.delete(row);
     renewCard(row);
     if (large.open && row === enlarged) renewLarge(row);
   }
   return changed;
 }
 
+/** A card that is in the document is made anew; any other will be made of what is known then. */
 function renewCard(row) {
-  const [before, card] = [cards.get(row), buildCard(row)];
+  const before = cards.get(row);
+  if (!before) return;
   const focused = before.contains(document.activeElement);
-  if (playing === before) stop();
-  nearby.unobserve(before);
-  rowOf.delete(before);
-  rowOf.set(card, row);
-  cards.set(row, card);
-  before.replaceWith(card);
-  if (row === current) reachable(card, true);
+  takeOut(row, before);
   if (focused) focusCurrent();
 }
 

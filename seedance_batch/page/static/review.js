@@ -1,30 +1,24 @@
 // What keys and buttons do: moving, choosing, playing, enlarging; and keeping the place.
 
-const cards = new Map(page.rows.map((row) => [row, buildCard(row)]));
-const rowOf = new Map([...cards].map(([row, card]) => [card, row]));
-
-let visible = []; // rows in sight, in order
-let current = null; // the row that keys act on
-
 /** Show the rows that the view asks for; the current one stays, or its follower takes over. */
 function showSheet() {
   const before = Math.max(visible.indexOf(current), 0);
-  visible = rowsInSight();
-  const shown = visible.map((row) => cards.get(row));
-  if (shown.length !== sheet.children.length || shown.some((card, at) => card !== sheet.children[at])) {
-    stop();
-    sheet.replaceChildren(...shown);
-  }
+  const shown = rowsInSight();
+  if (shown.length !== visible.length || shown.some((row, at) => row !== visible[at])) stop();
+  visible = shown;
   $("none").hidden = visible.length > 0;
-  if (!visible.includes(current)) select(visible[before] ?? visible.at(-1) ?? null);
+  if (!visible.includes(current)) current = visible[before] ?? visible.at(-1) ?? null;
+  layOutAgain();
+  select(current);
   showFilters();
 }
 
 /** Make a row the current one, and its card the sheet's only stop for Tab. */
 function select(row) {
-  if (current) reachable(cards.get(current), false);
-  if (row) reachable(cards.get(row), true);
+  if (cards.has(current)) reachable(cards.get(current), false);
   current = row;
+  drawSheet();
+  if (row) reachable(cards.get(row), true);
 }
 
 function reachable(card, yes) {
@@ -33,9 +27,7 @@ function reachable(card, yes) {
 }
 
 function focusCurrent() {
-  if (!current) return;
-  cards.get(current).focus({ preventScroll: true });
-  cards.get(current).scrollIntoView({ block: "nearest" });
+  if (current) reveal(current).focus({ preventScroll: true });
 }
 
 function move(by) {
@@ -53,7 +45,7 @@ function openLarge() {
 
 function togglePlay() {
   if (large.open) playTogether();
-  else if (playing === cards.get(current)) stop();
+  else if (playing && playing === cards.get(current)) stop();
   else if (current) play(cards.get(current));
 }
 
@@ -71,7 +63,7 @@ function choose(mark) {
 }
 
 function showChoices(rows) {
-  for (const row of rows) showChoice(cards.get(row), row);
+  for (const row of rows) if (cards.has(row)) showChoice(cards.get(row), row);
   if (large.open) showChoice(large, current);
   const counts = countMarks();
   const clips = page.rows.filter((row) => row.clip);
@@ -142,6 +134,7 @@ const KEYS = {
 
 document.addEventListener("keydown", (event) => {
   const { target } = event;
+  if (isFind(event)) return find(event);
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (event.key === "Escape") return escape();
   if (target.matches("input:not([type=checkbox]), textarea, select")) return;
@@ -152,6 +145,20 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   if (!event.repeat || "jk".includes(key)) KEYS[key](); // a key held down marks once
 });
+
+/** Whether the browser is asked to find something, and would not see all cards. */
+function isFind(event) {
+  const { ctrlKey, metaKey, altKey, shiftKey } = event;
+  const asked = (ctrlKey || metaKey) && !altKey && !shiftKey && letter(event) === "f";
+  return asked && view.keys && visible.length > ALL_UP_TO && !large.open && event.target !== $("search");
+}
+
+function find(event) {
+  event.preventDefault();
+  $("search").focus();
+  $("search").select();
+  say("This searches all rows. Ctrl+F again searches the screen.");
+}
 
 /** The letter of a key, also on a keyboard of another script. */
 function letter({ key, code }) {
@@ -215,12 +222,11 @@ $("keys").addEventListener("change", () => (view.keys = $("keys").checked));
 const PLACE = `${page.store}/view`;
 
 function keepPlace() {
-  const top = visible.find((row) => cards.get(row).getBoundingClientRect().bottom > 0);
-  const at = scrollY > 0 && top ? [top.id, cards.get(top).getBoundingClientRect().top] : null;
+  const [top, where] = inSight();
+  const at = scrollY > 0 && top ? [rowOf.get(top).id, where] : null;
   const focused = sheet.contains(document.activeElement);
-  const height = sheet.style.getPropertyValue("--height");
   try {
-    const place = { ...view, current: current?.id, at, focused, height };
+    const place = { ...view, current: current?.id, at, focused };
     sessionStorage.setItem(PLACE, JSON.stringify(place));
   } catch {
     // a browser that keeps nothing starts at the top
@@ -235,15 +241,19 @@ function restorePlace() {
   } catch {
     // nothing was kept
   }
-  const { current: id, at, focused, height, ...asked } = kept;
+  const { current: id, at, focused, ...asked } = kept;
   Object.assign(view, asked);
   $("keys").checked = view.keys;
-  if (height) sheet.style.setProperty("--height", height);
   showSheet();
   select(visible.find((row) => row.id === id) ?? visible[0] ?? null);
   if (focused) focusCurrent();
   const top = at && visible.find((row) => row.id === at[0]);
-  if (top) scrollBy(0, cards.get(top).getBoundingClientRect().top - at[1]);
+  if (top) {
+    for (let round = 0; round < 2; round += 1) {
+      reveal(top);
+      scrollBy({ top: cards.get(top).getBoundingClientRect().top - at[1], behavior: "instant" });
+    }
+  }
 }
 
 function busy() {
@@ -268,11 +278,6 @@ addEventListener("storage", (event) => {
   choices.load();
   showChoices(page.rows);
 });
-new ResizeObserver(() => {
-  // Cards out of sight are not laid out; they are taken to be as high as the first one.
-  const height = sheet.firstElementChild?.offsetHeight;
-  if (height) sheet.style.setProperty("--height", `${height}px`);
-}).observe(sheet);
 if (page.refresh) {
   $("live").hidden = false;
   $("live").addEventListener("click", () => {
