@@ -10,6 +10,7 @@ import xlsxwriter
 
 from seedance_batch.core.columns import RESULT_COLUMNS
 from seedance_batch.core.manifest import Manifest, Severity
+from seedance_batch.reader import expansion
 from seedance_batch.reader.read import read_manifest
 from seedance_batch.reader.source import ReadOptions
 
@@ -117,6 +118,15 @@ def test_too_many_takes_are_refused_before_they_are_made(tmp_path: Path) -> None
     (problem,) = read(tmp_path, f"prompt,variants\n{lines}").problems
 
     assert "variants make 101,000 rows; the limit is 100,000" in str(problem)
+
+
+def test_a_long_manifest_without_takes_is_no_matter_of_that_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expansion, "MOST_ROWS", 3)
+    lines = "".join(f"a lake {n}\n" for n in range(5))
+
+    assert read(tmp_path, f"prompt\n{lines}").problems == ()
 
 
 def test_rows_of_json_are_repeated_and_left_out_as_well(tmp_path: Path) -> None:
