@@ -15,7 +15,8 @@ from seedance_batch.errors import Exit
 from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
-    from seedance_batch.batch.exporting import Exported, ExportPart, ExportWish
+    from seedance_batch.batch.exporting import Exported
+    from seedance_batch.batch.samples import ExportPart, ExportWish
     from seedance_batch.run_folder import RunFolder
 
 _NAMED = 10
@@ -83,7 +84,7 @@ def export(given: Exporting) -> int:
 
 
 def _wish(given: Exporting) -> ExportWish:
-    from seedance_batch.batch.exporting import ExportWish
+    from seedance_batch.batch.samples import ExportWish
     from seedance_batch.core.attempt import Kind
     from seedance_batch.core.dataset import DatasetFormat, Splits
     from seedance_batch.run_folder import folder_of
@@ -101,7 +102,7 @@ def _wish(given: Exporting) -> ExportWish:
 
 
 def _part(given: Exporting, folder: RunFolder) -> ExportPart:
-    from seedance_batch.batch.exporting import ExportPart
+    from seedance_batch.batch.samples import ExportPart
     from seedance_batch.batch.sheets import standing
     from seedance_batch.journal.opening import look_into
     from seedance_batch.page.marks import picks_of
@@ -117,7 +118,7 @@ def _part(given: Exporting, folder: RunFolder) -> ExportPart:
 def _in_words(found: Exported) -> str:
     """``12 clips, 34 MB: train 11, test 1; 2 files made, 1 kept, 0 removed``."""
     splits = ", ".join(f"{name} {count:,}" for name, count in found.splits.items())
-    files = f"{some(len(found.made), 'file')} made, {len(found.kept):,} kept"
+    files = f"{some(len(found.made), 'file')} made, {found.kept:,} kept"
     removed = f", {len(found.removed):,} removed" if found.removed else ""
     twice = f"; {some(found.duplicates, 'clip')} came twice" if found.duplicates else ""
     clips = f"{some(found.samples, 'clip')}, {size(found.bytes)}"
@@ -133,7 +134,7 @@ def dataset_object(found: Exported) -> dict[str, Any]:
         "splits": dict(found.splits),
         "bytes": found.bytes,
         "made": found.made,
-        "kept": len(found.kept),
+        "kept": found.kept,
         "removed": found.removed,
         "duplicates": found.duplicates,
         "left_out": [{"id": each.key, "reason": each.reason} for each in found.left_out],

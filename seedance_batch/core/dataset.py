@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import Final
 
 from seedance_batch.core.names import safe_stem
@@ -114,33 +113,23 @@ def sample_key(key: str, sha256: str) -> str:
 
 
 def sharded(
-    samples: Iterable[Sample],
-    made: Sequence[Sequence[str]],
-    most_bytes: int,
-    most: int = MOST_IN_A_SHARD,
+    samples: Iterable[tuple[int | None, Sample]], most_bytes: int, most: int = MOST_IN_A_SHARD
 ) -> Iterator[Shard]:
-    """The shards of a data set. ``made`` has the keys of those that were made before.
+    """The shards of a data set, one after the other.
+
+    Each sample comes with the number of the shard in which it was before; None where it was in
+    none. They come by these numbers, those without one last, then by their splits and keys.
 
     Samples stay in the shard in which they are. Those that are in none make new ones, in the order
     of their keys, each of at most ``most_bytes``. A shard that lacks a sample by now is another.
     """
-    left = {sample.key: sample for sample in samples}
-    for keys in made:
-        former = [left.pop(key) for key in sorted(set(keys)) if key in left]
-        for split, group in _by_split(former).items():
-            yield _shard(split, group)
-    for split, group in _by_split(left[key] for key in sorted(left)).items():
-        yield from (_shard(split, part) for part in _cut(group, most_bytes, most))
+    for (former, split), group in groupby(samples, key=lambda pair: (pair[0], pair[1].split)):
+        found = (sample for _, sample in group)
+        parts = _cut(found, most_bytes, most) if former is None else [list(found)]
+        yield from (_shard(split, part) for part in parts)
 
 
-def _by_split(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    found: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        found[sample.split].append(sample)
-    return dict(sorted(found.items()))
-
-
-def _cut(samples: Sequence[Sample], most_bytes: int, most: int) -> Iterator[list[Sample]]:
+def _cut(samples: Iterable[Sample], most_bytes: int, most: int) -> Iterator[list[Sample]]:
     part: list[Sample] = []
     size = 0
     for sample in samples:

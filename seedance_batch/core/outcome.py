@@ -130,23 +130,40 @@ def outcomes(rows: Sequence[RowRecord], attempts: Iterable[Attempt]) -> list[Out
 
 def _blocked(found: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes, those blocked that wait for a row without a clip, directly or in a line."""
-    followers: dict[str, list[str]] = defaultdict(list)
-    for outcome in found:
-        for key in outcome.row.follows if outcome.row else ():
-            followers[key].append(outcome.key)
-    by_key = {outcome.key: outcome for outcome in found}
-    left = [(o.key, o) for o in found if o.status in FAILED and not _has_clip(o)]
-    blocked: dict[str, Outcome] = {}
-    while left:
-        key, source = left.pop()
-        for follower in followers.get(key, ()):
-            if by_key[follower].status is Status.NEW and follower not in blocked:
-                blocked[follower] = source
-                left.append((follower, source))
+    waiting = {o.key: o.row.follows for o in found if o.row and o.status is Status.NEW}
+    failed = {o.key: o for o in found if is_dead_end(o)}
+    blocked = blocked_by(failed, waiting)
     return [
-        replace(o, status=Status.BLOCKED, waits_for=blocked[o.key]) if o.key in blocked else o
+        replace(o, status=Status.BLOCKED, waits_for=failed[blocked[o.key]])
+        if o.key in blocked
+        else o
         for o in found
     ]
+
+
+def blocked_by(failed: Iterable[str], waiting: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Rows that wait for a failed one, and which: the one at the beginning of each row's chain.
+
+    ``waiting``: the rows to which nothing was sent, each with the rows that it takes something of.
+    """
+    followers: dict[str, list[str]] = defaultdict(list)
+    for key, follows in waiting.items():
+        for source in follows:
+            followers[source].append(key)
+    left = [(key, key) for key in failed]
+    blocked: dict[str, str] = {}
+    while left:
+        key, first = left.pop()
+        for follower in followers.get(key, ()):
+            if follower not in blocked:
+                blocked[follower] = first
+                left.append((follower, first))
+    return blocked
+
+
+def is_dead_end(outcome: Outcome) -> bool:
+    """Whether a row has failed and has no clip, so that rows which take something of it wait."""
+    return outcome.status in FAILED and not _has_clip(outcome)
 
 
 def _has_clip(outcome: Outcome) -> bool:

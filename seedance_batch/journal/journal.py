@@ -20,7 +20,7 @@ from typing import Any, Final, Self, TypeVar
 
 import anyio
 
-from seedance_batch.core.attempt import Attempt, Kind, Phase
+from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.errors import StorageFailed
 from seedance_batch.journal import records
@@ -34,6 +34,8 @@ T = TypeVar("T")
 _SETTLE_EVERY: Final = 1.0
 """Seconds after which commits move from SQLite's log into the journal's own file: a copy of that
 file alone is never much older."""
+_PAGE: Final = 500
+"""Rows."""
 
 
 class Journal:
@@ -174,6 +176,37 @@ class Journal:
             f"SELECT {records.row_columns(self._version)} FROM rows ORDER BY position"
         )
         return [records.row_from(row) for row in found]
+
+    def histories(self) -> Iterator[tuple[RowRecord, list[Attempt]]]:
+        """The rows of the last-read manifest, each with its attempts: as `rows` and `attempts` give
+        them, but with few of them in memory. All are as they were at one moment."""
+        rows, attempts = records.row_columns(self._version), records.attempt_columns(self._version)
+        self._read("BEGIN")
+        try:
+            last = -1
+            while page := self._read(
+                f"SELECT position, {rows} FROM rows WHERE position > ? ORDER BY position "
+                f"LIMIT {_PAGE}",
+                (last,),
+            ):
+                last = page[-1][0]
+                read = [records.row_from(values) for _, *values in page]
+                found: dict[str, tuple[RowRecord, list[Attempt]]]
+                found = {row.key: (row, []) for row in read}
+                marks = ", ".join("?" * len(found))
+                for each in self._read(
+                    f"SELECT {attempts} FROM attempts WHERE key IN ({marks}) ORDER BY id", (*found,)
+                ):
+                    attempt = records.attempt_from(each)
+                    found[attempt.intent.key][1].append(attempt)
+                yield from found.values()
+        finally:
+            self._read("COMMIT")
+
+    def take(self, attempt: int) -> tuple[str, TakeName] | None:
+        """The row's key and the name of an attempt; None where there is no such one."""
+        found = self._read("SELECT key, kind, number FROM attempts WHERE id = ?", (attempt,))
+        return (found[0][0], TakeName(Kind(found[0][1]), found[0][2])) if found else None
 
     def columns(self) -> tuple[str, ...]:
         """The person's columns of the last-read manifest, in their order."""

@@ -20,7 +20,7 @@ import anyio.to_thread
 from seedance_batch import errors
 from seedance_batch.batch.access import Site, open_site
 from seedance_batch.batch.agreement import Consent, caps_needed, consented, within_caps
-from seedance_batch.batch.exporting import Exported, ExportPart, ExportWish, export_dataset
+from seedance_batch.batch.exporting import Exported, export_dataset
 from seedance_batch.batch.joining import JoinedFilm, JoinWish, join_films
 from seedance_batch.batch.open import (
     ManifestSource,
@@ -32,6 +32,7 @@ from seedance_batch.batch.open import (
     rerun_choice,
 )
 from seedance_batch.batch.running import Report, fetch_clips, run_batch
+from seedance_batch.batch.samples import ExportPart, ExportWish
 from seedance_batch.batch.sheets import given_inputs, standing
 from seedance_batch.batch.summary import work_in
 from seedance_batch.batch.verify import check_clips, lacking, write_claims

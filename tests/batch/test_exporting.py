@@ -16,7 +16,8 @@ from typing import Any
 import pandas
 import pytest
 
-from seedance_batch.batch.exporting import Exported, ExportPart, ExportWish, export_dataset
+from seedance_batch.batch.exporting import Exported, export_dataset
+from seedance_batch.batch.samples import ClipsGone, ExportPart, ExportWish
 from seedance_batch.core.dataset import DatasetFormat, Splits
 from seedance_batch.errors import EmptySelection, FolderInUse, UsageError
 from seedance_batch.run_folder import RunFolder
@@ -162,7 +163,7 @@ def test_a_video_folder_has_a_table_beside_the_clips_of_each_split(tmp_path: Pat
     run, dest = tmp_path / "run", tmp_path / "set"
     exported(dest, finished_folder(run, range(1, 9)), form=DatasetFormat.HF)
     found = exported(dest, finished_folder(run, range(3, 11)), form=DatasetFormat.HF)
-    assert (len(found.made), len(found.kept), len(found.removed)) == (2, 6, 2)
+    assert (len(found.made), found.kept, len(found.removed)) == (2, 6, 2)
     shown = set()
     for table in dest.glob("data/*/metadata.jsonl"):
         lines = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
@@ -204,6 +205,28 @@ def test_a_clip_that_was_changed_gets_into_no_set(tmp_path: Path) -> None:
     (folder.path / "videos" / "shot-03.mp4").write_bytes(clip_bytes(3, 0))
     with pytest.raises(UsageError, match=r"shot-02 .*not the file that was downloaded"):
         exported(dest, folder)
+
+
+@pytest.mark.parametrize("form", DatasetFormat)
+def test_many_damaged_clips_are_told_and_left_out_at_once(
+    tmp_path: Path, form: DatasetFormat
+) -> None:
+    folder, dest = finished_folder(tmp_path / "run", range(1, 12)), tmp_path / "set"
+    exported(dest, folder, form=form)
+    for number in (2, 5, 9):
+        clip = folder.path / "videos" / f"shot-{number:02}.mp4"
+        clip.write_bytes(b"\0" * clip.stat().st_size)
+    if form is not DatasetFormat.WEBDATASET:  # its shards are whole, and are kept
+        for path in dest.rglob("[!.]*-*.*"):
+            path.unlink()
+    (folder.path / "videos" / "shot-10.mp4").unlink()
+    found = exported(dest, folder, form=form, skip_missing=True)
+    assert {each.key for each in found.left_out} >= {"shot-10"}
+    again = exported(tmp_path / "again", folder, form=form, skip_missing=True)
+    assert {each.key for each in again.left_out} == {"shot-02", "shot-05", "shot-09", "shot-10"}
+    assert again.samples == 7
+    with pytest.raises(ClipsGone):
+        exported(tmp_path / "third", folder, form=form)
 
 
 def test_nothing_is_written_among_other_things(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seedance_batch.batch.exporting import ExportPart, ExportWish, export_dataset
+from seedance_batch.batch.exporting import export_dataset
+from seedance_batch.batch.samples import ExportPart, ExportWish
 from seedance_batch.run_folder import RunFolder
 from tests.batch.finished import finished_folder
 
@@ -24,7 +25,7 @@ from .films import Cost, cost_of, peak
 
 MB = 10**6
 MOST_MEMORY = 200.0
-"""MiB of the whole process, for 10,000 clips of whatever size."""
+"""MiB of the whole process, whatever the number of clips and their size."""
 LEAST_RATIO = 0.8
 """Of tar's speed."""
 TURNS = 3

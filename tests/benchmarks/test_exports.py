@@ -21,6 +21,19 @@ def test_memory_does_not_grow_with_the_bytes_of_the_clips() -> None:
 
 
 @pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_clips() -> None:
+    found = []
+    for count in (2_000, 12_000):
+        with finished_clips(count, size=0) as folder:
+            found.append(exporting(folder).memory)
+    few, many = found
+    assert few is not None
+    assert many is not None
+    assert many < few + 40, found  # a shard's facts, of 10,000 clips at most
+    assert many < MOST_MEMORY
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("tar") is None, reason="tar is not installed")
 def test_shards_are_made_at_nearly_the_speed_of_tar() -> None:
     with finished_clips(1_500) as folder:  # 1 MB each

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import struct
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def encoded(
     width: int = 864,
     height: int = 496,
     *,
-    fps: int = 24,
+    fps: int | Fraction = 24,
     sound: bool = True,
     noise: int = 0,
     flags: str = "faststart",
@@ -47,7 +48,7 @@ def encoded(
             audio: Any = (
                 container.add_stream(codecs[1], rate=codecs[2], layout="stereo") if sound else None
             )
-            frames = seconds * fps + 1
+            frames = round(seconds * fps) + 1
             for number in range(frames):
                 picture = _picture(number, width, height, noise, bright_edge)
                 container.mux(video.encode(picture))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import anyio
@@ -13,11 +15,13 @@ import av
 import pytest
 from PIL import Image
 
+from seedance_batch.clips import media
 from seedance_batch.clips.media import (
     ENDINGS,
     MediaUnreadable,
     Probe,
     ending_of,
+    frame_rate,
     judge,
     probe,
     still,
@@ -137,6 +141,31 @@ def test_another_rate_is_seen_in_any_container(fps: int, tmp_path: Path) -> None
         path = tmp_path / f"clip{ending}"
         path.write_bytes(encoded(fps=fps, flags=flags, ending=ending))
         assert probe(path).fps == pytest.approx(fps, abs=0.05), (ending, flags)
+
+
+@pytest.mark.parametrize("fps", [Fraction(24), Fraction(24_000, 1001), Fraction(30)])
+def test_the_rate_that_an_index_tells_is_the_one_that_ffmpeg_finds(
+    fps: Fraction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ending, flags in ((".mp4", ""), (".mp4", FRAGMENTED[0]), (".mov", ""), (".webm", "")):
+        path = tmp_path / f"clip{ending}"
+        path.write_bytes(encoded(1, 160, 96, fps=fps, flags=flags, ending=ending))
+        told = frame_rate(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(media, "_told_rate", lambda file: None)
+            assert told == frame_rate(path)
+        assert told == pytest.approx(float(fps), abs=1)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 16, b"\0" * 16])
+def test_a_damaged_index_tells_no_rate_and_breaks_nothing(damage: bytes, tmp_path: Path) -> None:
+    whole = encoded(1, 160, 96)
+    path = tmp_path / "clip.mp4"
+    for kind in (b"moov", b"trak", b"mdia", b"hdlr", b"mdhd", b"stbl", b"stts"):
+        at = whole.index(kind) - 4
+        path.write_bytes(whole[:at] + damage + whole[at + len(damage) + (not damage) * 9 :])
+        with contextlib.suppress(MediaUnreadable):
+            assert 0 < frame_rate(path) < 1_000
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".webm", ".mov", ".mkv"])

@@ -24,7 +24,10 @@ def sample(number: int, splits: Splits = SPLITS) -> Sample:
 
 def shards(numbers: set[int], made: list[list[str]], most: int = 5) -> list[Shard]:
     """The shards of these samples, of so many at most."""
-    return list(sharded(map(sample, numbers), made, 10 * most))
+    former = {key: number for number, keys in enumerate(made) for key in keys}
+    found = [(former.get(each.key), each) for each in map(sample, numbers)]
+    found.sort(key=lambda pair: (pair[0] is None, pair[0] or 0, pair[1].split, pair[1].key))
+    return list(sharded(found, 10 * most))
 
 
 def keys(found: list[Shard]) -> list[list[str]]:

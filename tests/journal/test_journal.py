@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.core.attempt import Attempt, Kind, Phase, State
+from seedance_batch.core.attempt import Attempt, Kind, Phase, State, TakeName
 from seedance_batch.core.lifecycle import Accepted, Published, Seen, Sent, step
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.errors import FolderUnusable, JournalUnreadable, StorageFailed
@@ -41,6 +41,34 @@ def path(tmp_path: Path) -> Path:
 def journal(path: Path, request: pytest.FixtureRequest) -> Iterator[Journal]:
     with open_journal(path, threaded=request.param) as opened:
         yield opened
+
+
+def test_rows_come_with_their_attempts_as_of_one_moment(path: Path) -> None:
+    with open_journal(path) as journal:
+        keys = [f"row{n}" for n in range(1_100)]
+        journal.write(
+            operations.set_rows(
+                [replace(ROW, number=n, key=k) for n, k in enumerate(keys)], ("id",)
+            )
+        )
+        wanted = [
+            intent(key=key, number=number, idempotency_key=f"{key}-{number}")
+            for number in (1, 2)
+            for key in keys[::7]
+        ]
+        journal.write(operations.add_attempts(wanted, State()))
+        with look_into(path) as seen:
+            found = iter(seen.histories())
+            first = next(found)
+            journal.write(operations.set_rows([], ()))
+            whole = [first, *found]
+            assert seen.rows() == []
+        assert [row.key for row, _ in whole] == keys
+        kept = sorted(journal.attempts(), key=lambda a: (keys.index(a.intent.key), a.id))
+        assert [attempt for _, attempts in whole for attempt in attempts] == kept
+        assert all(a.intent.key == row.key for row, attempts in whole for a in attempts)
+        assert journal.take(1) == ("row0", TakeName(Kind.FINAL, 1))
+        assert journal.take(10**9) is None
 
 
 def added(journal: Journal, number: int = 1) -> Attempt:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seedance_batch as sb
-from seedance_batch.batch.exporting import ClipsGone
+from seedance_batch.batch.samples import ClipsGone
 from seedance_batch.errors import SettingsError
 from tests.batch.finished import finished_folder
 
