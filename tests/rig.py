@@ -27,13 +27,14 @@ from tests.service import AT_ONCE, SMALL, Batch
 PROGRAM = [sys.executable, "-c", "from seedance_batch.cli.main import entry; entry()"]
 PLAIN = "tests.crash.hooks:plain"
 """What a forked child calls to run a command line as it is."""
+_KEPT = {"PATH", "PYTHONPATH", "LANG", "SYSTEMROOT", "TMPDIR"}
 QUICK = ["--rpm", "600000", "--poll-interval", "0.1", "--yes", "--no-progress", "--quiet"]
 """Flags of a run that nobody watches and nothing slows down."""
 
 
 def environment(cache: Path, key: str = "sk-test", **more: str) -> dict[str, str]:
     """What a run sees of the world: this key, no proxy, nothing of the tester's own settings."""
-    kept = {k: v for k, v in os.environ.items() if k in {"PATH", "LANG", "SYSTEMROOT", "TMPDIR"}}
+    kept = {k: v for k, v in os.environ.items() if k in _KEPT}
     quiet = {"NO_PROXY": "*", "OPENBLAS_NUM_THREADS": "1", "HOME": str(cache)}
     homes = {"XDG_CACHE_HOME": str(cache), "XDG_STATE_HOME": str(cache)}
     return {**kept, **quiet, **homes, "HIAPI_API_KEY": key, **more}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import os
 import re
@@ -76,8 +77,18 @@ def _room(path: Path) -> str:
     return parts[0].removesuffix(".py")
 
 
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(_tree(path)))
+
+
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -100,7 +111,7 @@ def test_the_core_is_pure_and_imports_only_the_core(path: Path) -> None:
 
 def _elsewhere(path: Path) -> Iterator[str]:
     """What a file imports from other packages, down to the name."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -117,7 +128,7 @@ def _calls(path: Path) -> set[str]:
     """Names of what a file calls, whatever they are called on; `fromtimestamp` without a zone
     counts as `now`."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
             local = name == "fromtimestamp" and len(node.args) + len(node.keywords) < 2
@@ -180,10 +191,6 @@ def test_a_stranger_can_hold_the_house_in_the_head() -> None:
     assert len([p for p in PACKAGE.iterdir() if p.is_dir() and p.name[0] != "_"]) <= 12
 
 
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
 def test_the_design_says_why_on_two_hundred_lines() -> None:
     assert _lines(ROOT / "DESIGN.md") <= 200
 
@@ -192,7 +199,7 @@ def test_imports_are_few_and_no_init_hands_names_on() -> None:
     spans = [
         node.end_lineno - node.lineno + 1
         for path in _files()
-        for node in ast.walk(_tree(path))
+        for node in _nodes(path)
         if isinstance(node, ast.Import | ast.ImportFrom) and node.end_lineno
     ]
     assert sum(spans) / sum(map(_lines, _files())) <= 0.065

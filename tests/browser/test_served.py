@@ -151,7 +151,6 @@ def given(*words: str, at: Path) -> subprocess.CompletedProcess[str]:
 def test_each_command_works_when_it_is_pasted_and_costs_what_the_page_said(
     chromium: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     (tmp_path / "it's.csv").write_text("id,prompt\na,A paper boat\nb,A kite in the wind\n")
     (tmp_path / "fast.yaml").write_text("generation_time: '0'\nclips: plain\n")
     flags = ["--sandbox", "--sandbox-config", "fast.yaml", "--poll-interval", "0.1", "-q"]

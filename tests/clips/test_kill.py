@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -84,9 +85,11 @@ def test_a_killed_download_harms_nothing(kills: int, server: HostileServer, tmp_
 
 
 def start(folder: Path, urls: list[str]) -> subprocess.Popen[bytes]:
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "NO_PROXY": "*"}
+    environment = {"PYTHONPATH": os.environ["PYTHONPATH"], "NO_PROXY": "*"}
     return subprocess.Popen(
-        [sys.executable, "-c", LANES, str(folder), json.dumps(urls)], env=environment
+        [sys.executable, "-c", LANES, str(folder), json.dumps(urls)],
+        cwd=Path(__file__).parents[2],
+        env=environment,
     )
 
 

@@ -6,6 +6,7 @@ As a program it reads one JSON request a line and answers one line each; `Forker
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -78,13 +79,13 @@ class Forker:
 @contextlib.contextmanager
 def forking() -> Iterator[Forker]:
     """A forker for the length of a block."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.crash.forker"],
+        cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
     try:
         yield Forker(process)
@@ -104,6 +105,8 @@ def main() -> None:
         importlib.import_module(name)
     # Reading all the world's certificates takes longer than a run; the sandbox speaks plain HTTP.
     ssl.SSLContext.load_verify_locations = lambda *_, **__: None  # type: ignore[method-assign]
+    gc.collect()
+    gc.freeze()  # or each child would copy what the collector touches
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(_answer(request)), flush=True)  # noqa: T201
