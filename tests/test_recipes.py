@@ -215,7 +215,7 @@ def test_a_setting_has_a_flag_of_its_name() -> None:
     assert isinstance(run, click.Command)
     given = {parameter.name for parameter in run.params}
     assert {field.name for field in dataclasses.fields(RunSettings)} <= given
-    assert {field.name for field in dataclasses.fields(Selection)} - {"from_ids"} <= given
+    assert {field.name for field in dataclasses.fields(Selection)} - {"from_ids", "takes"} <= given
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RunSettings)])

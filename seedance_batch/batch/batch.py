@@ -171,7 +171,10 @@ class Batch(Site):
 
         Raises `UsageError` where none of them is of the kind that is made here.
         """
-        redone = {pick.id: pick.take for pick in picks if pick.mark is Mark.REDO}
+        redone: dict[str, TakeName | None] = {}
+        for pick in picks:
+            if pick.mark is Mark.REDO and not self._is_nearer(redone.get(pick.id), pick.take):
+                redone[pick.id] = pick.take
         meant = meant_ids(redone, frozenset(selected))
         wishes = {meant[key]: take for key, take in redone.items() if meant[key] in selected}
         taken = {a.intent.kind for a in self.journal.attempts() if a.intent.key in selected}
@@ -183,6 +186,13 @@ class Batch(Site):
                 hint="--draft" if self.kind is Kind.FINAL else "leave out --draft",
             )
         return self._redo(wishes)
+
+    def _is_nearer(self, one: TakeName | None, other: TakeName | None) -> bool:
+        """Whether the first wish is for the kind that is made here, or else for a newer take."""
+        if one is None or other is None:
+            return False
+        here = one.kind is self.kind, other.kind is self.kind
+        return here == (True, False) or (here[0] == here[1] and one.number > other.number)
 
     def _redo(self, wishes: Mapping[str, TakeName | None]) -> dict[str, TakeName]:
         """Which take each row's wish for another one is for.

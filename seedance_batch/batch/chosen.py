@@ -3,15 +3,15 @@ exporting begin."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
-from seedance_batch.core.attempt import Attempt, Kind, Phase
+from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.model import INPUT_FIELDS
 from seedance_batch.core.outcome import Outcome, RowRecord
-from seedance_batch.core.select import Selection, select
+from seedance_batch.core.select import Selection, meant_ids, select
 from seedance_batch.core.text import spaced
 from seedance_batch.reader.headings import field_of
 
@@ -45,13 +45,30 @@ def absence(outcome: Outcome, kind: Kind) -> str:
 
 
 def chosen_of(rows: list[Outcome], columns: Sequence[str], selection: Selection) -> list[Outcome]:
-    """The rows of a run folder that are meant, as the journal kept them. Raises as `select`."""
+    """The rows of a run folder that are meant, as the journal kept them. Raises as `select`.
+
+    Of a row of which takes were kept, those are the only ones of their kind.
+    """
     if selection == Selection():
         return rows
     kept = [_KeptRow(outcome.row) for outcome in rows if outcome.row is not None]
     aliases = {h: known for h in columns if (known := field_of(h)) is not None}
     keys = set(select(kept, rows, selection, aliases))
-    return [outcome for outcome in rows if outcome.key in keys]
+    meant = meant_ids(selection.takes, keys)
+    takes = {meant[key]: names for key, names in selection.takes.items() if key in meant}
+    return [_kept_only(o, takes.get(o.key, ())) for o in rows if o.key in keys]
+
+
+def _kept_only(outcome: Outcome, kept: Collection[TakeName]) -> Outcome:
+    """The row as if no other takes of the kept ones' kinds were made; the best of them is shown."""
+    done = [a for a in outcome.attempts if a.state.phase is Phase.DONE]
+    meant = [a for a in done if TakeName(a.intent.kind, a.intent.number) in kept]
+    if not meant:
+        return outcome
+    kinds = {a.intent.kind for a in meant}
+    left = tuple(a for a in outcome.attempts if a in meant or a.intent.kind not in kinds)
+    narrowed = replace(outcome, attempts=left)
+    return replace(narrowed, shown=take_of(narrowed, Kind.FINAL) or take_of(narrowed, Kind.DRAFT))
 
 
 @dataclass(frozen=True)

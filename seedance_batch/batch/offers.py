@@ -1,4 +1,4 @@
-"""What a page's commands would make of each row, with which flags and at which price.
+"""What a page's commands would make of each take, with which flags and at which price.
 
 Prices are those of the kept price list: a page asks nobody. The plan has the last word.
 """
@@ -27,14 +27,14 @@ _SENT = Allow(resolution_4k=True, mixed_references=True, blobs=True)
 _SET = "set "
 
 
-def offers_of(journal: Journal, found: Iterable[Outcome]) -> dict[str, Offer]:
-    """By row: what another take of the shown kind, and a final, would cost; and its flags."""
+def offers_of(journal: Journal, found: Iterable[Outcome]) -> dict[int, Offer]:
+    """By attempt: what another take like it, and a final, would cost; and its flags."""
     estimator = Estimator(_prices(journal.facts().origin or DEFAULT_BASE_URL))
     flags = {kind: _flags(journal, kind) for kind in Kind}
     return {
-        outcome.key: _offer(outcome, outcome.shown, estimator, flags[outcome.shown.intent.kind])
+        attempt.id: _offer(outcome, attempt, estimator, flags[attempt.intent.kind])
         for outcome in found
-        if outcome.shown is not None
+        for attempt in outcome.attempts
     }
 
 
@@ -69,14 +69,14 @@ def _words(flags: Mapping[str, str]) -> list[str]:
 
 
 def _offer(
-    outcome: Outcome, shown: Attempt, estimator: Estimator, flags: Callable[[Attempt], list[str]]
+    outcome: Outcome, take: Attempt, estimator: Estimator, flags: Callable[[Attempt], list[str]]
 ) -> Offer:
     row = outcome.row
     size = {} if row is None else {"resolution": row.resolution, "duration": row.duration}
-    final = _cost(estimator, shown, row.model if row else shown.intent.model, size)
-    is_draft = shown.intent.kind is Kind.DRAFT
-    again = _cost(estimator, shown, shown.intent.model, {}) if is_draft else final
-    return Offer(flags(shown), _number(again), _number(final))
+    final = _cost(estimator, take, row.model if row else take.intent.model, size)
+    is_draft = take.intent.kind is Kind.DRAFT
+    again = _cost(estimator, take, take.intent.model, {}) if is_draft else final
+    return Offer(flags(take), _number(again), _number(final))
 
 
 def _cost(

@@ -24,7 +24,7 @@ from seedance_batch.core.text import some
 from seedance_batch.errors import EmptySelection, UsageError
 from seedance_batch.journal.journal import Journal
 from seedance_batch.page import page, values
-from seedance_batch.page.marks import read_marks
+from seedance_batch.page.marks import mark_values, read_marks
 from seedance_batch.publish import replacing
 from seedance_batch.run_folder import RunFolder
 
@@ -77,7 +77,7 @@ def shared_copy(folder: RunFolder, journal: Journal, target: Path, wish: ShareWi
         "flags": [],
         "refresh": None,
         "shared": True,
-        "marks": [[m.key, m.take, m.mark or "", m.stars, m.note, m.seen] for m in marks],
+        "marks": mark_values(marks),
     }
     note = facts.prices_note or "" if wish.costs else ""
     words = page.page_words(facts.manifest_name or folder.path.name, of_clips, note)

@@ -22,7 +22,7 @@ from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.events import AttemptChanged
 from seedance_batch.journal.opening import glance_at, log_of, look_into
 from seedance_batch.page import page, values
-from seedance_batch.page.marks import TakeMark, read_marks, save_mark
+from seedance_batch.page.marks import TakeMark, mark_values, read_marks, save_mark
 from seedance_batch.progress import Course
 from seedance_batch.publish import size_of
 from seedance_batch.run_folder import RunFolder, holder_is_alive
@@ -110,8 +110,8 @@ class Showing:
         with self._lock:
             self._look()
             # A page of another server that had this port: all that it shows is shown anew.
-            told = self._sheet.since(rows if rows <= self._sheet.change else 0) | self._said()
-        return told | _marked(read_marks(self.folder.path, marks), marks)
+            changed = self._sheet.since(rows if rows <= self._sheet.change else 0) | self._said()
+        return changed | _marked(read_marks(self.folder.path, marks), marks)
 
     def mark(self, key: str, take: str, said: dict[str, Any]) -> int:
         """Save what is said of a take."""
@@ -206,5 +206,4 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def _marked(marks: Sequence[TakeMark], since: int) -> dict[str, Any]:
     """Marks as the page has them, and the count of their changes."""
-    told = [[m.key, m.take, m.mark or "", m.stars, m.note, m.seen] for m in marks]
-    return {"marks": told, "marked": marks[-1].change if marks else since}
+    return {"marks": mark_values(marks), "marked": marks[-1].change if marks else since}

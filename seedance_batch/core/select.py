@@ -10,10 +10,11 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Protocol
 
+from seedance_batch.core.attempt import TakeName
 from seedance_batch.core.model import INPUT_FIELDS, LIST_FIELDS
 from seedance_batch.core.outcome import Outcome, Status
 from seedance_batch.core.refusals import reason_of
@@ -31,6 +32,8 @@ class Selection:
     where: str | None = None
     from_ids: Collection[str] | None = None
     """Ids read from a list of picks."""
+    takes: Mapping[str, Collection[TakeName]] = field(default_factory=dict)
+    """By id: the takes that the list means, where it says which; joining and exporting use them."""
     sample: int | None = None
     sample_seed: int = 0
     limit: int | None = None

@@ -10,13 +10,13 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from seedance_batch.core.attempt import Attempt, TakeName
-from seedance_batch.core.outcome import Outcome
+from seedance_batch.core.attempt import Attempt, Kind, TakeName
+from seedance_batch.core.outcome import Outcome, Status
 from seedance_batch.errors import FolderUnusable, UsageError
 from seedance_batch.page.picks import EXPORT, Mark, Pick, read_picks
 
@@ -52,6 +52,8 @@ class TakeMark:
     """Whether the take had a clip when it was marked: a wish of before says nothing of the clip."""
     change: int
     """Counts all changes; a later one is greater."""
+    at: float
+    """When it was said last, in Unix seconds."""
 
 
 def read_marks(folder: Path, since: int = 0) -> list[TakeMark]:
@@ -64,7 +66,7 @@ def read_marks(folder: Path, since: int = 0) -> list[TakeMark]:
     if not path.exists():
         return []
     query = (
-        "SELECT key, take, mark, stars, note, seen, change FROM marks WHERE change > ?1"
+        "SELECT key, take, mark, stars, note, seen, change, at FROM marks WHERE change > ?1"
         " OR ?1 > (SELECT max(change) FROM marks) ORDER BY change"
     )
     # Not `ro`: what a killed program left half written is taken back by whoever reads next.
@@ -98,10 +100,15 @@ def save_mark(folder: Path, key: str, take: str, said: dict[str, Any]) -> TakeMa
         connection.execute(
             "INSERT OR REPLACE INTO marks (key, take, mark, stars, note, seen, at, change)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (key, take, *values.values(), time.time(), last + 1),
+            (key, take, *values.values(), now := time.time(), last + 1),
         )
         connection.execute("COMMIT")
-    return _of((key, take, *values.values(), last + 1))
+    return _of((key, take, *values.values(), last + 1, now))
+
+
+def mark_values(marks: Iterable[TakeMark]) -> list[list[Any]]:
+    """Marks as the page has them."""
+    return [[m.key, m.take, m.mark or "", m.stars, m.note, m.seen, m.at] for m in marks]
 
 
 def _is_made(connection: sqlite3.Connection, path: Path) -> bool:
@@ -116,8 +123,8 @@ def _is_made(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _of(values: tuple[Any, ...]) -> TakeMark:
-    key, take, mark, stars, note, seen, change = values
-    return TakeMark(key, take, Mark(mark) if mark else None, stars, note, bool(seen), change)
+    key, take, mark, stars, note, seen, change, at = values
+    return TakeMark(key, take, Mark(mark) if mark else None, stars, note, bool(seen), change, at)
 
 
 def _mark(value: Any) -> str:
@@ -186,31 +193,39 @@ def picks_of(
 
 
 def _marked(found: Sequence[Outcome], marks: Sequence[TakeMark]) -> Iterator[Pick]:
-    """A pick for each row that something was said of, as the page shows it."""
+    """A pick for each take that something was said of, and for each row without any."""
     said = {(mark.key, mark.take): mark for mark in marks}
     for outcome in found:
-        shown = outcome.shown
-        take = None if shown is None else _name(shown)
-        there = said.get((outcome.key, str(take or "")))
-        mark = there.mark if there and there.seen is _has_clip(shown) else None
-        if there and (mark or there.note or there.stars):
-            yield Pick(outcome.key, mark, there.note, take, there.stars)
-        elif (before := _answered(outcome, said)) is not None:
-            # It is answered already, and the plan says so: the same command again buys nothing.
-            yield Pick(outcome.key, Mark.REDO, "", before)
+        takes: Sequence[Attempt | None] = outcome.attempts or [None]
+        for attempt in takes:
+            name = None if attempt is None else _name(attempt)
+            there = said.get((outcome.key, str(name or "")))
+            if there is None:
+                continue
+            mark = there.mark if there.seen is _has_clip(attempt) else None
+            if mark is not None and attempt is not None and not _counts(outcome, attempt, there):
+                mark = None
+            if mark or there.note or there.stars:
+                yield Pick(outcome.key, mark, there.note, name, there.stars)
 
 
-def _answered(outcome: Outcome, said: dict[tuple[str, str], TakeMark]) -> TakeName | None:
-    """The take before the shown one that was marked redo, if one was."""
-    shown = outcome.shown
-    for attempt in reversed(outcome.attempts):
-        if shown is None or attempt.intent.kind is not shown.intent.kind:
-            continue
-        there = said.get((outcome.key, str(_name(attempt))))
-        earlier = attempt.intent.number < shown.intent.number
-        if earlier and there and there.mark is Mark.REDO and there.seen is _has_clip(attempt):
-            return _name(attempt)
-    return None
+def _counts(outcome: Outcome, attempt: Attempt, said: TakeMark) -> bool:
+    """Whether what was said of a take is a word on the row as it stands.
+
+    A *redo* that was answered stays one of the shown kind, so that the plan says so and the same
+    command again buys nothing. A kept draft that has a newer one beside it speaks for the row if
+    that was asked to be the same, or if whoever kept the older one could see both.
+    """
+    intent, shown = attempt.intent, outcome.shown
+    later = [a for a in outcome.attempts if a.intent.kind is intent.kind and a.id > attempt.id]
+    if said.mark is Mark.REDO:
+        return not later or (shown is not None and shown.intent.kind is intent.kind)
+    if said.mark is Mark.KEEP and intent.kind is Kind.DRAFT:
+        newer = [a for a in later if a.state.clip is not None]
+        alike = all(a.intent.content == intent.content for a in newer)
+        seen = all(said.at >= (a.state.finished_at or 0.0) for a in newer)
+        return outcome.status is not Status.CHANGED and (alike or seen)
+    return True
 
 
 def _name(attempt: Attempt) -> TakeName:

@@ -41,7 +41,7 @@ def write_report(
     refresh: float | None = None,
     folder_id: str = "",
     flags: Sequence[str] = (),
-    offers: Mapping[str, Offer] = MappingProxyType({}),
+    offers: Mapping[int, Offer] = MappingProxyType({}),
     made: Callable[[int, int], None] = lambda count, of: None,
     hands: Hands | None = None,
 ) -> Path:

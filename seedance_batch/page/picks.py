@@ -32,7 +32,7 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One line of picks.csv."""
+    """One line of picks.csv: what was said of one take; a row may have several."""
 
     id: str
     """The row's key, as the journal has it."""
@@ -80,12 +80,24 @@ def picked(
     ``source`` is where the picks are from, ``page`` the command that writes the page to choose on,
     for hints. Raises `EmptySelection` where there are none.
     """
-    wanted = [Mark.KEEP, Mark.REDO, None] if marks is None else marks
-    found = [pick.id for pick in picks if pick.mark in wanted]
+    if marks is None:  # of several takes the last one that is listed says it
+        last = {pick.id: pick.mark for pick in picks}
+        found = [key for key, mark in last.items() if mark is not Mark.REJECT]
+    else:
+        found = list(dict.fromkeys(pick.id for pick in picks if pick.mark in marks))
     if not found:
         marked = f"row marked {' or '.join(marks)}" if marks else "row that is not marked reject"
         hint = None if page is None else f"{EXPORT}: {page}"
         raise EmptySelection(f"{source} has no {marked}.", hint=hint)
+    return found
+
+
+def kept_takes(picks: Iterable[Pick]) -> dict[str, frozenset[TakeName]]:
+    """By row: the takes that were marked keep, where the list says which."""
+    found: dict[str, frozenset[TakeName]] = {}
+    for pick in picks:
+        if pick.mark is Mark.KEEP and pick.take is not None:
+            found[pick.id] = found.get(pick.id, frozenset()) | {pick.take}
     return found
 
 
@@ -164,16 +176,24 @@ def _picks(
 ) -> tuple[list[Pick], list[Finding]]:
     picks: list[Pick] = []
     problems: list[Finding] = []
-    first_lines: dict[str, int] = {}
+    first_lines: dict[str, dict[TakeName | None, int]] = {}
     for line, cells in lines:
         pick, wrong = _pick({name: _cell(cells, index) for name, index in at.items()})
-        before = first_lines.setdefault(pick.id, line)
-        if pick.id and before != line:
+        earlier = first_lines.setdefault(pick.id, {})
+        before = _same_take(earlier, pick.take)
+        if pick.id and before is not None:
             wrong["id"] = f"{pick.id!r} is already in line {before}"
+        earlier.setdefault(pick.take, line)
         for column, words in wrong.items():
             problems.append(_problem(Place(file, line=line, column=column), words))
         picks.append(pick)
     return picks, problems
+
+
+def _same_take(earlier: dict[TakeName | None, int], take: TakeName | None) -> int | None:
+    """The line that speaks of the same take of a row; one that names no take speaks of any."""
+    of_any = take is None or None in earlier
+    return min(earlier.values(), default=None) if of_any else earlier.get(take)
 
 
 def _cell(cells: Sequence[str], index: int) -> str:

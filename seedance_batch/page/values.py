@@ -49,6 +49,18 @@ class Film:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """What a command would make of a take, in dollars by the kept price list; None: unknown."""
+
+    flags: list[str]
+    """Those that it was made with, as words of a command line."""
+    again: float | None
+    """Another take like it."""
+    final: float | None
+    """A final of the row."""
+
+
+@dataclass(frozen=True, slots=True)
 class PageTake:
     """One attempt of a row."""
 
@@ -67,18 +79,7 @@ class PageTake:
     prompt: str
     """Only where it differs from the row's present one."""
     film: Film | None
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a command would make of a row, in dollars by the kept price list; None: unknown."""
-
-    flags: list[str]
-    """Those that the shown take was made with, as words of a command line."""
-    again: float | None
-    """Another take like the shown one."""
-    final: float | None
-    """A final of a draft."""
+    offer: Offer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +114,20 @@ class PageRow:
     """The takes that the shown clip was made from: ``lamp-wakes final 1``."""
     stale: bool = False
     """Whether one of them was replaced since."""
-    offer: Offer | None = None
-    """None for a row of which nothing was sent."""
 
 
 def page_rows(
     columns: Sequence[str],
     outcomes: Iterable[Outcome],
     stills: Mapping[str, str | None],
-    offers: Mapping[str, Offer] = MappingProxyType({}),
+    offers: Mapping[int, Offer] = MappingProxyType({}),
 ) -> list[PageRow]:
     """A card for each outcome, in their order.
 
     ``stills`` maps a clip's file to its poster (None where there is none); a file that is not in
     it does not exist on disk.
     """
-    return [_row(columns, o, stills, offers.get(o.key)) for o in outcomes]
+    return [_row(columns, o, stills, offers) for o in outcomes]
 
 
 def for_others(
@@ -143,7 +142,14 @@ def for_others(
     shared = []
     for row in rows:
         takes = tuple(
-            replace(take, prompt="", message="", reason="", cost=take.cost if costs else "")
+            replace(
+                take,
+                prompt="",
+                message="",
+                reason="",
+                cost=take.cost if costs else "",
+                offer=None,
+            )
             for take in row.takes
             if take.shown
         )
@@ -162,7 +168,6 @@ def for_others(
                 follows=(),
                 made_from=(),
                 stale=False,
-                offer=None,
             )
         )
     return [columns[at] for at in own], shared
@@ -205,7 +210,7 @@ def _row(
     columns: Sequence[str],
     outcome: Outcome,
     stills: Mapping[str, str | None],
-    offer: Offer | None,
+    offers: Mapping[int, Offer],
 ) -> PageRow:
     shown = outcome.shown
     prompt = _prompt(outcome)
@@ -224,11 +229,10 @@ def _row(
         clip=str(filmed.id) if filmed else "",
         take=str(TakeName(shown.intent.kind, shown.intent.number)) if shown else "",
         made=(filmed.state.finished_at if filmed else None) or 0.0,
-        takes=_takes(outcome, prompt, stills),
+        takes=_takes(outcome, prompt, stills, offers),
         follows=outcome.row.follows if outcome.row else (),
         made_from=tuple(map(str, outcome.made_from)),
         stale=outcome.is_stale,
-        offer=offer,
     )
 
 
@@ -277,12 +281,17 @@ def _prompt(outcome: Outcome) -> str:
 # ── takes ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _takes(outcome: Outcome, prompt: str, stills: Mapping[str, str | None]) -> tuple[PageTake, ...]:
+def _takes(
+    outcome: Outcome,
+    prompt: str,
+    stills: Mapping[str, str | None],
+    offers: Mapping[int, Offer],
+) -> tuple[PageTake, ...]:
     drafts = [a for a in outcome.attempts if a.intent.kind is Kind.DRAFT]
     finals = [a for a in outcome.attempts if a.intent.kind is Kind.FINAL]
     final = "Final" if drafts else "Take"
     return tuple(
-        _take(attempt, name, outcome, prompt, stills)
+        _take(attempt, name, outcome, prompt, stills, offers.get(attempt.id))
         for word, group in (("Draft", drafts), (final, finals))
         for name, attempt in _numbered(word, group)
     )
@@ -294,7 +303,12 @@ def _numbered(word: str, group: Sequence[Attempt]) -> Iterable[tuple[str, Attemp
 
 
 def _take(
-    attempt: Attempt, name: str, outcome: Outcome, prompt: str, stills: Mapping[str, str | None]
+    attempt: Attempt,
+    name: str,
+    outcome: Outcome,
+    prompt: str,
+    stills: Mapping[str, str | None],
+    offer: Offer | None,
 ) -> PageTake:
     intent = attempt.intent
     made_from = intent.prompt.strip()
@@ -310,6 +324,7 @@ def _take(
         message=message(attempt) if attempt.state.phase is not Phase.DONE else "",
         prompt="" if made_from == prompt else redact(made_from),
         film=_film(attempt.state.clip, stills) if attempt.state.clip else None,
+        offer=offer,
     )
 
 

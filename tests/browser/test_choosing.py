@@ -314,16 +314,47 @@ def test_keys_work_on_a_keyboard_of_another_script(review: Review, tab: Any) -> 
     assert ["", "keep"] == marks(tab)[:2]
 
 
-def test_the_large_view_moves_marks_and_notes_too(review: Review, tab: Any) -> None:
-    draft = attempt(ROWS[1], kind=Kind.DRAFT, number=7, id=7)
-    review(outcomes(ROWS, [*(attempt(of) for of in ROWS), draft]))
+def test_the_large_view_moves_and_marks_each_take_by_itself(
+    review: Review, tab: Any, tmp_path: Path
+) -> None:
+    of = ROWS[1]
+    drafts = [attempt(of, kind=Kind.DRAFT, number=n, id=n) for n in (7, 8)]
+    first, second = attempt(of), attempt(of, number=2)
+    review(
+        outcomes(
+            ROWS, [*(attempt(each) for each in ROWS if each is not of), *drafts, first, second]
+        )
+    )
     tab.keyboard.press("Enter")
     press(tab, "yj")
     assert "shot-02" == tab.locator("#large-id").text_content()
-    assert ["Draft", "Final"] == tab.locator("#large figcaption strong").all_text_contents()
+    names = ["Draft 1", "Draft 2", "Final 1", "Final 2"]
+    assert names == tab.locator("#large figcaption strong").all_text_contents()
     assert "2 of 6 · done" in tab.locator("#large [data-part=place]").text_content()
-    tab.locator("#large").get_by_role("button", name="Reject").click()
+    takes = tab.locator("#large figure")
+    takes.last.get_by_role("button", name="Reject").click()
+    assert "for Final 2" == tab.locator("#large [data-part=of]").text_content()
+    tab.keyboard.press("ArrowLeft")
+    press(tab, "y4r")  # another take of it is there already: nothing to redo
+    assert "A newer take is there" in str(tab.locator("#say").text_content())
+    assert takes.nth(2).get_by_role("button", name="Redo").is_disabled()
+    tab.fill("#note", "this one")
     tab.keyboard.press("Escape")
+    tab.keyboard.press("Enter")
+    takes.nth(1).get_by_role("button", name="Redo").click()
+    tab.keyboard.press("Escape")
+    card = tab.locator(".card").nth(1)
+    assert "keeps Final 1" == card.locator(".note").text_content()
+    assert ["Draft 2 ↻", "Final 1 ✓", "Final 2 ✕"] == card.locator(".badge").all_text_contents()
+    assert "2 of 6 clips chosen" == progress(tab)
     assert ["keep", "reject"] == marks(tab)[:2]
     assert "shot-02" == current(tab)
     until(tab, "document.querySelectorAll('#large video').length === 0")
+    assert [
+        Pick("shot-01", Mark.KEEP, "", FINAL),
+        Pick("shot-02", Mark.REDO, "", TakeName(Kind.DRAFT, 8)),
+        Pick("shot-02", Mark.KEEP, "this one", FINAL, 4),
+        Pick("shot-02", Mark.REJECT, "", TakeName(Kind.FINAL, 2)),
+    ] == export(tab, tmp_path)
+    commands = tab.locator("#next code").all_text_contents()
+    assert [["--draft", "--from", "picks.csv"]] == [shlex.split(each)[3:] for each in commands]

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.writer.samples import attempt, row
 
 ROW = row(1)
 KEY = ROW.key
+FIRST, SECOND = TakeName(Kind.FINAL, 1), TakeName(Kind.FINAL, 2)
 
 
 def test_what_is_said_adds_to_what_was_said_of_the_same_take(tmp_path: Path) -> None:
@@ -31,10 +33,12 @@ def test_what_is_said_adds_to_what_was_said_of_the_same_take(tmp_path: Path) -> 
     save_mark(tmp_path, "a", "final 1", {"stars": 4})
     save_mark(tmp_path, "a", "final 2", {"mark": "redo", "seen": True})
     save_mark(tmp_path, "a", "final 1", {"note": "夜 <b>"})
+    found = read_marks(tmp_path)
+    assert found[0].at <= found[1].at
     assert [
-        TakeMark("a", "final 2", Mark.REDO, 0, "", True, 3),
-        TakeMark("a", "final 1", Mark.KEEP, 4, "夜 <b>", True, 4),
-    ] == read_marks(tmp_path)
+        TakeMark("a", "final 2", Mark.REDO, 0, "", True, 3, 0.0),
+        TakeMark("a", "final 1", Mark.KEEP, 4, "夜 <b>", True, 4, 0.0),
+    ] == [replace(mark, at=0.0) for mark in found]
     assert [4] == [mark.change for mark in read_marks(tmp_path, since=3)]
     assert [] == read_marks(tmp_path, since=4)
     assert 2 == len(read_marks(tmp_path, since=99)), "the count is of another file"
@@ -118,21 +122,50 @@ def test_from_marks_a_pick_names_the_take_that_is_shown(tmp_path: Path) -> None:
     assert [expected] == picks(tmp_path, attempt(ROW))
 
 
-def test_once_a_new_take_is_there_an_old_redo_is_answered_and_an_old_keep_says_nothing(
+def test_once_a_new_take_is_there_an_old_redo_is_answered_and_each_take_has_its_own_mark(
     tmp_path: Path,
 ) -> None:
     second = attempt(ROW, number=2, id=102)
+    first_redone = Pick(KEY, Mark.REDO, "", FIRST)
     save_mark(tmp_path, KEY, "final 1", {"mark": "redo", "seen": True})
-    assert [Pick(KEY, Mark.REDO, "", TakeName(Kind.FINAL, 1))] == picks(
-        tmp_path, attempt(ROW), second
-    )
+    assert [first_redone] == picks(tmp_path, attempt(ROW), second)
     save_mark(tmp_path, KEY, "final 2", {"mark": "redo", "seen": True})
-    assert [Pick(KEY, Mark.REDO, "", TakeName(Kind.FINAL, 2))] == picks(
-        tmp_path, attempt(ROW), second
-    )
+    assert [first_redone, Pick(KEY, Mark.REDO, "", SECOND)] == picks(tmp_path, attempt(ROW), second)
     save_mark(tmp_path, KEY, "final 1", {"mark": "keep", "seen": True})
-    save_mark(tmp_path, KEY, "final 2", {"mark": ""})
-    assert [] == picks(tmp_path, attempt(ROW), second)
+    save_mark(tmp_path, KEY, "final 2", {"mark": "reject"})
+    assert [
+        Pick(KEY, Mark.KEEP, "", FIRST),
+        Pick(KEY, Mark.REJECT, "", SECOND),
+    ] == picks(tmp_path, attempt(ROW), second)
+
+
+def test_a_kept_draft_speaks_for_its_row_until_another_one_came_that_nobody_saw(
+    tmp_path: Path,
+) -> None:
+    draft = attempt(ROW, kind=Kind.DRAFT)
+    newer = attempt(ROW, kind=Kind.DRAFT, number=2, id=102)
+    kept = [Pick(KEY, Mark.KEEP, "", TakeName(Kind.DRAFT, 1))]
+    save_mark(tmp_path, KEY, "draft 1", {"mark": "keep", "seen": True})
+    assert kept == picks(tmp_path, draft, newer), "asked to be the same"
+    edited = replace(newer, intent=replace(newer.intent, content="edited"))
+    assert kept == picks(tmp_path, draft, edited), "it was there when the other was kept"
+    later = replace(edited, state=replace(edited.state, finished_at=time.time() + 60))
+    assert [] == picks(tmp_path, draft, later)
+    final = attempt(ROW, number=3, id=103)
+    assert kept == picks(tmp_path, draft, final), "so that promoting again buys nothing"
+    former = replace(final, intent=replace(final.intent, content="before an edit"))
+    assert [] == picks(tmp_path, draft, former)
+
+
+def test_an_answered_wish_for_a_draft_is_none_for_the_final(tmp_path: Path) -> None:
+    draft = attempt(ROW, kind=Kind.DRAFT)
+    newer = attempt(ROW, kind=Kind.DRAFT, number=2, id=102)
+    final = attempt(ROW, number=3, id=103)
+    save_mark(tmp_path, KEY, "draft 1", {"mark": "redo", "seen": True})
+    assert [Mark.REDO] == [pick.mark for pick in picks(tmp_path, draft, newer)]
+    assert [] == picks(tmp_path, draft, newer, final)
+    save_mark(tmp_path, KEY, "draft 2", {"mark": "redo", "seen": True})
+    assert ["draft 2"] == [str(pick.take) for pick in picks(tmp_path, draft, newer, final)]
 
 
 def test_a_wish_of_before_the_clip_came_is_none_for_it(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from seedance_batch.core.attempt import Kind, TakeName
 from seedance_batch.core.columns import guarded
 from seedance_batch.errors import ManifestError, UsageError
-from seedance_batch.page.picks import Mark, Pick, parse_picks, read_picks
+from seedance_batch.page.picks import Mark, Pick, kept_takes, parse_picks, picked, read_picks
 
 EXPECTED = [
     Pick("dawn", Mark.KEEP, ""),
@@ -71,6 +71,17 @@ def test_a_line_says_of_which_take_its_mark_was_made(text: str, take: TakeName |
     assert [Pick("a", Mark.REDO, "", take)] == parse_picks(
         f"id,mark,note,take\na,redo,,{text}\n".encode(), "picks.csv"
     )[0]
+
+
+def test_each_take_of_a_row_has_a_line_of_its_own() -> None:
+    lines = "a,keep,final 1\na,reject,final 2\nb,redo,draft 1\nc,reject,final 1\n"
+    found, wrong = parse_picks(f"id,mark,take\n{lines}".encode(), "picks.csv")
+    assert [] == wrong
+    assert {"a": {TakeName(Kind.FINAL, 1)}} == kept_takes(found)
+    assert ["a"] == picked(found, {Mark.KEEP}, Path("picks.csv"))
+    assert ["b"] == picked(found, None, Path("picks.csv")), "the last take of a row says it"
+    for twice in ("a,keep,final 1\na,redo,final 1\n", "a,keep,final 1\na,redo,\n"):
+        assert ["picks.csv:3:id: 'a' is already in line 2"] == problems(f"id,mark,take\n{twice}")
 
 
 @pytest.mark.parametrize("text", ["2", "final 0", "final -1", "final two", "take 1", "final 1 2"])

@@ -62,10 +62,11 @@ function panelsOf(row) {
 function clipPanel(row, take) {
   const panel = make("clip");
   panel.dataset.kind = take.kind;
+  panel.dataset.take = take.take;
   panel.dataset.src = take.film.src;
   if (take.film.poster) panel.querySelector("img").src = take.film.poster;
   panel.setAttribute("aria-label", `Enlarge ${row.id}, ${take.name}`);
-  part(panel, "name").textContent = take.name;
+  part(panel, "name").dataset.name = take.name;
   const { width, height } = take.film;
   panel.classList.toggle("fills", Math.abs(width / height / (16 / 9) - 1) < 0.06);
   if (!take.film.src) panel.dataset.gone = "the file is missing";
@@ -85,33 +86,50 @@ function withReason({ status, reason }) {
   return reason ? `${status}: ${reason}` : status;
 }
 
-function markButtons(row) {
+function markButtons(row, take = row.take) {
   return Object.entries(MARKS).map(([mark, [sign, word, key]]) => {
     const button = make("mark");
     button.dataset.mark = mark;
     button.textContent = `${sign} ${word}`;
     button.title = `${word} (${key.toUpperCase()})`;
-    button.disabled = mark === "keep" && !row.clip; // nothing there to keep
+    button.disabled = mark === "keep" ? !hasClip(row, take) : mark === "redo" && !isLast(row, take);
+    if (button.disabled) button.title = mark === "keep" ? "no clip to keep" : "a newer take is there";
     return button;
   });
 }
 
-/** Show a row's mark and note on an element that holds mark buttons. */
-function showChoice(element, row) {
-  const mark = choices.mark(row);
-  element.dataset.mark = mark;
-  const { stars } = choices.of(row);
-  for (const button of part(element, "marks").children) {
+/** Show which mark and stars a take has on the buttons of an element. */
+function showButtons(element, row, take = row.take) {
+  const [mark, { stars }] = [choices.mark(row, take), choices.of(row, take)];
+  for (const button of element.querySelectorAll("[data-mark]")) {
     button.setAttribute("aria-pressed", String(button.dataset.mark === mark));
   }
   for (const button of element.querySelectorAll("[data-stars]")) {
     button.setAttribute("aria-pressed", String(Number(button.dataset.stars) === stars));
     button.textContent = Number(button.dataset.stars) <= stars ? "★" : "☆";
   }
-  if (!element.classList.contains("card")) return;
-  const earlier = choices.earlier(row);
-  const words = [earlier && `${earlier}, for an earlier clip`, starred(stars), choices.of(row).note];
-  write(element, "note", words.filter(Boolean).join(" · "));
+}
+
+/** Show what was chosen of a row on its card. */
+function showChoice(card, row) {
+  card.dataset.mark = choices.mark(row);
+  showButtons(part(card, "marks"), row);
+  for (const panel of card.querySelectorAll(".clip")) {
+    const name = part(panel, "name");
+    name.textContent = [name.dataset.name, signed(choices.mark(row, panel.dataset.take))].filter(Boolean).join(" ");
+  }
+  const [kept, earlier, { stars, note }] = [choices.kept(row), choices.earlier(row), choices.of(row)];
+  const words = [
+    kept && kept.take !== row.take && `keeps ${kept.name}`,
+    earlier && `${earlier}, for an earlier clip`,
+    starred(stars),
+    note,
+  ];
+  write(card, "note", words.filter(Boolean).join(" · "));
+}
+
+function signed(mark) {
+  return mark ? MARKS[mark][0] : "";
 }
 
 function starred(stars) {

@@ -30,7 +30,7 @@ function rowsInSight() {
 
 function hasMark(row) {
   if (!view.mark) return true;
-  const mark = choices.mark(row);
+  const mark = choices.ofRow(row);
   return view.mark === TO_CHOOSE ? !mark && row.clip !== "" : mark === view.mark;
 }
 
@@ -42,7 +42,8 @@ function hasValues(row) {
 function hasWords(row, words) {
   if (!words.length) return true;
   if (!haystacks.has(row)) haystacks.set(row, textOf(row));
-  const text = `${haystacks.get(row)}\n${choices.of(row).note.toLocaleLowerCase()}`;
+  const notes = ["", ...row.takes.map(({ take }) => take)].map((take) => choices.of(row, take).note);
+  const text = `${haystacks.get(row)}\n${notes.join("\n").toLocaleLowerCase()}`;
   return words.every((word) => text.includes(word));
 }
 
@@ -64,7 +65,7 @@ function byColumn(sort) {
 function countMarks() {
   const counts = { "": page.rows.length, [TO_CHOOSE]: 0, keep: 0, reject: 0, redo: 0 };
   for (const row of page.rows) {
-    const mark = choices.mark(row) || (row.clip ? TO_CHOOSE : "");
+    const mark = choices.ofRow(row) || (row.clip ? TO_CHOOSE : "");
     if (mark) counts[mark] += 1;
   }
   return counts;

@@ -3,12 +3,14 @@
 const large = document.getElementById("large");
 const note = document.getElementById("note");
 let enlarged = null; // the row it shows, until all of its closing is done
+let pointed = ""; // the take of it that keys and the note are for
 
 /** Show a row; `place` says which of how many it is. */
 function enlarge(row, place) {
   stop();
   letGo();
   enlarged = row;
+  pointed = row.take;
   document.getElementById("large-id").textContent = row.id;
   write(large, "place", [place, row.status, row.asked, row.cost].filter(Boolean).join(" · "));
   showTakes(row);
@@ -16,35 +18,75 @@ function enlarge(row, place) {
   part(large, "prompt").textContent = row.prompt || "—";
   write(large, "step", row.step && `Next: ${row.step}`);
   part(large, "cells").replaceChildren(...described(row));
-  part(large, "marks").replaceChildren(...markButtons(row));
-  note.value = choices.of(row).note;
-  showChoice(large, row);
+  pointAt(pointed);
   if (!large.open) large.showModal();
+}
+
+/** Make one of the takes the one that keys, stars and the note are for. */
+function pointAt(take) {
+  const row = enlarged;
+  const names = row.takes.map((each) => each.take);
+  pointed = names.includes(take) ? take : row.take;
+  const several = row.takes.length > 1;
+  const name = row.takes.find((each) => each.take === pointed)?.name;
+  write(large, "of", several ? `for ${name}` : "");
+  part(large, "own-marks").replaceChildren(...markButtons(row, pointed));
+  note.value = choices.of(row, pointed).note;
+  showLargeChoice();
+}
+
+/** Go to another take with the keys. */
+function pointBeside(by) {
+  const names = enlarged.takes.map((each) => each.take);
+  const next = names[names.indexOf(pointed) + by];
+  if (next === undefined) return;
+  pointAt(next);
+  say(`Marks are for ${enlarged.takes.find((each) => each.take === next).name}`);
+}
+
+/** Show what was said of each take. */
+function showLargeChoice() {
+  const row = enlarged;
+  showButtons(part(large, "choice"), row, pointed);
+  for (const found of part(large, "takes").querySelectorAll("figure[data-take]")) {
+    const { take } = found.dataset;
+    found.classList.toggle("pointed", take === pointed && row.takes.length > 1);
+    found.dataset.mark = choices.mark(row, take);
+    showButtons(found, row, take);
+    write(found, "stars", starred(choices.of(row, take).stars));
+  }
 }
 
 /** All takes of a row; one that is there already, and is as it was, plays on. */
 function showTakes(row) {
   const before = new Map([...part(large, "takes").children].map((each) => [each.dataset.was, each]));
   const fresh = row.takes.map((take) => before.get(JSON.stringify(take)) ?? figure(take, row));
+  for (const [at, each] of fresh.entries()) {
+    // Side by side each has its own marks; one alone is marked below, where its note is.
+    const marks = row.takes.length > 1 ? markButtons(row, row.takes[at].take) : [];
+    part(each, "marks").replaceChildren(...marks);
+    part(each, "marks").hidden = !marks.length;
+  }
   for (const [was, each] of before) {
     if (!fresh.includes(each)) for (const video of each.querySelectorAll("video")) release(video);
   }
   part(large, "takes").replaceChildren(...(fresh.length ? fresh : [noticePanel(row)]));
   part(large, "takes").dataset.count = Math.min(row.takes.length, 3);
+  part(large, "own-marks").hidden = row.takes.length > 1;
 }
 
 /** Show what became of the row that is shown. */
 function renewLarge(row) {
   write(large, "step", row.step && `Next: ${row.step}`);
-  part(large, "marks").replaceChildren(...markButtons(row));
-  note.value = choices.of(row).note;
   showTakes(row);
-  showChoice(large, row);
+  pointAt(pointed);
 }
 
 function figure(take, row) {
   const found = make("take");
   found.dataset.was = JSON.stringify(take);
+  found.dataset.take = take.take;
+  part(found, "marks").setAttribute("aria-label", `Mark ${take.name}`);
   const { film } = take;
   part(found, "frame").append(film?.src ? player(take) : reason(take));
   for (const name of ["name", "asked", "cost"]) part(found, name).textContent = take[name];
@@ -185,7 +227,9 @@ function letGo() {
   part(large, "takes").replaceChildren();
 }
 
-large.addEventListener("close", letGo);
+large.addEventListener("close", () => {
+  if (!large.open) letGo(); // else it was opened again before this was told
+});
 large.addEventListener("click", (event) => {
   if (event.target === large) large.close(); // the dimmed page around it
 });

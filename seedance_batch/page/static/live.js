@@ -36,7 +36,7 @@ function takeNews(told) {
   if (touched.length) showChoices(touched);
   if (changed.length) showSheet();
   if (marked.has(current?.id) && large.open && document.activeElement !== note) {
-    note.value = choices.of(current).note;
+    note.value = choices.of(current, pointed).note;
   }
   if (moved) reloadWhenIdle(); // another table: columns, filters and order are made anew
 }

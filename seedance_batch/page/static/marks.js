@@ -13,13 +13,24 @@ const RISKY = new RegExp(
   "u",
 );
 
-const NOTHING = Object.freeze({ mark: "", stars: 0, note: "", seen: false });
+const NOTHING = Object.freeze({ mark: "", stars: 0, note: "", seen: false, at: 0 });
+
+/** Whether a take of a row has a clip; by default the one that is shown. */
+function hasClip(row, take = row.take) {
+  return Boolean(row.takes.find((each) => each.take === take)?.film);
+}
+
+/** Whether another take may be asked for beside this one: an older one was answered already. */
+function isLast(row, take) {
+  const kind = row.takes.find((each) => each.take === take)?.kind;
+  return take === row.take || row.takes.findLast((each) => each.kind === kind)?.take === take;
+}
 
 /** The marks that a page brings along, for whom it was copied. */
 function given() {
   const told = page.marks ?? [];
   return new Map(
-    told.map(([id, take, mark, stars, note, seen]) => [`${id}\n${take}`, { mark, stars, note, seen }]),
+    told.map(([id, take, mark, stars, note, seen, at]) => [`${id}\n${take}`, { mark, stars, note, seen, at }]),
   );
 }
 
@@ -49,40 +60,56 @@ class Choices {
 
   // A mark belongs to the take that was looked at: of a new one nobody has said anything yet, and
   // an old “redo” must not order another one. What was said before its clip came is no word on it.
-  mark(row) {
-    const entry = this.of(row);
-    return entry.seen === (row.clip !== "") ? entry.mark : "";
+  mark(row, take = row.take) {
+    const entry = this.of(row, take);
+    if (entry.seen !== hasClip(row, take)) return "";
+    return entry.mark === "redo" && !isLast(row, take) ? "" : entry.mark;
+  }
+
+  /** What a row comes to: that a take was kept, else its shown take's mark. */
+  ofRow(row) {
+    return this.kept(row) ? "keep" : this.mark(row);
+  }
+
+  /** The newest take of the shown kind that was kept, by somebody who could see the shown one. */
+  kept(row) {
+    const shown = row.takes.find((each) => each.take === row.take);
+    const seen = (take) => take === row.take || this.of(row, take).at >= row.made;
+    return row.takes.findLast(
+      ({ take, kind }) => kind === shown?.kind && seen(take) && this.mark(row, take) === "keep",
+    );
   }
 
   earlier(row) {
-    if (this.mark(row)) return "";
+    if (this.ofRow(row)) return "";
     const takes = ["", ...row.takes.map((take) => take.take)];
     return takes.map((take) => this.of(row, take).mark).findLast(Boolean) ?? "";
   }
 
-  setMark(row, mark) {
-    this.change(row, { mark, seen: row.clip !== "" });
+  setMark(row, mark, take = row.take) {
+    this.change(row, take, { mark, seen: hasClip(row, take) });
   }
 
-  setStars(row, stars) {
-    this.change(row, { stars });
+  setStars(row, stars, take = row.take) {
+    this.change(row, take, { stars });
   }
 
-  setNote(row, note) {
-    this.change(row, { note });
+  setNote(row, note, take = row.take) {
+    this.change(row, take, { note });
   }
 
-  change(row, values) {
+  change(row, take, values) {
     this.changed = performance.now();
-    this.put(row, values);
-    this.keep(row, values);
+    this.put(row, take, values);
+    this.keep(row, take, values);
   }
 
-  put(row, values) {
+  put(row, take, values) {
     const before = this.entries;
     this.load(); // another tab may have chosen meanwhile
     if (!this.lasting) this.entries = before;
-    this.entries.set(`${row.id}\n${row.take}`, { ...this.of(row), ...values });
+    const said = { ...this.of(row, take), ...values, at: Date.now() / 1000 };
+    this.entries.set(`${row.id}\n${take}`, said);
   }
 
   keep() {
@@ -100,10 +127,14 @@ class Choices {
       : "This browser does not save your choices: export picks.csv before you leave the page.";
   }
 
-  /** What there is to export: the marks, stars and notes of these rows. */
+  /** What there is to export: the marks, stars and notes of all takes of these rows. */
   lines(rows) {
+    const line = (row, take) => {
+      const { note, stars } = this.of(row, take);
+      return [row.id, this.mark(row, take), note, take, String(stars || "")];
+    };
     return rows
-      .map((row) => [row.id, this.mark(row), this.of(row).note, row.take, String(this.of(row).stars || "")])
+      .flatMap((row) => (row.takes.length ? row.takes.map(({ take }) => line(row, take)) : [line(row, "")]))
       .filter(([, mark, note, , stars]) => mark || note || stars);
   }
 
@@ -128,18 +159,18 @@ class ServedChoices extends Choices {
   /** Marks that the server tells of; which takes they are of. */
   take(marks) {
     const told = [];
-    for (const [id, take, mark, stars, note, seen] of marks) {
+    for (const [id, take, mark, stars, note, seen, at] of marks) {
       const key = `${id}\n${take}`;
-      this.entries.set(key, { mark, stars, note, seen, ...this.unsaved.get(key)?.said });
+      this.entries.set(key, { mark, stars, note, seen, at, ...this.unsaved.get(key)?.said });
       told.push(id);
     }
     return told;
   }
 
-  keep(row, values) {
-    const key = `${row.id}\n${row.take}`;
+  keep(row, take, values) {
+    const key = `${row.id}\n${take}`;
     const said = { ...this.unsaved.get(key)?.said, ...values };
-    this.unsaved.set(key, { id: row.id, take: row.take, said });
+    this.unsaved.set(key, { id: row.id, take, said });
     this.send();
   }
 

@@ -19,42 +19,50 @@ function quoted(text) {
 
 /** The commands that go on from the marks: words before each, and the command itself. */
 function commandsNext() {
-  const kindOf = (row) => row.takes.find((take) => take.shown)?.kind ?? "final";
-  const marked = (mark, kind) =>
-    page.rows.filter((row) => choices.mark(row) === mark && kindOf(row) === kind);
-  const kept = alike(marked("keep", "draft")).map(([flags, rows, ids]) => {
+  const kept = marked("keep", "draft").filter(([row]) => shownKind(row) === "draft");
+  const finals = alike(kept).map(([flags, picks, ids]) => {
     const model = flags.indexOf("--draft-model");
     const own = flags.filter((_, at) => model < 0 || (at !== model && at !== model + 1));
-    return ["promote", "Finals of the kept drafts", rows, [...own, ...ids], "final"];
+    return ["promote", "Finals of the kept drafts", picks, [...own, ...ids], "final"];
   });
   const redone = ["final", "draft"].flatMap((kind) =>
-    alike(marked("redo", kind)).map(([flags, rows, ids]) => {
+    alike(marked("redo", kind)).map(([flags, picks, ids]) => {
       const own = [...(kind === "draft" ? ["--draft"] : []), ...flags, ...ids];
       const words = `New ${kind === "draft" ? "drafts" : "takes"} of the rows marked redo`;
-      return ["rerun", words, rows, own, "again"];
+      return ["rerun", words, picks, own, "again"];
     }),
   );
-  return [...kept, ...redone].map(([command, words, rows, flags, price]) => {
+  return [...finals, ...redone].map(([command, words, picks, flags, price]) => {
     const all = [...page.flags, ...flags, "--from", page.served ? "marks" : "picks.csv"];
     const line = ["seedance-batch", command, folderHere(), ...all.map(quoted)].join(" ");
-    return [`${words}, ${priced(rows, price)}: `, line];
+    return [`${words}, ${priced(picks, price)}: `, line];
   });
 }
 
-/** Rows by the flags that they were made with; ids tell them apart where there are several. */
-function alike(rows) {
+function shownKind(row) {
+  return row.takes.find((take) => take.shown)?.kind;
+}
+
+/** The rows of which a take of this kind has this mark, each with the newest such take. */
+function marked(mark, kind) {
+  const isMarked = (row) => (take) => take.kind === kind && choices.mark(row, take.take) === mark;
+  return page.rows.map((row) => [row, row.takes.findLast(isMarked(row))]).filter(([, take]) => take);
+}
+
+/** Rows by the flags that their takes were made with; ids tell them apart where there are several. */
+function alike(picks) {
   const groups = new Map();
-  for (const row of rows) {
-    const name = JSON.stringify(row.offer?.flags ?? []);
-    groups.set(name, [...(groups.get(name) ?? []), row]);
+  for (const [row, take] of picks) {
+    const name = JSON.stringify(take.offer?.flags ?? []);
+    groups.set(name, [...(groups.get(name) ?? []), [row, take]]);
   }
-  const ids = (found) => (groups.size > 1 ? ["--ids", found.map((row) => row.id).join(",")] : []);
+  const ids = (found) => (groups.size > 1 ? ["--ids", found.map(([row]) => row.id).join(",")] : []);
   return [...groups].map(([name, found]) => [JSON.parse(name), found, ids(found)]);
 }
 
-function priced(rows, price) {
-  const costs = rows.map((row) => row.offer?.[price] ?? null);
-  const count = rows.length === 1 ? "1 row" : `${rows.length} rows`;
+function priced(picks, price) {
+  const costs = picks.map(([, take]) => take.offer?.[price] ?? null);
+  const count = picks.length === 1 ? "1 row" : `${picks.length} rows`;
   if (costs.includes(null)) return `${count}, price unknown until the plan`;
   const sum = costs.reduce((all, cost) => all + cost, 0);
   return `${count}, about $${sum.toFixed(2)}`;

@@ -51,20 +51,27 @@ function togglePlay() {
 
 // ── choosing ───────────────────────────────────────────────────────────────────────────────────
 
+/** The take that a mark is for. */
+function inHand() {
+  return large.open ? pointed : current.take;
+}
+
 function choose(mark) {
   if (!current) return;
-  const row = current;
-  if (mark === "keep" && !row.clip) return say(`${row.id} has no clip to keep`);
-  choices.setMark(row, choices.mark(row) === mark ? "" : mark);
+  const [row, take] = [current, inHand()];
+  if (mark === "keep" && !hasClip(row, take)) return say(`${row.id} has no clip to keep`);
+  if (mark === "redo" && !isLast(row, take)) return say("A newer take is there: mark that one");
+  choices.setMark(row, choices.mark(row, take) === mark ? "" : mark, take);
   const focused = sheet.contains(document.activeElement);
   showChoices([row]);
   if (focused && !sheet.contains(document.activeElement)) focusCurrent(); // its card went out of sight
-  say(`${row.id}: ${choices.mark(row) || "no choice"}. ${$("progress").textContent}`);
+  const which = row.takes.length > 1 ? `${row.id}, ${row.takes.find((each) => each.take === take).name}` : row.id;
+  say(`${which}: ${choices.mark(row, take) || "no choice"}. ${$("progress").textContent}`);
 }
 
 function showChoices(rows) {
   for (const row of rows) if (cards.has(row)) showChoice(cards.get(row), row);
-  if (large.open) showChoice(large, current);
+  if (large.open) showLargeChoice();
   const counts = countMarks();
   const clips = page.rows.filter((row) => row.clip);
   const chosen = clips.length - counts[TO_CHOOSE];
@@ -78,11 +85,11 @@ function showChoices(rows) {
 
 function rate(stars) {
   if (!current) return;
-  const row = current;
-  if (!row.clip) return say(`${row.id} has no clip to rate`);
-  choices.setStars(row, choices.of(row).stars === stars ? 0 : stars);
+  const [row, take] = [current, inHand()];
+  if (!hasClip(row, take)) return say(`${row.id} has no clip to rate`);
+  choices.setStars(row, choices.of(row, take).stars === stars ? 0 : stars, take);
   showChoices([row]);
-  say(`${row.id}: ${choices.of(row).stars || "no"} stars`);
+  say(`${row.id}: ${choices.of(row, take).stars || "no"} stars`);
 }
 
 function showTrouble() {
@@ -107,7 +114,7 @@ if (page.served) {
 }
 
 note.addEventListener("input", () => {
-  choices.setNote(current, note.value);
+  choices.setNote(current, note.value, pointed);
   showChoices([current]);
 });
 
@@ -125,6 +132,8 @@ const KEYS = {
     note.focus();
   },
   m: () => large.open && toggleSound(),
+  ArrowLeft: () => large.open && pointBeside(-1),
+  ArrowRight: () => large.open && pointBeside(1),
   ",": () => large.open && stepBy(-1),
   ".": () => large.open && stepBy(1),
   "/": () => !large.open && $("search").focus(),
@@ -139,6 +148,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") return escape();
   if (target.matches("input:not([type=checkbox]), textarea, select")) return;
   const own = event.key === " " || event.key === "Enter"; // what these do to a button stays theirs
+  if (target.matches("video") && event.key.startsWith("Arrow")) return; // they wind its clip
   if (own ? target.closest("button, summary, a, video, input") : !view.keys) return;
   const key = letter(event);
   if (!Object.hasOwn(KEYS, key)) return;
@@ -179,7 +189,11 @@ function closeMenus(which) {
 
 const DEEDS = {
   open: openLarge,
-  mark: (button) => choose(button.dataset.mark),
+  mark: (button) => {
+    const take = button.closest("figure")?.dataset.take;
+    if (take) pointAt(take);
+    choose(button.dataset.mark);
+  },
   rate: (button) => rate(Number(button.dataset.stars)),
   back: () => move(-1),
   on: () => move(1),
@@ -209,6 +223,7 @@ for (const kind of ["focusin", "pointerdown"]) {
 }
 
 large.addEventListener("close", () => {
+  if (large.open) return;
   enlarged = null;
   showSheet();
   focusCurrent();
