@@ -70,8 +70,8 @@ class Crew:
 
     def _begin(self, program: str, *words: str) -> subprocess.Popen[bytes]:
         argv = [sys.executable, "-m", f"distributed.cli.{program}", *words]
-        log = (self.folder / "log").open("ab")
-        return subprocess.Popen(argv, env=self.environment, stdout=log, stderr=log)
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(argv, env=self.environment, stdout=log, stderr=log)
 
     def kill_one(self, chance: random.Random) -> None:
         """kill -9 to a worker; another one comes for it."""

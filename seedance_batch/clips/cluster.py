@@ -100,6 +100,7 @@ class Cluster:
         self._address = address
         self._tell = tell
         self._failures = 0
+        self._waits: set[anyio.CancelScope] = set()
         self._told: set[str] = set()
 
     async def do(
@@ -125,14 +126,17 @@ class Cluster:
         except Exception as error:  # it is closed, or about to be
             raise self._failed(error) from error
         try:
-            with anyio.fail_after(within * len(jobs) + _GRACE):
+            with anyio.move_on_after(within * len(jobs) + _GRACE) as wait:
+                self._waits.add(wait)
                 found: list[T] = await future.result()
-        except Exception as error:  # a worker's, the scheduler's, or ours about a late answer
+                self._failures = 0
+                return found
+        except Exception as error:  # a worker's or the scheduler's
             raise self._failed(error) from error
         finally:
+            self._waits.discard(wait)
             future.release()  # or the cluster would keep it for as long as this process lives
-        self._failures = 0
-        return found
+        raise self._failed(TimeoutError())
 
     def _failed(self, error: Exception) -> NotDone:
         why = f"a worker {error}" if isinstance(error, hands.Unfit) else _words(error)
@@ -164,6 +168,8 @@ class Cluster:
                 self.workers, self.threads = len(threads), sum(threads.values())
         except Exception:  # whatever its connection says: there is nobody there now
             self.threads = 0
+            for wait in self._waits:  # a machine that has lost its power closes no connection
+                wait.cancel()
             self.say_once(
                 "lost", f"dask: the scheduler at {self._address} is lost; its work is done here"
             )
