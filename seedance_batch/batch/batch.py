@@ -343,7 +343,8 @@ def _named(kind: Kind, number: int | None) -> TakeName | None:
 
 
 def _standing_for(row: RowRecord, attempt: Attempt) -> RowRecord:
-    return replace(row, **{name: getattr(attempt.intent, name) for name in Asked.__annotations__})
+    names = Asked.__annotations__.keys() - {"key"}  # a renamed row has its own
+    return replace(row, **{name: getattr(attempt.intent, name) for name in names})
 
 
 def row_record(job: Job) -> RowRecord:

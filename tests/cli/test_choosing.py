@@ -222,6 +222,18 @@ def test_flags_speak_for_the_rows_that_they_buy_and_no_run_without_them_buys_aga
     assert shop.tasks()[-1]["input"]["resolution"] == "480p"
 
 
+def test_a_renamed_row_takes_its_clip_along_whatever_flags_it_was_made_with(shop: Shop) -> None:
+    shop.write(shot(1), shot(2))
+    assert shop.run("--set", "aspect_ratio=9:16").code == Exit.OK
+    shop.write(shot(1, id="opening"), shot(2))
+    assert shop.run().code == Exit.OK
+    assert shop.statuses() == ["done", "done"]
+    shop.write(shot(1, id="titles"), shot(2))
+    held = shop.run("--set", "aspect_ratio=1:1")
+    assert (held.code, len(shop.tasks())) == (Exit.SOME_FAILED, 2)
+    assert "--remake" in held.out
+
+
 @pytest.mark.slow
 def test_a_promoted_row_stays_promoted(shop: Shop) -> None:
     shop.fill(3)

@@ -540,6 +540,24 @@ def test_a_row_keeps_the_flags_that_it_was_made_with_while_none_ask_otherwise() 
     assert only(plan(job("a", duration=6), done, flags=other)).action is Action.BLOCKED
 
 
+def test_a_renamed_row_is_the_same_row_whatever_flags_are_left_out_or_given() -> None:
+    done = attempt(LONGER, Phase.DONE)
+    renamed = job("b", prompt=FOX.input.prompt)
+    moved = only(plan(renamed, done, flags=with_flags({}, {"set duration": "8"})))
+    assert (moved.action, moved.key, moved.attempt) == (Action.MOVED, "b", done)
+    other = job("b", prompt=FOX.input.prompt, duration=6)
+    held = only(plan(other, done, flags=with_flags({"set duration": "6"}, {"set duration": "8"})))
+    assert (held.action, held.kept) == (Action.BLOCKED, done)
+    told = with_flags({"set duration": "6"}, {"set duration": "8"}, remake=True)
+    assert [step.action for step in plan(other, done, flags=told).new] == [Action.NEW]
+
+
+def test_a_row_beside_the_one_that_was_made_with_other_flags_is_new() -> None:
+    done, twin = attempt(LONGER, Phase.DONE), job("b", prompt=FOX.input.prompt)
+    found = plan([FOX, twin], done, flags=with_flags({}, {"set duration": "8"}))
+    assert [step.action for step in found.steps] == [Action.DONE, Action.NEW]
+
+
 def test_an_edit_is_an_edit_whatever_the_flags_were() -> None:
     done = attempt(LONGER, Phase.DONE)
     edited = only(plan(EDITED, done, flags=with_flags({}, {"set duration": "8"})))

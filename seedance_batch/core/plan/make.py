@@ -43,7 +43,7 @@ def make_plan(
     have no job; ``flags`` those that change bodies; ``contents_elsewhere`` what each row asks for
     in the other kind.
     """
-    found = histories(jobs, attempts, kind, rows_known)
+    found = histories(jobs, attempts, kind, rows_known, flags)
     estimator = Estimator(table)
     wanted = _wanted(jobs, selected, rerun)
     steps: list[Step] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -55,11 +56,12 @@ def decide(
     wish = rerun.redo.get(job.key) if rerun is not None else None
     if wish is not None and wish.kind is not kind:
         return Decision(Action.BLOCKED, f"marked redo as a {wish.kind}: {_OF_KIND[wish.kind]}")
-    last = history.sent[-1] if history.sent else None
+    last = history.sent[-1] if history.sent else history.inherited
     if last is None or last.intent.content == job.content or not flags.alone(job, last):
         return _decide(job, job.content, history, rerun)
     standing = history.standing(job.content)
-    as_asked = standing is not None and standing.state.phase in LIVE
+    same = standing is not None and standing.intent.content == job.content
+    as_asked = same and standing is not None and standing.state.phase in LIVE
     if as_asked and last.state.phase in LOST:
         return _decide(job, job.content, history, rerun)
     asked = flags.asked(job, last)
@@ -288,7 +290,11 @@ class History:
 
 
 def histories(
-    jobs: Sequence[Job], attempts: Iterable[Attempt], kind: Kind, rows_known: Collection[str]
+    jobs: Sequence[Job],
+    attempts: Iterable[Attempt],
+    kind: Kind,
+    rows_known: Collection[str],
+    flags: Flags,
 ) -> dict[str, History]:
     """The history of every row key that has one, removed rows included.
 
@@ -301,7 +307,7 @@ def histories(
         if attempt.intent.kind is kind:
             by_key[attempt.intent.key].append(attempt)
     found = {key: _history(attempts) for key, attempts in by_key.items()}
-    for key, claimed in _claims(jobs, found, rows_known).items():
+    for key, claimed in _claims(jobs, found, rows_known, flags).items():
         former = found[claimed.intent.key]
         left = tuple(a for a in former.sent if a is not claimed)
         found[claimed.intent.key] = replace(former, sent=left)
@@ -317,21 +323,35 @@ def _history(attempts: Sequence[Attempt]) -> History:
 
 
 def _claims(
-    jobs: Sequence[Job], found: dict[str, History], rows_known: Collection[str]
+    jobs: Sequence[Job], found: dict[str, History], rows_known: Collection[str], flags: Flags
 ) -> dict[str, Attempt]:
     """Which row takes over which order that nobody asks for any more: each order once, in order.
 
     For instance: row ``a`` has a clip, and is renamed to ``b``. Nobody is called ``a`` now, so its
     attempt is an orphan; ``b`` asks for the same content and has nothing of its own, so it claims
     it: the plan says *moved*, and nothing is bought. Were there two such rows, ``b`` and ``c``, the
-    first in the manifest would get the clip and the second would be new.
+    first in the manifest would get the clip and the second would be new. A renamed row that other
+    flags were given for is the same row still: of orders that are left over, it claims one that
+    flags alone tell it from.
     """
-    orphans = _orphans({job.key: job.content for job in jobs}, found, rows_known)
+    wanted = {job.key: job.content for job in jobs}
+    orphans = _orphans(wanted, found, rows_known)
     claims: dict[str, Attempt] = {}
     for job in jobs if orphans else ():
         waiting = orphans.get(job.content)
         if waiting and _wants(found.get(job.key), job.content, waiting[0]):
             claims[job.key] = waiting.pop(0)
+    left = defaultdict[object, list[Attempt]](list)
+    for attempt in itertools.chain.from_iterable(orphans.values()):
+        if attempt.intent.key not in wanted:
+            left[attempt.intent.asked["input"].get("prompt")].append(attempt)
+    for job in jobs if left else ():
+        if job.key not in found and job.key not in claims:
+            waiting = left.get(job.input.prompt, [])
+            heirs = (a for a in waiting if flags.alone(job, a))
+            if (claimed := next(heirs, None)) is not None:
+                claims[job.key] = claimed
+                waiting.remove(claimed)
     return claims
 
 
