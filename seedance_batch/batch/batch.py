@@ -48,6 +48,8 @@ class Batch(Site):
     prices: PriceTable | None
     flags: Mapping[str, str]
     """The flags that change bodies, with their values: ``model``, ``set resolution``, …"""
+    reading: tuple[str, ...] = ()
+    """The flags by which the manifest was read, as words of a command line."""
     cap_given: Decimal | None = None
     """What was said of the cap this time; `settings` has the one in force."""
     old_prices: PriceTable | None = None
@@ -288,7 +290,7 @@ class Batch(Site):
             delimiter=_DELIMITERS.get(self.manifest.source.get("delimiter", ""), ","),
         )
         if self.manifest.path != STDIN and not continues(self.manifest, self.folder):
-            facts = whereabouts(self.manifest, self.folder, facts)
+            facts = whereabouts(self.manifest, self.folder, replace(facts, reading=self.reading))
         digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()
         if self.journal.facts().rows_digest != digest:
             self.journal.write(operations.set_rows(rows, columns))

@@ -19,7 +19,7 @@ from seedance_batch.core.outcome import Outcome
 from seedance_batch.core.pricing import Estimator, PriceTable, parse_pricing
 from seedance_batch.core.text import redact
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.records import order_name
+from seedance_batch.journal.records import Facts, order_name
 from seedance_batch.page.values import Offer
 
 _SENT = Allow(resolution_4k=True, mixed_references=True, blobs=True)
@@ -38,9 +38,15 @@ def offers_of(journal: Journal, found: Iterable[Outcome]) -> dict[int, Offer]:
     }
 
 
-def folder_flags(origin: str | None) -> list[str]:
-    """The flags without which a command on the run folder asks another API; no address of one."""
-    return ["--sandbox"] if origin == SANDBOX_ORIGIN else []
+def folder_flags(facts: Facts) -> list[str]:
+    """The flags without which a command on the run folder asks another API, or reads another
+    table."""
+    origin = facts.origin or DEFAULT_BASE_URL
+    if origin == SANDBOX_ORIGIN:
+        api = ["--sandbox"]
+    else:
+        api = [] if origin == DEFAULT_BASE_URL else ["--api-url", redact(origin)]
+    return [*api, *map(redact, facts.reading or ())]
 
 
 def _prices(origin: str) -> PriceTable | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
@@ -386,6 +387,7 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
         manifest=manifest,
         prices=None if is_old else prices,
         flags=body_flags(options, settings),
+        reading=reading_flags(options),
         cap_given=given,
         old_prices=prices if is_old else None,
         absence=absence,
@@ -472,6 +474,28 @@ def body_flags(options: ReadOptions, settings: RunSettings) -> dict[str, str]:
     models = {"model": options.model}
     models["draft_model"] = settings.draft_model if settings.draft else None
     return flags | {name: model for name, model in models.items() if model}
+
+
+def reading_flags(options: ReadOptions) -> tuple[str, ...]:
+    """The flags by which a manifest was read, as one types them, without those of `body_flags`."""
+    allow, max_body = options.allow or Allow(), options.max_body
+    texts = {
+        "--sheet": options.sheet,
+        "--encoding": options.encoding,
+        "--delimiter": options.delimiter,
+        "--max-body": None if max_body == MAX_BODY else str(max_body),
+    }
+    switches = {
+        "--visible": options.visible,
+        "--fix-mixed": options.fix_mixed,
+        "--allow-outside": options.allow_outside,
+        "--allow-4k": allow.resolution_4k,
+        "--allow-mixed": allow.mixed_references,
+    }
+    pairs = [(name, text) for name, text in texts.items() if text is not None]
+    pairs += [("--map", f"{field}={heading}") for field, heading in options.column_map.items()]
+    on = [name for name, is_on in switches.items() if is_on]
+    return (*chain.from_iterable(pairs), *on)
 
 
 def overrides_in(flags: Mapping[str, str]) -> dict[str, str]:

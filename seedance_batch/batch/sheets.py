@@ -100,7 +100,7 @@ def write_page(
         folder.path,
         facts.columns or (),
         found,
-        flags=folder_flags(facts.origin),
+        flags=folder_flags(facts),
         offers=offers_of(journal, found),
         title=facts.manifest_name or folder.path.name,
         prices_note=facts.prices_note or "",

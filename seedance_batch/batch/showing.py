@@ -98,7 +98,7 @@ class Showing:
                 "rows": list(self._sheet.rows.values()),
                 "labels": values.labels(facts.columns or (), self._outcomes),
                 "folder": shlex.quote(relative(self.folder.path)),
-                "flags": folder_flags(facts.origin),
+                "flags": folder_flags(facts),
                 "refresh": None,
                 "served": self._said() | {"at": self._sheet.change} | _marked(marks, 0),
             }

@@ -180,6 +180,8 @@ class Facts:
     manifest_from_here: str | None = None
     """The path as seen from the run folder; empty where there is none, None in journals of earlier
     versions."""
+    reading: tuple[str, ...] | None = None
+    """The flags by which it was read, as words of a command line."""
     columns: tuple[str, ...] | None = None
     """The person's columns of the last-read manifest, in their order."""
     given_inputs: tuple[str, ...] | None = None
@@ -225,14 +227,14 @@ def order_name(key: str, number: int) -> str:
 _TO_TEXT: Final[Mapping[str, Callable[[Any], str]]] = {
     **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda at: repr(at) if at else ""),
     **dict.fromkeys(("flags", "made_with", "redone", "mended"), json.dumps),
-    "columns": lambda columns: json.dumps(columns, ensure_ascii=False),
+    **dict.fromkeys(("columns", "reading"), lambda words: json.dumps(words, ensure_ascii=False)),
     "given_inputs": " ".join,
     "max_cost": lambda cap: str(cap) if cap.is_finite() else "none",
 }
 _FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda text: float(text or 0)),
     **dict.fromkeys(("flags", "made_with", "redone", "mended"), json.loads),
-    "columns": lambda text: tuple(json.loads(text)),
+    **dict.fromkeys(("columns", "reading"), lambda text: tuple(json.loads(text))),
     "given_inputs": lambda text: tuple(text.split()),
     "run_rows": int,
     "max_cost": lambda text: Decimal("Infinity" if text == "none" else text),

@@ -151,10 +151,20 @@ def given(*words: str, at: Path) -> subprocess.CompletedProcess[str]:
 def test_each_command_works_when_it_is_pasted_and_costs_what_the_page_said(
     chromium: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "it's.csv").write_text("id,prompt\na,A paper boat\nb,A kite in the wind\n")
+    (tmp_path / "it's.csv").write_text("id,Text\na,A paper boat\nb,A kite in the wind\n")
     (tmp_path / "fast.yaml").write_text("generation_time: '0'\nclips: plain\n")
     flags = ["--sandbox", "--sandbox-config", "fast.yaml", "--poll-interval", "0.1", "-q"]
-    run = given("run", "it's.csv", *flags, "--draft", "--set", "aspect_ratio=9:16", at=tmp_path)
+    run = given(
+        "run",
+        "it's.csv",
+        *flags,
+        "--draft",
+        "--set",
+        "aspect_ratio=9:16",
+        "--map",
+        "prompt=Text",
+        at=tmp_path,
+    )
     assert 0 == run.returncode, run.stderr
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "it's-sandbox"

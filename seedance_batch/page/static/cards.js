@@ -101,7 +101,7 @@ function markButtons(row, take = row.take) {
 /** Show which mark and stars a take has on the buttons of an element. */
 function showButtons(element, row, take = row.take) {
   const [mark, { stars }] = [choices.mark(row, take), choices.of(row, take)];
-  for (const button of element.querySelectorAll("[data-mark]")) {
+  for (const button of element.querySelectorAll("button[data-mark]")) {
     button.setAttribute("aria-pressed", String(button.dataset.mark === mark));
   }
   for (const button of element.querySelectorAll("[data-stars]")) {
@@ -115,8 +115,9 @@ function showChoice(card, row) {
   card.dataset.mark = choices.mark(row);
   showButtons(part(card, "marks"), row);
   for (const panel of card.querySelectorAll(".clip")) {
-    const name = part(panel, "name");
-    name.textContent = [name.dataset.name, signed(choices.mark(row, panel.dataset.take))].filter(Boolean).join(" ");
+    const [name, mark] = [part(panel, "name"), choices.mark(row, panel.dataset.take)];
+    panel.dataset.mark = mark;
+    name.textContent = mark ? `${name.dataset.name} ${MARKS[mark][0]}` : name.dataset.name;
   }
   const [kept, earlier, { stars, note }] = [choices.kept(row), choices.earlier(row), choices.of(row)];
   const words = [
@@ -126,10 +127,6 @@ function showChoice(card, row) {
     note,
   ];
   write(card, "note", words.filter(Boolean).join(" · "));
-}
-
-function signed(mark) {
-  return mark ? MARKS[mark][0] : "";
 }
 
 function starred(stars) {

@@ -70,26 +70,27 @@ function priced(picks, price) {
 
 /** Say what comes next; `any` is whether there was something to export. */
 function showNext(any) {
+  const commands = page.shared || !any ? [] : commandsNext();
   const said = page.shared ? SHARED : page.served ? SERVED : SAVED;
-  write($("next"), "words", any ? said : "Nothing is marked yet, so nothing was saved.");
-  const lines = commandsNext().map(([words, command]) => {
+  const more = page.shared ? "" : commands.length ? (page.served ? PLANNED : WHERE) : NOTHING_MORE;
+  write($("next"), "words", any ? `${said} ${more}` : "Nothing is marked yet, so nothing was saved.");
+  const lines = commands.map(([words, command]) => {
     const line = make("command");
     part(line, "words").textContent = words;
     line.querySelector("code").textContent = command;
     return line;
   });
-  part($("next"), "commands").replaceChildren(...(any && !page.shared ? lines : []));
+  part($("next"), "commands").replaceChildren(...lines);
   $("next").hidden = false;
   say(part($("next"), "words").textContent);
 }
 
-const SERVED =
-  "Your choices are saved in the run folder. Each command shows its plan and price, and asks before it buys.";
-const SHARED =
-  "Your browser saved picks.csv, usually in its downloads folder. Send it to whom this page is from.";
-const SAVED =
-  "Your browser saved picks.csv, usually in its downloads folder. " +
-  "Run a command in that folder, or put the path of the file after --from.";
+const SERVED = "Your choices are saved in the run folder.";
+const SAVED = "Your browser saved picks.csv, usually in its downloads folder.";
+const SHARED = `${SAVED} Send it to whom this page is from.`;
+const PLANNED = "Each command shows its plan and price, and asks before it buys.";
+const WHERE = "Run a command in that folder, or put the path of the file after --from.";
+const NOTHING_MORE = "No draft is kept and no take is to be redone: there is nothing to buy.";
 
 async function copy(code, button) {
   getSelection().selectAllChildren(code);
