@@ -18,20 +18,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from filelock import FileLock
 
+from seedance_batch import publish
+from seedance_batch.core.names import address_in
 from seedance_batch.errors import StoreAway, StoreUnusable
-from seedance_batch.publish import (
-    TEMPORARY,
-    fsync_folder,
-    publish,
-    replacing,
-    scratch_file,
-    sha256_of,
-)
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -40,7 +34,7 @@ T = TypeVar("T")
 
 PATIENCE: Final = 60.0
 """Seconds for which a request that meets a server's bad moment is sent again."""
-_SLOWEST: Final = 900.0
+SLOWEST: Final = 900.0
 """Seconds that one upload may take: 100 MB over a line of 1 Mbit/s."""
 _CONFLICTS: Final = 5
 """How often a create is repeated that met another request for the same name (409)."""
@@ -148,7 +142,7 @@ class Disk:
         return self._url
 
     def address(self, name: str) -> str:
-        return f"{self._url}/{quote(name)}"
+        return address_in(self._url, name)
 
     def put_new(
         self,
@@ -160,17 +154,19 @@ class Disk:
         path = self._path(name)
         with self._refusals(name):
             self._make_room(path)
-            temporary = scratch_file(path.parent, prefix=f".{path.name[:40]}.", suffix=TEMPORARY)
+            temporary = publish.scratch_file(
+                path.parent, prefix=f".{path.name[:40]}.", suffix=publish.TEMPORARY
+            )
             try:
                 _fill(temporary, content)
-                if sha256_of(temporary) != sha256:
+                if publish.sha256_of(temporary) != sha256:
                     raise StoreAway(f"{name} changed on its way to the store.")
                 temporary.chmod(0o644)
-                publish(temporary, path)
+                publish.publish(temporary, path)
             except FileExistsError:
-                if sha256_of(path) != sha256:
+                if publish.sha256_of(path) != sha256:
                     raise _taken(self.address(name)) from None
-                fsync_folder(path.parent)
+                publish.fsync_folder(path.parent)
             finally:
                 temporary.unlink(missing_ok=True)
             return self._stored(name, path)
@@ -178,11 +174,11 @@ class Disk:
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
         path = self._path(name)
         with self._refusals(name), FileLock(self._root / _LOCK):
-            there = sha256_of(path) if path.exists() else None
+            there = publish.sha256_of(path) if path.exists() else None
             if there != etag:
                 return None
             self._make_room(path)
-            with replacing(path) as temporary:
+            with publish.replacing(path) as temporary:
                 temporary.write_bytes(content)
             return hashlib.sha256(content).hexdigest()
 
@@ -190,7 +186,7 @@ class Disk:
         path = self._path(name)
         with self._refusals(name):
             self._make_room(path)
-            with replacing(path) as temporary:
+            with publish.replacing(path) as temporary:
                 _fill(temporary, content)
 
     def get(self, name: str) -> tuple[bytes, Stored] | None:
@@ -224,7 +220,11 @@ class Disk:
     def list(self, folder: str = "") -> Iterator[Stored]:
         with self._refusals(folder):
             for path in self._path(folder).rglob("*") if folder else self._root.rglob("*"):
-                if path.is_file() and not path.name.endswith(TEMPORARY) and path.name != _LOCK:
+                if (
+                    path.is_file()
+                    and not path.name.endswith(publish.TEMPORARY)
+                    and path.name != _LOCK
+                ):
                     about = path.stat()
                     when = datetime.fromtimestamp(about.st_mtime, UTC)
                     name = path.relative_to(self._root).as_posix()
@@ -240,11 +240,11 @@ class Disk:
     def _make_room(self, path: Path) -> None:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
-            fsync_folder(path.parent.parent)
+            publish.fsync_folder(path.parent.parent)
 
     def _stored(self, name: str, path: Path) -> Stored:
         about = path.stat()
-        sha256 = sha256_of(path)
+        sha256 = publish.sha256_of(path)
         when = datetime.fromtimestamp(about.st_mtime, UTC)
         return Stored(name, about.st_size, sha256, when, sha256)
 
@@ -282,7 +282,7 @@ def _fill(path: Path, content: Path | bytes) -> None:
 class Bucket:
     """S3 and its like, Google's and Azure's storage, by obstore."""
 
-    def __init__(self, url: str, patience: float) -> None:
+    def __init__(self, url: str, patience: float, longest: float) -> None:
         self._url = url
         self._obstore = _library()
         scheme = url.partition(":")[0]
@@ -296,7 +296,7 @@ class Bucket:
                 hint=f"use https://, or allow it by {VARIABLES[scheme]}ALLOW_HTTP=true",
             )
         options = {
-            "timeout": timedelta(seconds=_SLOWEST if patience >= PATIENCE else patience),
+            "timeout": timedelta(seconds=longest),
             "connect_timeout": timedelta(seconds=min(10.0, patience)),
             "user_agent": "seedance-batch",
         }
@@ -318,7 +318,7 @@ class Bucket:
         return self._url
 
     def address(self, name: str) -> str:
-        return f"{self._url}/{quote(name)}"
+        return address_in(self._url, name)
 
     def put_new(
         self,

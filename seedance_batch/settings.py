@@ -136,6 +136,9 @@ class RunSettings:
     """Failures in a row after which nothing more is sent; None never stops."""
     storage: str | None = None
     """HiAPI's ``storage``: ``temp`` or ``persistent``; None leaves it out."""
+    store: str | None = None
+    """Address of the store that keeps clips, sheets and page; None is the one that the run folder
+    has from before, or its own disk."""
     callback_url: str | None = None
     """Where the service is asked to call when a task is over."""
     callback_bind: str | None = None

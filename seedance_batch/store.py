@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 from seedance_batch.errors import StoreAway, StoreUnusable
-from seedance_batch.objects import PATIENCE, VARIABLES, Bucket, Disk, Store, Stored
+from seedance_batch.objects import PATIENCE, SLOWEST, VARIABLES, Bucket, Disk, Store, Stored
 
 _MARKER: Final = ".seedance-batch"
 _MARKED: Final = b"seedance-batch puts clips here\n"
@@ -65,24 +65,29 @@ def _variables() -> str:
     return ", ".join(f"{start}…" for start in VARIABLES.values())
 
 
-def open_store(url: str, *, patience: float = PATIENCE) -> Store:
+def open_store(url: str, *, patience: float = PATIENCE, longest: float | None = None) -> Store:
     """The store at ``url``. Nothing is sent yet; a folder of a disk is made where it is missing.
 
     ``patience``: seconds for which a request is repeated; a lease that must be renewed in time
-    wants fewer. Raises `StoreUnusable` for an address, variables or a library that cannot be used.
+    wants fewer. ``longest``: those that one request may take; the patience, where that is short.
+    Raises `StoreUnusable` for an address, variables or a library that cannot be used.
     """
     url = store_url(url)
     if url.startswith("file:"):
         return Disk(url)
     start = VARIABLES[url.partition(":")[0]]
     settings = tuple(sorted(each for each in os.environ.items() if each[0].startswith(start)))
-    return _bucket(url, patience, settings)
+    if longest is None:
+        longest = SLOWEST if patience >= PATIENCE else patience
+    return _bucket(url, patience, longest, settings)
 
 
 @lru_cache(maxsize=16)
-def _bucket(url: str, patience: float, _settings: tuple[tuple[str, str], ...]) -> Bucket:
+def _bucket(
+    url: str, patience: float, longest: float, _settings: tuple[tuple[str, str], ...]
+) -> Bucket:
     """One for each address and environment: it keeps connections."""
-    return Bucket(url, patience)
+    return Bucket(url, patience, longest)
 
 
 def put_clip(url: str, name: str, path: str, sha256: str, metadata: dict[str, str]) -> Stored:

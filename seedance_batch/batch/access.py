@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import anyio
 
 from seedance_batch.api.client import DEFAULT_BASE_URL, Answer, Client
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.account import AccountView, Priority
 from seedance_batch.core.hiapi import ACCOUNT, Verdict
 from seedance_batch.core.identity import SANDBOX_ORIGIN, folder_mark
@@ -30,13 +31,17 @@ from seedance_batch.errors import (
     FolderMissing,
     SettingsError,
 )
+from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import open_journal
+from seedance_batch.journal.records import Facts
+from seedance_batch.objects import SLOWEST
 from seedance_batch.publish import replacing
 from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
 from seedance_batch.runner.account_file import account_path, view_of
 from seedance_batch.runner.sharing import Account, Membership, alone_note, local_day, unusable
 from seedance_batch.settings import Access, RunSettings, access_from, check_settings, public_access
+from seedance_batch.store import open_store, store_url, try_out
 
 if TYPE_CHECKING:
     import yaml
@@ -244,6 +249,49 @@ class Site:
     journal: Journal
     access: Access
     settings: RunSettings
+    kept: KeptClips
+
+
+def check_store(folder: RunFolder, journal: Journal, given: str | None) -> str | None:
+    """The address of the store that keeps a run folder's clips; None where its disk does.
+
+    Raises `StoreUnusable` for one that is none, and `FolderMismatch` where another one has them.
+    """
+    known = journal.facts().store
+    if given is None:
+        return known
+    url = store_url(given)
+    if known is not None and known != url:
+        raise FolderMismatch(
+            f"The run folder {folder.path} keeps its clips in {known}, not in {url}. "
+            "Nothing was sent."
+        )
+    return url
+
+
+def kept_clips(folder: RunFolder, journal: Journal) -> KeptClips:
+    """A run folder's clips, wherever they are kept. Raises `StoreUnusable`; asks nobody."""
+    url = journal.facts().store
+    return KeptClips(folder.path, None if url is None else open_store(url))
+
+
+def claim_store(folder: RunFolder, journal: Journal, settings: RunSettings) -> KeptClips:
+    """The clips of a run folder that is to be run: its store is tried out, and kept as its own.
+
+    Raises as `check_store` and `try_out`.
+    """
+    url = check_store(folder, journal, settings.store)
+    if url is None:
+        return KeptClips(folder.path)
+    store = open_store(url, patience=_STORE_PATIENCE, longest=SLOWEST)
+    try_out(store)
+    if journal.facts().store is None:
+        journal.write(operations.set_facts(Facts(store=url)))
+    return KeptClips(folder.path, store)
+
+
+_STORE_PATIENCE: Final = 15.0
+"""Seconds for which one request of a run is repeated; after that its clip waits for its turn."""
 
 
 @contextlib.contextmanager
@@ -277,7 +325,8 @@ def open_site(
                 f"The run folder {folder.path} belongs to {origin}, not to {access.origin}. "
                 "Nothing was sent."
             )
-        yield Site(folder, journal, access, replace(settings, sandbox=access.sandbox))
+        kept = claim_store(folder, journal, settings)
+        yield Site(folder, journal, access, replace(settings, sandbox=access.sandbox), kept)
 
 
 # ── The account that a run shares with others on this machine ─────────────────────────────────────

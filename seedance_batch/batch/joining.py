@@ -5,6 +5,7 @@ Reads the journal and the clips, and writes films only.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -13,10 +14,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Final, TextIO
 
+from seedance_batch.batch.access import kept_clips
 from seedance_batch.batch.chosen import Lacking, absence, chosen_of, take_of
 from seedance_batch.batch.sheets import standing
 from seedance_batch.clips.film import FilmOrder, make_film, mark_of, shot_of
 from seedance_batch.clips.hands import damage
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.media import MediaUnreadable
 from seedance_batch.clips.soundtrack import Unheard, heard
 from seedance_batch.core.attempt import Attempt, Kind
@@ -109,19 +112,31 @@ class PlannedFilms:
 
 def join_films(folder: RunFolder, wish: JoinWish, stream: TextIO | None) -> list[JoinedFilm]:
     """Plan the films and make them, with a bar on ``stream`` where it is a terminal."""
-    with look_into(folder.journal) as journal:
-        found = planned_films(folder, journal, wish)
-    for planned in found.films:
-        with bar_of(planned.film.frames, planned.file.name, stream) as told:
-            make_planned(planned, told)
-    return list(found.films)
+    with planned_films(folder, lambda journal: wish) as found:
+        for planned in found.films:
+            with bar_of(planned.film.frames, planned.file.name, stream) as told:
+                make_planned(planned, told)
+        return list(found.films)
 
 
-def planned_films(folder: RunFolder, journal: Journal, wish: JoinWish) -> PlannedFilms:
+@contextlib.contextmanager
+def planned_films(
+    folder: RunFolder, wish_of: Callable[[Journal], JoinWish]
+) -> Iterator[PlannedFilms]:
     """The films that were asked for, in the order in which their first rows stand.
 
-    Raises `ClipsLacking`, `EmptySelection`, and `UsageError` for what cannot be had otherwise.
+    For the length of the block their clips are at hand, those of a store as copies. Raises
+    `ClipsLacking`, `EmptySelection`, and `UsageError` for what cannot be had otherwise.
     """
+    with look_into(folder.journal) as journal:
+        kept = kept_clips(folder, journal)
+        with kept.at_hand() as home:
+            yield _planned(folder, journal, wish_of(journal), kept, home)
+
+
+def _planned(
+    folder: RunFolder, journal: Journal, wish: JoinWish, kept: KeptClips, home: Path
+) -> PlannedFilms:
     rows, columns = [o for o in standing(journal) if o.row is not None], journal.columns()
     if wish.by is not None and wish.by not in columns:
         close = get_close_matches(wish.by, columns, n=1)
@@ -131,7 +146,7 @@ def planned_films(folder: RunFolder, journal: Journal, wish: JoinWish) -> Planne
     if wish.audio is not None:
         _check_audio(wish.audio)
     rows = chosen_of(rows, columns, wish.selection)
-    clips, lacking = _clips(folder, rows, wish.kind)
+    clips, lacking = _clips(kept, home, rows, wish.kind)
     if lacking and not wish.skip_missing:
         raise ClipsLacking(lacking, len(rows), wish.kind)
     if not clips:
@@ -201,29 +216,25 @@ class _Clip:
 
 
 def _clips(
-    folder: RunFolder, rows: Sequence[Outcome], kind: Kind
+    kept: KeptClips, home: Path, rows: Sequence[Outcome], kind: Kind
 ) -> tuple[list[_Clip], list[Lacking]]:
     found, lacking = [], []
     for outcome in rows:
         attempt = take_of(outcome, kind)
-        reason = absence(outcome, kind) if attempt is None else _fault(folder, attempt)
+        clip = None if attempt is None else attempt.state.clip
+        if clip is not None and kept.store is not None:
+            kept.bring(clip.file, home / clip.file)
+        broken = None if clip is None else damage(home, clip)
+        reason = absence(outcome, kind) if attempt is None else broken
         if attempt is None or reason is not None:
             lacking.append(Lacking(outcome.key, reason or "", attempt is not None))
             continue
-        path = _path(folder, attempt)
+        path = home / (clip.file if clip else "")
         try:
             found.append(_Clip(outcome, attempt, path, shot_of(path, outcome.key)))
         except (MediaUnreadable, OSError) as error:
             lacking.append(Lacking(outcome.key, f"{path.name} {error}"))
     return found, lacking
-
-
-def _path(folder: RunFolder, attempt: Attempt) -> Path:
-    return folder.path / (attempt.state.clip.file if attempt.state.clip else "")
-
-
-def _fault(folder: RunFolder, attempt: Attempt) -> str | None:
-    return None if attempt.state.clip is None else damage(folder.path, attempt.state.clip)
 
 
 def _shares(one: Attempt, other: Attempt) -> bool:

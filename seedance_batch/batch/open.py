@@ -21,6 +21,8 @@ import anyio
 from seedance_batch.api.addresses import check_file_proxy
 from seedance_batch.batch.access import (
     Site,
+    check_store,
+    claim_store,
     day_cap,
     load_prices,
     open_site,
@@ -41,6 +43,7 @@ from seedance_batch.batch.published import unknown_model_findings
 from seedance_batch.batch.running import check_callbacks
 from seedance_batch.clips.cluster import check_dask
 from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase
 from seedance_batch.core.chains import KnownRow, Trouble, is_unlinked, linked
 from seedance_batch.core.identity import SANDBOX_ORIGIN
@@ -206,7 +209,9 @@ def open_batch(
             )
         check_callbacks(settings, access)
         check_dask(settings.dask)
-        yield _batch(Site(folder, journal, access, settings), manifest, options, needed=True)
+        kept = claim_store(folder, journal, settings)
+        site = Site(folder, journal, access, settings, kept)
+        yield _batch(site, manifest, options, needed=True)
 
 
 @contextlib.contextmanager
@@ -228,7 +233,9 @@ def open_plan(
             access = public_access(environ, settings.api_url)
         manifest = _as_before(manifest, folder, journal, settings)
         check_claim(journal, folder, manifest, access.origin)
-        yield _batch(Site(folder, journal, access, settings), manifest, options, needed=False)
+        check_store(folder, journal, settings.store)
+        site = Site(folder, journal, access, settings, KeptClips(folder.path))
+        yield _batch(site, manifest, options, needed=False)
 
 
 def _as_before(
@@ -384,6 +391,7 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
         site.journal,
         site.access,
         settings,
+        site.kept,
         manifest=manifest,
         prices=None if is_old else prices,
         flags=body_flags(options, settings),

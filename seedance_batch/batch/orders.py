@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from seedance_batch.batch.access import Site
 from seedance_batch.clips import frames
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.partial import files_on_disk
 from seedance_batch.core import identity, names
-from seedance_batch.core.attempt import Attempt, Intent, Kind, MadeFrom, Phase
+from seedance_batch.core.attempt import Attempt, Clip, Intent, Kind, MadeFrom, Phase
 from seedance_batch.core.columns import INPUT_COLUMNS
 from seedance_batch.core.lifecycle import Refetch, step, was_given_up_early
 from seedance_batch.core.manifest import Job, LocalMedia, SourceRow
@@ -50,12 +51,15 @@ def _no_take(_: str) -> Attempt | None:
     return None
 
 
+_NO_CLIPS: Final = KeptClips(Path())
+
+
 class IntentMaker:
     """Makes intents for one run folder and one API key.
 
     ``wall`` is the wall clock in Unix seconds; ``callback_url`` makes an attempt's address of its
     token. All else that goes into key and bytes is the folder's or the row's: the same intent comes
-    out the same, also after the journal has lost it. ``folder`` is where clips lie that feed other
+    out the same, also after the journal has lost it. ``kept`` are the clips that feed other
     rows; ``addresses_hold`` is False where the service forgets their addresses between runs.
     """
 
@@ -68,11 +72,11 @@ class IntentMaker:
         callback_url: Callable[[str], str | None] = lambda token: None,
         wall: Callable[[], float],
         offload: Offload,
-        folder: Path = Path(),
+        kept: KeptClips = _NO_CLIPS,
         addresses_hold: bool = True,
     ) -> None:
         self._journal = journal
-        self._folder = folder
+        self._kept = kept
         self._addresses_hold = addresses_hold
         facts = journal.facts()
         self._folder_id, self._salt = facts.folder_id or "", facts.salt or ""
@@ -124,7 +128,7 @@ class IntentMaker:
         if source.link.kind is LinkKind.CLIP and (url := self._address(take)) is not None:
             return MadeFrom(source.token, take.id, url)
         try:
-            given = await self._offload(frames.given, self._folder, clip, source.link.kind, room)
+            given = await self._offload(self._given, clip, source.link.kind, room)
         except frames.CannotGive as error:
             why = f"row {source.key} cannot give what it is waited for: {error}"
             raise MediaChanged(f"{job.row.place}: {why}") from error
@@ -133,6 +137,10 @@ class IntentMaker:
             put = operations.put_blob(sha256, given.mime, given.content)
             await self._journal.awrite(put)
         return MadeFrom(source.token, take.id, f"{BLOB_PREFIX}{sha256}")
+
+    def _given(self, clip: Clip, kind: LinkKind, room: int) -> frames.Given:
+        with self._kept.at_hand(clip.file, clip.last_frame_file) as home:
+            return frames.given(home, clip, kind, room)
 
     def _address(self, take: Attempt) -> str | None:
         """Where the service has a take's clip, if it will still have it when the row is made."""

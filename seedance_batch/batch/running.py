@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import math
 import os
 import random
 import shlex
 import shutil
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import anyio.from_thread
@@ -31,21 +28,23 @@ from seedance_batch.batch import ownership
 from seedance_batch.batch.access import Site, shared_account
 from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.orders import ClipNames, IntentMaker, orders_for, settled_intents
-from seedance_batch.batch.sheets import current, rebuild, standing, write_page
+from seedance_batch.batch.sheets import current, put_up, rebuild, standing, write_page
+from seedance_batch.batch.signals import code_of_signal, ending_signals
 from seedance_batch.batch.verify import gone_from_disk, note_of_missing, set_aside
 from seedance_batch.clips.cluster import Cluster, SharedDownloader, open_cluster
-from seedance_batch.clips.download import Downloader
+from seedance_batch.clips.download import Downloader, in_threads
 from seedance_batch.clips.file_client import file_client
+from seedance_batch.clips.kept import StoringFetches
 from seedance_batch.clips.partial import sweep
 from seedance_batch.clips.posters import PosterMaker
 from seedance_batch.clips.transfer import Fetches
-from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Phase
+from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Clip, Phase
 from seedance_batch.core.forecast import clip_bytes
 from seedance_batch.core.lifecycle import Doubted, Refetch, step
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.outcome import FAILED, Outcome, unfinished
 from seedance_batch.core.plan.steps import Action, Plan, Step, exit_of, fitting, left_over
-from seedance_batch.errors import Exit, FolderUnusable, SettingsError, StorageFailed
+from seedance_batch.errors import Exit, FolderUnusable, SettingsError, StorageFailed, StoreAway
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
@@ -93,6 +92,8 @@ class Report:
     skipped: tuple[RowSkipped, ...] = ()
     left: tuple[Step, ...] = ()
     """What a plan for the same rows would hold now, save for what is done."""
+    store: str | None = None
+    """The address of the store that has the clips; None where the run folder does."""
 
 
 async def run_batch(
@@ -131,7 +132,7 @@ async def run_batch(
 async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[Attempt]:
     """The attempts, those of the plan whose clip is gone from the disk to be fetched once more."""
     done = [s.attempt for s in plan.steps if s.attempt and s.attempt.state.phase is Phase.DONE]
-    gone = await anyio.to_thread.run_sync(gone_from_disk, run.site.folder, done, time.time())
+    gone = await anyio.to_thread.run_sync(gone_from_disk, run.site.kept, done, time.time())
     return _refetched(run.site, attempts, gone, run.stopper.observer) if gone else attempts
 
 
@@ -174,7 +175,7 @@ def _refetched(
     found = []
     for attempt in attempts:
         if attempt.id in lacking:
-            if (note := set_aside(site.folder, attempt)) is not None:
+            if (note := set_aside(site.kept, attempt)) is not None:
                 observer(Remark(note))
             state = step(attempt.state, Refetch())
             attempt = Attempt(attempt.id, attempt.intent, state)
@@ -202,7 +203,21 @@ def _written(site: Site, code: int, observer: Observer) -> tuple[Written, Path]:
     if there is not None:
         return there, site.folder.path / PAGE
     written = rebuild(site.folder, site.journal, exit_code=code)
-    return written, write_page(site.folder, site.journal, made=made)
+    return written, write_page(site.folder, site.journal, site.kept, made=made)
+
+
+def _put_away(site: Site, written: Written, page: Path) -> str | None:
+    """Bring to the store what is not there yet, and remove clips from here that are; what to say
+    where it does not answer."""
+    clips = [a.state.clip for a in site.journal.attempts() if a.state.phase is Phase.DONE]
+    try:
+        for clip in filter(None, clips):
+            if site.kept.has_copy(clip):
+                site.kept.put_poster(clip)
+                site.kept.let_go(clip)
+    except StoreAway as error:
+        return error.message
+    return put_up(site.kept, site.journal, written, page)
 
 
 async def _reported(
@@ -214,7 +229,7 @@ async def _reported(
     site = run.site
     found = standing(site.journal)
     code = await anyio.to_thread.run_sync(code_of, run, ending, found, now)
-    if (note := await anyio.to_thread.run_sync(note_of_missing, site.folder, found)) is not None:
+    if (note := await anyio.to_thread.run_sync(note_of_missing, site.kept, found)) is not None:
         run.stopper.observer(Remark(note))
     try:
         written, page = await anyio.to_thread.run_sync(
@@ -226,7 +241,14 @@ async def _reported(
             hint="free some space, then: seedance-batch results "
             f"{shlex.quote(str(site.folder.path))}",
         ) from error
-    return Report(code, ending, found, written, page, tuple(run.skipped), left_over(now))
+    store = site.kept.store
+    if store is not None:
+        why = await anyio.to_thread.run_sync(_put_away, site, written, page)
+        if why is not None:
+            run.stopper.observer(Remark(f"{why}; the same command again goes on"))
+            code = max(code, Exit.UNFINISHED)
+    url = None if store is None else store.url
+    return Report(code, ending, found, written, page, tuple(run.skipped), left_over(now), url)
 
 
 class _Run:
@@ -255,7 +277,7 @@ class _Run:
             callback_url=lambda token: self._hearing.url_for_attempt(token),
             wall=time.time,
             offload=anyio.to_thread.run_sync,
-            folder=site.folder.path,
+            kept=site.kept,
             addresses_hold=not site.access.sandbox,
         )
 
@@ -302,7 +324,7 @@ class _Run:
         settle: bool = True,
     ) -> RunEnding:
         """Go on with these attempts, and buy these steps."""
-        self._posters = PosterMaker(self.site.folder.path)
+        self._posters = PosterMaker(self.site.folder.path, self._put_clip_away)
         sharing = shared_account(
             self.site,
             rows=len(steps),
@@ -315,6 +337,13 @@ class _Run:
             sharing as self._account,
         ):
             return await self._carry_out(attempts, steps, signals=signals, settle=settle)
+
+    def _put_clip_away(self, clip: Clip) -> None:
+        """What is in the store needs no room here. In the posters' thread."""
+        if self.site.kept.store is not None:
+            with contextlib.suppress(StoreAway):  # the end of the run sees to it
+                self.site.kept.put_poster(clip)
+                self.site.kept.let_go(clip)
 
     async def _carry_out(
         self, attempts: Sequence[Attempt], steps: Sequence[Step], *, signals: bool, settle: bool
@@ -383,9 +412,11 @@ class _Run:
             self._observe(BytesArrived(count))
 
         here = Downloader(folder, files, allow_private=private, observe=observe)
-        if cluster is None:
-            return here
-        return SharedDownloader(here, cluster, folder, allow_private=private, observe=observe)
+        found: Fetches = here
+        if cluster is not None:
+            found = SharedDownloader(here, cluster, folder, allow_private=private, observe=observe)
+        kept = self.site.kept
+        return found if kept.store is None else StoringFetches(found, kept, in_threads())
 
     def _terms(self, attempts: Attempts) -> Terms:
         return Terms(
@@ -438,6 +469,8 @@ class _Run:
                 written = await anyio.to_thread.run_sync(write)
                 for kept in written.kept:
                     self._observe(Remark(f"kept your edits in {kept}"))
+                put = partial(put_up, self.site.kept, self.site.journal, written, None)
+                await anyio.to_thread.run_sync(put)
             except OSError as error:
                 self._observe(Remark(f"the sheets could not be written: {error}"))
             took = time.monotonic() - started
@@ -470,7 +503,7 @@ def _code_of_plan(
     }
     clips = [step.attempt for step in now if step.attempt is not None]
     lost = run.lost & chosen or held & {step.key for step in left}
-    if lost or skipped or gone_from_disk(run.site.folder, clips):
+    if lost or skipped or gone_from_disk(run.site.kept, clips):
         codes.add(Exit.SOME_FAILED)
     return max(codes)
 
@@ -552,47 +585,3 @@ def hearing(settings: RunSettings, access: Access) -> Iterator[Hearing]:
         return
     with callbacks.listen(settings.callback_bind) as sock:
         yield Hearing(access, settings.callback_url or callbacks.local_url(sock), sock)
-
-
-# ── The signals that end a run gently: Ctrl-C, a kill, a terminal or a session that closes ────────
-
-
-_CODES: Final = {
-    "SIGINT": Exit.INTERRUPTED,
-    "SIGTERM": Exit.TERMINATED,
-    "SIGHUP": Exit.HUNG_UP,
-    "SIGBREAK": Exit.INTERRUPTED,  # Windows: Ctrl-Break, and a console that closes
-}
-
-
-def code_of_signal(number: int) -> Exit:
-    """The exit code of a run that a signal has ended."""
-    return _CODES[signal.Signals(number).name]
-
-
-@contextlib.contextmanager
-def ending_signals() -> Iterator[AsyncIterator[int]]:
-    """Receive these signals in the main thread; afterwards each does what it did before.
-
-    By ``signal.signal``, since asyncio has no handlers of its own on Windows.
-    """
-    loop = asyncio.get_running_loop()
-    send, receive = anyio.create_memory_object_stream[int](math.inf)
-
-    def tell(number: int, _frame: Any) -> None:
-        loop.call_soon_threadsafe(send.send_nowait, number)
-
-    with send, receive:
-        former = {number: signal.signal(number, tell) for number in _wanted()}
-        try:
-            yield receive
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
-def _wanted() -> list[signal.Signals]:
-    """Those that this system has. Under nohup a closed terminal goes on to mean nothing."""
-    found = [getattr(signal, name) for name in _CODES if hasattr(signal, name)]
-    ignored = signal.SIG_IGN
-    return [n for n in found if n.name != "SIGHUP" or signal.getsignal(n) is not ignored]

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from seedance_batch.batch.access import kept_clips
 from seedance_batch.batch.chosen import chosen_of
 from seedance_batch.batch.sheets import standing
-from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.outcome import tally
 from seedance_batch.core.select import Selection
 from seedance_batch.core.text import some
@@ -55,13 +56,12 @@ def shared_copy(folder: RunFolder, journal: Journal, target: Path, wish: ShareWi
     columns = facts.columns or ()
     found = chosen_of(standing(journal), columns, wish.selection)
     shown = {o.key: o.shown.state.clip for o in found if o.shown and o.shown.state.clip}
-    clips = {key: clip for key, clip in shown.items() if (folder.path / clip.file).is_file()}
+    kept = kept_clips(folder, journal)
+    there = kept.present(shown.values())
+    clips = {key: clip for key, clip in shown.items() if clip.file in there}
     if not clips:
         raise EmptySelection("No chosen row has a clip to share.")
-    stills = {
-        clip.file: poster_name(clip) if poster(folder.path, clip) else None
-        for clip in clips.values()
-    }
+    stills = {clip.file: poster_name(clip) if kept.still(clip) else None for clip in clips.values()}
     of_clips = [outcome for outcome in found if outcome.key in clips]
     rows = values.page_rows(columns, of_clips, stills)
     own, rows = values.for_others(columns, rows, prompts=wish.prompts, costs=wish.costs)
@@ -88,7 +88,8 @@ def shared_copy(folder: RunFolder, journal: Journal, target: Path, wish: ShareWi
     ]
     with _filling(target) as fill:
         for name in files:
-            fill(name, folder.path / name)
+            with kept.at_hand(name) as home:
+                fill(name, home / name)
         fill(FRONT, html)
     return len(clips)
 

@@ -11,16 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from seedance_batch.batch.access import kept_clips
 from seedance_batch.batch.offers import folder_flags, offers_of
 from seedance_batch.clips.hands import Hands
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.identity import folder_mark
 from seedance_batch.core.outcome import Outcome, outcomes
-from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed
+from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed, StoreAway
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into, open_journal
 from seedance_batch.journal.records import Facts
 from seedance_batch.page.page import PAGE, write_report
+from seedance_batch.publish import sha256_of
 from seedance_batch.run_folder import RunFolder, held, wal_is_safe
 from seedance_batch.writer.files import SHEETS, SheetSource, Written, write_sheets
 
@@ -54,6 +57,7 @@ def rebuild(
         given_inputs=facts.given_inputs or (),
         delimiter=facts.delimiter or ",",
         exit_code=exit_code,
+        store=facts.store,
         journal_mark=folder_mark(facts.folder_id or ""),
         announce=lambda hashes: journal.write(operations.set_sheet_hashes(hashes)),
     )
@@ -78,13 +82,15 @@ def _stamp(journal: Journal, exit_code: int | None) -> str:
     """What the sheets are made from, in short; equal stamps make equal sheets."""
     facts = journal.facts()
     given = None if facts.given_inputs is None else " ".join(facts.given_inputs)
-    said = facts.rows_digest, facts.prices_note, given, facts.manifest_name, facts.delimiter
+    said = [facts.rows_digest, facts.prices_note, given, facts.manifest_name, facts.delimiter]
+    said += [] if facts.store is None else [facts.store]
     return json.dumps([journal.last_event(), exit_code, *said])
 
 
 def write_page(
     folder: RunFolder,
     journal: Journal,
+    kept: KeptClips | None = None,
     *,
     refresh: float | None = None,
     made: Callable[[int, int], None] = lambda count, of: None,
@@ -92,12 +98,12 @@ def write_page(
 ) -> Path:
     """Write the review page as the journal has it, also while another process holds the folder.
 
-    See `page.page.write_report`.
+    ``kept`` are the folder's clips where they are open already. See `page.page.write_report`.
     """
     facts, found = journal.facts(), standing(journal)
     write = partial(
         write_report,
-        folder.path,
+        kept or kept_clips(folder, journal),
         facts.columns or (),
         found,
         flags=folder_flags(facts),
@@ -113,6 +119,37 @@ def write_page(
         return write()
     except FileNotFoundError:  # a run that began just now swept it half written
         return write()
+
+
+def put_up(
+    kept: KeptClips, journal: Journal, written: Written | None, page: Path | None
+) -> str | None:
+    """Bring sheets and page to the folder's store; what to say where it does not take them.
+
+    What was brought there before, and is as it was, is not sent again.
+    """
+    if kept.store is None:
+        return None
+    files = {} if written is None else {n: p for n, p in written.files.items() if p.name == n}
+    files |= {} if page is None else {PAGE: page}
+    there = dict(journal.facts().store_has or {})
+    try:
+        for name, path in files.items():
+            digest = sha256_of(path)
+            if there.get(name) != digest:
+                kept.store.put(name, path)
+                there[name] = digest
+        if written is not None:  # a failed sheet is there only while a row needs a person
+            for name in there.keys() - files.keys() - {PAGE} & set(SHEETS):
+                if not (kept.folder / name).exists():
+                    kept.store.delete(name)
+                    del there[name]
+    except StoreAway as error:
+        return f"sheets and page are not in the store yet: {error.message}"
+    finally:
+        if there != journal.facts().store_has:
+            journal.write(operations.set_facts(Facts(store_has=there)))
+    return None
 
 
 def review_page(folder: RunFolder, journal: Journal, hands: Hands | None = None) -> Path:

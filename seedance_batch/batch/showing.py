@@ -6,19 +6,24 @@ Takes no lock and writes nothing but marks and posters, so that a run never feel
 from __future__ import annotations
 
 import shlex
+import shutil
+import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from seedance_batch.batch.access import kept_clips
 from seedance_batch.batch.offers import folder_flags, offers_of
 from seedance_batch.batch.sheets import standing
 from seedance_batch.batch.summary import relative
-from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import UNDER_WAY_PHASES, Attempt, Clip
 from seedance_batch.core.outcome import Outcome, tally
+from seedance_batch.errors import SeedanceBatchError, StoreAway
 from seedance_batch.events import AttemptChanged
 from seedance_batch.journal.opening import glance_at, log_of, look_into
 from seedance_batch.page import page, values
@@ -65,6 +70,10 @@ class _Sheet:
         return {"at": self.change, "rows": rows, "order": order}
 
 
+_MOST_COPIES: Final = 64
+"""Clips of a store that are kept at hand while the page is served."""
+
+
 class Showing:
     """One run folder on a served page; see `page.serving.Show`."""
 
@@ -73,6 +82,7 @@ class Showing:
         self._wall = wall
         self._lock = threading.Lock()
         self._posters = threading.Lock()
+        self._fetching = threading.Lock()
         self._sheet = _Sheet()
         self._seen: object = None
         self._look_at = 0.0
@@ -81,6 +91,9 @@ class Showing:
         self._files: frozenset[str] = frozenset()
         with look_into(folder.journal) as journal:  # checks it once, and raises for a damaged one
             self._facts = journal.facts()
+            self._kept = kept_clips(folder, journal)
+        self._copies: Path | None = None
+        self._watched: list[str] = []
         self._look()
 
     # ── what `Show` promises ────────────────────────────────────────────────────────────────────
@@ -131,14 +144,31 @@ class Showing:
         if clip is not None and not size_of(path):
             with self._posters:  # one at a time, so that a run keeps its CPU
                 try:
-                    poster(self.folder.path, clip)
-                except OSError:  # a folder that is only to be read
+                    self._kept.still(clip)
+                except (OSError, StoreAway):  # a folder that is only to be read
                     return None
         if not size_of(path):
-            return None
+            return self._copy(name) if self._kept.store is not None else None
         # A link that somebody put in a clip's place leads nowhere else.
         inside = path.resolve().parent == path.parent.resolve()
         return path if inside else None
+
+    def _copy(self, name: str) -> Path | None:
+        """A copy of what the store has; the last few are kept, since a browser asks in pieces."""
+        with self._fetching:
+            if self._copies is None:
+                self._copies = Path(tempfile.mkdtemp(prefix="seedance-batch-"))
+                weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
+            if name not in self._watched:
+                try:
+                    if not self._kept.bring(name, self._copies / name):
+                        return None
+                except SeedanceBatchError:  # the store or the disk; the page shows that it lacks
+                    return None
+                self._watched.append(name)
+                while len(self._watched) > _MOST_COPIES:
+                    (self._copies / self._watched.pop(0)).unlink(missing_ok=True)
+            return self._copies / name
 
     # ── snapshots ───────────────────────────────────────────────────────────────────────────────
 
@@ -155,7 +185,8 @@ class Showing:
             self._facts, self._outcomes = journal.facts(), standing(journal)
             offers = offers_of(journal, self._outcomes)
         clips = {clip.file: clip for clip in values.films(self._outcomes)}
-        there = {file: clip for file, clip in clips.items() if (self.folder.path / file).is_file()}
+        here = self._kept.present(clips.values())
+        there = {file: clip for file, clip in clips.items() if file in here}
         stills: dict[str, str | None] = {f: poster_name(clip) for f, clip in there.items()}
         frames = {clip.last_frame_file for clip in there.values()} - {None}
         self._clips = {poster_name(clip): clip for clip in there.values()}

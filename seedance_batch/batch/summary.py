@@ -93,8 +93,11 @@ def outcome_lines(site: Site, report: Report, kept: Sequence[Step] = ()) -> Iter
         yield f"  … and {len(kept) - _SHOWN_TROUBLE:,} more"
     yield from _trouble(report.outcomes)
     yield ""
-    clips = site.folder.path / names.FOLDERS[Kind.DRAFT if site.settings.draft else Kind.FINAL]
-    yield f"  clips    {relative(clips)}{os.sep}"
+    clips = names.FOLDERS[Kind.DRAFT if site.settings.draft else Kind.FINAL]
+    if site.kept.store is None:
+        yield f"  clips    {relative(site.folder.path / clips)}{os.sep}"
+    else:
+        yield f"  clips    {site.kept.store.address(clips)}/"
     sheets = [
         p for n, p in report.written.files.items() if n.startswith("results.") and ".json" not in n
     ]
@@ -105,6 +108,8 @@ def outcome_lines(site: Site, report: Report, kept: Sequence[Step] = ()) -> Iter
         if name in report.written.files:
             yield f"  failed   {relative(report.written.files[name])}"
     yield f"  page     {relative(report.page)}"
+    if site.kept.store is not None:
+        yield f"           {site.kept.store.address(report.page.name)}"
     for note in (*report.written.notes, *(f"kept your edits in {p}" for p in report.written.kept)):
         yield shown(note)
 

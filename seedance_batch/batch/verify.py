@@ -5,19 +5,21 @@ from __future__ import annotations
 import csv
 import os
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from seedance_batch.clips.hands import Checked, CheckJob, Hands, Here, Wanted, checked_by, damage
+from seedance_batch.clips import hands as work
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.partial import move_aside
 from seedance_batch.core.attempt import KEPT_PHASES, Attempt, Charged, Clip, Intent, Phase, charged
 from seedance_batch.core.columns import guarded
 from seedance_batch.core.outcome import Outcome, Status
 from seedance_batch.core.text import first_few, in_usd
-from seedance_batch.publish import replacing, size_of
-from seedance_batch.run_folder import RunFolder
+from seedance_batch.errors import StoreAway
+from seedance_batch.publish import replacing
 from seedance_batch.writer.lines import utc
 
 
@@ -50,22 +52,60 @@ class ClipFinding:
 
 
 def check_clips(
-    folder: RunFolder, attempts: Iterable[Attempt], hands: Hands | None = None
+    kept: KeptClips, attempts: Iterable[Attempt], hands: work.Hands | None = None
 ) -> list[ClipFinding]:
-    """Check every paid attempt: its file's bytes, and what they decode to."""
+    """Check every paid attempt: its file's bytes, and what they decode to. Raises `StoreAway`."""
     paid = [a for a in attempts if a.state.phase in KEPT_PHASES | {Phase.EXPIRED}]
     jobs = {
-        a.id: CheckJob(str(folder.path.resolve()), a.state.clip, Wanted.of(a.intent))
+        a.id: work.CheckJob(str(kept.folder.resolve()), a.state.clip, work.Wanted.of(a.intent))
         for a in paid
         if a.state.clip is not None
     }
-    found = dict(zip(jobs, checked_by(hands or Here(), list(jobs.values())), strict=True))
+    if kept.store is None:
+        checked = work.checked_by(hands or work.Here(), list(jobs.values()))
+    else:  # several at once: most of the time is the network's
+        checked = work.Here(_AT_ONCE).each(partial(_check_stored, kept), list(jobs.values()))
+    found = dict(zip(jobs, checked, strict=True))
     return [_finding(attempt, found.get(attempt.id)) for attempt in paid]
 
 
-def lacking(folder: RunFolder, attempts: Iterable[Attempt]) -> set[int]:
-    """Ids of paid attempts whose clip is not on disk as the journal has it; reads every clip."""
-    return {attempt.id for attempt in attempts if _lacks_its_clip(folder, attempt)}
+def _check_stored(kept: KeptClips, job: work.CheckJob) -> work.Checked:
+    with kept.at_hand(job.clip.file) as home:
+        return work.check_clip(replace(job, folder=str(home)))
+
+
+_AT_ONCE: Final = 8
+"""Clips of a store that are checked at once."""
+
+
+def lacking(kept: KeptClips, attempts: Iterable[Attempt]) -> set[int]:
+    """Ids of paid attempts whose clip is not there as the journal has it.
+
+    Reads every clip on a disk; of a store it reads the list. Raises `StoreAway`.
+    """
+    attempts = list(attempts)
+    gone = {a.id for a in attempts if a.state.phase is Phase.EXPIRED or _came_damaged(a)}
+    done = _done(attempts)
+    if kept.store is not None:
+        return gone | _of_other_size(kept, done)
+    return gone | {
+        key for key, (_, clip) in done.items() if work.damage(kept.folder, clip) is not None
+    }
+
+
+def _done(attempts: Iterable[Attempt]) -> dict[int, tuple[Attempt, Clip]]:
+    """Those that are done, with their clips, by id."""
+    return {
+        a.id: (a, a.state.clip)
+        for a in attempts
+        if a.state.phase is Phase.DONE and a.state.clip is not None
+    }
+
+
+def _of_other_size(kept: KeptClips, done: Mapping[int, tuple[Attempt, Clip]]) -> set[int]:
+    """Ids of those that are missing, or have another size."""
+    sizes = kept.sizes([clip for _, clip in done.values()])
+    return {key for key, (_, clip) in done.items() if sizes.get(clip.file) != clip.bytes}
 
 
 _LASTING: Final = 7 * 86_400.0
@@ -73,22 +113,25 @@ _LASTING: Final = 7 * 86_400.0
 
 
 def gone_from_disk(
-    folder: RunFolder, attempts: Iterable[Attempt], fetchable_at: float | None = None
+    kept: KeptClips, attempts: Iterable[Attempt], fetchable_at: float | None = None
 ) -> set[int]:
     """Ids of done attempts whose file is missing, or has another size: one look at its entry.
+
+    A store that does not answer is not known to lack any.
 
     ``fetchable_at``, the time in Unix seconds, leaves out those that the service no longer has by
     what it said: to ask for them again is the person's decision, since it ends them where they
     are gone.
     """
-    return {
-        a.id
-        for a in attempts
-        if a.state.phase is Phase.DONE
-        and a.state.clip is not None
-        and (fetchable_at is None or _is_kept(a, fetchable_at))
-        and size_of(folder.path / a.state.clip.file) != a.state.clip.bytes
-    }
+    done = _done(attempts)
+    try:
+        gone = _of_other_size(kept, done)
+    except StoreAway:
+        return set()
+    if fetchable_at is None:
+        return gone
+    kept_there = {key for key in gone if _is_kept(done[key][0], fetchable_at)}
+    return kept_there | {key for key in gone if kept.stands(done[key][1])}
 
 
 def _is_kept(attempt: Attempt, now: float) -> bool:
@@ -100,40 +143,39 @@ def _is_kept(attempt: Attempt, now: float) -> bool:
     return now < max(state.url_expires_at or 0.0, made + _LASTING)
 
 
-def set_aside(folder: RunFolder, attempt: Attempt) -> str | None:
+def set_aside(kept: KeptClips, attempt: Attempt) -> str | None:
     """Make room where a clip belongs; what to say of the file that stood there, if one did.
 
     Raises `StorageFailed` where it cannot be moved.
     """
     clip = attempt.state.clip
-    if clip is None or not os.path.lexists(folder.path / clip.file):
+    if clip is None or not os.path.lexists(kept.folder / clip.file):
         return None
-    if damage(folder.path, clip) is None:  # a damaged download, kept as it came
+    if work.damage(kept.folder, clip) is None:  # a damaged download, kept as it came
         return None
-    move_aside(folder.path, clip.file)
+    move_aside(kept.folder, clip.file)
     key = attempt.intent.key
     return f"row {key}: {clip.file} is not the file that was downloaded; it was moved aside"
 
 
-def note_of_missing(folder: RunFolder, outcomes: Iterable[Outcome]) -> str | None:
+def note_of_missing(kept: KeptClips, outcomes: Iterable[Outcome]) -> str | None:
     """A line about clips of done rows that are missing, or changed by their size; None if none.
 
     One look at each file's entry, none into it: `verify` does that.
     """
     shown = [o.shown.state.clip for o in outcomes if o.status is Status.DONE and o.shown]
-    gone = [clip.file for clip in shown if clip and size_of(folder.path / clip.file) != clip.bytes]
+    clips = [clip for clip in shown if clip is not None]
+    try:
+        sizes = kept.sizes(clips)
+    except StoreAway:
+        return None
+    gone = [clip.file for clip in clips if sizes.get(clip.file) != clip.bytes]
     if not gone:
         return None
     which = f"{first_few(gone, 1)} {'is' if len(gone) == 1 else 'are'}"
-    command = f"seedance-batch fetch {shlex.quote(str(folder.path))}"
-    return f"{which} done and paid, but missing or changed on disk; to download again: {command}"
-
-
-def _lacks_its_clip(folder: RunFolder, attempt: Attempt) -> bool:
-    phase, clip = attempt.state.phase, attempt.state.clip
-    if phase is Phase.EXPIRED or _came_damaged(attempt):
-        return True
-    return phase is Phase.DONE and clip is not None and damage(folder.path, clip) is not None
+    place = "on disk" if kept.store is None else f"in {kept.store.url}"
+    command = f"seedance-batch fetch {shlex.quote(str(kept.folder))}"
+    return f"{which} done and paid, but missing or changed {place}; to download again: {command}"
 
 
 def _came_damaged(attempt: Attempt) -> bool:
@@ -142,7 +184,7 @@ def _came_damaged(attempt: Attempt) -> bool:
     return attempt.state.phase is Phase.MEDIA_MISMATCH and clip is not None and clip.is_damaged
 
 
-def _finding(attempt: Attempt, checked: Checked | None) -> ClipFinding:
+def _finding(attempt: Attempt, checked: work.Checked | None) -> ClipFinding:
     if checked is None:
         return ClipFinding(attempt, attempt.state.error_message or "there is no clip")
     fetchable = _came_damaged(attempt)

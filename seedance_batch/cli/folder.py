@@ -51,6 +51,7 @@ def status(given: Standing) -> int:
         return _account(given)
     from seedance_batch.batch.sheets import catch_up, is_at_work, standing
     from seedance_batch.batch.verify import note_of_missing
+    from seedance_batch.clips.kept import KeptClips
     from seedance_batch.core.identity import SANDBOX_ORIGIN
     from seedance_batch.core.outcome import exit_code, standing_lines, standing_object
     from seedance_batch.journal.opening import look_into
@@ -63,7 +64,9 @@ def status(given: Standing) -> int:
         at_work = given.watch and is_at_work(folder)
         with look_into(folder.journal) as journal:
             found = standing(journal)
-            columns, sandbox = journal.columns(), journal.facts().origin == SANDBOX_ORIGIN
+            columns, facts = journal.columns(), journal.facts()
+        # A store is asked by others: this command sends nothing.
+        sandbox, store = facts.origin == SANDBOX_ORIGIN, facts.store
         if given.by is not None and given.by not in columns:
             raise UsageError(
                 f"There is no column {given.by!r}.",
@@ -77,7 +80,7 @@ def status(given: Standing) -> int:
             for line in standing_lines(found, by=given.by, sandbox=sandbox):
                 click.echo(line)
         if not at_work or sys.stdout.closed:
-            missing = note_of_missing(folder, found)
+            missing = None if store else note_of_missing(KeptClips(folder.path), found)
             if missing is not None:
                 click.echo(missing, err=True)
             return max(exit_code(found), Exit.OK if missing is None else Exit.SOME_FAILED)
@@ -123,7 +126,7 @@ def fetch(given: Fetching) -> int:
     from seedance_batch.batch.verify import lacking
 
     with open_site(given.folder, flags.run_settings(given), os.environ) as site:
-        return fetched(site, lacking(site.folder, site.journal.attempts()), given)
+        return fetched(site, lacking(site.kept, site.journal.attempts()), given)
 
 
 def fetched(site: Site, lost: Collection[int], given: flags.Watched) -> int:
@@ -197,7 +200,7 @@ def reconcile(given: Deciding) -> int:
 
     from seedance_batch.batch.access import open_site
     from seedance_batch.batch.reconcile import adopt, questions, release
-    from seedance_batch.batch.sheets import rebuild
+    from seedance_batch.batch.sheets import put_up, rebuild
     from seedance_batch.core.pricing import money
     from seedance_batch.core.text import shown
 
@@ -219,7 +222,7 @@ def reconcile(given: Deciding) -> int:
                 err=True,
             )
         left = anyio.run(questions, site)
-        rebuild(site.folder, site.journal)
+        put_up(site.kept, site.journal, rebuild(site.folder, site.journal), None)
     if given.as_json:
         for question in left:
             tell("question", _as_object(question))
@@ -318,17 +321,21 @@ def _moment(at: float) -> str:
 @flags.command(flags.Rehearsed, epilog="Example: seedance-batch results runs/shots")
 def results(given: flags.Rehearsed) -> int:
     """Write the results sheets of run FOLDER again, from its journal."""
-    from seedance_batch.batch.access import open_folder
-    from seedance_batch.batch.sheets import rebuild
+    from seedance_batch.batch.access import kept_clips, open_folder
+    from seedance_batch.batch.sheets import put_up, rebuild
 
     with open_folder(given.folder, flags.run_settings(given)) as (folder, journal):
         written = rebuild(folder, journal)
+        not_put = put_up(kept_clips(folder, journal), journal, written, None)
     for path in written.files.values():
         click.echo(path)
     for path in written.kept:
         click.echo(f"kept your edits in {path}", err=True)
     for note in written.notes:
         click.echo(note, err=True)
+    if not_put is not None:
+        click.echo(not_put, err=True)
+        return Exit.UNFINISHED
     return Exit.OK
 
 
@@ -344,6 +351,7 @@ class Verifying(flags.Rehearsed, flags.Spread, flags.Json):
 @flags.command(Verifying, epilog="Example: seedance-batch verify runs/shots --claims claims.csv")
 def verify(given: Verifying) -> int:
     """Check every clip of run FOLDER again: its bytes, and what they decode to."""
+    from seedance_batch.batch.access import kept_clips
     from seedance_batch.batch.verify import check_clips, write_claims
     from seedance_batch.core.text import shown
     from seedance_batch.journal.opening import look_into
@@ -353,7 +361,7 @@ def verify(given: Verifying) -> int:
         flags.check_place(given.claims)
     folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
     with look_into(folder.journal) as journal, flags.hands(given, folder) as hands:
-        found = check_clips(folder, journal.attempts(), hands)
+        found = check_clips(kept_clips(folder, journal), journal.attempts(), hands)
     bad = [finding for finding in found if finding.fault is not None]
     if given.as_json:
         tell("verify", {"checked": len(found), "faults": [each.as_json() for each in bad]})

@@ -50,35 +50,37 @@ def join(given: Joining) -> int:
     with bars. An earlier film of the same run folder is replaced, any other file is kept.
     """
     from seedance_batch.batch.joining import ClipsLacking, make_planned, planned_films
-    from seedance_batch.journal.opening import look_into
     from seedance_batch.progress import bar_of
     from seedance_batch.run_folder import folder_of
 
     folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
-    with look_into(folder.journal) as journal:
-        try:
-            found = planned_films(folder, journal, _wish(given, folder, journal))
-        except ClipsLacking as error:
-            if error.can_be_fetched:
-                error.hint = command_again("fetch", source=folder.path, only=())
-            elif error.drafts_will_do:
-                error.hint = command_again(draft=True)
-            else:
-                error.hint = command_again(skip_missing=True)
-            raise
-    if not given.as_json:
-        _tell_notes(found)
-    for planned in found.films:
-        name, stream = shown(planned.file.name), sys.stderr if given.progress else None
-        with bar_of(planned.film.frames, name, stream) as told:
-            make_planned(planned, told)
-        if given.as_json:
-            tell("film", film_object(planned, found))
+    try:
+        with planned_films(folder, lambda journal: _wish(given, folder, journal)) as found:
+            if not given.as_json:
+                _tell_notes(found)
+            for planned in found.films:
+                name, stream = shown(planned.file.name), sys.stderr if given.progress else None
+                with bar_of(planned.film.frames, name, stream) as told:
+                    make_planned(planned, told)
+                _tell_film(planned, found, given)
+    except ClipsLacking as error:
+        if error.can_be_fetched:
+            error.hint = command_again("fetch", source=folder.path, only=())
+        elif error.drafts_will_do:
+            error.hint = command_again(draft=True)
         else:
-            click.echo(planned.file)
-            if not given.quiet:
-                click.echo(f"  {_in_words(planned)}", err=True)
+            error.hint = command_again(skip_missing=True)
+        raise
     return Exit.OK
+
+
+def _tell_film(planned: JoinedFilm, found: PlannedFilms, given: Joining) -> None:
+    if given.as_json:
+        tell("film", film_object(planned, found))
+    else:
+        click.echo(planned.file)
+        if not given.quiet:
+            click.echo(f"  {_in_words(planned)}", err=True)
 
 
 def _wish(given: Joining, folder: RunFolder, journal: Journal) -> JoinWish:

@@ -368,7 +368,7 @@ def neighbour_lines(batch: Batch, found: Plan) -> list[str]:
         other = relative(beside.manifest)
         out = shlex.join(["--out", folder])
         return [f"{bought}; {out} would continue there, instead of {other}."]
-    there = command_again(source=batch.manifest.path, out=folder)
+    there = command_again(source=batch.manifest.path, out=folder, without={"store"})
     return [f"{bought}; to continue there: {there}"]
 
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -28,12 +29,13 @@ def poster_name(clip: Clip) -> str:
     return f"{POSTERS}/{Path(clip.file).stem}.{clip.sha256[:8]}.jpg"
 
 
-def poster(folder: Path, clip: Clip) -> Path | None:
+def poster(folder: Path, clip: Clip, source: Path | None = None) -> Path | None:
     """The poster of a clip of this run folder, made if need be; None where none can be made.
 
-    Raises ``OSError`` where the disk refuses to hold it.
+    ``source``: where its file is, if not in the folder. Raises ``OSError`` where the disk refuses
+    to hold the poster.
     """
-    target, source = folder / poster_name(clip), folder / clip.file
+    target, source = folder / poster_name(clip), source or folder / clip.file
     if size_of(target):  # an empty one was forgotten by a disk without power
         return target
     if not source.is_file() or (picture := _picture(source)) is None:
@@ -50,8 +52,10 @@ class PosterMaker:
     They are never flushed to the disk, so that no clip waits for one there either.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, then: Callable[[Clip], None] = lambda clip: None) -> None:
+        """``then`` is called once a clip's poster is made, or cannot be."""
         self._folder = folder
+        self._then = then
         self._pool = ThreadPoolExecutor(1, "posters", initializer=_give_way)
 
     def add(self, clip: Clip) -> None:
@@ -61,6 +65,7 @@ class PosterMaker:
     def _make(self, clip: Clip) -> None:
         with contextlib.suppress(OSError):  # who writes the page meets it again, and tells
             poster(self._folder, clip)
+        self._then(clip)
 
     def close(self) -> None:
         """Leave those that are not begun, and wait for the one at work."""

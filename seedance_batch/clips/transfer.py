@@ -88,7 +88,16 @@ class Failed:
     """A rule of our own refuses the file: the host may have it, so its clip is not gone."""
 
 
-Result = Fetched | NoFrame | Gone | Wrong | Failed
+@dataclass(frozen=True, slots=True)
+class NotKept:
+    """The clip is in the run folder, checked and synced; the store does not take it."""
+
+    message: str
+    for_good: bool
+    """Whether asking again changes nothing: a person has to do something in the store."""
+
+
+Result = Fetched | NoFrame | Gone | Wrong | Failed | NotKept
 
 
 class Fetches(Protocol):

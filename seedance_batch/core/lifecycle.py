@@ -122,6 +122,13 @@ class Doubted:
 
 
 @dataclass(frozen=True, slots=True)
+class Unstored:
+    """The clip is in the run folder, and the store does not take it."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
     """The service no longer knows the task, under the API key that the task was made with."""
 
@@ -181,6 +188,7 @@ Event = (
     | Named
     | UrlGone
     | Doubted
+    | Unstored
     | Forgotten
     | FileWrong
     | Published
@@ -216,7 +224,7 @@ def step(state: State, event: Event) -> State:
             return _create_ended(state, event)
         case Seen(task, at):
             return _seen(state, task, at)
-        case Named() | UrlGone() | Doubted() | Forgotten() | FileWrong() | Published():
+        case Named() | UrlGone() | Doubted() | Unstored() | Forgotten() | FileWrong() | Published():
             return _file_event(state, event)
         case _:
             return _person_decided(state, event)
@@ -358,7 +366,8 @@ def _seen_again(state: State, task: Task, at: float) -> State:
 
 
 def _file_event(
-    state: State, event: Named | UrlGone | Doubted | Forgotten | FileWrong | Published
+    state: State,
+    event: Named | UrlGone | Doubted | Unstored | Forgotten | FileWrong | Published,
 ) -> State:
     if state.phase is not Phase.DOWNLOADING:
         return state
@@ -369,6 +378,8 @@ def _file_event(
             return _url_gone(state, event)
         case Doubted(message):
             return replace(state, needs_look=True, error_message=message)
+        case Unstored(message):
+            return replace(state, error_message=message)
         case Forgotten():
             return _forgotten(state, event) if state.needs_look else state
         case FileWrong(sha256, reason, kept, at):

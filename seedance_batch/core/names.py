@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Final
+from urllib.parse import quote
 
 from seedance_batch.core.attempt import Kind
 from seedance_batch.errors import SettingsError
@@ -29,6 +30,12 @@ MISMATCH_MARK: Final = ".mismatch"
 """Before the ending of a clip that is not what was asked for."""
 ASIDE_MARK: Final = ".aside"
 """Before the ending of a file that stood in a clip's way."""
+
+
+def address_in(store: str, name: str) -> str:
+    """The address of what a store at that address has under ``name``."""
+    return f"{store}/{quote(name)}"
+
 
 LONGEST_NAME: Final = 200
 """Bytes of UTF-8 in one part of a path, marks, number and ending aside; file systems take 255."""

@@ -197,6 +197,10 @@ class Facts:
     prices_note: str | None = None
     max_cost: Decimal | None = None
     """The cap that was given last; infinite where it was lifted."""
+    store: str | None = None
+    """The address of the store that keeps the clips; None where the folder keeps them itself."""
+    store_has: Mapping[str, str] | None = None
+    """sha256 of the sheets and the page that were brought to the store last, by name."""
     sheets_written_from: str | None = None
     """What the sheets on disk were made from; see `batch.sheets`."""
     run_open: float | None = None
@@ -226,14 +230,14 @@ def order_name(key: str, number: int) -> str:
 
 _TO_TEXT: Final[Mapping[str, Callable[[Any], str]]] = {
     **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda at: repr(at) if at else ""),
-    **dict.fromkeys(("flags", "made_with", "redone", "mended"), json.dumps),
+    **dict.fromkeys(("flags", "made_with", "redone", "mended", "store_has"), json.dumps),
     **dict.fromkeys(("columns", "reading"), lambda words: json.dumps(words, ensure_ascii=False)),
     "given_inputs": " ".join,
     "max_cost": lambda cap: str(cap) if cap.is_finite() else "none",
 }
 _FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda text: float(text or 0)),
-    **dict.fromkeys(("flags", "made_with", "redone", "mended"), json.loads),
+    **dict.fromkeys(("flags", "made_with", "redone", "mended", "store_has"), json.loads),
     **dict.fromkeys(("columns", "reading"), lambda text: tuple(json.loads(text))),
     "given_inputs": lambda text: tuple(text.split()),
     "run_rows": int,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, get_
 import anyio.to_thread
 
 from seedance_batch import errors
-from seedance_batch.batch.access import Site, open_site
+from seedance_batch.batch.access import Site, kept_clips, open_site
 from seedance_batch.batch.agreement import Consent, caps_needed, consented, within_caps
 from seedance_batch.batch.exporting import Exported, export_dataset
 from seedance_batch.batch.joining import JoinedFilm, JoinWish, join_films
@@ -132,7 +132,7 @@ def verify(
         folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
         with look_into(folder.journal) as journal:
             with hands_on(dask, folder.journal, tell=_log) as hands:
-                found = check_clips(folder, journal.attempts(), hands)
+                found = check_clips(kept_clips(folder, journal), journal.attempts(), hands)
         if claims is not None:
             write_claims(Path(claims), found)
         return Verified(tuple(found))
@@ -416,7 +416,7 @@ async def _fetched(
     watch = None if call.on_event is None else holder.guarding(call.on_event)
     async with _opened(lambda: open_site(folder, settings, os.environ)) as site:
         attempts = site.journal.attempts()
-        lost = await anyio.to_thread.run_sync(lacking, site.folder, attempts)
+        lost = await anyio.to_thread.run_sync(lacking, site.kept, attempts)
         rows = sum(a.state.phase in COMING_PHASES or a.id in lost for a in attempts)
         with _watched(rows, attempts, watch, progress=call.progress) as observer:
             report = await fetch_clips(site, observer, lost, signals=False, reins=holder.take)

@@ -67,6 +67,7 @@ class FetchKeywords(TypedDict, total=False):
     downloads: int
     dask: str | None
     wait: float | None
+    store: str | None
     callback_url: str | None
     callback_bind: str | None
     name: str

@@ -135,7 +135,7 @@ class Finished:
         """The results sheet: the person's columns, then ours, typed; one row per manifest row."""
         import pandas as pd
 
-        sheet = table(self.columns, self.report.outcomes, self.given_inputs)
+        sheet = table(self.columns, self.report.outcomes, self.given_inputs, self.report.store)
         lines = [(*line.person, *line.ours) for line in sheet.lines()]
         return as_given(pd.DataFrame(lines, columns=list(sheet.header)), self.types)
 

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.clips.hands import Hands, Here, posters_by
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import Clip
 from seedance_batch.core.outcome import Outcome, tally
@@ -32,7 +33,7 @@ PAGE: Final = "report.html"
 
 
 def write_report(
-    folder: Path,
+    kept: KeptClips,
     columns: tuple[str, ...],
     outcomes: Sequence[Outcome],
     *,
@@ -55,7 +56,8 @@ def write_report(
     """
     # Decoding leaves the interpreter free, so that a few at once are faster.
     hands = hands or Here(min(4, os.cpu_count() or 1))
-    stills = _stills(folder, {clip.file: clip for clip in films(outcomes)}, made, hands)
+    clips = {clip.file: clip for clip in films(outcomes)}
+    folder, stills = kept.folder, _stills(kept, clips, made, hands)
     data = {
         "store": store_name(folder, folder_id),
         "columns": columns,
@@ -94,13 +96,17 @@ def _typed(folder: Path) -> str:
 
 
 def _stills(
-    folder: Path, clips: Mapping[str, Clip], made: Callable[[int, int], None], hands: Hands
+    kept: KeptClips, clips: Mapping[str, Clip], made: Callable[[int, int], None], hands: Hands
 ) -> dict[str, str | None]:
-    """Clip file → its poster, for the clips that are on disk."""
-    present = {file: clip for file, clip in clips.items() if (folder / file).is_file()}
-    lacking = [clip for clip in present.values() if not size_of(folder / poster_name(clip))]
+    """Clip file → its poster, for the clips that are on disk or in the store."""
+    there = kept.present(clips.values())
+    present = {file: clip for file, clip in clips.items() if file in there}
+    lacking = [clip for clip in present.values() if not size_of(kept.folder / poster_name(clip))]
     found: dict[str, str | None] = {file: poster_name(clip) for file, clip in present.items()}
-    posters = posters_by(hands, folder, lacking)
+    if kept.store is None:
+        posters = posters_by(hands, kept.folder, lacking)
+    else:
+        posters = Here(4).each(kept.still, lacking)
     for count, (clip, path) in enumerate(zip(lacking, posters, strict=True), 1):
         found[clip.file] = poster_name(clip) if path else None
         made(count, len(lacking))

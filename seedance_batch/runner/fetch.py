@@ -8,9 +8,10 @@ from typing import Final
 
 import anyio
 
+from seedance_batch.clips import transfer
 from seedance_batch.clips.transfer import Failed, Fetched, Fetches, Gone, NoFrame, Result, Wrong
 from seedance_batch.core.attempt import Attempt, Phase
-from seedance_batch.core.lifecycle import Doubted, FileWrong, Named, Published, UrlGone
+from seedance_batch.core.lifecycle import Doubted, FileWrong, Named, Published, Unstored, UrlGone
 from seedance_batch.core.pace import file_pause
 from seedance_batch.core.text import shown
 from seedance_batch.errors import SeedanceBatchError
@@ -208,6 +209,8 @@ class Fetcher(Part):
                 self._tools.remark(note)
                 self._returns.arrived(attempt.id)
                 await self._attempts.apply(attempt.id, Published(clip, at))
+            case transfer.NotKept(message, for_good):
+                await self._apply_unstored(attempt, message, for_good=for_good)
             case Gone(message):
                 self._later(attempt, message)
                 gone = UrlGone(message, at, self._client.server_time())
@@ -224,6 +227,14 @@ class Fetcher(Part):
                 if trouble.tries % _DOUBTED_EVERY == 2:
                     await self._attempts.apply(attempt.id, Doubted(message), message)
         self._weigh()
+
+    async def _apply_unstored(self, attempt: Attempt, message: str, *, for_good: bool) -> None:
+        """The clip is here; the store is asked again, unless a person has to see to it first."""
+        await self._attempts.apply(attempt.id, Unstored(message), message)
+        if for_good:
+            self._give_up(attempt, self._trouble(attempt, message), message)
+        else:
+            self._later(attempt, message)
 
     def _frame_may_come(self, attempt: Attempt) -> bool:
         """Whether to ask once more for a last frame: its clip is here, and it may be late."""

@@ -58,6 +58,8 @@ class SheetSource:
     """Of sheets in CSV."""
     exit_code: int | None = None
     """The command's, where it is not what the outcomes alone say."""
+    store: str | None = None
+    """The address of the store that has the clips of done rows; None where the folder does."""
     journal_mark: str = ""
     """Tells the journal that the sheets are made from."""
     announce: Callable[[Mapping[str, str]], None] | None = None
@@ -131,7 +133,7 @@ def _table(name: str, source: SheetSource) -> ResultTable:
     outcomes = source.outcomes
     if name in _FAILED_SHEETS:
         outcomes = [outcome for outcome in outcomes if outcome.status in NEEDS_A_PERSON]
-    return table(source.columns, outcomes, source.given_inputs)
+    return table(source.columns, outcomes, source.given_inputs, source.store)
 
 
 def _about(source: SheetSource) -> About:

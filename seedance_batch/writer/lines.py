@@ -13,6 +13,7 @@ from typing import Final
 
 from seedance_batch.core.attempt import Attempt, Clip, Phase, charged, spent, surety
 from seedance_batch.core.columns import INPUT_COLUMNS, folded, result_columns
+from seedance_batch.core.names import address_in
 from seedance_batch.core.outcome import Outcome, message, next_step
 from seedance_batch.core.refusals import reason_of
 
@@ -40,6 +41,8 @@ class ResultTable:
     block: tuple[tuple[str, str], ...]
     """Our (name, heading) pairs behind them."""
     outcomes: tuple[Outcome, ...]
+    store: str | None = None
+    """The address of the store that has the clips of done rows; None where the folder does."""
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -49,8 +52,11 @@ class ResultTable:
     def lines(self) -> Iterator[Line]:
         """One line per outcome, in the outcomes' order."""
         values = [_OF_OUTCOME[name] for name, _ in self.block]
+        names = [name for name, _ in self.block]
         for outcome in self.outcomes:
             ours = tuple(value(outcome) for value in values)
+            if self.store is not None and outcome.shown is not None:
+                ours = _located(names, ours, outcome.shown, self.store)
             yield Line(outcome, self._person(outcome), ours)
 
     def theirs(self) -> Iterator[tuple[str, ...]]:
@@ -63,11 +69,29 @@ class ResultTable:
 
 
 def table(
-    columns: Sequence[str], outcomes: Sequence[Outcome], given_inputs: Collection[str] = ()
+    columns: Sequence[str],
+    outcomes: Sequence[Outcome],
+    given_inputs: Collection[str] = (),
+    store: str | None = None,
 ) -> ResultTable:
     """The results of a run folder; ``given_inputs`` as `columns.result_columns` has it."""
     block = tuple(result_columns(columns, given_inputs))
-    return ResultTable(tuple(columns), block, tuple(outcomes))
+    return ResultTable(tuple(columns), block, tuple(outcomes), store)
+
+
+_FILES: Final = frozenset({"video_file", "last_frame_file"})
+
+
+def _located(
+    names: Sequence[str], values: Sequence[SheetValue], attempt: Attempt, store: str
+) -> tuple[SheetValue, ...]:
+    """The cells of an attempt, with the addresses of what the store has of it."""
+    if attempt.state.phase is not Phase.DONE:
+        return tuple(values)
+    return tuple(
+        address_in(store, value) if name in _FILES and isinstance(value, str) else value
+        for name, value in zip(names, values, strict=True)
+    )
 
 
 def _remembered(outcome: Outcome, columns: Sequence[str]) -> Mapping[str, str]:
@@ -174,11 +198,14 @@ TAKE_COLUMNS: Final = (
 """The takes sheet's columns; ``shown`` marks the take that the results sheet shows."""
 
 
-def take_lines(outcomes: Sequence[Outcome]) -> Iterator[tuple[Attempt, tuple[SheetValue, ...]]]:
+def take_lines(table: ResultTable) -> Iterator[tuple[Attempt, tuple[SheetValue, ...]]]:
     """One line per attempt: rows in their order, a row's attempts oldest first."""
-    for outcome in outcomes:
+    for outcome in table.outcomes:
         for attempt in outcome.attempts:
-            yield attempt, tuple(_take(name, outcome, attempt) for name in TAKE_COLUMNS)
+            values = tuple(_take(name, outcome, attempt) for name in TAKE_COLUMNS)
+            if table.store is not None:
+                values = _located(TAKE_COLUMNS, values, attempt, table.store)
+            yield attempt, values
 
 
 def _take(name: str, outcome: Outcome, attempt: Attempt) -> SheetValue:

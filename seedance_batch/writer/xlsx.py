@@ -123,7 +123,7 @@ def _picture(folder: Path | None, shown: Attempt | None) -> Thumbnail | None:
 def _write_takes(book: Workbook, formats: Formats, table: ResultTable) -> None:
     sheet = Sheet(book, "takes", formats, [layout.our_column(name) for name in TAKE_COLUMNS])
     sheet.header(TAKE_COLUMNS, [layout.HEADER_OURS] * len(TAKE_COLUMNS))
-    for attempt, values in take_lines(table.outcomes):
+    for attempt, values in take_lines(table):
         sheet.line(values, {"status": layout.STATUS_COLOURS[attempt.state.phase]})
     sheet.finish()
 
@@ -334,7 +334,7 @@ class Sheet:
     def _may_link(self, index: int, file: str) -> bool:
         if self._columns[index].name not in _LINKED or self._links >= _MOST_LINKS:
             return False
-        return len(_link_target(file)) < _LONGEST_LINK
+        return "://" not in file and len(_link_target(file)) < _LONGEST_LINK
 
 
 def _folding(column: layout.SheetColumn, before: layout.SheetColumn | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.posters import poster, poster_name
 from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.page.page import write_report
@@ -133,7 +134,7 @@ def main(argv: list[str]) -> None:
         folder = Path(name)
         words = {"title": "storyboard", "prices_note": "Sandbox prices."}
         found = sample(folder, count)
-        page = write_report(folder, tuple(PERSON), found, **words)
+        page = write_report(KeptClips(folder), tuple(PERSON), found, **words)
         print(f"{count:,} rows, {page.stat().st_size / 2**20:.1f} MiB, written")  # noqa: T201
         for _ in range(VISITS):
             visit(browser, page.as_uri())

@@ -25,6 +25,7 @@ from seedance_batch.api.client import Client
 from seedance_batch.batch.orders import IntentMaker, take_for
 from seedance_batch.clips import media
 from seedance_batch.clips.download import Downloader
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.media import Probe
 from seedance_batch.core.attempt import Kind
 from seedance_batch.core.chains import KnownRow, linked
@@ -237,7 +238,7 @@ async def _play(case: Case, folder: Path) -> Played:
             callback_url=lambda token: attempt_url(CALLBACKS, token) if case.callbacks else None,
             wall=ours,
             offload=inline,
-            folder=folder,
+            kept=KeptClips(folder),
         )
         api: httpx.AsyncBaseTransport = InProcess(sandbox.api)
         api = api if case.shift is None else Dated(api, wall)

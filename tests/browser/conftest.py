@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.outcome import Outcome
 from seedance_batch.page.page import write_report
 from tests.writer.samples import PERSON, add_clips
@@ -131,7 +132,7 @@ def review(tmp_path: Path, tab: Any) -> Review:
         if clips:
             add_clips(tmp_path, outcomes)
         words = {"title": "storyboard", "prices_note": "Sandbox prices."} | more
-        path = write_report(tmp_path, tuple(columns), outcomes, **words)
+        path = write_report(KeptClips(tmp_path), tuple(columns), outcomes, **words)
         if open_it:
             tab.goto(path.as_uri())
         return path

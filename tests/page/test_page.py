@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.page.page import PAGE, script_json, write_report
 from tests.writer.samples import PERSON, add_clips, attempt, every_status, row
@@ -45,7 +46,7 @@ class Parts(HTMLParser):
 
 def written(folder: Path, found: list[Outcome], **more: Any) -> str:
     words = {"title": "storyboard", "prices_note": "Sandbox prices."} | more
-    return write_report(folder, PERSON, found, **words).read_text("utf-8")
+    return write_report(KeptClips(folder), PERSON, found, **words).read_text("utf-8")
 
 
 def test_the_page_lies_beside_the_clips_with_a_poster_for_each(tmp_path: Path) -> None:

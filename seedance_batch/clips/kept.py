@@ -1,0 +1,180 @@
+"""Where a run folder keeps its clips: on its own disk, or in a store with no more than a copy here.
+
+Whoever needs a clip's bytes asks here for a file; whoever made one hands it over here. Blocking:
+call it from a worker thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedance_batch.clips.media import ClipTerms
+from seedance_batch.clips.partial import inside, storage
+from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.clips.transfer import Fetched, Fetches, NoFrame, NotKept, Offload, Result
+from seedance_batch.core.attempt import Clip, Intent
+from seedance_batch.core.names import MISMATCH_MARK
+from seedance_batch.errors import StoreAway
+from seedance_batch.objects import Store
+from seedance_batch.publish import sha256_of, size_of
+
+
+class NameTaken(Exception):
+    """Another object has the name that is a clip's; it was not touched."""
+
+
+@dataclass(frozen=True)
+class KeptClips:
+    """The clips of one run folder."""
+
+    folder: Path
+    store: Store | None = None
+
+    # ── what a run does with a clip ─────────────────────────────────────────────────────────────
+
+    def put(self, clip: Clip, attempt: str) -> None:
+        """Bring a checked clip of the run folder to the store, with its returned frame.
+
+        ``attempt``: which one made it, for those who look at the object.
+
+        Returns once the store shows them. Raises `NameTaken` and `StoreAway`; the clip then stays
+        where it is.
+        """
+        store = self.store
+        if store is None:
+            return
+        about = {"attempt": attempt}
+        files = {clip.file: clip.sha256}
+        if clip.last_frame_file is not None:
+            frame = inside(self.folder, clip.last_frame_file)
+            with storage(f"read {frame}"):
+                files = {clip.last_frame_file: sha256_of(frame)} | files
+        for name, sha256 in files.items():
+            path = inside(self.folder, name)
+            try:
+                store.put_new(name, path, sha256, about)
+            except FileExistsError:
+                raise NameTaken(
+                    f"another object has its name in the store, {store.address(name)}; it was "
+                    "not touched, and the clip is in the run folder: move that object away"
+                ) from None
+
+    def put_poster(self, clip: Clip) -> None:
+        """Bring a clip's poster to the store, where there is one. Raises `StoreAway`."""
+        path = self.folder / poster_name(clip)
+        if self.store is not None and size_of(path):
+            self.store.put(poster_name(clip), path)
+
+    def let_go(self, clip: Clip) -> None:
+        """Remove the copy on this disk of a clip whose row is done: the store has it."""
+        if self.store is None:
+            return
+        for name in filter(None, (clip.file, clip.last_frame_file)):
+            with contextlib.suppress(OSError):  # somebody plays it; the next run tries again
+                (self.folder / name).unlink(missing_ok=True)
+
+    # ── where clips are ─────────────────────────────────────────────────────────────────────────
+
+    def sizes(self, clips: Collection[Clip]) -> dict[str, int]:
+        """Name → bytes of those that are where they belong: by a look at each file's entry, or by
+        the store's list. Raises `StoreAway`."""
+        if self.store is None:
+            found = {clip.file: size_of(self.folder / clip.file) for clip in clips}
+            return {name: size for name, size in found.items() if size is not None}
+        wanted = {clip.file for clip in clips}
+        folders = {name.partition("/")[0] for name in wanted} if wanted else set()
+        listed = (each for folder in sorted(folders) for each in self.store.list(folder))
+        return {each.name: each.size for each in listed if each.name in wanted}
+
+    def has_copy(self, clip: Clip) -> bool:
+        """Whether this disk has files of a clip that the store keeps."""
+        files = filter(None, (clip.file, clip.last_frame_file))
+        return self.store is not None and any((self.folder / name).exists() for name in files)
+
+    def stands(self, clip: Clip) -> bool:
+        """Whether this disk has a file of its name and size, which may not be in the store yet."""
+        return size_of(self.folder / clip.file) == clip.bytes
+
+    def present(self, clips: Collection[Clip]) -> set[str]:
+        """Names of those that can be had: that are on this disk, or that the store was given.
+
+        Asks no store; what is no right clip never leaves the run folder.
+        """
+        given = {c.file for c in clips if self.store is not None and MISMATCH_MARK not in c.file}
+        return given | {c.file for c in clips if (self.folder / c.file).is_file()}
+
+    @contextlib.contextmanager
+    def at_hand(self, *files: str | None) -> Iterator[Path]:
+        """A folder of this disk in which these lie by their names, for the length of a block.
+
+        What neither disk nor store has is not there. Raises `StoreAway`.
+        """
+        if self.store is None:
+            yield self.folder
+            return
+        with tempfile.TemporaryDirectory(prefix="seedance-batch-") as home:
+            for name in filter(None, files):
+                self.bring(name, Path(home) / name)
+            yield Path(home)
+
+    def bring(self, name: str, path: Path) -> bool:
+        """Write a copy of what is under ``name``, here or in the store, to ``path``; False where
+        there is none. Raises `StoreAway`, and `StorageFailed`."""
+        with storage(f"write {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(self.folder / name, path)
+            except FileNotFoundError:  # a run lets go of its own at any moment
+                return self.store is not None and self.store.fetch(name, path) is not None
+        return True
+
+    def still(self, clip: Clip) -> Path | None:
+        """A clip's poster in the run folder, made or fetched if need be; None where none can be.
+
+        Raises ``OSError`` where the disk refuses to hold it, and `StoreAway`.
+        """
+        found = poster(self.folder, clip)
+        if found is not None or self.store is None:
+            return found
+        target = self.folder / poster_name(clip)
+        target.parent.mkdir(exist_ok=True)
+        if self.bring(poster_name(clip), target):
+            return target
+        with self.at_hand(clip.file) as home:
+            return poster(self.folder, clip, source=home / clip.file)
+
+
+class StoringFetches:
+    """`Fetches` whose clips go on to the store once they are right."""
+
+    def __init__(self, fetches: Fetches, kept: KeptClips, offload: Offload) -> None:
+        self._fetches = fetches
+        self._kept = kept
+        self._offload = offload
+
+    @property
+    def lanes(self) -> int:
+        """See `Fetches`."""
+        return self._fetches.lanes
+
+    async def fetch(
+        self, url: str, *, file: str, intent: ClipTerms, last_frame_url: str | None
+    ) -> Result:
+        """Bring the clip to ``file``, then to the store; `NotKept` where that does not take it."""
+        found = await self._fetches.fetch(
+            url, file=file, intent=intent, last_frame_url=last_frame_url
+        )
+        if isinstance(found, Fetched | NoFrame):
+            attempt = f"{intent.kind}-{intent.number}" if isinstance(intent, Intent) else ""
+            try:
+                await self._offload(self._kept.put, found.clip, attempt)
+            except NameTaken as error:
+                return NotKept(str(error), for_good=True)
+            except StoreAway as error:
+                return NotKept(error.message, for_good=error.refused)
+        return found
