@@ -161,6 +161,7 @@ class Batch(Site):
             manifest={} if continues(self.manifest, self.folder) else self.manifest.told,
             elsewhere=beside.contents if beside else frozenset(),
             lost_since=self.journal.lost_since,
+            lost=self.journal.lost(self.kind),
         )
         return doubts(plan, found, time.time())
 

@@ -316,8 +316,10 @@ class Candidate:
 
 
 def sent_at(attempt: Attempt) -> float:
-    """When the row was sent first, in Unix seconds; when it was planned where that is not known."""
-    return attempt.state.submitted_at or attempt.intent.planned_at
+    """When the row was sent first, in Unix seconds, or may have been, by a journal that is lost;
+    when it was planned where neither is known."""
+    sent = attempt.state.submitted_at or attempt.intent.planned_at
+    return min(sent, attempt.state.first_sent_at or sent)
 
 
 def window(attempt: Attempt, ahead: float = 0.0) -> tuple[float, float]:

@@ -58,6 +58,8 @@ class Journal:
         self.path = path
         self.lost_since = lost_since
         """When a run began whose last records are missing here: the log beside the file is gone."""
+        self.commits = 0
+        """Transactions since it was opened: who has copied it knows by that whether it changed."""
         self._connection = connection
         self._reader = reader
         self._reading = threading.Lock()
@@ -101,6 +103,7 @@ class Journal:
             self.check()
             with self._transaction():
                 results = [operation(self._connection) for operation, _ in batch]
+            self.commits += 1
             self._move_into_the_file()
         except BaseException as error:  # handed to whoever waits; nobody is left hanging
             reason = self._translate(error)
@@ -231,6 +234,17 @@ class Journal:
         """How many attempts there are at each content that was sent and has not failed."""
         query = "SELECT content, COUNT(*) FROM attempts WHERE phase NOT IN (?, ?) GROUP BY content"
         return Counter(dict(self._read(query, (Phase.PLANNED, Phase.FAILED))))
+
+    def lost(self, kind: Kind) -> Callable[[str], bool]:
+        """Tells of a row whether an order of this kind may have been sent that is not recorded."""
+        if self.lost_since is None:
+            return lambda key: False
+        facts = self.facts()
+        if facts.lost_keys is None or facts.lost_after is None or facts.lost_after < 0:
+            return lambda key: True
+        query = "SELECT key FROM attempts WHERE kind = ? AND id > ?"
+        known = {key for (key,) in self._read(query, (kind, facts.lost_after))}
+        return (frozenset(facts.lost_keys) - known).__contains__
 
     def sheet_hashes(self) -> dict[str, str]:
         """sha256 of each sheet as we last wrote it, by file name."""

@@ -8,11 +8,12 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Final
 
-from seedance_batch.errors import FolderUnusable, JournalUnreadable
+from seedance_batch.errors import FolderUnusable, JournalUnreadable, StorageFailed
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.operations import set_facts
@@ -198,7 +199,9 @@ def _taken_stock(connection: sqlite3.Connection, *, logged: bool) -> float | Non
     was_open, lost_since = _losses(connection, logged=logged)
     if was_open:
         connection.execute("BEGIN IMMEDIATE")
-        set_facts(Facts(run_open=0.0, log_lost_since=lost_since or 0.0))(connection)
+        anything = -1 if lost_since and not logged else None
+        taken = Facts(run_open=0.0, log_lost_since=lost_since or 0.0, lost_after=anything)
+        set_facts(taken)(connection)
         connection.execute("COMMIT")
     return lost_since
 
@@ -259,6 +262,65 @@ def _cannot_open(path: Path, error: Exception, deed: str = "writing") -> FolderU
     return FolderUnusable(
         f"The journal {path} cannot be opened for {deed}: {error}. Nothing was sent.",
         hint="check that the folder is writable and the disk has room, then run again",
+    )
+
+
+# ── A copy for another machine, which knows by itself since when its records may be missing ──────
+
+
+def copy_journal(path: Path, to: Path, *, at: float, by: str) -> int:
+    """Copy a journal as it is now into one file that stands alone; the last event in it.
+
+    Works beside a run: it reads one state, and no commit waits for it, but where the journal keeps
+    no log. ``at`` is the earlier of the clocks before this call, ``by`` who makes the copy. Where a
+    run is at work, what is sent from then on is missing in the copy, and it says so. Raises
+    `StorageFailed`.
+    """
+    try:
+        with (
+            contextlib.closing(_connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as source,
+            contextlib.closing(_connect(to)) as copy,
+        ):
+            copy.execute("PRAGMA synchronous = OFF")  # it is read at once, or made again
+            logs = source.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+            source.backup(copy, pages=-1 if logs else _PAGES)
+            copy.execute("PRAGMA journal_mode = DELETE")
+            return _marked(copy, at, by)
+    except sqlite3.Error as error:
+        raise StorageFailed(
+            f"The journal {path} cannot be copied: {error}.",
+            hint="free some space, then run the same command again",
+        ) from error
+
+
+def _marked(copy: Connection, at: float, by: str) -> int:
+    query = f"SELECT name, value FROM meta WHERE name IN ({records.FACTS})"
+    facts = records.facts_from(copy.execute(query))
+    told = Facts(run_open=0.0, copied_by=by)
+    copy.execute("BEGIN IMMEDIATE")
+    set_facts(_loss(copy, facts, told, at) if facts.run_open else told)(copy)
+    copy.execute("COMMIT")
+    return int(copy.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+
+_PAGES: Final = 1024
+"""Copied at once where a commit has to wait for that."""
+
+
+def _loss(copy: Connection, facts: Facts, told: Facts, at: float) -> Facts:
+    """What a copy has to say that was made amid a run: any of its rows may be sent from then on.
+
+    Rows of later runs may not: none sends before it has a copy of its own in the store.
+    """
+    keys = {key for (key,) in copy.execute("SELECT key FROM rows")} | {*(facts.lost_keys or ())}
+    newest = copy.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()[0]
+    known = facts.lost_after is not None and facts.lost_after >= 0
+    anything = bool(facts.log_lost_since) and not known
+    return replace(
+        told,
+        log_lost_since=facts.log_lost_since or at,
+        lost_keys=tuple(sorted(keys)),
+        lost_after=-1 if anything else newest,
     )
 
 

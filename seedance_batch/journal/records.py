@@ -208,7 +208,18 @@ class Facts:
     run_rows: int | None = None
     """How many attempts the run sees to their end that began last; for those who watch it."""
     log_lost_since: float | None = None
-    """When the run began whose last records this journal has lost; 0 where none are missing."""
+    """When the run began whose last records this journal has lost, or when the copy was made that
+    it began as; 0 where none are missing."""
+    lost_keys: tuple[str, ...] | None = None
+    """Rows that may have been sent since then."""
+    lost_after: int | None = None
+    """The last attempt that was known then: a row with a later one of its kind is known again.
+    None, or below 0, where any row may have been sent."""
+    copied_by: str | None = None
+    """Who made the copy that this journal began as; empty where the store had none."""
+    lease_epoch: int | None = None
+    """Of the store's lease, and its owner's mark, when this journal was last written under it."""
+    lease_owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,19 +239,21 @@ def order_name(key: str, number: int) -> str:
     return f"{key}\n{number}"
 
 
+_TEXTS: Final = ("columns", "reading", "lost_keys")
+_TIMES: Final = ("made_at", "run_open", "log_lost_since")
 _TO_TEXT: Final[Mapping[str, Callable[[Any], str]]] = {
-    **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda at: repr(at) if at else ""),
+    **dict.fromkeys(_TIMES, lambda at: repr(at) if at else ""),
     **dict.fromkeys(("flags", "made_with", "redone", "mended", "store_has"), json.dumps),
-    **dict.fromkeys(("columns", "reading"), lambda words: json.dumps(words, ensure_ascii=False)),
+    **dict.fromkeys(_TEXTS, lambda texts: json.dumps(texts, ensure_ascii=False)),
     "given_inputs": " ".join,
     "max_cost": lambda cap: str(cap) if cap.is_finite() else "none",
 }
 _FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
-    **dict.fromkeys(("made_at", "run_open", "log_lost_since"), lambda text: float(text or 0)),
+    **dict.fromkeys(_TIMES, lambda text: float(text or 0)),
     **dict.fromkeys(("flags", "made_with", "redone", "mended", "store_has"), json.loads),
-    **dict.fromkeys(("columns", "reading"), lambda text: tuple(json.loads(text))),
+    **dict.fromkeys(_TEXTS, lambda text: tuple(json.loads(text))),
     "given_inputs": lambda text: tuple(text.split()),
-    "run_rows": int,
+    **dict.fromkeys(("run_rows", "lease_epoch", "lost_after"), int),
     "max_cost": lambda text: Decimal("Infinity" if text == "none" else text),
 }
 FACTS: Final = ", ".join(f"'{field.name}'" for field in fields(Facts))

@@ -82,6 +82,11 @@ class Terms:
     """Whether clips can still be taken in: lanes, expiry, disk."""
     left_alone: frozenset[int] = frozenset()
     """Unanswered sends that no row asks for any more, and that nobody agreed to resend."""
+    may_send: Callable[[], bool] = lambda: True
+    """Whether this machine is known to be the batch's only owner; asked right before each POST."""
+    lost_since: Callable[[str], float | None] = lambda key: None
+    """Of a row: since when an order of it may have been sent of which the record is lost, in Unix
+    seconds; None where none was."""
     only_settled: frozenset[int] = frozenset()
     """Those that somebody agreed to: resent to learn whether they exist. Once one is refused, it is
     known that none does, and it is never sent again."""

@@ -22,7 +22,15 @@ from seedance_batch.core.attempt import (
     may_resend,
 )
 from seedance_batch.core.hiapi import Page, Verdict, Voice
-from seedance_batch.core.lifecycle import Accepted, Event, KeyMismatch, Sent, WindowPassed
+from seedance_batch.core.lifecycle import (
+    Accepted,
+    Event,
+    KeyMismatch,
+    Refused,
+    Sent,
+    WindowPassed,
+)
+from seedance_batch.core.model import TaskError
 from seedance_batch.core.outcome import message as message_of
 from seedance_batch.core.pace import RetryBudget, Slots, backoff
 from seedance_batch.core.polling import Demand
@@ -59,6 +67,7 @@ _NAMED: Final = 3
 """Rows that a remark names."""
 _WHY: Final = 160
 """Characters of a reason."""
+_NOT_OWNER: Final = "not sent: another machine may have taken over the batch"
 _USELESS: Final = {Phase.FAILED: Useless.FAILED, Phase.EXPIRED: Useless.EXPIRED}
 
 
@@ -164,7 +173,7 @@ class Submitter(Part):
         return self._stopper.settles
 
     def _still_due(self) -> bool:
-        return self._going() and self._may_start()
+        return self._going() and self._may_start() and self._terms.may_send()
 
     async def _next_is_due(self) -> bool:
         """Wait for an order and a slot for it; False when no order is left or affordable."""
@@ -172,7 +181,7 @@ class Submitter(Part):
             self._hear_of_rows()
             if not self._queue and not self._still_wanted():
                 return False  # a POST under way may still bring its order back
-            if self._queue.is_ready and self._may_start():
+            if self._queue.is_ready and self._may_start() and self._terms.may_send():
                 return self._affordable()
             wait = self._slots.next_change(anyio.current_time()) - anyio.current_time()
             await self._attempts.changed(within=min(5.0, wait))
@@ -324,6 +333,9 @@ class Submitter(Part):
         if attempt.state.phase is not Phase.SUBMITTING:
             self._gate.unsent()  # a callback told meanwhile that an earlier send was accepted
             return
+        lost_since = self._terms.lost_since(order.key)
+        if lost_since is not None and not await self._is_safe_again(attempt, lost_since):
+            return
         self._retries.first_try()
         answer = await self._post(attempt)
         if answer.verdict is Verdict.BUSY:
@@ -343,6 +355,18 @@ class Submitter(Part):
         finally:
             self._reserved -= order.cost or Decimal(0)
         return await self._attempts.apply(order.attempt.id, Sent(self._tools.earlier_clock()))
+
+    async def _is_safe_again(self, attempt: Attempt, lost_since: float) -> bool:
+        """Record a send that the journal may have lost beside today's, which is its repetition.
+
+        Where that could pay twice, the row is left to a person, and nothing is sent for it.
+        """
+        attempt = await self._attempts.apply(attempt.id, Sent(lost_since))
+        reason = self._unsafe(attempt)
+        if reason is not None:
+            self._gate.unsent()
+            await self._attempts.apply(attempt.id, WindowPassed(reason, self._tools.wall()), reason)
+        return reason is None
 
     async def _check_body(self, order: Order, attempt: Attempt) -> None:
         """Before a send is recorded: what the journal lost of its media may still be there."""
@@ -412,6 +436,7 @@ class Submitter(Part):
         self._reserved += freed
         try:
             await self._paused(attempt, pause)
+            await self._until_owned(attempt, refused)
             if not await self._gate.wait(partial(self._may_repeat, attempt, refused)):
                 return False
         finally:
@@ -423,6 +448,10 @@ class Submitter(Part):
                 self._stopper.observer(RowSkipped(attempt.intent.key, reason))
             await self._attempts.apply(attempt.id, WindowPassed(reason, self._tools.wall()), reason)
         return reason is None
+
+    async def _until_owned(self, attempt: Attempt, refused: bool) -> None:
+        while not self._terms.may_send() and self._may_repeat(attempt, refused):
+            await self._attempts.changed(within=_NAP)
 
     def _may_repeat(self, attempt: Attempt, refused: bool) -> bool:
         """Whether a repeated send is still allowed, and still needed: a callback may have told."""
@@ -454,6 +483,10 @@ class Submitter(Part):
     async def _post(self, attempt: Attempt) -> Answer[Created]:
         body = self._terms.body_of(attempt.intent)
         self._attempts.check()
+        if not self._terms.may_send():  # since it waited for its turn
+            self._gate.unsent()
+            await self._attempts.apply(attempt.id, Refused(_NOT_OWNER))
+            return Answer(Verdict.UNKNOWN, error=TaskError("", _NOT_OWNER), connected=False)
         self._posting.add(attempt.id)
         try:
             answer = await self._client.create(body, attempt.intent.idempotency_key)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from seedance_batch.core.attempt import State
+from seedance_batch.core.attempt import Kind, State
 from seedance_batch.core.lifecycle import Sent, step
+from seedance_batch.core.outcome import RowRecord
 from seedance_batch.errors import FolderUnusable, JournalUnreadable
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.opening import look_into, open_journal
+from seedance_batch.journal.opening import copy_journal, look_into, open_journal
 from seedance_batch.journal.records import Facts
 from tests.core.state_samples import intent
 
@@ -202,3 +203,37 @@ def test_a_journal_that_may_only_be_read_is_refused_before_anything_is_sent(path
         open_journal(path)
     with look_into(path) as journal:
         assert len(journal.attempts()) == 1
+
+
+# ── a copy for another machine ──────────────────────────────────────────────────────────────────
+
+
+def test_a_copy_made_amid_a_run_says_which_rows_may_be_sent_from_then_on(
+    path: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    with at_work(path) as journal:
+        journal.write(operations.set_rows([row("a"), row("b")], ()))
+        copy_journal(path, copy, at=2000.0, by="process 7 on here")
+        assert journal.lost_since is None
+    with open_journal(copy) as taken:
+        assert (taken.lost_since, taken.facts().copied_by) == (2000.0, "process 7 on here")
+        assert [taken.lost(Kind.FINAL)(key) for key in "abc"] == [True, True, False]
+        add(taken, 2)  # of row a
+        assert [taken.lost(Kind.FINAL)(key) for key in "ab"] == [False, True]
+        assert taken.lost(Kind.DRAFT)("a")
+
+
+def test_a_copy_made_after_a_run_lacks_nothing(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    with at_work(path) as journal:
+        journal.write(operations.set_facts(Facts(run_open=0.0)))
+        copy_journal(path, copy, at=2000.0, by="process 7 on here")
+    with look_into(copy) as taken:
+        assert taken.lost_since is None
+        assert not taken.lost(Kind.FINAL)("a")
+        assert len(taken.attempts()) == 1
+
+
+def row(key: str) -> RowRecord:
+    return RowRecord(1, key, "c" * 64, {}, "seedance-2-0", "480p", 4, "16:9")

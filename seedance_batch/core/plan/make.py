@@ -397,6 +397,8 @@ class Traces:
     elsewhere: frozenset[str] = frozenset()
     """Contents of orders that another run folder has sent."""
     lost_since: float | None = None
+    lost: Callable[[str], bool] = lambda key: True
+    """Of a row: whether the journal may lack an order of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,9 +454,9 @@ def doubts(plan: Plan, traces: Traces, now: float) -> list[Doubt]:
     def in_manifest(step: Step) -> bool:
         return step.key not in tried and is_news(step, traces.manifest.get(step.key))
 
-    def lost(_: Step) -> bool:
+    def lost(step: Step) -> bool:
         since = traces.lost_since
-        return since is not None and not _is_replayed(since, now)
+        return since is not None and traces.lost(step.key) and not _is_replayed(since, now)
 
     tests = {
         Sign.SHEETS: in_sheets,
