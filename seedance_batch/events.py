@@ -30,6 +30,10 @@ class Stop(StrEnum):
     """Who answers is not HiAPI's API."""
     NOT_UNDERSTOOD = "not_understood"
     """Creates are answered with what HiAPI does not say."""
+    OWNER = "owner"
+    """Another machine has taken over the batch in the store."""
+    STORE = "store"
+    """The store has not answered for so long that this run may no longer be the only one."""
     ERROR = "error"
     """An error of the program itself."""
 

@@ -18,6 +18,12 @@ def tell(event: str, fields: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def say_aside(words: str) -> None:
+    """Print a line for people on stderr."""
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
+
+
 class Outlet:
     """Stands in for a text stream; to write to it never raises for the stream's own reasons.
 

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import sha256
 from http import HTTPStatus
@@ -16,10 +16,14 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
+import anyio.to_thread
 
 from seedance_batch.api.client import DEFAULT_BASE_URL, Answer, Client
+from seedance_batch.batch.leasing import Tell
+from seedance_batch.batch.takeover import STORE_PATIENCE, Owner, open_owned, silent
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.account import AccountView, Priority
+from seedance_batch.core.attempt import Kind
 from seedance_batch.core.hiapi import ACCOUNT, Verdict
 from seedance_batch.core.identity import SANDBOX_ORIGIN, folder_mark
 from seedance_batch.core.overview import Absence, NoList
@@ -33,7 +37,6 @@ from seedance_batch.errors import (
 )
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.opening import open_journal
 from seedance_batch.journal.records import Facts
 from seedance_batch.objects import SLOWEST
 from seedance_batch.publish import replacing
@@ -41,7 +44,7 @@ from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
 from seedance_batch.runner.account_file import account_path, view_of
 from seedance_batch.runner.sharing import Account, Membership, alone_note, local_day, unusable
 from seedance_batch.settings import Access, RunSettings, access_from, check_settings, public_access
-from seedance_batch.store import open_store, store_url, try_out
+from seedance_batch.store import open_store, store_url
 
 if TYPE_CHECKING:
     import yaml
@@ -250,6 +253,28 @@ class Site:
     access: Access
     settings: RunSettings
     kept: KeptClips
+    owner: Owner | None = field(default=None, kw_only=True)
+    """This process, where the batch has a store and can be another machine's tomorrow."""
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether sheets and page may be brought to the store: no other machine's are newer."""
+        return self.owner is None or self.owner.lease.lost_to is None
+
+    async def copy_to_store(self) -> None:
+        """Have the journal as it is now in the batch's store, if it has one; see `Owner.copy`."""
+        if self.owner is not None:
+            await anyio.to_thread.run_sync(self.owner.copy)
+
+    def may_send(self) -> bool:
+        """Whether a POST may begin now."""
+        return self.owner is None or self.owner.lease.may_send()
+
+    def lost_since(self) -> Callable[[str], float | None]:
+        """See `Terms.lost_since`; a yes to buy such rows again settles it."""
+        since = None if self.settings.again else self.journal.lost_since
+        lost = self.journal.lost(Kind.DRAFT if self.settings.draft else Kind.FINAL)
+        return lambda key: since if lost(key) else None
 
 
 def check_store(folder: RunFolder, journal: Journal, given: str | None) -> str | None:
@@ -276,42 +301,42 @@ def kept_clips(folder: RunFolder, journal: Journal) -> KeptClips:
 
 
 def claim_store(folder: RunFolder, journal: Journal, settings: RunSettings) -> KeptClips:
-    """The clips of a run folder that is to be run: its store is tried out, and kept as its own.
+    """The clips of a run folder that is to be run: its store is kept as its own.
 
-    Raises as `check_store` and `try_out`.
+    Raises as `check_store`.
     """
     url = check_store(folder, journal, settings.store)
     if url is None:
         return KeptClips(folder.path)
-    store = open_store(url, patience=_STORE_PATIENCE, longest=SLOWEST)
-    try_out(store)
     if journal.facts().store is None:
         journal.write(operations.set_facts(Facts(store=url)))
-    return KeptClips(folder.path, store)
-
-
-_STORE_PATIENCE: Final = 15.0
-"""Seconds for which one request of a run is repeated; after that its clip waits for its turn."""
+    return KeptClips(folder.path, open_store(url, patience=STORE_PATIENCE, longest=SLOWEST))
 
 
 @contextlib.contextmanager
-def open_folder(given: Path | str, settings: RunSettings) -> Iterator[tuple[RunFolder, Journal]]:
-    """Hold the run folder that ``M`` or ``D`` names. Raises `FolderMissing`, `FolderInUse`."""
+def open_folder(
+    given: Path | str, settings: RunSettings, tell: Tell = silent
+) -> Iterator[tuple[RunFolder, Journal, Owner | None]]:
+    """Hold the run folder that ``M`` or ``D`` names, as its batch's owner where it has a store.
+
+    Raises `FolderMissing`, and as `held` and `open_owned`.
+    """
     folder = folder_of(given, out=settings.out, sandbox=settings.sandbox)
-    with held(folder), open_journal(folder.journal, wal=wal_is_safe(folder.path)) as journal:
-        yield folder, journal
+    with held(folder), open_owned(folder, settings.store, tell) as (journal, owner):
+        yield folder, journal, owner
 
 
 @contextlib.contextmanager
 def open_site(
-    given: Path | str, settings: RunSettings, environ: Mapping[str, str]
+    given: Path | str, settings: RunSettings, environ: Mapping[str, str], tell: Tell = silent
 ) -> Iterator[Site]:
     """Hold a run folder as `open_folder` does, with the API that it belongs to.
 
     Raises also `FolderMismatch` where another API is named, `FolderMissing` where it is nobody's.
     """
     with contextlib.ExitStack() as stack:
-        folder, journal = stack.enter_context(open_folder(given, settings))
+        opened = stack.enter_context(open_folder(given, settings, tell))
+        folder, journal, owner = opened
         origin = journal.facts().origin
         if origin is None:
             raise FolderMissing(f"Nothing has been run in the run folder {folder.path} yet.")
@@ -326,7 +351,8 @@ def open_site(
                 "Nothing was sent."
             )
         kept = claim_store(folder, journal, settings)
-        yield Site(folder, journal, access, replace(settings, sandbox=access.sandbox), kept)
+        chosen = replace(settings, sandbox=access.sandbox)
+        yield Site(folder, journal, access, chosen, kept, owner=owner)
 
 
 # ── The account that a run shares with others on this machine ─────────────────────────────────────

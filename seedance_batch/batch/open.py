@@ -30,6 +30,7 @@ from seedance_batch.batch.access import (
     too_old,
 )
 from seedance_batch.batch.batch import Batch
+from seedance_batch.batch.leasing import Tell
 from seedance_batch.batch.orders import UNICODE_HINT, check_names, locale_encoding
 from seedance_batch.batch.ownership import (
     check_claim,
@@ -41,6 +42,7 @@ from seedance_batch.batch.ownership import (
 )
 from seedance_batch.batch.published import unknown_model_findings
 from seedance_batch.batch.running import check_callbacks
+from seedance_batch.batch.takeover import look_owned, open_owned, silent
 from seedance_batch.clips.cluster import check_dask
 from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.clips.kept import KeptClips
@@ -58,7 +60,7 @@ from seedance_batch.core.select import meant_ids
 from seedance_batch.core.text import shown, some
 from seedance_batch.errors import ManifestError, SeedanceBatchError, SettingsError, UsageError
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.opening import has_traces, look_into, open_journal
+from seedance_batch.journal.opening import has_traces, look_into
 from seedance_batch.reader.read import manifest_of_source, read_frame, read_manifest
 from seedance_batch.reader.source import (
     MAX_BODY,
@@ -68,7 +70,7 @@ from seedance_batch.reader.source import (
     address_of,
     is_address,
 )
-from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held, wal_is_safe
+from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held
 from seedance_batch.settings import NO_CAP, RunSettings, access_from, check_settings, public_access
 
 if TYPE_CHECKING:
@@ -185,9 +187,11 @@ def open_batch(
     options: ReadOptions,
     settings: RunSettings,
     environ: Mapping[str, str],
+    tell: Tell = silent,
 ) -> Iterator[Batch]:
     """Open a batch for running: the folder is held, and nothing is sent yet.
 
+    ``tell`` is told what is waited for, and which journal is used, where the batch has a store.
     Raises what is wrong before anything could be: settings, manifest, folder, journal, API.
     """
     source, settings = at_home(source, settings)
@@ -200,7 +204,7 @@ def open_batch(
         stack.enter_context(held(folder))
         if not folder.exists() and has_traces(folder.path):
             stack.callback(drop_unless_used, folder)
-        journal = stack.enter_context(open_journal(folder.journal, wal=wal_is_safe(folder.path)))
+        journal, owner = stack.enter_context(open_owned(folder, settings.store, tell))
         manifest = _as_before(manifest, folder, journal, settings)
         claim(journal, folder, manifest, SANDBOX_ORIGIN if access is None else access.origin)
         if access is None:
@@ -210,7 +214,7 @@ def open_batch(
         check_callbacks(settings, access)
         check_dask(settings.dask)
         kept = claim_store(folder, journal, settings)
-        site = Site(folder, journal, access, settings, kept)
+        site = Site(folder, journal, access, settings, kept, owner=owner)
         yield _batch(site, manifest, options, needed=True)
 
 
@@ -226,7 +230,7 @@ def open_plan(
     check_settings(settings)
     manifest, folder = _found(source, options, settings)
     with contextlib.ExitStack() as stack:
-        journal = stack.enter_context(look_into(folder.journal))
+        journal = stack.enter_context(look_owned(folder, settings.store))
         if settings.sandbox:
             access = stack.enter_context(sandbox_access(settings.sandbox_config, None))
         else:
@@ -392,6 +396,7 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
         site.access,
         settings,
         site.kept,
+        owner=site.owner,
         manifest=manifest,
         prices=None if is_old else prices,
         flags=body_flags(options, settings),

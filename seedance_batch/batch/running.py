@@ -27,6 +27,7 @@ from seedance_batch.api.client import Client
 from seedance_batch.batch import ownership
 from seedance_batch.batch.access import Site, shared_account
 from seedance_batch.batch.batch import Batch
+from seedance_batch.batch.leasing import watch_lease
 from seedance_batch.batch.orders import ClipNames, IntentMaker, orders_for, settled_intents
 from seedance_batch.batch.sheets import current, put_up, rebuild, standing, write_page
 from seedance_batch.batch.signals import code_of_signal, ending_signals
@@ -122,9 +123,11 @@ async def run_batch(
     under_way = {a.id for a in attempts if a.state.phase in UNDER_WAY_PHASES}
     if plan.new or under_way - plan.left_alone:
         with _open_in(batch.journal, len(plan.new) + len(under_way - plan.left_alone)):
+            await batch.copy_to_store()  # before anything is sent
             ending = await run.carry_out(attempts, plan.new, signals=signals)
         now = batch.afterwards(plan)
     else:
+        await batch.copy_to_store()
         ending, now = RunEnding(None, "", unsent=0), plan.steps
     return await _reported(run, ending, partial(_code_of_plan, plan), now)
 
@@ -242,7 +245,7 @@ async def _reported(
             f"{shlex.quote(str(site.folder.path))}",
         ) from error
     store = site.kept.store
-    if store is not None:
+    if store is not None and site.is_owned:
         why = await anyio.to_thread.run_sync(_put_away, site, written, page)
         if why is not None:
             run.stopper.observer(Remark(f"{why}; the same command again goes on"))
@@ -374,6 +377,9 @@ class _Run:
                     await tools.attempts.apply(attempt.id, doubted)
             if signals:
                 await group.start(self._listen)
+            if site.owner is not None:
+                site.owner.earlier_clock = tools.earlier_clock
+                group.start_soon(watch_lease, site.owner.lease, tools)
             group.start_soon(self._keep_sheets_current, tools.attempts)
             runner = Runner(
                 tools,
@@ -425,6 +431,8 @@ class _Run:
             room=partial(self._has_room, attempts),
             left_alone=self.left_alone,
             only_settled=self.only_settled,
+            may_send=self.site.may_send,
+            lost_since=self.site.lost_since(),
         )
 
     def _has_room(self, attempts: Attempts) -> bool:
@@ -469,8 +477,9 @@ class _Run:
                 written = await anyio.to_thread.run_sync(write)
                 for kept in written.kept:
                     self._observe(Remark(f"kept your edits in {kept}"))
-                put = partial(put_up, self.site.kept, self.site.journal, written, None)
-                await anyio.to_thread.run_sync(put)
+                if self.site.is_owned:
+                    put = partial(put_up, self.site.kept, self.site.journal, written, None)
+                    await anyio.to_thread.run_sync(put)
             except OSError as error:
                 self._observe(Remark(f"the sheets could not be written: {error}"))
             took = time.monotonic() - started
@@ -522,6 +531,8 @@ def _code_of_fetch(run: _Run, ending: RunEnding, found: list[Outcome], now: Sequ
 
 _STOPPED: Final[Mapping[Stop | None, Exit]] = {
     Stop.ACCOUNT: Exit.ACCOUNT,
+    Stop.OWNER: Exit.IN_USE,
+    Stop.STORE: Exit.UNFINISHED,
     Stop.BUDGET: Exit.BUDGET,
     Stop.DAY_BUDGET: Exit.BUDGET,
     Stop.FAILURES: Exit.SOME_FAILED,

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedance_batch.core import names
-from seedance_batch.core.attempt import UNDER_WAY_PHASES, Kind, Phase
+from seedance_batch.core.attempt import RESEND_WINDOW, UNDER_WAY_PHASES, Kind, Phase
 from seedance_batch.core.outcome import Outcome, Status, costs, made_otherwise, tally, tally_object
 from seedance_batch.core.plan.make import Sign
 from seedance_batch.core.plan.steps import Action
-from seedance_batch.core.text import first_few, in_usd, moment, redact, shown, some, spaced
+from seedance_batch.core.text import clock_words, first_few, in_usd, redact, shown, some, spaced
 from seedance_batch.errors import Exit
 from seedance_batch.events import Stop
 from seedance_batch.reader.source import is_address
@@ -46,6 +46,11 @@ def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:
         left = f"{some(report.ending.unsent, 'row')} {are} left"
         yield f"{left}: {shown(redact(report.ending.message))}."
         yield "Tomorrow the same command goes on; --max-cost-per-day sets another cap."
+    if report.ending.stop in {Stop.OWNER, Stop.STORE}:
+        left = some(report.ending.unsent, "row")
+        yield f"{left} {'was' if report.ending.unsent == 1 else 'were'} not sent: " + shown(
+            f"{redact(report.ending.message)}."
+        )
     if report.ending.stop is Stop.CANARY:
         were = "was" if report.ending.unsent == 1 else "were"
         others = some(report.ending.unsent, "other row")
@@ -204,7 +209,7 @@ def refused_doubts(batch: Batch, plan: Plan) -> str | None:
     """Why a yes to a plan is none to all of it; None where it is, and in the sandbox."""
     if batch.access.sandbox:
         return None
-    found = batch.doubts(plan)
+    found = _bought(batch, plan)
     if not found:
         return None
     lines = [f"{bought_words(batch, plan)}Nothing was sent."]
@@ -213,7 +218,7 @@ def refused_doubts(batch: Batch, plan: Plan) -> str | None:
 
 def bought_words(batch: Batch, plan: Plan) -> str:
     """How many of a plan's new rows look bought already, and where; empty for none."""
-    found = batch.doubts(plan)
+    found = _bought(batch, plan)
     count = sum(len(doubt.keys) for doubt in found)
     if not count:
         return ""
@@ -223,6 +228,12 @@ def bought_words(batch: Batch, plan: Plan) -> str:
     if beside is not None:
         return f"{of} {'is' if count == 1 else 'are'} bought in {relative(beside.path)} already. "
     return f"{of} {'looks' if count == 1 else 'look'} bought already. "
+
+
+def _bought(batch: Batch, plan: Plan) -> list[Doubt]:
+    """The doubts that a yes has to be for. What a lost journal may have sent is not bought again
+    without `--again`, whatever is agreed to."""
+    return [doubt for doubt in batch.doubts(plan) if doubt.sign is not Sign.LOST]
 
 
 def doubt_lines(batch: Batch, found: Sequence[Doubt]) -> list[str]:
@@ -253,13 +264,39 @@ def _doubt(doubt: Doubt, folder: str, batch: Batch) -> str:
                 "own run folder, or name that folder with --out."
             )
         case Sign.LOST:
-            since = moment(batch.journal.lost_since or 0.0)
             return (
-                "This journal was copied without its log during a run. It may not know what was "
-                f"sent since {since}, perhaps {some(count, 'new row')} ({which})."
+                f"{_copy_words(batch)} It does not know what was sent after that, longer ago than "
+                f"a request can be repeated: {some(count, 'new row')} ({which}) will be ambiguous "
+                "and not be sent. reconcile then shows the tasks that may be theirs; --again buys "
+                "them again."
             )
         case _:
             return f"{rows} in another run folder ({which})."
+
+
+def _copy_words(batch: Batch) -> str:
+    """What is known of a journal that lacks records."""
+    facts, since = batch.journal.facts(), batch.journal.lost_since or 0.0
+    if facts.copied_by is None:
+        return f"This journal was copied without its log during the run of {clock_words(since)}."
+    if not facts.copied_by:
+        return f"The store has no copy of this batch's journal of {clock_words(since)}."
+    return f"This journal is the store's copy of {clock_words(since)}, by {shown(facts.copied_by)}."
+
+
+def lost_lines(batch: Batch, plan: Plan) -> list[str]:
+    """What was taken over from a lost machine, and what becomes of what its copy does not know;
+    `doubt_lines` says it of rows for which it is too late."""
+    since, lost = batch.journal.lost_since, batch.journal.lost(plan.kind)
+    late = any(doubt.sign is Sign.LOST for doubt in batch.doubts(plan))
+    again = [step for step in plan.new if lost(step.key)]
+    if since is None or late or not again or batch.settings.again:
+        return []
+    until = clock_words(since + RESEND_WINDOW)
+    return [
+        f"{_copy_words(batch)} What was sent after that is sent again until {until} with the same "
+        "keys and bytes: it is paid for once, though the plan counts it as new."
+    ]
 
 
 def relative(path: Path | str) -> str:

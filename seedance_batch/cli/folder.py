@@ -14,9 +14,9 @@ import click
 
 from seedance_batch.cli import flags
 from seedance_batch.cli.hints import command_again
-from seedance_batch.core.text import some
+from seedance_batch.core.text import clock_words, some
 from seedance_batch.errors import Exit, UsageError
-from seedance_batch.streams import tell
+from seedance_batch.streams import say_aside, tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.access import Site
@@ -125,7 +125,7 @@ def fetch(given: Fetching) -> int:
     from seedance_batch.batch.access import open_site
     from seedance_batch.batch.verify import lacking
 
-    with open_site(given.folder, flags.run_settings(given), os.environ) as site:
+    with open_site(given.folder, flags.run_settings(given), os.environ, say_aside) as site:
         return fetched(site, lacking(site.kept, site.journal.attempts()), given)
 
 
@@ -204,7 +204,7 @@ def reconcile(given: Deciding) -> int:
     from seedance_batch.core.pricing import money
     from seedance_batch.core.text import shown
 
-    with open_site(given.folder, flags.run_settings(given), os.environ) as site:
+    with open_site(given.folder, flags.run_settings(given), os.environ, say_aside) as site:
         for key, task_id in flags.pairs("--adopt", given.adopt).items():
             note = anyio.run(adopt, site, key, task_id)
             click.echo(
@@ -254,7 +254,7 @@ def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
     name, intent, state = question.name, question.attempt.intent, question.attempt.state
     why = "its task is gone" if question.forgotten else "its request got no answer"
     yield f"{shown(name)}: {shown(state.error_message or why)}"
-    sent = _moment(sent_at(question.attempt))
+    sent = clock_words(sent_at(question.attempt))
     asked = f"{intent.duration} s of {shown(intent.resolution)}, sent {sent}"
     yield f"  a {intent.kind} of {asked}"
     yield from _candidate_lines(question)
@@ -290,7 +290,7 @@ def _candidate_lines(question: Question) -> Iterator[str]:
 
     for candidate in question.candidates[:_SHOWN_CANDIDATES]:
         task = candidate.task
-        made = f"made {_moment(task.created)}" if task.created else "made at an unknown time"
+        made = f"made {clock_words(task.created)}" if task.created else "made at an unknown time"
         told = f", {task.duration or 0:g} s of {task.resolution}" if tells_order(task) else ""
         doubts = f": {'; '.join(candidate.doubts)}" if candidate.doubts else ""
         word = "could be" if candidate.is_likely else "less likely"
@@ -312,19 +312,14 @@ def _is_clear(question: Question, left: list[Question]) -> bool:
     return len(question.likely) == 1 and ids.count(question.likely[0].task.task_id) == 1
 
 
-def _moment(at: float) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 @flags.command(flags.Rehearsed, epilog="Example: seedance-batch results runs/shots")
 def results(given: flags.Rehearsed) -> int:
     """Write the results sheets of run FOLDER again, from its journal."""
     from seedance_batch.batch.access import kept_clips, open_folder
     from seedance_batch.batch.sheets import put_up, rebuild
 
-    with open_folder(given.folder, flags.run_settings(given)) as (folder, journal):
+    opened = open_folder(given.folder, flags.run_settings(given), say_aside)
+    with opened as (folder, journal, _):
         written = rebuild(folder, journal)
         not_put = put_up(kept_clips(folder, journal), journal, written, None)
     for path in written.files.values():

@@ -58,6 +58,7 @@ def show(
             beside = {
                 "doubts": doubts,
                 "warnings": warnings,
+                "lost_since": _lost_since(batch, found),
                 "no_price_list": batch.absence and asdict(batch.absence),
             }
             tell("plan", _document(batch, found, given) | beside)
@@ -72,6 +73,13 @@ def show(
             error.hint = _under_caps(found, *caps)
             raise error
     return Exit.OK
+
+
+def _lost_since(batch: Batch, found: Plan) -> str | None:
+    from seedance_batch.core.text import moment
+
+    since, lost = batch.journal.lost_since, batch.journal.lost(found.kind)
+    return moment(since) if since and any(lost(step.key) for step in found.new) else None
 
 
 def chosen(given: flags.Planning, saved: SavedPlan | None) -> tuple[ReadOptions, RunSettings]:
@@ -349,9 +357,13 @@ def warning_lines(batch: Batch, found: Plan) -> list[str]:
 
 def already_bought(batch: Batch, found: Plan) -> list[str]:
     """What speaks for it that new rows were bought, whether or not the journal knows."""
-    from seedance_batch.batch.summary import doubt_lines
+    from seedance_batch.batch.summary import doubt_lines, lost_lines
 
-    return [*doubt_lines(batch, batch.doubts(found)), *neighbour_lines(batch, found)]
+    return [
+        *lost_lines(batch, found),
+        *doubt_lines(batch, batch.doubts(found)),
+        *neighbour_lines(batch, found),
+    ]
 
 
 def neighbour_lines(batch: Batch, found: Plan) -> list[str]:

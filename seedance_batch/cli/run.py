@@ -18,7 +18,7 @@ from seedance_batch.cli.hints import command_again, next_command, or_elsewhere, 
 from seedance_batch.cli.report import page_served, wait_for_an_end
 from seedance_batch.core.text import some
 from seedance_batch.errors import Exit, ManifestError, UsageError
-from seedance_batch.streams import tell
+from seedance_batch.streams import say_aside, tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.agreement import Consent
@@ -153,7 +153,7 @@ def _carried_out(
     with (
         or_elsewhere(),
         _paid_rows_first(given, options, settings),
-        open_batch(given.manifest, options, settings, os.environ) as batch,
+        open_batch(given.manifest, options, settings, os.environ, say_aside) as batch,
     ):
         found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
         planning.say(batch, found, verbose=given.verbose, quiet=given.quiet, err=True)

@@ -53,6 +53,11 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
+def clock_words(at: float) -> str:
+    """Unix seconds for people: ``2026-11-27 12:03:44 UTC``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 # ── What programs are told, as `cli/output.schema.json` has it ────────────────────────────────────
 
 

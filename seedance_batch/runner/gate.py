@@ -238,7 +238,7 @@ class Gate:
 
 
 _MILD = frozenset({Stop.BUDGET, Stop.DAY_BUDGET, Stop.FAILURES, Stop.ERROR})
-_HALTS = frozenset({Stop.ACCOUNT, Stop.ELSEWHERE, Stop.NOT_UNDERSTOOD})
+_HALTS = frozenset({Stop.ACCOUNT, Stop.ELSEWHERE, Stop.NOT_UNDERSTOOD, Stop.STORE})
 """After these, no send is repeated either: nothing good could come of it."""
 _LETS_WORK_FINISH = _MILD | _HALTS
 """After these, tasks in flight are still watched and downloaded to the end."""
