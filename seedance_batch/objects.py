@@ -36,6 +36,10 @@ PATIENCE: Final = 60.0
 """Seconds for which a request that meets a server's bad moment is sent again."""
 SLOWEST: Final = 900.0
 """Seconds that one upload may take: 100 MB over a line of 1 Mbit/s."""
+_SMALL: Final = 1 << 20
+_SMALL_TAKES: Final = 60.0
+"""Bytes, and the seconds that an upload up to those may take: who says nothing is not waited for
+any longer."""
 _CONFLICTS: Final = 5
 """How often a create is repeated that met another request for the same name (409)."""
 _LOCK: Final = ".store.lock"
@@ -269,6 +273,10 @@ class _Refusals:
             raise StoreAway(f"{self._what}: {why}.") from error
 
 
+def _length(content: Path | bytes) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
 def _fill(path: Path, content: Path | bytes) -> None:
     if isinstance(content, Path):
         shutil.copyfile(content, path)
@@ -296,17 +304,19 @@ class Bucket:
                 hint=f"use https://, or allow it by {VARIABLES[scheme]}ALLOW_HTTP=true",
             )
         options = {
-            "timeout": timedelta(seconds=longest),
             "connect_timeout": timedelta(seconds=min(10.0, patience)),
             "user_agent": "seedance-batch",
         }
         if on_loopback:
             options["allow_http"] = True
         retry = {"retry_timeout": timedelta(seconds=patience)}
+
+        def opened(seconds: float) -> Any:
+            within = {**options, "timeout": timedelta(seconds=seconds)}
+            return self._obstore.store.from_url(url, client_options=within, retry_config=retry)
+
         try:
-            self._store = self._obstore.store.from_url(
-                url, client_options=options, retry_config=retry
-            )
+            self._store, self._large = opened(min(longest, _SMALL_TAKES)), opened(longest)
         except (self._obstore.exceptions.BaseError, ValueError) as error:
             raise StoreUnusable(
                 f"The store {url} cannot be opened: {_first_line(error)}.",
@@ -328,7 +338,7 @@ class Bucket:
         metadata: Mapping[str, str] | None = None,
     ) -> Stored:
         beside = {**(metadata or {}), "sha256": sha256, **_media_type_of(name)}
-        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        size = _length(content)
         for attempt in range(_CONFLICTS):
             try:
                 self._send(name, content, mode="create", attributes=beside)
@@ -353,7 +363,7 @@ class Bucket:
         digest = hashlib.sha256()
 
         def read() -> None:
-            for chunk in self._store.get(there.name).stream():
+            for chunk in self._large.get(there.name).stream():
                 digest.update(chunk)
 
         self._asked(there.name, read)
@@ -381,7 +391,7 @@ class Bucket:
         return (content, _about(name, got.meta, got.attributes)) if content is not None else None
 
     def fetch(self, name: str, path: Path) -> Stored | None:
-        got = self._asked(name, lambda: self._store.get(name))
+        got = self._asked(name, lambda: self._large.get(name))
         if got is None:
             return None
 
@@ -409,8 +419,9 @@ class Bucket:
     def _send(self, name: str, content: Path | bytes, **how: Any) -> str:
         """The state of what was put; ``FileExistsError`` where a condition did not hold."""
         raised = self._obstore.exceptions
+        store = self._store if _length(content) <= _SMALL else self._large
         try:
-            put = self._store.put(_checked(name), content, use_multipart=False, **how)
+            put = store.put(_checked(name), content, use_multipart=False, **how)
             return put["e_tag"] or ""
         except (raised.AlreadyExistsError, raised.PreconditionError) as error:
             raise _taken(self.address(name)) from error

@@ -97,6 +97,8 @@ class Bench(Batch):
     """Where runs are forked, in place of new interpreters."""
     api_url: str = ""
     """Another address of the service, if any."""
+    store: Path | None = None
+    """A folder that is the batch's store, if it has one."""
 
     small: ClassVar[Mapping[str, Any]] = SMALL
 
@@ -109,7 +111,8 @@ class Bench(Batch):
     def argv(self, *flags: str, command: str = "run") -> list[str]:
         """Arguments of a command about this manifest."""
         api_url = self.api_url or self.service.api_url
-        return [command, str(self.manifest), "--api-url", api_url, *QUICK, *flags]
+        kept = [] if self.store is None else ["--store", self.store.as_uri()]
+        return [command, str(self.manifest), "--api-url", api_url, *kept, *QUICK, *flags]
 
     def environment(self, **more: str) -> dict[str, str]:
         """What a run of this bench sees of the world."""
@@ -219,7 +222,7 @@ def judged(bench: Bench, rows: int) -> Verdict:
 def _wrong_clips(bench: Bench, done: Any) -> Iterator[str]:
     for attempt in done:
         clip = attempt.state.clip
-        path = bench.run_folder / clip.file
+        path = (bench.store or bench.run_folder) / clip.file
         if not path.is_file():
             yield f"{clip.file}: missing"
         elif hashlib.sha256(path.read_bytes()).hexdigest() != clip.sha256:
@@ -228,6 +231,10 @@ def _wrong_clips(bench: Bench, done: Any) -> Iterator[str]:
 
 def _strays(bench: Bench, attempts: Sequence[Attempt]) -> Iterator[str]:
     clips = {a.state.clip.file for a in attempts if a.state.clip is not None}
+    if bench.store is not None:  # whatever has a clip's name there is one
+        for path in (bench.store / "videos").glob("[!.]*"):
+            if f"videos/{path.name}" not in clips:
+                yield f"{path.name}: belongs to nothing"
     for path in bench.run_folder.rglob("*"):
         name = path.relative_to(bench.run_folder).as_posix()
         if path.is_dir() or name in {".lock", ".lock.json"} or name in clips:

@@ -34,6 +34,7 @@ from seedance_batch.core.text import redact, some
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.run_folder import wal_is_safe
 from seedance_batch.settings import RunSettings, access_from, public_access
+from seedance_batch.store import open_store, try_out
 
 # ── A look at the addresses that rows name, before money is spent: ``check --net`` ────────────────
 # Asks each distinct address once, a few at a time, for its first bytes only; sends no key. Private
@@ -347,11 +348,18 @@ def examine(settings: RunSettings, environ: Mapping[str, str]) -> list[Diagnosis
         _tried("rules", lambda: _rules(settings, environ)),
         _tried("resolver", lambda: _resolver(settings, environ)),
         _tried("disk", _disk),
+        *([] if settings.store is None else [_tried("store", lambda: _store(settings.store))]),
         _tried("sqlite", _sqlite),
         _tried("files", _file_system),
         _tried("clips", _codecs),
         _tried("fonts", _fonts),
     ]
+
+
+def _store(url: str | None) -> tuple[bool, str]:
+    store = open_store(url or "", patience=15.0)
+    try_out(store)
+    return True, f"{store.url} takes new objects, and gives no name twice"
 
 
 def _tried(what: str, look: Callable[[], tuple[bool, str]]) -> Diagnosis:

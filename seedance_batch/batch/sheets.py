@@ -122,11 +122,17 @@ def write_page(
 
 
 def put_up(
-    kept: KeptClips, journal: Journal, written: Written | None, page: Path | None
+    kept: KeptClips,
+    journal: Journal,
+    written: Written | None,
+    page: Path | None,
+    *,
+    record: bool = True,
 ) -> str | None:
     """Bring sheets and page to the folder's store; what to say where it does not take them.
 
-    What was brought there before, and is as it was, is not sent again.
+    What was brought there before, and is as it was, is not sent again; ``record`` keeps that in
+    the journal, where it may be written.
     """
     if kept.store is None:
         return None
@@ -147,7 +153,7 @@ def put_up(
     except StoreAway as error:
         return f"sheets and page are not in the store yet: {error.message}"
     finally:
-        if there != journal.facts().store_has:
+        if record and there != journal.facts().store_has:
             journal.write(operations.set_facts(Facts(store_has=there)))
     return None
 

@@ -234,7 +234,15 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting(Spread):
+class InStore:
+    """Where clips are kept, if not on this disk."""
+
+    store: str | None = option("--store", metavar="URL", hidden=True,
+        help="Keep clips, sheets and page in this store: s3://bucket/prefix.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting(Spread, InStore):
     """How work under way is waited for, and how clips arrive."""
 
     rpm: float | None = option("--rpm", type=click.FloatRange(min=1),
@@ -247,8 +255,6 @@ class Waiting(Spread):
         help="Downloads at the same time.")
     wait: float | None = option("--wait", type=click.FloatRange(min=0),
         help="Stop waiting after this many seconds.")
-    store: str | None = option("--store", metavar="URL", hidden=True,
-        help="Keep clips, sheets and page in this store: s3://bucket/prefix.")
     name: str = option("--name", default="{id}", show_default=True, metavar="PATTERN",
         help="File names of the clips.")
     callback_url: str | None = option("--callback-url", metavar="URL", hidden=True,

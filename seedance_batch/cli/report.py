@@ -49,7 +49,8 @@ def report(given: Looking) -> int:
     terminal, and marks, stars and notes are saved in the run folder, for --from marks. --share
     makes a copy for a client, of the rows that --from, --where, --ids or --rows choose.
     """
-    from seedance_batch.batch.sheets import review_page, watched_page
+    from seedance_batch.batch.access import kept_clips
+    from seedance_batch.batch.sheets import put_up, review_page, watched_page
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of
 
@@ -72,8 +73,13 @@ def report(given: Looking) -> int:
             _tell_page(path, given)
         return Exit.OK
     with look_into(folder.journal) as journal, flags.hands(given, folder) as hands:
-        _tell_page(review_page(folder, journal, hands), given)
-    return Exit.OK
+        page, kept = review_page(folder, journal, hands), kept_clips(folder, journal)
+        _tell_page(page, given)
+        not_put = put_up(kept, journal, None, page, record=False)
+        if kept.store is not None:
+            there = kept.store.address(page.name)
+            click.echo(not_put or f"With its clips it is {there}; --serve plays them.", err=True)
+    return Exit.OK if not_put is None else Exit.UNFINISHED
 
 
 def _tell_page(page: Path | str, given: Looking) -> None:

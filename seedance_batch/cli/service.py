@@ -23,7 +23,7 @@ __all__ = ["doctor", "prices", "sandbox"]
 
 @dataclass(frozen=True, kw_only=True)
 class OfService(flags.Priced, flags.Json):
-    """What ``prices`` and ``doctor`` take."""
+    """What ``prices`` takes."""
 
 
 @flags.command(OfService, epilog="Example: seedance-batch prices --sandbox")
@@ -55,9 +55,14 @@ def prices(given: OfService) -> int:
     return Exit.OK
 
 
-@flags.command(OfService, epilog="Example: seedance-batch doctor")
-def doctor(given: OfService) -> int:
-    """Check key, prices, disk, fonts and SQLite. Free; changes nothing."""
+@dataclass(frozen=True, kw_only=True)
+class Examining(OfService, flags.InStore):
+    """What ``doctor`` takes."""
+
+
+@flags.command(Examining, epilog="Example: seedance-batch doctor")
+def doctor(given: Examining) -> int:
+    """Check key, prices, disk, fonts and SQLite, and a store. Free; leaves a marker in that."""
     from seedance_batch.batch.preflight import diagnosis_lines, examine
 
     found = examine(flags.run_settings(given), os.environ)

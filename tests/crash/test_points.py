@@ -53,6 +53,8 @@ class Lab:
     rows: int
     chained: bool = False
     """Whether each row takes its first frame from the row before."""
+    stored: bool = False
+    """Whether the clips go into a store, which is a folder of this disk."""
 
     def at_every_hook(self, steps: Mapping[str, int]) -> list[Point]:
         """A death at hook 1, 2, 3 … of each seam, until a run sees none (or at every n-th)."""
@@ -84,6 +86,7 @@ class Lab:
     def _bench(self, name: str) -> Bench:
         label = f"{self.rows}-{name.replace(' ', '-')}"
         bench = Bench(self.folder / label, self.service, f"sk-points-{label}")
+        bench.store = bench.folder / "store" if self.stored else None
         bench.fill(self.rows, chained=self.chained)
         return bench
 
@@ -217,6 +220,14 @@ def test_chained_rows_survive_a_death_at_every_step(
 ) -> None:
     three = Lab(service, forkers, tmp_path, 3, chained=True)
     judge(tell, 3, three.at_every_hook(USUAL), least=80)
+
+
+@pytest.mark.slow
+def test_rows_in_a_store_survive_a_death_at_every_single_step(
+    service: Service, forkers: SimpleQueue[Forker], tmp_path: Path, tell: Tell
+) -> None:
+    two = Lab(service, forkers, tmp_path, 2, stored=True)
+    judge(tell, 2, two.at_every_hook(USUAL), least=80)
 
 
 def sampled(hooks: Counter[str], each: int, chance: random.Random) -> list[tuple[str, int]]:
