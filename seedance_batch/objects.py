@@ -294,6 +294,7 @@ class Bucket:
         self._url = url
         self._obstore = _library()
         scheme = url.partition(":")[0]
+        self._endpoints = _ENDPOINTS[scheme][-1]
         endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS[scheme])), "")
         allowed = os.environ.get(f"{VARIABLES[scheme]}ALLOW_HTTP", "").lower() in ("true", "1")
         on_loopback = bool(_LOOPBACK.match(endpoint))
@@ -440,9 +441,14 @@ class Bucket:
             raise self._away(name, error) from error
 
     def _away(self, name: str, error: Exception, *, refused: bool = False) -> StoreAway:
-        why, hint = _reason(str(error))
+        answer, hint = _answered(str(error))
+        if answer is None:
+            return StoreAway(
+                f"The store {self._url} does not answer (about {name}).",
+                hint=f"check the network and {self._endpoints}, then the same command again",
+            )
         return StoreAway(
-            f"The store {self._url} did not do what was asked about {name}: {why}.",
+            f"The store {self._url} refused {name}: {answer}.",
             hint=hint,
             refused=refused or bool(_REFUSED.search(str(error))),
         )
@@ -459,15 +465,16 @@ _HINTS: Final = {
 }
 
 
-def _reason(text: str) -> tuple[str, str | None]:
-    """Why the store did not, in the few words of its answer that hold no secret, and what helps."""
+def _answered(text: str) -> tuple[str | None, str | None]:
+    """What the store answered, in the few words that hold no secret, and what helps; None where
+    nobody did."""
     status, code = _STATUS.search(text), _CODE.search(text)
+    if status is None:
+        return None, None
     named = code[1] if code else ""
-    if status:
-        answer = status[1].strip() + (f" ({named})" if named else "")
-        refused = status[1].startswith(("401", "403"))
-        return f"it answered {answer}", _HINTS.get(named, _RIGHTS if refused else None)
-    return "it does not answer", None
+    denied = status[1].startswith(("401", "403"))
+    hint = _HINTS.get(named, _RIGHTS if denied else None)
+    return status[1].strip() + (f" ({named})" if named else ""), hint
 
 
 _RIGHTS: Final = "check the credentials in the environment, and what they are allowed to do"
