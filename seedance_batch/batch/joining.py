@@ -108,6 +108,8 @@ class PlannedFilms:
     left_out: tuple[Lacking, ...]
     outdated: tuple[str, ...]
     """Ids of rows that were edited since their clip was made."""
+    stale: tuple[str, ...]
+    """Ids of rows whose clip was made from a take that its source has replaced."""
 
 
 def join_films(folder: RunFolder, wish: JoinWish, stream: TextIO | None) -> list[JoinedFilm]:
@@ -152,8 +154,9 @@ def _planned(
     if not clips:
         raise EmptySelection(f"None of {some(len(rows), 'row')} has a clip to join.")
     outdated = [clip.outcome.key for clip in clips if clip.is_outdated]
+    stale = [clip.outcome.key for clip in clips if clip.is_stale]
     films = tuple(_films(folder, journal, wish, clips))
-    return PlannedFilms(films, tuple(lacking), tuple(outdated))
+    return PlannedFilms(films, tuple(lacking), tuple(outdated), tuple(stale))
 
 
 def _films(
@@ -213,6 +216,11 @@ class _Clip:
         """Whether the row was edited since; a draft's content is never the row's own."""
         row, intent = self.outcome.row, self.attempt.intent
         return intent.kind is Kind.FINAL and row is not None and intent.content != row.content
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its source has another take by now than it was made from."""
+        return self.attempt == self.outcome.shown and self.outcome.is_stale
 
 
 def _clips(

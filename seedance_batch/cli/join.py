@@ -110,6 +110,9 @@ def _tell_notes(found: PlannedFilms) -> None:
     if found.outdated:
         names = first_few(found.outdated, _NAMED)
         click.echo(f"made before the row was edited: {shown(names)}", err=True)
+    if found.stale:
+        names = first_few(found.stale, _NAMED)
+        click.echo(f"stale, made from a take that was replaced since: {shown(names)}", err=True)
 
 
 def _in_words(planned: JoinedFilm) -> str:
@@ -141,4 +144,5 @@ def film_object(planned: JoinedFilm, found: PlannedFilms) -> dict[str, Any]:
         "bytes": _bytes(planned),
         "left_out": [{"id": each.key, "reason": each.reason} for each in found.left_out],
         "outdated": found.outdated,
+        "stale": found.stale,
     }

@@ -215,6 +215,7 @@ def test_an_edited_source_leaves_its_followers_stale_and_only_a_rerun_makes_them
     assert "1 clip was made from another take than feeds its row now (b)" in plan.out
     assert [row["next_step"] for row in shop.results()][1].startswith("made from an earlier take")
     assert "every row has its clip; 1 clip is stale" in shop.run().out
+    assert "stale, made from a take that was replaced since: b" in shop.at("join").err
     assert shop.run("--stale", command="rerun").code == Exit.OK
     assert len(shop.tasks()) == 6
     assert newest(shop, "b").intent.made_from[0].attempt == newest(shop, "a").id
