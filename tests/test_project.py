@@ -171,7 +171,13 @@ def test_a_journals_tables_are_known_to_the_journal_alone() -> None:
     others = {p.relative_to(PACKAGE).as_posix() for p in using if _room(p) != "journal"}
     # Tables of their own: the sandbox's state, the account's file, marks, a data set's
     # samples, and tables in memory.
-    own = {"sandbox/ledger.py", "runner/account_file.py", "page/marks.py", "batch/samples.py"}
+    own = {
+        "sandbox/ledger.py",
+        "runner/account_file.py",
+        "page/marks.py",
+        "batch/samples.py",
+        "batch/looking.py",
+    }
     assert others == {*own, "core/select.py", "batch/preflight.py"}
 
 

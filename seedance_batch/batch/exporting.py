@@ -11,7 +11,7 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -19,6 +19,7 @@ from typing import Any, Final, TextIO
 from filelock import FileLock, Timeout
 
 from seedance_batch.batch.chosen import Lacking
+from seedance_batch.batch.looking import add_columns
 from seedance_batch.batch.samples import ClipsGone, ExportWish, Samples, gathered, room_for_samples
 from seedance_batch.core.dataset import DatasetFormat, Sample, Shard, sharded
 from seedance_batch.errors import FolderInUse, UsageError
@@ -59,6 +60,8 @@ class Exported:
     """Clips that another row had already."""
     left_out: tuple[Lacking, ...]
     """Chosen rows that have no clip."""
+    troubles: tuple[Lacking, ...] = ()
+    """Rows whose clips are in the set without columns that were asked for, and why."""
 
     @property
     def samples(self) -> int:
@@ -78,7 +81,10 @@ def export_dataset(wish: ExportWish, stream: TextIO | None) -> Exported:
     with room_for_samples(), contextlib.closing(gathered(wish)) as samples:
         try:
             with _holding(wish):
-                return _completed(wish, samples, stream)
+                troubles = add_columns(wish, samples, stream) if _is_looked_at(wish) else []
+                done = _completed(wish, samples, stream)
+                out = {each.key for each in done.left_out}
+                return replace(done, troubles=tuple(t for t in troubles if t.key not in out))
         except OSError as error:
             raise UsageError(
                 f"{wish.dest} cannot be written: {error.strerror or error}. What was made there is "
@@ -313,7 +319,8 @@ def _check_place(wish: ExportWish) -> None:
         return
     if not wish.dest.is_dir():
         raise UsageError(f"{wish.dest} is a file; a data set is a folder.")
-    form = _form_of(wish.dest)
+    mark = _marked(wish.dest)
+    form = mark.get("format")
     if form is None and any(path.name[0] != "." for path in wish.dest.iterdir()):
         raise UsageError(
             f"{wish.dest} holds other files, and no data set that was made by export.",
@@ -324,25 +331,51 @@ def _check_place(wish: ExportWish) -> None:
             f"{wish.dest} holds a data set in the format {form}, not {wish.form}.",
             hint=f"--format {form}",
         )
+    for flag, value in (("look", wish.look), ("judge", wish.judge)):
+        if mark.get(flag) and not value:
+            raise UsageError(
+                f"{wish.dest} was made with --{flag}; without it every file would be made anew.",
+                hint="give the same flags again, or choose an empty folder",
+            )
 
 
-def _form_of(dest: Path) -> str | None:
+def _marked(dest: Path) -> dict[str, Any]:
+    """What a data set says of itself; empty where there is none."""
     try:
-        return str(json.loads((dest / _MARK).read_bytes())["format"])
+        mark = json.loads((dest / _MARK).read_bytes())
+        return {**mark, "format": str(mark["format"])}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
+
+
+def _mark_of(wish: ExportWish) -> dict[str, Any]:
+    found: dict[str, Any] = {"version": 1, "format": wish.form}
+    if wish.look:
+        found["look"] = True
+    if wish.judge is not None:
+        found["judge"] = wish.judge.name
+    return found
+
+
+def _is_looked_at(wish: ExportWish) -> bool:
+    return wish.look or wish.judge is not None
+
+
+def _write_mark(wish: ExportWish) -> None:
+    with replacing(wish.dest / _MARK) as temporary:
+        temporary.write_text(f"{json.dumps(_mark_of(wish))}\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
 def _holding(wish: ExportWish) -> Iterator[None]:
     """The place for this process alone, cleared of what a dead one left half written."""
     wish.dest.mkdir(parents=True, exist_ok=True)
-    if _form_of(wish.dest) is None:
-        with replacing(wish.dest / _MARK) as temporary:
-            mark = json.dumps({"version": 1, "format": wish.form})
-            temporary.write_text(f"{mark}\n", encoding="utf-8")
+    if not _marked(wish.dest):
+        _write_mark(wish)
     try:
         with FileLock(wish.dest / _LOCK, timeout=0):
+            if _marked(wish.dest) != _mark_of(wish):
+                _write_mark(wish)
             for place in (wish.dest, *(wish.dest / _CLIPS).glob("*/")):
                 sweep_place(place)
             yield

@@ -9,7 +9,7 @@ import contextlib
 import json
 import shlex
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,18 @@ class ExportPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipJudge:
+    """A function of a person's own that is asked about each clip."""
+
+    name: str
+    """``module:function``."""
+    ask: Callable[[Path, dict[str, Any]], Mapping[str, Any]]
+    """A clip's path and what is known of it, to columns of one's own."""
+    version: str
+    """Changes with the file in which it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExportWish:
     """What was asked for."""
 
@@ -51,6 +63,9 @@ class ExportWish:
     kind: Kind = Kind.FINAL
     skip_missing: bool = False
     shard_bytes: int = 10**9
+    look: bool = False
+    """Whether columns are added that tell how each clip looks."""
+    judge: ClipJudge | None = None
 
 
 class ClipsGone(UsageError):
@@ -103,6 +118,12 @@ class Samples:
         texts = (sample.key, sample.clip, sample.poster, row)
         values = (sample.sha256, sample.split, sample.bytes, sample.facts, part, *map(_kept, texts))
         self._kept.execute("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def know(self, sample: Sample, more: Mapping[str, Any]) -> None:
+        """Add to what is known of a sample."""
+        facts = json.dumps({**json.loads(sample.facts), **more})
+        query = "UPDATE samples SET facts = ? WHERE sha256 = ?"
+        self._kept.execute(query, (facts, sample.sha256))
 
     def drop(self, sample: Sample, reason: str) -> None:
         """Leave a sample out after all."""

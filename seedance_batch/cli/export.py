@@ -54,6 +54,15 @@ class Exporting(flags.Choosing, flags.Watched):
     skip_missing: bool = flags.option(
         "--skip-missing", help="Leave out clips that are not on disk any more."
     )
+    look: bool = flags.option(
+        "--look", help="Add columns: black, frozen, motion, loudness, phash, alike."
+    )
+    judge: str | None = flags.option(
+        "--judge",
+        metavar="MODULE:FUNCTION",
+        hidden=True,
+        help="Add the columns that this function gives for a clip's path and its record.",
+    )
     draft: bool = flags.option("--draft", help="Take the drafts in place of the finals.")
     sandbox: bool = flags.option("--sandbox", help="Use the manifests' sandbox run folders.")
 
@@ -71,19 +80,24 @@ def export(given: Exporting) -> int:
     from seedance_batch.batch.exporting import export_dataset
 
     found = export_dataset(_wish(given), sys.stderr if given.progress else None)
+    code = Exit.SOME_FAILED if found.troubles else Exit.OK
     if given.as_json:
         tell("dataset", dataset_object(found))
-        return Exit.OK
+        return code
     if found.left_out:
         names = first_few([f"{each.key} ({each.reason})" for each in found.left_out], _NAMED)
         click.echo(f"left out: {shown(names)}", err=True)
+    if found.troubles:
+        names = first_few([f"{each.key} ({each.reason})" for each in found.troubles], _NAMED)
+        click.echo(f"in the set, but without some columns: {shown(names)}", err=True)
     click.echo(found.folder)
     if not given.quiet:
         click.echo(f"  {_in_words(found)}", err=True)
-    return Exit.OK
+    return code
 
 
 def _wish(given: Exporting) -> ExportWish:
+    from seedance_batch.batch.looking import judge_named
     from seedance_batch.batch.samples import ExportWish
     from seedance_batch.core.attempt import Kind
     from seedance_batch.core.dataset import DatasetFormat, Splits
@@ -98,6 +112,8 @@ def _wish(given: Exporting) -> ExportWish:
         kind=Kind.DRAFT if given.draft else Kind.FINAL,
         skip_missing=given.skip_missing,
         shard_bytes=given.shard_size * 10**6,
+        look=given.look,
+        judge=None if given.judge is None else judge_named(given.judge),
     )
 
 
@@ -138,4 +154,5 @@ def dataset_object(found: Exported) -> dict[str, Any]:
         "removed": found.removed,
         "duplicates": found.duplicates,
         "left_out": [{"id": each.key, "reason": each.reason} for each in found.left_out],
+        "troubles": [{"id": each.key, "reason": each.reason} for each in found.troubles],
     }

@@ -5,14 +5,12 @@ Knows files and PyAV, nothing of where they came from. Blocking: call it from a 
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar
@@ -441,7 +439,7 @@ def _told_rate(file: BinaryIO) -> float | None:
 
     FFmpeg needs five times as long, since it looks into the pictures as well.
     """
-    with contextlib.suppress(MediaUnreadable, struct.error, StopIteration):
+    with suppress(MediaUnreadable, struct.error, StopIteration):
         size = os.fstat(file.fileno()).st_size
         index = _content(file, size, b"moov", most=_MOST_OF_AN_INDEX)
         inside = io.BytesIO(index)
@@ -449,9 +447,10 @@ def _told_rate(file: BinaryIO) -> float | None:
             if track.kind != b"trak":
                 continue
             media = _content(inside, track.end, b"mdia", start=track.start)
-            of = partial(_content, io.BytesIO(media), len(media))
-            if of(b"hdlr")[8:12] == b"vide":
-                return _rate(of(b"mdhd"), of(b"minf", b"stbl", b"stts"))
+            of, end = io.BytesIO(media), len(media)
+            if _content(of, end, b"hdlr")[8:12] == b"vide":
+                times = _content(of, end, b"minf", b"stbl", b"stts")
+                return _rate(_content(of, end, b"mdhd"), times)
     return None
 
 

@@ -103,6 +103,20 @@ def _number(text: str) -> Decimal | None:
     return number if number.is_finite() and number > 0 else None
 
 
+MOST_APART: Final = 11
+"""Bits of 192 in which the perceptual hashes of two clips differ that look the same."""
+
+
+def hash_parts(phash: str) -> tuple[int, ...]:
+    """A perceptual hash in twelve parts: of two that are so near, one part at least is equal."""
+    return tuple(int(phash[at : at + 4], 16) for at in range(0, len(phash), 4))
+
+
+def apart(one: str, other: str) -> int:
+    """In how many bits two perceptual hashes differ."""
+    return (int(one, 16) ^ int(other, 16)).bit_count()
+
+
 def sample_key(key: str, sha256: str) -> str:
     """A sample's name: the row's id and a part of the clip's hash, as file systems take it.
 

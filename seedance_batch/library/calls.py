@@ -9,7 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +30,7 @@ from seedance_batch.batch.access import Site, kept_clips, open_site
 from seedance_batch.batch.agreement import Consent, caps_needed, consented, within_caps
 from seedance_batch.batch.exporting import Exported, export_dataset
 from seedance_batch.batch.joining import JoinedFilm, JoinWish, join_films
+from seedance_batch.batch.looking import judge_named, judge_of
 from seedance_batch.batch.open import (
     ManifestSource,
     check_troubles,
@@ -172,13 +181,18 @@ def export(
     split: str = "train=100",
     skip_missing: bool = False,
     shard_size: int = 1000,
+    look: bool = False,
+    judge: Callable[[Path, dict[str, Any]], Mapping[str, Any]] | str | None = None,
     progress: bool = True,
     **options: Unpack[keywords.ClipKeywords],
 ) -> Exported:
     """Make a data set of the finished clips of run folders in ``dest``, or what it lacks by now.
 
-    ``shard_size`` is in MB. Raises `UsageError`: its kind `ClipsGone` where paid clips are not on
-    disk any more, unless ``skip_missing``.
+    ``shard_size`` is in MB. ``look`` adds columns that tell how each clip looks; ``judge``, a
+    function or ``"module:function"``, those that it gives for a clip's path and record.
+
+    Raises `UsageError`: its kind `ClipsGone` where paid clips are not on disk any more, unless
+    ``skip_missing``.
     """
     with keywords.speaking_python():
         named = [sources] if isinstance(sources, str | Path) else list(sources)
@@ -197,6 +211,8 @@ def export(
             kind=Kind.DRAFT if settings.draft else Kind.FINAL,
             skip_missing=skip_missing,
             shard_bytes=shard_size * 10**6,
+            look=look,
+            judge=judge_named(judge) if isinstance(judge, str) else judge and judge_of(judge),
         )
         return export_dataset(wish, sys.stderr if progress else None)
 

@@ -323,31 +323,56 @@ def write_parquet(path: Path, samples: Sequence[Sample], told: Callable[[int], o
     import pyarrow as arrow
     from pyarrow import parquet
 
-    tables = []
+    tables, kinds = [], _kinds_of(samples)
     for at in range(0, len(samples), _LINES):
         part = samples[at : at + _LINES]
         lines = [_typed(flat(with_rate(sample, clip_rate(sample)))) for sample in part]
-        tables.append(_table(lines))
+        tables.append(_table(lines, kinds))
         told(len(part))
     table = arrow.concat_tables(tables).combine_chunks()
     parquet.write_table(table, path, compression="zstd")
 
 
-def _table(lines: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
+def _table(lines: Sequence[Mapping[str, Any]], kinds: Mapping[str, Any]) -> pyarrow.Table:
+    import pyarrow as arrow
+
+    texts = {name for name, kind in kinds.items() if kind == arrow.string()}
+    rows = [{n: _text(v) if n in texts else v for n, v in line.items()} for line in lines]
+    return arrow.Table.from_pylist(rows, schema=arrow.schema(list(kinds.items())))
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _kinds_of(samples: Sequence[Sample]) -> dict[str, pyarrow.DataType]:
+    """The types of all columns. Those of a judge have one kind of values in a shard, or are text;
+    a number is one with a fraction, so that shards do not differ in that."""
     import pyarrow as arrow
 
     kinds = {
         **dict.fromkeys(("attempt", "bytes", "width", "height"), arrow.int64()),
-        **dict.fromkeys(("seconds", "fps"), arrow.float64()),
+        **dict.fromkeys(("seconds", "fps", *_LOOKS), arrow.float64()),
         **dict.fromkeys(_TIMES, arrow.timestamp("ms", "UTC")),
         "audio": arrow.bool_(),
         "est_cost_usd": arrow.decimal128(18, 6),
     }
-    fields = [arrow.field(name, kinds.get(name, arrow.string())) for name in lines[0]]
-    return arrow.Table.from_pylist([dict(line) for line in lines], schema=arrow.schema(fields))
+    by_type = {bool: arrow.bool_(), int: arrow.float64(), float: arrow.float64()}
+    found: dict[str, set[Any]] = {}
+    for sample in samples:
+        for name, value in json.loads(sample.facts).items():
+            of = found.setdefault(name, set())
+            if value is not None and name not in kinds:
+                of.add(by_type.get(type(value), arrow.string()))
+    return {
+        name: kinds.get(name) or (of.pop() if len(of) == 1 else arrow.string())
+        for name, of in found.items()
+    }
 
 
 _TIMES: Final = ("submitted_at", "finished_at")
+_TEXTS: Final = {"task_id", "est_cost_usd", *_TIMES, "phash", "alike"}
+_LOOKS: Final = ("black", "frozen", "motion", "loudness")
 _LINES: Final = 500
 """Lines of a table that are Python's values at a time; in Arrow's they are a tenth as large."""
 
@@ -365,10 +390,10 @@ def _moment(text: str | None) -> datetime | None:
 def metadata_line(sample: Sample, fps: float) -> str:
     """A sample's line in the table of a VideoFolder.
 
-    What is not known is an empty text there: Hugging Face takes a column's type from its values,
-    and one without any has another type in each split.
+    A text that is not known is empty there: Hugging Face takes a column's type from its values, and
+    one without any has another type in each split. A judge's columns are as it gave them.
     """
     name = f"{sample.key}{Path(sample.clip).suffix}"
     line = {"file_name": name, **flat(with_rate(sample, fps))}
-    known = {column: "" if value is None else value for column, value in line.items()}
+    known = {c: "" if value is None and c in _TEXTS else value for c, value in line.items()}
     return json.dumps(known, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()

@@ -268,7 +268,8 @@ from seedance_batch.batch.exporting import export_dataset
 from seedance_batch.core.dataset import DatasetFormat
 from seedance_batch.run_folder import RunFolder
 
-run, dest, form, deaths = sys.argv[1:]
+run, dest, form, deaths, look = sys.argv[1:]
+wished = wish(Path(dest), RunFolder(Path(run)), form=DatasetFormat(form), look=bool(look))
 
 def watched(event, args):
     global left
@@ -282,18 +283,24 @@ for death in map(int, deaths.split(",")):
     child = os.fork()
     if not child:
         left = death
-        export_dataset(wish(Path(dest), RunFolder(Path(run)), form=DatasetFormat(form)), None)
+        export_dataset(wished, None)
         os._exit(0)
     os.waitpid(child, 0)
 left = -1
-export_dataset(wish(Path(dest), RunFolder(Path(run)), form=DatasetFormat(form)), None)
+export_dataset(wished, None)
 """
 """Exports that die at the nth file that they open, rename or remove, and one that does not."""
 
 
-@pytest.mark.parametrize("form", DatasetFormat)
+@pytest.mark.parametrize(
+    ("form", "look"),
+    [
+        *((form, False) for form in DatasetFormat),
+        *(pytest.param(form, True, marks=pytest.mark.slow) for form in DatasetFormat),
+    ],
+)
 def test_a_set_that_died_again_and_again_is_the_undisturbed_one(
-    tmp_path: Path, form: DatasetFormat
+    tmp_path: Path, form: DatasetFormat, look: bool
 ) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # noqa: T201
@@ -301,8 +308,9 @@ def test_a_set_that_died_again_and_again_is_the_undisturbed_one(
     run, dest = tmp_path / "run", tmp_path / "set"
     for numbers in (range(1, 9), range(3, 14)):  # also one that is added to
         folder = finished_folder(run, numbers)
-        exported(tmp_path / "undisturbed", folder, form=form)
-        given = [sys.executable, "-c", KILLED, str(run), str(dest), form, deaths]
+        exported(tmp_path / "undisturbed", folder, form=form, look=look)
+        flag = "look" if look else ""
+        given = [sys.executable, "-c", KILLED, str(run), str(dest), form, deaths, flag]
         done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
         assert files(dest) == files(tmp_path / "undisturbed")
