@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -208,7 +207,7 @@ def _write_list(wish: ExportWish, samples: Samples) -> None:
         out.write(f'{{\n "wids_version": 1,\n "format": "{wish.form}",\n "shardlist": [')
         between = "\n"
         for entry in samples.entries():
-            out.write(between + textwrap.indent(entry, "  "))
+            out.write(f"{between}{entry}".replace("\n", "\n  "))
             between = ",\n"
         out.write("\n ]\n}\n")
 

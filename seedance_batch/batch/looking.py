@@ -7,7 +7,6 @@ once. A fault of a clip or of the judge is told with its row, and costs that row
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import pkgutil
@@ -51,12 +50,11 @@ def judge_of(ask: Any, name: str = "") -> ClipJudge:
     """A function as a judge. Raises `UsageError` where it is none."""
     if not callable(ask):
         raise UsageError(f"--judge {name or ask!r} is not a function. Nothing was written.")
-    made_of = b""
-    module = getattr(ask, "__module__", "")
+    module, version = getattr(ask, "__module__", ""), ""
     with contextlib.suppress(OSError, KeyError, TypeError, AttributeError):
-        made_of = Path(sys.modules[module].__file__ or "").read_bytes()
+        version = sha256_of(Path(sys.modules[module].__file__ or ""))[:16]
     known = name or f"{module}:{getattr(ask, '__qualname__', '')}"
-    return ClipJudge(known, ask, hashlib.sha256(made_of).hexdigest()[:16])
+    return ClipJudge(known, ask, version)
 
 
 @contextlib.contextmanager

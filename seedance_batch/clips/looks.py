@@ -6,19 +6,19 @@ Blocking: call it from a worker thread.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from seedance_batch.clips.media import MOST_FRAMES, MediaUnreadable, opened_video
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
+Picture: TypeAlias = "NDArray[Any]"
+"""Grey values from 0 to 255, line by line."""
 _SIDE: Final = 64
 """Pixels of the small grey picture that each frame is measured by."""
 _DARK: Final = 32
@@ -50,17 +50,12 @@ class Appearance:
 
 def appearance_of(path: Path) -> Appearance:
     """Decode a clip and measure it. Raises `MediaUnreadable`, and ``OSError``."""
-    import numpy as np
-
     with opened_video(path) as container:
         decoded = islice(container.decode(container.streams.video[0]), MOST_FRAMES)
         small = [_small(frame) for frame in decoded]
     if not small:
         raise MediaUnreadable("has no frame that can be decoded")
-    changes = [
-        float(np.abs(after.astype(np.int16) - before).mean()) / 255
-        for before, after in pairwise(small)
-    ]
+    changes = [_change(before, after) for before, after in pairwise(small)]
     black = sum(float((picture < _DARK).mean()) >= _MOST_DARK for picture in small)
     return Appearance(
         black=round(black / len(small), 4),
@@ -71,34 +66,28 @@ def appearance_of(path: Path) -> Appearance:
     )
 
 
-def _small(frame: Any) -> NDArray[np.uint8]:
+def _small(frame: Any) -> Picture:
     picture = frame.reformat(width=_SIDE, height=_SIDE, format="gray", interpolation="AREA")
-    found: NDArray[np.uint8] = picture.to_ndarray()
+    found: Picture = picture.to_ndarray()
     return found
 
 
-# ── the perceptual hash: what is left of a picture after its cosines of low frequency are rounded ─
+def _change(before: Picture, after: Picture) -> float:
+    return float(abs(after.astype("int16") - before).mean()) / 255
 
 
-def _phash(picture: NDArray[np.uint8]) -> str:
-    """pHash: 32 × 32 pixels, their 8 × 8 lowest frequencies, each above or below the middle."""
+def _phash(picture: Picture) -> str:
+    """pHash: of 32 × 32 pixels the 8 × 8 lowest frequencies of the discrete cosine transform (type
+    II), each above or below the middle of them."""
     import numpy as np
 
     half = _SIDE // 2
     means = picture.reshape(half, 2, half, 2).mean(axis=(1, 3))
-    cosines = _cosines()
+    turns = np.pi * (2 * np.arange(half) + 1) / (2 * half)
+    cosines = np.array([np.cos(k * turns) for k in range(8)])
     low = (cosines @ means @ cosines.T).ravel().round(3)
     bits = low > np.median(low[1:])  # the first is the brightness alone
     return np.packbits(bits).tobytes().hex()
-
-
-def _cosines() -> NDArray[np.float64]:
-    """The first eight rows of the discrete cosine transform, type II, of 32 values."""
-    import numpy as np
-
-    size = _SIDE // 2
-    at = np.arange(size)
-    return np.array([np.cos(math.pi * k * (2 * at + 1) / (2 * size)) for k in range(8)])
 
 
 # ── loudness ────────────────────────────────────────────────────────────────────────────────────
@@ -116,7 +105,7 @@ def _loudness(path: Path) -> float | None:
             return SILENCE
         told = [dict(frame.metadata).get(_TOLD) for frame in _measured(container, sounds[0])]
     found = float(next(filter(None, reversed(told)), SILENCE))
-    return round(found, 2) if math.isfinite(found) else SILENCE
+    return round(found, 2) if found > SILENCE else SILENCE
 
 
 _TOLD: Final = "lavfi.r128.I"

@@ -9,15 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Collection,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -182,7 +174,7 @@ def export(
     skip_missing: bool = False,
     shard_size: int = 1000,
     look: bool = False,
-    judge: Callable[[Path, dict[str, Any]], Mapping[str, Any]] | str | None = None,
+    judge: Callable[[Path, dict[str, Any]], dict[str, Any]] | str | None = None,
     progress: bool = True,
     **options: Unpack[keywords.ClipKeywords],
 ) -> Exported:

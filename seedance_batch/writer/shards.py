@@ -18,14 +18,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from seedance_batch.clips import media
 from seedance_batch.core.dataset import Sample
 from seedance_batch.publish import sha256_of
-
-if TYPE_CHECKING:
-    import pyarrow
 
 _PIECE: Final = 1 << 18
 """Bytes that stay in a CPU's own cache while they are hashed and copied."""
@@ -323,31 +320,29 @@ def write_parquet(path: Path, samples: Sequence[Sample], told: Callable[[int], o
     import pyarrow as arrow
     from pyarrow import parquet
 
-    tables, kinds = [], _kinds_of(samples)
+    schema = _schema_of(samples)
+    texts = {each.name for each in schema if each.type == arrow.string()}
+    tables = []
     for at in range(0, len(samples), _LINES):
         part = samples[at : at + _LINES]
         lines = [_typed(flat(with_rate(sample, clip_rate(sample)))) for sample in part]
-        tables.append(_table(lines, kinds))
+        rows = [{n: _text(v) if n in texts else v for n, v in line.items()} for line in lines]
+        tables.append(arrow.Table.from_pylist(rows, schema=schema))
         told(len(part))
     table = arrow.concat_tables(tables).combine_chunks()
     parquet.write_table(table, path, compression="zstd")
-
-
-def _table(lines: Sequence[Mapping[str, Any]], kinds: Mapping[str, Any]) -> pyarrow.Table:
-    import pyarrow as arrow
-
-    texts = {name for name, kind in kinds.items() if kind == arrow.string()}
-    rows = [{n: _text(v) if n in texts else v for n, v in line.items()} for line in lines]
-    return arrow.Table.from_pylist(rows, schema=arrow.schema(list(kinds.items())))
 
 
 def _text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _kinds_of(samples: Sequence[Sample]) -> dict[str, pyarrow.DataType]:
-    """The types of all columns. Those of a judge have one kind of values in a shard, or are text;
-    a number is one with a fraction, so that shards do not differ in that."""
+def _schema_of(samples: Sequence[Sample]) -> Any:
+    """The types of all columns, as Arrow's schema.
+
+    A judge's column has one kind of values in a shard, or is text; its numbers are floats, so that
+    shards do not differ in that.
+    """
     import pyarrow as arrow
 
     kinds = {
@@ -364,10 +359,10 @@ def _kinds_of(samples: Sequence[Sample]) -> dict[str, pyarrow.DataType]:
             of = found.setdefault(name, set())
             if value is not None and name not in kinds:
                 of.add(by_type.get(type(value), arrow.string()))
-    return {
-        name: kinds.get(name) or (of.pop() if len(of) == 1 else arrow.string())
+    return arrow.schema(
+        (name, kinds.get(name) or (of.pop() if len(of) == 1 else arrow.string()))
         for name, of in found.items()
-    }
+    )
 
 
 _TIMES: Final = ("submitted_at", "finished_at")
