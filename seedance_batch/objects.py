@@ -43,6 +43,8 @@ any longer."""
 _CONFLICTS: Final = 5
 """How often a create is repeated that met another request for the same name (409)."""
 _LOCK: Final = ".store.lock"
+_HELD: Final = 10.0
+"""Seconds; longer than anybody holds that lock who is not stopped."""
 VARIABLES: Final = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 """How the variables begin that obstore reads for each kind of bucket."""
 _ENDPOINTS: Final = {
@@ -177,7 +179,7 @@ class Disk:
 
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
         path = self._path(name)
-        with self._refusals(name), FileLock(self._root / _LOCK):
+        with self._refusals(name), FileLock(self._root / _LOCK, timeout=_HELD):
             there = publish.sha256_of(path) if path.exists() else None
             if there != etag:
                 return None

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from seedance_batch.core.attempt import Phase
 from seedance_batch.errors import Exit
@@ -200,7 +201,8 @@ def test_an_owner_that_wakes_up_after_it_was_superseded_sends_nothing_more(
         pid = first.begin("-j", "1")
         until(lambda: first.tasks() or forker.ended(pid))  # noqa: B023
         time.sleep(chance.uniform(0.0, 1.5))
-        os.kill(pid, signal.SIGSTOP)
+        with FileLock(tmp_path / f"s{number}" / ".store.lock"):  # else nobody else could have it
+            os.kill(pid, signal.SIGSTOP)
         stopped = time.monotonic()
         second.finish("-j", "6")
         time.sleep(max(0.0, 120.0 / pace - (time.monotonic() - stopped)))
