@@ -154,19 +154,15 @@ class LeaseHolder:
     # ── the thread ──────────────────────────────────────────────────────────────────────────
 
     def _keep(self) -> None:
-        pause = self._times.renew
-        while not self._ended.wait(max(0.0, pause)) and self.lost_to is None:
+        while (tenure := self._tenure) is not None and self.lost_to is None:
+            due = leases.renewal_at(tenure, self._times) - self._clock()
+            if self._ended.wait(max(due, self._times.renew / 10)):
+                return
             with contextlib.suppress(StoreAway):
-                self._renew()
-            due = leases.renewal_at(self._tenure, self._times) - self._clock()  # type: ignore[arg-type]
-            pause = max(due, self._times.renew / 10)
+                self._renew(tenure)
 
-    def _renew(self) -> None:
-        tenure = self._tenure
-        if tenure is None:
-            return
-        tenure = leases.renewing(tenure, self._clock(), self._wall(), self.event)
-        self._tenure = tenure
+    def _renew(self, tenure: Tenure) -> None:
+        self._tenure = tenure = leases.renewing(tenure, self._clock(), self._wall(), self.event)
         content = (tenure.tried or tenure.lease).to_bytes()
         state = self._store.put_if(LEASE_NAME, content, tenure.state)
         if state is not None:
@@ -184,10 +180,14 @@ class LeaseHolder:
             self._tenure = kept
 
 
-async def watch_lease(lease: LeaseHolder, tools: Tools) -> None:
-    """End a run once its batch is another machine's; say when nothing may be sent."""
-    paused = False
+async def watch_lease(lease: LeaseHolder, tools: Tools, trouble: Callable[[], str | None]) -> None:
+    """End a run once its batch is another machine's; say when nothing may be sent, and the first
+    ``trouble`` with copies of the journal."""
+    paused, told = False, False
     while lease.lost_to is None and lease.overdue < _PATIENT:
+        if not told and (why := trouble()) is not None:
+            told = True
+            tools.remark(f"another machine could not go on from here if this one were lost: {why}")
         if paused is not (lease.overdue >= 1):
             paused = not paused
             words = "does not answer; nothing is sent until it does" if paused else "is back"

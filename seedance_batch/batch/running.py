@@ -378,8 +378,9 @@ class _Run:
             if signals:
                 await group.start(self._listen)
             if site.owner is not None:
-                site.owner.earlier_clock = tools.earlier_clock
-                group.start_soon(watch_lease, site.owner.lease, tools)
+                owner = site.owner
+                owner.earlier_clock = tools.earlier_clock
+                group.start_soon(watch_lease, owner.lease, tools, lambda: owner.trouble)
             group.start_soon(self._keep_sheets_current, tools.attempts)
             runner = Runner(
                 tools,
