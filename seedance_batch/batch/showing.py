@@ -100,11 +100,11 @@ class Showing:
 
     def page(self) -> tuple[str, str]:
         """The whole page as it is now, and its policy."""
+        marks = read_marks(self.folder.path)
         with self._lock:
             self._look()
             facts = self._facts
             title, note = facts.manifest_name or self.folder.path.name, facts.prices_note or ""
-            marks = read_marks(self.folder.path)
             data = {
                 "store": page.store_name(self.folder.path, facts.folder_id or ""),
                 "columns": facts.columns or (),

@@ -6,6 +6,7 @@ what is shown comes from a `Show`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import json
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seedance_batch.errors import FolderUnusable, SeedanceBatchError, UsageError
 from seedance_batch.page.values import values_json
@@ -33,6 +36,10 @@ MOST_BODY: Final = 128 * 1024
 """Bytes of a mark with its note, which is `marks.LONGEST_NOTE` characters at most."""
 _CONNECTIONS: Final = 400
 """More at once are answered with 503; a browser opens six."""
+_PATIENCE: Final = 15.0
+"""Seconds that a mark may take to arrive; a connection on which nothing comes has twice as long."""
+_MOST_CHANGES: Final = 2**53
+"""A greater count is nobody's; SQLite's numbers end later."""
 _KINDS: Final = {
     ".mp4": "video/mp4",
     ".mov": "video/quicktime",
@@ -136,7 +143,7 @@ def serving(show: Show, where: Listening) -> Iterator[None]:
         application(show, where.token, where.port),
         lifespan="off",
         ws="none",
-        http="h11",
+        http=_Hasty,
         log_config=None,
         log_level="critical",  # a browser that leaves in the middle of a clip is nobody's business
         access_log=False,
@@ -145,7 +152,7 @@ def serving(show: Show, where: Listening) -> Iterator[None]:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=1,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     thread = threading.Thread(target=server.run, args=([where.sock],), name="page", daemon=True)
     thread.start()
     try:
@@ -154,6 +161,34 @@ def serving(show: Show, where: Listening) -> Iterator[None]:
         server.should_exit = True
         thread.join(5.0)
         where.sock.close()
+
+
+class _Server(uvicorn.Server):
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Without the loop's own words on standard error: it writes a traceback for each
+        connection that it has no room for, and stands still where nobody reads them."""
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        await super().serve(sockets)
+
+
+class _Hasty(H11Protocol):
+    """A connection on which no whole request comes makes room for others."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to look at what comes."""
+        super().connection_made(transport)
+        self._seen: object = self
+        self._look()
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and self.cycle is self._seen:
+            self.transport.close()
+            return
+        self._seen = self.cycle
+        self.loop.call_later(_PATIENCE, self._look)
 
 
 def application(show: Show, token: str, port: int) -> ASGIApp:
@@ -233,7 +268,11 @@ class _Pages:
 
     def page(self, request: Request) -> Response:
 
-        html, policy = self._show.page()
+        try:
+            html, policy = self._show.page()
+        except SeedanceBatchError as error:  # the folder was moved away, its disk is gone
+            words = f"{error}\n\nLoad this page again once that is mended.\n"
+            return PlainTextResponse(words, 503, {**_HEADERS, **_policy()})
         return HTMLResponse(html, headers={**_HEADERS, **_policy(policy + _ENDING)})
 
     def nothing(self, request: Request) -> Response:
@@ -245,9 +284,11 @@ class _Pages:
             rows, marks = (int(request.query_params.get(n, "0")) for n in ("rows", "marks"))
         except ValueError:
             return _said(400, "counts are numbers")
+        if not 0 <= min(rows, marks) <= max(rows, marks) < _MOST_CHANGES:
+            return _said(400, "no count is as large")
         try:
             return _json(200, self._show.news(rows, marks))
-        except SeedanceBatchError as error:  # the folder was moved away, its disk is gone
+        except SeedanceBatchError as error:
             return _said(503, str(error))
 
     async def mark(self, request: Request) -> Response:
@@ -256,12 +297,15 @@ class _Pages:
             return _said(415, "a mark is JSON")
         body = bytearray()
         try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MOST_BODY:
-                    return _said(413, "the note is too long")
+            with anyio.fail_after(_PATIENCE):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > MOST_BODY:
+                        return _said(413, "the note is too long")
         except ClientDisconnect:
             return _said(400, "the mark was cut off")
+        except TimeoutError:
+            return _said(408, "the mark took too long to arrive")
         try:
             return await run_in_threadpool(self._mark, bytes(body))
         except FolderUnusable as error:

@@ -180,6 +180,45 @@ def test_two_hundred_connections_keep_nobody_out(page: Page) -> None:
             each.close()
 
 
+@pytest.mark.slow
+def test_connections_on_which_nothing_comes_make_room(page: Page) -> None:
+    held = [socket.create_connection(("127.0.0.1", page.where.port)) for _ in range(450)]
+    try:
+        for half in held:
+            half.sendall(b"GET /")
+        assert 503 == page.get().status_code
+        for half in held:
+            half.settimeout(60)
+            half.recv(1000)  # until the server hangs up, or says that it is busy
+        assert 200 == page.get().status_code
+    finally:
+        for each in held:
+            each.close()
+
+
+def test_a_folder_that_is_away_is_said_in_words_and_shown_once_it_is_back(
+    page: Page, folder: Kept
+) -> None:
+    away = folder.path.with_name("away")
+    folder.path.rename(away)
+    while (gone := page.get()).status_code == 200:  # between two looks at the journal
+        threading.Event().wait(0.05)
+    assert (503, True) == (gone.status_code, "Load this page again" in gone.text)
+    assert "error" in page.news()
+    assert 507 == page.mark("shot-01", "final 1", stars=1).status_code
+    away.rename(folder.path)
+    while page.get().status_code == 503:
+        threading.Event().wait(0.05)
+    (folder.path / "marks.db").write_bytes(b"no database, and longer than a header of one" * 99)
+    assert (503, 503) == ((said := page.get()).status_code, page.get("news").status_code)
+    assert "marks.db cannot be used" in said.text
+
+
+def test_a_count_that_is_none_is_refused(page: Page) -> None:
+    for count in ("-1", "9" * 30, "1e3", "x"):
+        assert 400 == page.get(f"news?marks={count}").status_code
+
+
 def test_a_port_that_is_taken_is_told() -> None:
     with listening("127.0.0.1", 0).sock as taken:
         with pytest.raises(UsageError, match="cannot be served"):

@@ -7,13 +7,18 @@ const LOOK_HIDDEN = 3000;
 /** What the server has told: counts of changes, by which it tells what is new. */
 const heard = page.served && { at: page.served.at, marked: page.served.marked };
 
+const GONE = $("gone").textContent;
+
 async function news() {
   try {
     const answer = await fetch(`news?rows=${heard.at}&marks=${heard.marked}`);
-    return answer.ok ? await answer.json() : null;
+    const told = await answer.json();
+    if (answer.ok) return told;
+    $("gone").textContent = `${told.error} What you see is what was there last.`;
   } catch {
-    return null;
+    $("gone").textContent = GONE;
   }
+  return null;
 }
 
 async function listen() {
@@ -66,7 +71,8 @@ function showCourse(course) {
   $("course").hidden = !course;
   document.body.classList.toggle("running", course !== null);
   if (!course) return;
-  $("course-words").textContent = `${course.ended} of ${course.rows} rows, ${course.words}`;
+  const ended = `${course.ended} of ${course.rows} rows`;
+  $("course-words").textContent = [ended, course.words].filter(Boolean).join(", ");
   $("course-bar").max = Math.max(course.rows, 1);
   $("course-bar").value = course.ended;
 }
