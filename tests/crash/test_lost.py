@@ -39,7 +39,8 @@ MOST_RUNS = 4
 class Machine(Bench):
     """A batch in a store, on one of its machines."""
 
-    store: str = ""
+    url: str = ""
+    """Of its store."""
     outside: Mapping[str, str] = field(default_factory=dict)
     """What its environment has beside a bench's."""
     pace: float = PACE
@@ -52,7 +53,7 @@ class Machine(Bench):
     def begin(self, *flags: str) -> int:
         """Start the command; its pid."""
         hurried = "tests.crash.hooks:hurried"
-        flags = ("--store", self.store, *flags)
+        flags = ("--store", self.url, *flags)
         return self.fork(*flags, call=hurried, pace=self.pace, copies=self.copies)
 
     def finish(self, *flags: str) -> Ran:
@@ -82,7 +83,7 @@ class Machine(Bench):
         found = [f"{prompt}: charged {count} times" for prompt, count in times.items() if count > 1]
         found += [f"{task['task_id']}: lost" for task in tasks if task["task_id"] not in done]
         found += [] if len(times) == rows else [f"{len(times)} rows of {rows} are paid for"]
-        store = open_store(self.store)
+        store = open_store(self.url)
         for attempt in done.values():
             clip = attempt.state.clip
             assert clip is not None
@@ -149,7 +150,7 @@ def test_batches_whose_machine_is_lost_pay_for_every_row_once(
         own = random.Random(seeds[number])
         home = tmp_path / str(number)
         store = moto.new_bucket(outside["AWS_ENDPOINT_URL"]) if in_s3 else (home / "s").as_uri()
-        machine = Machine(home, slower, f"sk-lost-{batches}-{number}", forker=forker, store=store)
+        machine = Machine(home, slower, f"sk-lost-{batches}-{number}", forker=forker, url=store)
         machine.outside, machine.copies = outside, own.choice([0.2, 1.0, 5.0])
         rows = own.randint(3, 5)
         machine.fill(rows)
@@ -192,7 +193,7 @@ def test_an_owner_that_wakes_up_after_it_was_superseded_sends_nothing_more(
     for number in range(times):
         key, store = f"sk-stopped-{times}-{pace}-{number}", (tmp_path / f"s{number}").as_uri()
         first, second = (
-            Machine(tmp_path / f"{name}{number}", slower, key, forker=forker, store=store)
+            Machine(tmp_path / f"{name}{number}", slower, key, forker=forker, url=store)
             for name in "ab"
         )
         first.pace = second.pace = pace
@@ -227,7 +228,7 @@ def test_what_a_copy_does_not_know_is_paid_once_for_23_hours_and_ambiguous_after
 ) -> None:
     key, store = f"sk-old-{hours}", tmp_path / "store"
     first, second = (
-        Machine(tmp_path / name, slower, key, forker=forker, store=store.as_uri()) for name in "ab"
+        Machine(tmp_path / name, slower, key, forker=forker, url=store.as_uri()) for name in "ab"
     )
     first.fill(4)
     second.fill(4)
@@ -273,7 +274,7 @@ def test_a_run_whose_store_is_away_sends_nothing_and_goes_on_when_it_is_back(
         outside = {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
         outside["AWS_ENDPOINT_URL"] = address
         store = moto.new_bucket(address)
-        machine = Machine(tmp_path / "a", slower, "sk-away", forker=forker, store=store)
+        machine = Machine(tmp_path / "a", slower, "sk-away", forker=forker, url=store)
         machine.outside = outside
         machine.fill(8)
         pid = machine.begin("-j", "1")
