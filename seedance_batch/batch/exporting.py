@@ -24,7 +24,7 @@ from seedance_batch.core.dataset import DatasetFormat, Sample, Shard, sharded
 from seedance_batch.errors import FolderInUse, UsageError
 from seedance_batch.progress import bar_of
 from seedance_batch.publish import replacing, size_of
-from seedance_batch.run_folder import sweep_place
+from seedance_batch.run_folder import RunFolder, sweep_place
 from seedance_batch.writer import shards as shard_files
 
 SHARDS: Final = "shards.json"
@@ -308,8 +308,8 @@ def _check_parquet() -> None:
 def _check_place(wish: ExportWish) -> None:
     """Refuse a place where a data set would mix with something else."""
     dest = wish.dest.resolve()
-    for folder in (part.folder for part in wish.parts):
-        if dest.is_relative_to(folder.path.resolve()) or folder.path.resolve() == dest:
+    for folder in map(RunFolder, (dest, *dest.parents)):
+        if folder.journal.exists():
             raise UsageError(
                 f"{wish.dest} is in the run folder {folder.path}, which holds what was paid for.",
                 hint="choose a folder beside it",

@@ -20,7 +20,7 @@ from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import Attempt, Clip, Intent, Kind
 from seedance_batch.core.dataset import DatasetFormat, Sample, Splits, sample_key
 from seedance_batch.core.outcome import Status, blocked_by, is_dead_end, outcomes
-from seedance_batch.core.select import Selection
+from seedance_batch.core.select import Selection, meant_ids
 from seedance_batch.core.text import first_few, in_usd, some
 from seedance_batch.errors import EmptySelection, UsageError
 from seedance_batch.journal.journal import Journal
@@ -244,9 +244,9 @@ def gathered(wish: ExportWish) -> Samples:
     """
     found, empty = Samples(), None
     try:
-        for number in range(len(wish.parts)):
+        for number, part in enumerate(_each_its_own(wish.parts)):
             try:
-                _add_folder(found, number, wish)
+                _add_folder(found, number, part, wish)
             except EmptySelection as error:  # another folder may have such rows
                 empty = error
         if not found:
@@ -257,8 +257,7 @@ def gathered(wish: ExportWish) -> Samples:
     return found
 
 
-def _add_folder(found: Samples, number: int, wish: ExportWish) -> None:
-    part = wish.parts[number]
+def _add_folder(found: Samples, number: int, part: ExportPart, wish: ExportWish) -> None:
     folder = part.folder
     lacking: list[Lacking] = []
     missing: list[Lacking] = []
@@ -272,8 +271,11 @@ def _add_folder(found: Samples, number: int, wish: ExportWish) -> None:
                 dead_ends.append(row.key)
             if row.follows and outcome.status is Status.NEW:
                 waiting[row.key] = row.follows
-            if chosen is not None and row.key not in chosen:
-                continue
+            if chosen is not None:
+                if row.key not in chosen:
+                    continue
+                meant = chosen[row.key]
+                outcome = replace(outcome, attempts=tuple(a for a in attempts if a.id in meant))
             attempt = take_of(outcome, wish.kind)
             clip = None if attempt is None else attempt.state.clip
             if attempt is None or clip is None:
@@ -295,12 +297,43 @@ def _add_folder(found: Samples, number: int, wish: ExportWish) -> None:
     found.left_out += missing
 
 
-def _chosen(journal: Journal, selection: Selection) -> Collection[str] | None:
-    """The rows that are meant; None for all of them."""
+def _chosen(journal: Journal, selection: Selection) -> Mapping[str, Collection[int]] | None:
+    """The rows that are meant, and which of their attempts; None for all of them."""
     if selection == Selection():
         return None
     rows = [outcome for outcome in standing(journal) if outcome.row is not None]
-    return {outcome.key for outcome in chosen_of(rows, journal.columns(), selection)}
+    chosen = chosen_of(rows, journal.columns(), selection)
+    return {outcome.key: {attempt.id for attempt in outcome.attempts} for outcome in chosen}
+
+
+def _each_its_own(parts: Sequence[ExportPart]) -> Sequence[ExportPart]:
+    """Of ids that are named for several folders, each folder's own. Raises `UsageError` for an id
+    that none of them has."""
+    if len(parts) == 1 or not any(p.selection.ids or p.selection.from_ids for p in parts):
+        return parts
+    known = [_keys(part.folder) for part in parts]
+    every = frozenset().union(*known)
+    for part in parts:
+        for flag, ids in (("--ids", part.selection.ids), ("--from", part.selection.from_ids)):
+            if unknown := set(meant_ids(ids or (), every).values()) - every:
+                raise UsageError(f"{flag}: no row of these folders has the id {min(unknown)}.")
+    return [_own(part, keys) for part, keys in zip(parts, known, strict=True)]
+
+
+def _keys(folder: RunFolder) -> frozenset[str]:
+    with look_into(folder.journal) as journal:
+        return frozenset(row.key for row in journal.rows())
+
+
+def _own(part: ExportPart, keys: Collection[str]) -> ExportPart:
+    def own(ids: Collection[str] | None) -> Collection[str] | None:
+        return (
+            None if ids is None else [key for key in meant_ids(ids, keys).values() if key in keys]
+        )
+
+    selection = part.selection
+    narrowed = replace(selection, ids=own(selection.ids), from_ids=own(selection.from_ids))
+    return replace(part, selection=narrowed)
 
 
 @dataclass(frozen=True, slots=True)

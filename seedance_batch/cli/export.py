@@ -11,7 +11,7 @@ import click
 
 from seedance_batch.cli import flags
 from seedance_batch.core.text import first_few, shown, size, some
-from seedance_batch.errors import Exit
+from seedance_batch.errors import EmptySelection, Exit
 from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def _wish(given: Exporting) -> ExportWish:
 def _part(given: Exporting, folder: RunFolder) -> ExportPart:
     from seedance_batch.batch.samples import ExportPart
     from seedance_batch.batch.sheets import standing
+    from seedance_batch.core.select import Selection
     from seedance_batch.journal.opening import look_into
     from seedance_batch.page.marks import picks_of
     from seedance_batch.page.picks import Mark
@@ -128,7 +129,13 @@ def _part(given: Exporting, folder: RunFolder) -> ExportPart:
     if given.picks is not None:
         with look_into(folder.journal) as journal:
             picks = picks_of(given.picks, folder.path, lambda: standing(journal))
-    return ExportPart(folder, flags.chosen_rows(given, picks, marks={Mark.KEEP}, page=None))
+    try:
+        selection = flags.chosen_rows(given, picks, marks={Mark.KEEP}, page=None)
+    except EmptySelection:
+        if len(given.folders) == 1:
+            raise
+        selection = Selection(from_ids=())  # another folder may have marks
+    return ExportPart(folder, selection)
 
 
 def _in_words(found: Exported) -> str:

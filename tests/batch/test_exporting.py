@@ -19,6 +19,7 @@ import pytest
 from seedance_batch.batch.exporting import Exported, export_dataset
 from seedance_batch.batch.samples import ClipsGone, ExportPart, ExportWish
 from seedance_batch.core.dataset import DatasetFormat, Splits
+from seedance_batch.core.select import Selection
 from seedance_batch.errors import EmptySelection, FolderInUse, UsageError
 from seedance_batch.run_folder import RunFolder
 from tests.batch.finished import clip_bytes, finished_folder
@@ -207,6 +208,19 @@ def test_a_clip_that_was_changed_gets_into_no_set(tmp_path: Path) -> None:
         exported(dest, folder)
 
 
+def test_ids_are_looked_for_in_all_folders(tmp_path: Path) -> None:
+    one, two = (finished_folder(tmp_path / name, [n]) for name, n in (("one", 1), ("two", 2)))
+
+    def chosen(*ids: str) -> Exported:
+        parts = tuple(ExportPart(folder, Selection(ids=ids)) for folder in (one, two))
+        return export_dataset(ExportWish(parts, tmp_path / "set"), None)
+
+    assert chosen("shot-01", "shot-02").samples == 2
+    assert chosen("shot-02").samples == 1
+    with pytest.raises(UsageError, match="no row of these folders has the id shot-03"):
+        chosen("shot-01", "shot-03")
+
+
 @pytest.mark.parametrize("form", DatasetFormat)
 def test_many_damaged_clips_are_told_and_left_out_at_once(
     tmp_path: Path, form: DatasetFormat
@@ -231,11 +245,13 @@ def test_many_damaged_clips_are_told_and_left_out_at_once(
 
 def test_nothing_is_written_among_other_things(tmp_path: Path) -> None:
     folder, other = finished_folder(tmp_path / "run", [1]), tmp_path / "other"
+    another = finished_folder(tmp_path / "another", [2])
     other.mkdir()
     (other / "thesis.txt").write_text("mine", encoding="utf-8")
     for dest, words in (
         (other, "holds other files"),
         (folder.path / "set", "is in the run folder"),
+        (another.path / "set", "is in the run folder"),
         (other / "thesis.txt", "is a file"),
     ):
         with pytest.raises(UsageError, match=words):

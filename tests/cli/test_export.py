@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from seedance_batch.errors import Exit
+from seedance_batch.page.marks import save_mark
 from tests.cli.shop import Shop, say, shot
 
 
@@ -53,6 +54,23 @@ def test_rows_are_chosen_as_for_a_film(three: Shop, tmp_path: Path) -> None:
         assert (found["samples"], found["left_out"]) == (1, [])
     none = say("export", str(three.run_folder), str(tmp_path / "drafts"), "--draft")
     assert (none.code, "None of 3 rows has a clip" in none.err) == (Exit.USAGE, True)
+
+
+def test_marks_of_the_served_page_choose_rows_and_takes(three: Shop, tmp_path: Path) -> None:
+    folder = str(three.run_folder)
+    none = say("export", folder, str(tmp_path / "none"), "--from", "marks")
+    assert (none.code, "no row marked keep" in none.err) == (Exit.USAGE, True)
+    picks = tmp_path / "picks.csv"
+    picks.write_text("id,mark\nshot1,redo\n", encoding="utf-8")
+    assert three.run("--from", str(picks), command="rerun").code == Exit.OK
+    for number, mark in ((1, "keep"), (2, "reject")):
+        save_mark(three.run_folder, f"shot{number}", "final 1", {"mark": mark, "seen": True})
+    dest = tmp_path / "set"
+    (found,) = say("export", folder, str(dest), "--from", "marks", "--json").lines
+    assert (found["samples"], found["left_out"]) == (1, [])
+    with tarfile.open(dest / found["made"][0]) as tar:
+        facts = next(json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json"))  # type: ignore[arg-type]
+    assert (facts["id"], facts["attempt"]) == ("shot1", 1)
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_written(
