@@ -136,6 +136,10 @@ class Case:
     """Seconds by which the run's wall clock is ahead at first; None: answers tell no ``Date``."""
     chain: int = 1
     """Rows of each chain: every row but the first of one takes its frame from the row above."""
+    may_send: Callable[[float], bool] = lambda seconds: True
+    """Whether the run is its batch's owner, by virtual seconds since its start."""
+    lost: float | None = None
+    """Virtual seconds before the start from which on any row may have been sent unrecorded."""
     callbacks: bool = False
     """Whether the run asks for callbacks, and takes them; signed if the sandbox has a secret."""
 
@@ -267,7 +271,13 @@ async def _play(case: Case, folder: Path) -> Played:
                     poll_interval=case.poll_interval,
                     max_failures=case.max_failures,
                 ),
-                Terms(maker.key_fingerprint, maker.body_of, room),
+                Terms(
+                    maker.key_fingerprint,
+                    maker.body_of,
+                    room,
+                    may_send=lambda: case.may_send(wall() - START),
+                    lost_since=lambda key: None if case.lost is None else START - case.lost,
+                ),
                 name_for=lambda attempt: f"videos/{attempt.intent.key}.mp4",
                 called_back=case.callbacks,
             )

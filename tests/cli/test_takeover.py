@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from seedance_batch import objects
 from seedance_batch.batch.leasing import LeaseHolder
 from seedance_batch.core import lease
 from seedance_batch.core.lease import LeaseTimes
 from seedance_batch.errors import Exit
 from seedance_batch.store import open_store
 from tests.cli.shop import Shop, shots
+from tests.rig import some, until
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +157,18 @@ def test_while_its_owner_lives_nobody_else_sends_anything(
     assert shop.run(*in_(store)).code == Exit.OK
 
 
-@pytest.mark.parametrize("hours", [1, 24])
+def test_an_owner_without_its_store_may_send_nothing_until_it_is_back(
+    store: Path, held: LeaseHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "_HELD", 0.05)
+    until(held.may_send)
+    with FileLock(store / ".store.lock"):
+        until(lambda: not held.may_send())
+    until(held.may_send)
+    assert held.lost_to is None
+
+
+@pytest.mark.parametrize("hours", some(1, slow=[24]))
 def test_a_plan_says_whose_copy_it_is_and_what_becomes_of_what_it_does_not_know(
     shop: Shop, elsewhere: Shop, store: Path, hours: int
 ) -> None:

@@ -153,7 +153,7 @@ class Machine:
         self._slowly(now, "put", (mine, state))
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1 << 32), machines=st.integers(2, 3))
 def test_no_two_may_send_and_a_post_of_the_former_owner_is_over_before(
     seed: int, machines: int
