@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import random
 import socket
 import struct
 import threading
@@ -25,6 +26,9 @@ class Fault(enum.Enum):
     SKEWED = 403, "RequestTimeTooSkewed"
 
 
+_SHARE = 0.3
+
+
 @dataclass
 class FaultyStore:
     """Passes bytes on to the S3 server, and spoils the next so many PUTs of clips."""
@@ -35,6 +39,8 @@ class FaultyStore:
     left: int = 0
     """How many PUTs it spoils from now on."""
     spoilt: int = 0
+    at_random: random.Random | None = None
+    """Spoils about a third of all PUTs of clips, each in some way."""
     away: bool = False
     """Whether nobody answers here."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -77,7 +83,12 @@ class FaultyStore:
     def _fault_of(self, request: bytes) -> Fault | None:
         line = request.partition(b"\r\n")[0]
         with self._lock:
-            if not self.left or not line.startswith(b"PUT ") or b"/videos/" not in line:
+            if not line.startswith(b"PUT ") or b"/videos/" not in line:
+                return None
+            if self.at_random is not None and self.at_random.random() < _SHARE:
+                self.spoilt += 1
+                return self.at_random.choice(list(Fault))
+            if not self.left:
                 return None
             self.left -= 1
             self.spoilt += 1
