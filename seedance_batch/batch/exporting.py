@@ -155,7 +155,8 @@ def _shards_completed(wish: ExportWish, samples: Samples, stream: TextIO | None)
                 return name
             if there is None or sizes.get(name, there) != there:
                 with replacing(wish.dest / name) as temporary:
-                    write(temporary, shard.samples, told)
+                    with samples.at_hand(shard.samples) as here:
+                        write(temporary, here, told)
                 files.made.append(name)
             else:
                 told(len(shard.samples))
@@ -183,8 +184,11 @@ def _in_turn(
         try:
             name = complete(shard)
         except shard_files.ClipChanged as error:
-            changed = shard_files.changed(shard.samples)
-            _leave_out(wish, samples, changed | {error.sample: error.reason})
+            with samples.at_hand(shard.samples) as here:
+                changed = shard_files.changed(here) | {error.sample: error.reason}
+            reasons = {sample.sha256: reason for sample, reason in changed.items()}
+            ours = {s: reasons[s.sha256] for s in shard.samples if s.sha256 in reasons}
+            _leave_out(wish, samples, ours)
             return None
         names.add(name)
         entry = {
@@ -241,7 +245,7 @@ def _folder_completed(wish: ExportWish, samples: Samples, stream: TextIO | None)
             ):
                 for sample in group:
                     try:
-                        fps = _copied(wish, sample, files)
+                        fps = _copied(wish, samples, sample, files)
                         out.write(f"{shard_files.metadata_line(sample, fps)}\n")
                     except shard_files.ClipChanged as error:
                         changed[sample] = error.reason
@@ -259,7 +263,7 @@ def _file_name(sample: Sample) -> str:
     return f"{_CLIPS}/{sample.split}/{sample.key}{Path(sample.clip).suffix}"
 
 
-def _copied(wish: ExportWish, sample: Sample, files: _Files) -> float:
+def _copied(wish: ExportWish, samples: Samples, sample: Sample, files: _Files) -> float:
     """Copy a clip unless it is there, and tell its frame rate. Raises `ClipChanged`."""
     name = _file_name(sample)
     target = wish.dest / name
@@ -269,8 +273,8 @@ def _copied(wish: ExportWish, sample: Sample, files: _Files) -> float:
             files.kept += 1
             return fps
     # The disk may forget it when power fails: its size then tells, and it is made again.
-    with replacing(target, durable=False) as temporary:
-        fps = shard_files.copy_clip(sample, temporary)
+    with replacing(target, durable=False) as temporary, samples.at_hand([sample]) as (here,):
+        fps = shard_files.copy_clip(here, temporary)
     files.made.append(name)
     return fps
 

@@ -102,13 +102,14 @@ class _Looking:
             while some := [each for _, each in zip(range(_AT_ONCE), every, strict=False)]:
                 new = [sample for sample in some if self._seen.look(sample.sha256) is None]
                 told(len(some) - len(new))
-                looks = Here(os.cpu_count() or 1).each(_looked, new)
-                for sample, found in zip(new, looks, strict=True):
-                    if isinstance(found, Appearance):
-                        self._seen.keep(sample.sha256, look=asdict(found))
-                    else:
-                        self._trouble(sample, f"look: {found}")
-                    told(1)
+                with self._samples.at_hand(new) as here:
+                    looks = Here(os.cpu_count() or 1).each(_looked, here)
+                    for sample, found in zip(new, looks, strict=True):
+                        if isinstance(found, Appearance):
+                            self._seen.keep(sample.sha256, look=asdict(found))
+                        else:
+                            self._trouble(sample, f"look: {found}")
+                        told(1)
 
     def judge(self, judge: ClipJudge) -> None:
         """Ask the judge about each clip about which it has not said anything."""
@@ -117,7 +118,9 @@ class _Looking:
                 if self._seen.judged(sample.sha256, judge) is None:
                     record = json.loads(sample.facts) | self.columns(sample)
                     try:
-                        judged = _checked(judge.ask(_unchanged(sample), dict(record)), record)
+                        with self._samples.at_hand([sample]) as (here,):
+                            answer = judge.ask(_unchanged(here), dict(record))
+                        judged = _checked(answer, record)
                     except Exception as error:  # it costs this row's columns alone
                         self._trouble(sample, f"judge: {type(error).__name__}: {error}")
                     else:

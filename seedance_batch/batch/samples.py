@@ -9,13 +9,16 @@ import contextlib
 import json
 import shlex
 import sqlite3
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from seedance_batch.batch.access import kept_clips
 from seedance_batch.batch.chosen import Lacking, absence, chosen_of, take_of
 from seedance_batch.batch.sheets import standing
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import Attempt, Clip, Intent, Kind
 from seedance_batch.core.dataset import DatasetFormat, Sample, Splits, sample_key
@@ -95,6 +98,8 @@ class Samples:
         """Chosen rows that have no clip."""
         self.duplicates = 0
         """Clips that another row had already."""
+        self.stores: list[KeptClips] = []
+        """Those of the run folders' clips that are in a store."""
         self._kept = sqlite3.connect("", isolation_level=None)
         self._kept.executescript(_SCHEMA)
 
@@ -129,6 +134,25 @@ class Samples:
         """Leave a sample out after all."""
         self.left_out.append(Lacking(self.row_of(sample), reason))
         self._kept.execute("DELETE FROM samples WHERE sha256 = ?", (sample.sha256,))
+
+    @contextlib.contextmanager
+    def at_hand(self, some: Sequence[Sample]) -> Iterator[list[Sample]]:
+        """These samples with their clips on this disk, for the length of a block: those of a store
+        as copies. Raises `StoreAway`."""
+        if not self.stores:
+            yield list(some)
+            return
+        with tempfile.TemporaryDirectory(prefix="seedance-batch-") as home:
+            yield [self._brought(sample, Path(home)) for sample in some]
+
+    def _brought(self, sample: Sample, home: Path) -> Sample:
+        path = Path(sample.clip)
+        for kept in self.stores:
+            if path.is_relative_to(kept.folder):
+                copy = home / f"{sample.sha256}{path.suffix}"
+                kept.bring(path.relative_to(kept.folder).as_posix(), copy)
+                return replace(sample, clip=str(copy))
+        return sample
 
     def row_of(self, sample: Sample) -> str:
         """The id of the row that a sample comes from."""
@@ -264,6 +288,10 @@ def _add_folder(found: Samples, number: int, part: ExportPart, wish: ExportWish)
     dead_ends: list[str] = []
     waiting: dict[str, tuple[str, ...]] = {}
     with look_into(folder.journal) as journal:
+        kept = kept_clips(folder, journal)
+        listed = None if kept.store is None else kept.listed()
+        if listed is not None:
+            found.stores.append(kept)
         chosen = _chosen(journal, part.selection)
         for row, attempts in journal.histories():
             (outcome,) = outcomes([row], attempts)
@@ -282,10 +310,11 @@ def _add_folder(found: Samples, number: int, part: ExportPart, wish: ExportWish)
                 lacking.append(Lacking(outcome.key, absence(outcome, wish.kind)))
             elif clip.sha256 in found:
                 found.duplicates += 1
-            elif (reason := _fault(path := folder.path / clip.file, clip)) is not None:
+            elif (reason := _fault(path := folder.path / clip.file, clip, listed)) is not None:
                 missing.append(Lacking(outcome.key, reason))
             else:
-                taken = _Taken(attempt, clip, path, folder.path / poster_name(clip))
+                lies = path.as_posix() if kept.store is None else kept.store.address(clip.file)
+                taken = _Taken(attempt, clip, path, folder.path / poster_name(clip), lies)
                 found.add(_sample(taken, wish, journal), row.key, number)
     if missing and not wish.skip_missing:
         raise ClipsGone(missing, folder)
@@ -344,11 +373,16 @@ class _Taken:
     clip: Clip
     path: Path
     poster: Path
+    lies: str
+    """Where the clip is for good: a path, or an object's address."""
 
 
-def _fault(path: Path, clip: Clip) -> str | None:
-    """What one look at the clip's entry tells; its bytes are checked while they are copied."""
-    there = size_of(path)
+def _fault(path: Path, clip: Clip, listed: Mapping[str, int] | None) -> str | None:
+    """What one look at the clip's entry tells; its bytes are checked while they are copied.
+
+    ``listed``: name → bytes of what is in the folder's store, if it has one.
+    """
+    there = size_of(path) if listed is None else listed.get(clip.file)
     if there is None:
         return f"{clip.file} is missing"
     return None if there == clip.bytes else f"{clip.file} is not the file that was downloaded"
@@ -359,7 +393,7 @@ def _sample(taken: _Taken, wish: ExportWish, journal: Journal) -> Sample:
     split, key = wish.splits.of(intent.key), sample_key(intent.key, clip.sha256)
     facts = _facts(taken.attempt, clip, _sources(intent, journal))
     if wish.form is DatasetFormat.PARQUET:  # the clip stays where it is
-        facts["video_file"] = taken.path.as_posix()
+        facts["video_file"] = taken.lies
     return Sample(
         key=key,
         split=split,

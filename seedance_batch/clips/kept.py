@@ -18,7 +18,7 @@ from seedance_batch.clips.partial import inside, storage
 from seedance_batch.clips.posters import poster, poster_name
 from seedance_batch.clips.transfer import Fetched, Fetches, NoFrame, NotKept, Offload, Result
 from seedance_batch.core.attempt import Clip, Intent
-from seedance_batch.core.names import MISMATCH_MARK
+from seedance_batch.core.names import FOLDERS, MISMATCH_MARK
 from seedance_batch.errors import StoreAway
 from seedance_batch.objects import Store
 from seedance_batch.publish import sha256_of, size_of
@@ -87,9 +87,15 @@ class KeptClips:
             found = {clip.file: size_of(self.folder / clip.file) for clip in clips}
             return {name: size for name, size in found.items() if size is not None}
         wanted = {clip.file for clip in clips}
-        folders = {name.partition("/")[0] for name in wanted} if wanted else set()
-        listed = (each for folder in sorted(folders) for each in self.store.list(folder))
-        return {each.name: each.size for each in listed if each.name in wanted}
+        return {name: size for name, size in self.listed().items() if name in wanted}
+
+    def listed(self) -> dict[str, int]:
+        """Name → bytes of all clips in the store. Raises `StoreAway`."""
+        if self.store is None:
+            return {}
+        store = self.store
+        found = (each for folder in FOLDERS.values() for each in store.list(folder))
+        return {each.name: each.size for each in found}
 
     def has_copy(self, clip: Clip) -> bool:
         """Whether this disk has files of a clip that the store keeps."""

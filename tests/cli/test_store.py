@@ -206,6 +206,11 @@ def test_films_shares_pages_and_chains_take_their_clips_from_the_store(
     assert (tmp_path / "film.mp4").stat().st_size > 10_000
     assert shop.at("report", "--share", str(tmp_path / "shared")).code == Exit.OK
     assert (tmp_path / "shared" / "videos" / "a.mp4").read_bytes()
+    sets = {form: tmp_path / form for form in ("hf", "webdataset")}
+    for form, place in sets.items():
+        assert say("export", str(shop.run_folder), str(place), "--format", form).code == Exit.OK
+    assert len(list(sets["hf"].rglob("*.mp4"))) == 2
+    assert len(list(sets["webdataset"].glob("*.tar"))) == 1
     assert shop.at("report").code == Exit.OK
     assert shop.at("results").code == Exit.OK
 

@@ -1,4 +1,4 @@
-"""Killed at random, with a store that spoils a third of all uploads: one charge and one clip a row."""
+"""Killed at random, with a store that spoils uploads: one charge and one clip a row."""
 
 from __future__ import annotations
 
