@@ -23,7 +23,7 @@ from seedance_batch.sandbox.config import (
 )
 from seedance_batch.sandbox.faults import Refusal, draw, invalid, retry_after_header
 from seedance_batch.sandbox.ledger import Ledger, StoredKey, StoredTask
-from seedance_batch.sandbox.validation import Checker, Unreadable, strict_json
+from seedance_batch.sandbox.validation import Unreadable, checker_for, strict_json
 from seedance_batch.sandbox.views import Links, View
 
 _KEY_LIMIT: Final = 255
@@ -78,7 +78,7 @@ class Engine:
     def configure(self, config: SandboxConfig) -> None:
         """Puts a configuration in force; accepted tasks keep the times they were given."""
         self.config = config
-        self._checker = Checker(config.allow_4k, config.allow_mixed, config.refuse_seed)
+        self._checker = checker_for(config.allow_4k, config.allow_mixed, config.refuse_seed)
         self._generation = GenerationTime.parse(config.generation_time)
 
     # -- who may ask ---------------------------------------------------------------------------
