@@ -27,7 +27,7 @@ from tests.service import AT_ONCE, SMALL, Batch
 PROGRAM = [sys.executable, "-c", "from seedance_batch.cli.main import entry; entry()"]
 PLAIN = "tests.crash.hooks:plain"
 """What a forked child calls to run a command line as it is."""
-_KEPT = {"PATH", "PYTHONPATH", "LANG", "SYSTEMROOT", "TMPDIR"}
+_KEPT = {"PATH", "PYTHONPATH", "SSL_CERT_FILE", "LANG", "SYSTEMROOT", "TMPDIR"}
 QUICK = ["--rpm", "600000", "--poll-interval", "0.1", "--yes", "--no-progress", "--quiet"]
 """Flags of a run that nobody watches and nothing slows down."""
 

@@ -110,7 +110,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sessions(studio: Path) -> Iterator[list[Said]]:
     """All sessions, one after another, with a sandbox where HiAPI would be."""
     with serving() as service:
-        names = os.environ.keys() & {"PATH", "PYTHONPATH", "LANG", "HOME"}
+        names = os.environ.keys() & {"PATH", "PYTHONPATH", "SSL_CERT_FILE", "LANG", "HOME"}
         kept = {name: os.environ[name] for name in names}
         environment = {**kept, "HIAPI_BASE_URL": service.api_url, "NO_PROXY": "*"}
         for kind in ("CACHE", "CONFIG", "STATE"):
