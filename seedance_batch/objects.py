@@ -375,7 +375,9 @@ class Bucket:
         )
 
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
-        mode: object = "create" if etag is None else {"e_tag": etag}
+        known, _, version = (etag or "").partition(" ")
+        update = {"e_tag": known} | ({"version": version} if version else {})
+        mode: object = "create" if etag is None else update
         try:
             return str(self._send(name, content, mode=mode))
         except FileExistsError:
@@ -425,7 +427,7 @@ class Bucket:
         store = self._store if _length(content) <= _SMALL else self._large
         try:
             put = store.put(_checked(name), content, use_multipart=False, **how)
-            return put["e_tag"] or ""
+            return _state(put["e_tag"], put["version"])
         except (raised.AlreadyExistsError, raised.PreconditionError) as error:
             raise _taken(self.address(name)) from error
         except FileNotFoundError as error:  # by a PUT: the bucket is missing
@@ -499,11 +501,16 @@ def _library() -> ModuleType:
     return obstore
 
 
+def _state(e_tag: str | None, version: str | None) -> str:
+    """What a conditional write names: Google compares versions, others compare tags."""
+    return f"{e_tag or ''} {version or ''}".rstrip()
+
+
 def _about(name: str, meta: ObjectMeta, attributes: Mapping[str, str] | None = None) -> Stored:
     return Stored(
         name,
         meta["size"],
-        meta["e_tag"] or "",
+        _state(meta["e_tag"], meta["version"]),
         meta["last_modified"],
         (attributes or {}).get("sha256"),
         attributes,

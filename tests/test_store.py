@@ -9,6 +9,7 @@ import threading
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
+import httpx
 import pytest
 
 from seedance_batch.errors import Exit, StoreAway, StoreUnusable
@@ -192,3 +193,19 @@ def test_a_missing_library_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(StoreUnusable, match="obstore") as missing:
         open_store(f"s3://clips/{os.getpid()}")
     assert "seedance-batch[store]" in str(missing.value.hint)
+
+
+def test_a_state_is_known_as_well_where_a_bucket_keeps_every_version(bucket: str, s3: str) -> None:
+    name = bucket.removeprefix("s3://").partition("/")[0]
+    enable = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    assert httpx.put(f"{s3}/{name}?versioning", content=enable, timeout=60).status_code == 200
+    store = open_store(bucket)
+    first = store.put_if("lease.json", b"owner 1", None)
+    assert first
+    assert " " in first  # Google compares versions, S3 tags
+    second = store.put_if("lease.json", b"owner 1 again", first)
+    assert second
+    assert store.put_if("lease.json", b"owner 2", first) is None
+    got = store.get("lease.json")
+    assert got is not None
+    assert got[1].etag == second
