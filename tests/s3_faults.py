@@ -35,19 +35,14 @@ class FaultyStore:
 
     upstream: tuple[str, int]
     address: str = ""
-    fault: Fault | None = None
-    left: int = 0
-    """How many PUTs it spoils from now on."""
+    faults: list[Fault] = field(default_factory=list)
+    """What becomes of the next PUTs of clips."""
+    always: Fault | None = None
+    """What becomes of all others."""
     spoilt: int = 0
     at_random: random.Random | None = None
     """Spoils about a third of all PUTs of clips, each in some way."""
-    away: bool = False
-    """Whether nobody answers here."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def spoil(self, fault: Fault, times: int) -> None:
-        """Do this to so many PUTs of clips."""
-        self.fault, self.left, self.spoilt = fault, times, 0
 
     def serve(self, listener: socket.socket) -> None:
         """Accept connections until the listener is closed."""
@@ -59,8 +54,6 @@ class FaultyStore:
     def _relay(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):
             while request := _message(client):
-                if self.away:
-                    return _reset(client)
                 answer = self._answer(request)  # moto closes its connections
                 if answer is None:
                     return _reset(client)
@@ -88,11 +81,9 @@ class FaultyStore:
             if self.at_random is not None and self.at_random.random() < _SHARE:
                 self.spoilt += 1
                 return self.at_random.choice(list(Fault))
-            if not self.left:
-                return None
-            self.left -= 1
-            self.spoilt += 1
-            return self.fault
+            fault = self.faults.pop() if self.faults else self.always
+            self.spoilt += fault is not None
+            return fault
 
 
 def _refusal(status: int, code: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from seedance_batch.core.attempt import Phase
 from seedance_batch.errors import Exit
 from seedance_batch.store import open_store
 from tests import moto, s3_faults
-from tests.cli.shop import Shop, say
+from tests.cli.shop import Shop, say, shot
 from tests.s3_faults import Fault, FaultyStore
 from tests.service import read_rows
 
@@ -45,14 +46,6 @@ def check(shop: Shop, url: str, rows: int) -> None:
     ]
 
 
-def nothing_unverified(shop: Shop, url: str) -> None:
-    """Whatever has a clip's name in the store is a clip that the service made."""
-    for each in open_store(url).list("videos"):
-        got = open_store(url).get(each.name)
-        assert got is not None
-        assert hashlib.sha256(got[0]).hexdigest() == got[1].sha256
-
-
 def test_clips_posters_sheets_and_page_are_in_the_store_and_no_secret_anywhere(
     shop: Shop, bucket: str
 ) -> None:
@@ -78,46 +71,58 @@ def test_clips_posters_sheets_and_page_are_in_the_store_and_no_secret_anywhere(
         assert [path for path in written if secret in path.read_bytes()] == []
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [Fault.CUT, Fault.ACCEPTED, Fault.LOST, Fault.CONFLICT, Fault.PRECONDITION, Fault.SLOW_DOWN],
-)
-def test_a_clip_whose_put_was_spoilt_arrives_in_the_same_run(
-    fault: Fault, shop: Shop, bucket: str, faulty: FaultyStore
+def test_clips_whose_uploads_are_spoilt_arrive_in_the_same_run(
+    shop: Shop, bucket: str, faulty: FaultyStore
 ) -> None:
-    shop.fill(2)
-    faulty.spoil(fault, 2)
+    lasting = {Fault.EXPIRED, Fault.SKEWED}
+    faulty.faults = [fault for fault in Fault if fault not in lasting]
+    random.shuffle(faulty.faults)
+    shop.fill(3)
     assert shop.run("--store", bucket).code == Exit.OK
-    assert faulty.spoilt == 2
-    check(shop, bucket, 2)
+    assert faulty.spoilt == len(Fault) - len(lasting)
+    check(shop, bucket, 3)
 
 
-@pytest.mark.parametrize("fault", [Fault.EXPIRED, Fault.SKEWED])
 def test_who_is_let_in_no_more_goes_on_later_by_the_same_command(
-    fault: Fault, shop: Shop, bucket: str, faulty: FaultyStore
+    shop: Shop, bucket: str, faulty: FaultyStore
 ) -> None:
     shop.fill(2)
-    faulty.spoil(fault, 1000)
-    said = shop.run("--store", bucket)
-    assert said.code == Exit.UNFINISHED
-    assert shop.phases() == {Phase.DOWNLOADING: 2}
-    assert list(open_store(bucket).list("videos")) == []
-    assert fault.value[1] in shop.results()[0]["message"]
-    faulty.left = 0
+    for fault in (Fault.EXPIRED, Fault.SKEWED):
+        faulty.always = fault
+        assert shop.run("--store", bucket).code == Exit.UNFINISHED
+        assert shop.phases() == {Phase.DOWNLOADING: 2}
+        assert list(open_store(bucket).list("videos")) == []
+        assert fault.value[1] in shop.results()[0]["message"]
+    faulty.always = None
     assert shop.run("--store", bucket).code == Exit.OK
     check(shop, bucket, 2)
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_away_and_comes_back_has_everything_in_the_end(
     shop: Shop, bucket: str, faulty: FaultyStore
 ) -> None:
     shop.fill(2)
-    faulty.spoil(Fault.SLOW_DOWN, 1000)
-    said = shop.run("--store", bucket, "--wait", "1")
-    assert said.code == Exit.UNFINISHED
-    nothing_unverified(shop, bucket)
-    faulty.left = 0
+    faulty.always = Fault.SLOW_DOWN
+    assert shop.run("--store", bucket, "--wait", "1").code == Exit.UNFINISHED
+    assert list(open_store(bucket).list("videos")) == []
+    faulty.always = None
     assert shop.run().code == Exit.OK
+    check(shop, bucket, 2)
+
+
+@pytest.mark.slow
+def test_an_endpoint_that_is_not_there_ends_the_run_before_anything_is_sent(
+    shop: Shop, bucket: str, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    shop.fill(2)
+    said = shop.run("--store", bucket)
+    assert said.code == Exit.UNFINISHED
+    assert "does not answer" in said.err
+    assert shop.tasks() == []
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    assert shop.run("--store", bucket).code == Exit.OK
     check(shop, bucket, 2)
 
 
@@ -215,16 +220,19 @@ def test_films_shares_pages_and_chains_take_their_clips_from_the_store(
     assert shop.at("results").code == Exit.OK
 
 
-def test_sheets_that_could_not_be_brought_go_up_with_the_next_command(
-    shop: Shop, bucket: str, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+def test_sheets_that_were_taken_away_are_brought_again_with_what_is_new(
+    shop: Shop, disk: str
 ) -> None:
-    shop.fill(1)
-    assert shop.run("--store", bucket).code == Exit.OK
-    open_store(bucket).delete("results.csv")
-    faulty.away = True
-    monkeypatch.setattr("seedance_batch.objects.PATIENCE", 0.2)
-    said = say("results", str(shop.run_folder))
-    assert said.code in {Exit.OK, Exit.UNFINISHED}
+    shop.write(shot(1, prompt="forbidden"), shot(2))
+    assert shop.run("--store", disk).code == Exit.SOME_FAILED
+    store = open_store(disk)
+    assert store.head("failed.csv")
+    shop.fill(2)
+    assert shop.run().code == Exit.OK
+    assert store.head("failed.csv") is None
+    got = store.get("results.csv")
+    assert got is not None
+    assert got[0] == (shop.run_folder / "results.csv").read_bytes()
 
 
 def test_the_store_is_named_by_its_variable_too(
