@@ -72,6 +72,8 @@ _AHEAD: Final = 3
 """Chunks for each thread of the cluster that are under way."""
 _TRIES: Final = 5
 """Failures of the cluster in a row, after which it is not asked any more."""
+_LOCAL_SETTINGS: Final = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+"""A worker would look a hundred times a second at what it is doing."""
 _SECRETS: Final = ("HIAPI_API_KEY", "HIAPI_API_KEY_FILE", "HIAPI_WEBHOOK_SECRET")
 _WHY: Final = 200
 
@@ -339,7 +341,7 @@ async def _local_cluster(secrets: Sequence[str]) -> AsyncIterator[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=without_keys(os.environ, secrets),
+        env=_LOCAL_SETTINGS | without_keys(os.environ, secrets),
         start_new_session=True,
     )
     assert process.stdout is not None and process.stdin is not None  # noqa: PT018, S101

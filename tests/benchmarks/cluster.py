@@ -43,6 +43,8 @@ LEAST_SHARE = 0.85
 """Of linear, for two workers beside one."""
 MOST_RATIO = 1.1
 """One worker beside this process."""
+AS_LOCAL = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+"""How ``--dask local`` sets its workers up."""
 WANTED = Wanted("480p", 4, "16:9", True)
 
 Work = Callable[[Hands, Path, Sequence[Clip]], None]
@@ -133,8 +135,8 @@ def measured(work: Work, count: int, turns: int) -> tuple[float, float]:
     with (
         clips(count) as (folder, found),
         tempfile.TemporaryDirectory() as home,
-        crew(Path(home) / "1", 1) as one,
-        crew(Path(home) / "2", 2) as two,
+        crew(Path(home) / "1", 1, **AS_LOCAL) as one,
+        crew(Path(home) / "2", 2, **AS_LOCAL) as two,
     ):
         for way in (one, two):  # each worker loads what it needs once
             spent(work, folder, found[:32], way)
