@@ -58,7 +58,7 @@ _CONNECT: Final = 10.0
 _LOOK_EVERY: Final = 2.0
 _START: Final = 60.0
 """Seconds that a local cluster may take to start: each worker loads the program."""
-_END: Final = 3.0
+_END: Final = 5.0
 """Seconds for a goodbye to whoever does not answer any more."""
 FETCH_WITHIN: Final = 300.0
 """Seconds that a worker has for a clip; it is then fetched here, where no such limit holds."""
@@ -74,6 +74,7 @@ _TRIES: Final = 5
 """Failures of the cluster in a row, after which it is not asked any more."""
 _LOCAL_SETTINGS: Final = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 """A worker would look a hundred times a second at what it is doing."""
+_PLACE: Final = "seedance-batch-dask-"
 _SECRETS: Final = ("HIAPI_API_KEY", "HIAPI_API_KEY_FILE", "HIAPI_WEBHOOK_SECRET")
 _WHY: Final = 200
 
@@ -335,44 +336,52 @@ async def _local_cluster(secrets: Sequence[str]) -> AsyncIterator[str]:
     They begin anew with what the environment holds beside keys, in a session of their own, so that
     Ctrl-C is for this process alone.
     """
-    script = "from seedance_batch.clips.cluster import serve; serve()"
-    process = await anyio.open_process(
-        [sys.executable, "-c", script],
+    with tempfile.TemporaryDirectory(prefix=_PLACE, ignore_cleanup_errors=True) as place:
+        process = _begin(place, secrets)
+        try:
+            told = b""
+            if process.stdout is not None:
+                with anyio.move_on_after(_START):
+                    read = process.stdout.readline
+                    told = await to_thread.run_sync(read, abandon_on_cancel=True)
+            if not told.endswith(b"\n"):
+                raise UsageError(
+                    "No Dask cluster could be started on this machine. Nothing was sent.",
+                    hint='to see why: python -c "import distributed; distributed.LocalCluster()"',
+                )
+            yield json.loads(told)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(_end, process)
+
+
+def _begin(place: str, secrets: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a local cluster. Not by asyncio, which has words for a loop that ends before it."""
+    script = "import sys; from seedance_batch.clips.cluster import serve; serve(sys.argv[1])"
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script, place],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=_LOCAL_SETTINGS | without_keys(os.environ, secrets),
         start_new_session=True,
     )
-    assert process.stdout is not None and process.stdin is not None  # noqa: PT018, S101
-    try:
-        told = b""
-        with anyio.move_on_after(_START), contextlib.suppress(anyio.EndOfStream):
-            while not told.endswith(b"\n"):
-                told += await process.stdout.receive()
-        if not told.endswith(b"\n"):
-            raise UsageError(
-                "No Dask cluster could be started on this machine. Nothing was sent.",
-                hint='to see why: python -c "import distributed; distributed.LocalCluster()"',
-            )
-        yield json.loads(told)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await process.stdin.aclose()
-            with anyio.move_on_after(_END):
-                await process.wait()
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                (_kill_group if os.name == "posix" else _kill)(process)
-            with anyio.move_on_after(_END):
-                await process.aclose()
 
 
-def _kill_group(process: anyio.abc.Process) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-
-
-def _kill(process: anyio.abc.Process) -> None:
-    process.kill()
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let a local cluster end, or end it."""
+    if process.stdin is not None:
+        process.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_END)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def without_keys(environ: Mapping[str, str], secrets: Sequence[str]) -> dict[str, str]:
@@ -385,12 +394,15 @@ def without_keys(environ: Mapping[str, str], secrets: Sequence[str]) -> dict[str
     }
 
 
-def serve() -> None:
-    """A cluster on loopback until standard input ends; tells its address on standard output."""
+def serve(place: str) -> None:
+    """A cluster on loopback until standard input ends; tells its address on standard output.
+
+    ``place`` is a folder for what its workers put down.
+    """
     from distributed import LocalCluster
 
     logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="seedance-batch-dask-") as place:
+    try:
         with LocalCluster(
             n_workers=_processors(),
             threads_per_worker=2,  # one waits for a file host while the other decodes
@@ -402,6 +414,8 @@ def serve() -> None:
             sys.stdout.write(json.dumps(cluster.scheduler_address) + "\n")
             sys.stdout.flush()
             sys.stdin.read()
+    finally:  # who began it may have been killed
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _processors() -> int:
