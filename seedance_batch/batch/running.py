@@ -32,10 +32,8 @@ from seedance_batch.batch.orders import ClipNames, IntentMaker, orders_for, sett
 from seedance_batch.batch.sheets import current, put_up, rebuild, standing, write_page
 from seedance_batch.batch.signals import code_of_signal, ending_signals
 from seedance_batch.batch.verify import gone_from_disk, note_of_missing, set_aside
-from seedance_batch.clips.cluster import Cluster, SharedDownloader, open_cluster
-from seedance_batch.clips.download import Downloader, in_threads
+from seedance_batch.clips.far_fetch import fetching
 from seedance_batch.clips.file_client import file_client
-from seedance_batch.clips.kept import StoringFetches
 from seedance_batch.clips.partial import sweep
 from seedance_batch.clips.posters import PosterMaker
 from seedance_batch.clips.transfer import Fetches
@@ -358,7 +356,7 @@ class _Run:
         async with (
             Client(site.access.base_url, site.access.api_key) as client,
             file_client(allow_private=allow_private, lanes=settings.downloads) as files,
-            self._workers() as cluster,
+            self._fetching(files) as fetches,
             anyio.create_task_group() as group,
         ):
             tools = tools_for(
@@ -384,7 +382,7 @@ class _Run:
             group.start_soon(self._keep_sheets_current, tools.attempts)
             runner = Runner(
                 tools,
-                self._downloader(files, cluster),
+                fetches,
                 settings,
                 self._terms(tools.attempts),
                 name_for=ClipNames(site, attempts),
@@ -397,33 +395,19 @@ class _Run:
             group.cancel_scope.cancel()
         return ending
 
-    @contextlib.asynccontextmanager
-    async def _workers(self) -> AsyncIterator[Cluster | None]:
-        """The cluster that ``--dask`` names, for the length of a block."""
-        access, where = self.site.access, self.site.settings.dask
-        if where is None:
-            yield None
-            return
-        async with open_cluster(
-            where,
-            self.site.folder.journal.resolve(),
+    def _fetching(
+        self, files: httpx.AsyncClient
+    ) -> contextlib.AbstractAsyncContextManager[Fetches]:
+        access = self.site.access
+        return fetching(
+            self.site.kept,
+            files,
+            self.site.settings.dask,
+            allow_private=access.private_files,
+            observe=lambda count: self._observe(BytesArrived(count)),
             tell=lambda words: self._observe(Remark(words)),
             secrets=(access.api_key, *access.webhook_keys),
-        ) as cluster:
-            yield cluster
-
-    def _downloader(self, files: httpx.AsyncClient, cluster: Cluster | None) -> Fetches:
-        folder, private = self.site.folder.path, self.site.access.private_files
-
-        def observe(count: int) -> None:
-            self._observe(BytesArrived(count))
-
-        here = Downloader(folder, files, allow_private=private, observe=observe)
-        found: Fetches = here
-        if cluster is not None:
-            found = SharedDownloader(here, cluster, folder, allow_private=private, observe=observe)
-        kept = self.site.kept
-        return found if kept.store is None else StoringFetches(found, kept, in_threads())
+        )
 
     def _terms(self, attempts: Attempts) -> Terms:
         return Terms(

@@ -6,13 +6,12 @@ import csv
 import os
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from seedance_batch.clips import hands as work
-from seedance_batch.clips.kept import KeptClips
+from seedance_batch.clips.kept import KeptClips, checked_clips
 from seedance_batch.clips.partial import move_aside
 from seedance_batch.core.attempt import KEPT_PHASES, Attempt, Charged, Clip, Intent, Phase, charged
 from seedance_batch.core.columns import guarded
@@ -61,21 +60,8 @@ def check_clips(
         for a in paid
         if a.state.clip is not None
     }
-    if kept.store is None:
-        checked = work.checked_by(hands or work.Here(), list(jobs.values()))
-    else:  # several at once: most of the time is the network's
-        checked = work.Here(_AT_ONCE).each(partial(_check_stored, kept), list(jobs.values()))
-    found = dict(zip(jobs, checked, strict=True))
+    found = dict(zip(jobs, checked_clips(kept, list(jobs.values()), hands), strict=True))
     return [_finding(attempt, found.get(attempt.id)) for attempt in paid]
-
-
-def _check_stored(kept: KeptClips, job: work.CheckJob) -> work.Checked:
-    with kept.at_hand(job.clip.file) as home:
-        return work.check_clip(replace(job, folder=str(home)))
-
-
-_AT_ONCE: Final = 8
-"""Clips of a store that are checked at once."""
 
 
 def lacking(kept: KeptClips, attempts: Iterable[Attempt]) -> set[int]:

@@ -20,10 +20,10 @@ from seedance_batch.streams import speak_utf8
 
 if TYPE_CHECKING:
     from seedance_batch.clips.hands import Hands
+    from seedance_batch.clips.kept import KeptClips
     from seedance_batch.core.select import Selection
     from seedance_batch.page.picks import Pick
     from seedance_batch.reader.source import ReadOptions
-    from seedance_batch.run_folder import RunFolder
     from seedance_batch.settings import RunSettings
 
 G = TypeVar("G")
@@ -346,13 +346,13 @@ def check_place(path: Path) -> None:
         )
 
 
-def hands(given: Spread, folder: RunFolder) -> AbstractContextManager[Hands | None]:
+def hands(given: Spread, kept: KeptClips) -> AbstractContextManager[Hands | None]:
     """Who works on a run folder's clips, where it is not this process."""
     if given.dask is None:
         return nullcontext()
     from seedance_batch.clips.cluster import hands_on
 
-    return hands_on(given.dask, folder.journal, tell=partial(click.echo, err=True))
+    return hands_on(given.dask, kept.seen, tell=partial(click.echo, err=True))
 
 
 def run_settings(given: Address | OfFolder) -> RunSettings:

@@ -355,8 +355,10 @@ def verify(given: Verifying) -> int:
     if given.claims is not None:
         flags.check_place(given.claims)
     folder = folder_of(given.folder, out=given.out, sandbox=given.sandbox)
-    with look_into(folder.journal) as journal, flags.hands(given, folder) as hands:
-        found = check_clips(kept_clips(folder, journal), journal.attempts(), hands)
+    with look_into(folder.journal) as journal:
+        kept = kept_clips(folder, journal)
+        with flags.hands(given, kept) as hands:
+            found = check_clips(kept, journal.attempts(), hands)
     bad = [finding for finding in found if finding.fault is not None]
     if given.as_json:
         tell("verify", {"checked": len(found), "faults": [each.as_json() for each in bad]})

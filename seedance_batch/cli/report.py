@@ -72,8 +72,10 @@ def report(given: Looking) -> int:
         for path in watched_page(folder):
             _tell_page(path, given)
         return Exit.OK
-    with look_into(folder.journal) as journal, flags.hands(given, folder) as hands:
-        page, kept = review_page(folder, journal, hands), kept_clips(folder, journal)
+    with look_into(folder.journal) as journal:
+        kept = kept_clips(folder, journal)
+        with flags.hands(given, kept) as hands:
+            page = review_page(folder, journal, hands)
         _tell_page(page, given)
         not_put = put_up(kept, journal, None, page, record=False)
         if kept.store is not None:

@@ -20,8 +20,6 @@ import tempfile
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
@@ -31,15 +29,8 @@ import anyio
 from anyio import from_thread, to_thread
 
 from seedance_batch.clips import hands
-from seedance_batch.clips.download import Downloader
-from seedance_batch.clips.file_client import file_client
-from seedance_batch.clips.media import ClipTerms
-from seedance_batch.clips.partial import PARTIAL_FOLDER, inside
-from seedance_batch.clips.posters import poster, poster_name
-from seedance_batch.clips.transfer import DEFAULT_LIMITS, Fetched, Limits, NoFrame, Result
 from seedance_batch.core.text import first_few, shown, some
-from seedance_batch.errors import SettingsError, StorageFailed, UsageError
-from seedance_batch.run_folder import POSTERS
+from seedance_batch.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -60,8 +51,6 @@ _START: Final = 60.0
 """Seconds that a local cluster may take to start: each worker loads the program."""
 _END: Final = 5.0
 """Seconds for a goodbye to whoever does not answer any more."""
-FETCH_WITHIN: Final = 300.0
-"""Seconds that a worker has for a clip; it is then fetched here, where no such limit holds."""
 _GRACE: Final = 30.0
 """Seconds beyond a worker's own time, after which its answer is not waited for."""
 _FOR_EACH: Final = 60.0
@@ -193,16 +182,17 @@ def _words(error: BaseException) -> str:
 
 @contextlib.asynccontextmanager
 async def open_cluster(
-    where: str, seen: Path, *, tell: Tell, secrets: Sequence[str] = ()
+    where: str, seen: Path | None, *, tell: Tell, secrets: Sequence[str] = ()
 ) -> AsyncIterator[Cluster]:
     """The cluster at an address, or a local one, checked, for the length of a block.
 
-    ``seen`` is a file that every worker has to see by this name; ``secrets`` are values that a
-    local one must not inherit. Raises `UsageError` for what is wrong, before any work.
+    ``seen`` is a file that every worker has to see by this name, if any; ``secrets`` are values
+    that a local one must not inherit. Raises `UsageError` for what is wrong, before any work.
     """
     check_dask(where)
     async with contextlib.AsyncExitStack() as stack:
         _be_quiet()
+        _leave_to_dask(asyncio.get_running_loop())
         address = where
         if where == LOCAL:
             address = await stack.enter_async_context(_local_cluster(secrets))
@@ -258,7 +248,7 @@ def _answering(address: str) -> Iterator[None]:
         ) from error
 
 
-async def _check(client: Client, address: str, seen: Path, tell: Tell) -> None:
+async def _check(client: Client, address: str, seen: Path | None, tell: Tell) -> None:
     """Raise `UsageError` where versions differ or a worker does not see the run folder."""
     ours: dict[str, dict[str, Any]]
     with anyio.fail_after(_CONNECT):
@@ -273,13 +263,13 @@ async def _check(client: Client, address: str, seen: Path, tell: Tell) -> None:
             f"distributed=={_version(found['client'], 'distributed')}",
         )
     with anyio.fail_after(_CONNECT):
-        told = await client.run(_surroundings, str(seen), on_error="return")
+        told = await client.run(_surroundings, seen and str(seen), on_error="return")
     unfit = [name for name, each in told.items() if not (isinstance(each, tuple) and each[0])]
     if unfit:
         raise UsageError(
             f"{first_few(unfit, 3)} cannot read {seen}: workers have to see the run folder under "
-            "the same path. Nothing was sent.",
-            hint="put it on a disk that all machines share, or: --dask local",
+            "the same path, unless a store keeps the clips. Nothing was sent.",
+            hint="put it on a disk that all machines share, or: --store s3://bucket/prefix",
         )
     if keyed := [name for name, each in told.items() if each[1]]:
         tell(
@@ -288,14 +278,17 @@ async def _check(client: Client, address: str, seen: Path, tell: Tell) -> None:
         )
 
 
-def _surroundings(seen: str) -> tuple[bool, bool]:
+def _surroundings(seen: str | None) -> tuple[bool, bool]:
     """What a worker is asked once: whether it sees a file, and whether it was given a key."""
+    return seen is None or _can_read(seen), any(name in os.environ for name in _SECRETS)
+
+
+def _can_read(path: str) -> bool:
     try:
-        with Path(seen).open("rb") as file:
-            can_read = bool(file.read(1))
+        with Path(path).open("rb") as file:
+            return bool(file.read(1))
     except OSError:
-        can_read = False
-    return can_read, any(name in os.environ for name in _SECRETS)
+        return False
 
 
 def odd_one(told: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -324,6 +317,27 @@ def _be_quiet() -> None:
             logger = logging.getLogger(name)
             logger.handlers = [logging.NullHandler()]
             logger.propagate = False
+
+
+def _leave_to_dask(loop: asyncio.AbstractEventLoop) -> None:
+    """Tasks of Dask's own that end with an error say nothing: what matters of them is answered."""
+    told = loop.get_exception_handler() or type(loop).default_exception_handler
+
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not _is_of_dask(context):
+            told(loop, context)
+
+    loop.set_exception_handler(tell)
+
+
+def _is_of_dask(context: Mapping[str, Any]) -> bool:
+    error, task = context.get("exception"), context.get("future") or context.get("task")
+    code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+    homes = type(error).__module__.split(".")[0], Path(getattr(code, "co_filename", "")).parts
+    return homes[0] in _THEIRS or bool(_THEIRS.intersection(homes[1]))
+
+
+_THEIRS: Final = frozenset({"distributed", "tornado"})
 
 
 # ── a cluster of this machine ───────────────────────────────────────────────────────────────────
@@ -424,111 +438,11 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-# ── clips from URLs, by workers ─────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class FetchJob:
-    """A clip to bring to an empty folder that is its own, on a disk that both sides see."""
-
-    place: str
-    url: str
-    file: str
-    wanted: hands.Wanted
-    last_frame_url: str | None
-    allow_private: bool
-    limits: Limits = DEFAULT_LIMITS
-
-
-def fetch_to_place(job: FetchJob) -> Result:
-    """Fetch, verify and make the poster, all below ``job.place``. Raises `Unfit`."""
-    if not Path(job.place).is_dir():
-        raise hands.Unfit(f"does not see {job.place}")
-    result = anyio.run(_fetched, job)
-    if isinstance(result, Fetched | NoFrame):
-        with contextlib.suppress(OSError):  # the page makes those that it lacks
-            poster(Path(job.place), result.clip)
-    return result
-
-
-async def _fetched(job: FetchJob) -> Result:
-    with anyio.fail_after(FETCH_WITHIN):
-        async with file_client(allow_private=job.allow_private, lanes=1) as http:
-            downloader = Downloader(
-                Path(job.place), http, allow_private=job.allow_private, limits=job.limits
-            )
-            return await downloader.fetch(
-                job.url, file=job.file, intent=job.wanted, last_frame_url=job.last_frame_url
-            )
-
-
-class SharedDownloader:
-    """A `Downloader` whose fetching and decoding is done by workers; publishing is done here."""
-
-    def __init__(
-        self,
-        here: Downloader,
-        cluster: Cluster,
-        folder: Path,
-        *,
-        allow_private: bool,
-        observe: Callable[[int], None],
-    ) -> None:
-        self._here = here
-        self._cluster = cluster
-        self._folder = folder
-        self._allow_private = allow_private
-        self._observe = observe
-
-    @property
-    def lanes(self) -> int:
-        """As many as there are threads to work."""
-        return self._cluster.threads
-
-    async def fetch(
-        self, url: str, *, file: str, intent: ClipTerms, last_frame_url: str | None
-    ) -> Result:
-        """As `Downloader.fetch`. What stands already, and what no worker does, is done here."""
-        offload = to_thread.run_sync
-        if self._cluster.threads and not await offload(self._here.stands, file):
-            place = await offload(self._new_place)
-            job = FetchJob(
-                str(place), url, file, hands.Wanted.of(intent), last_frame_url, self._allow_private
-            )
-            try:
-                with contextlib.suppress(NotDone):
-                    (result,) = await self._cluster.do(fetch_to_place, [job], within=FETCH_WITHIN)
-                    return await offload(self._published, place, file, result)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await offload(partial(shutil.rmtree, place, ignore_errors=True))
-        return await self._here.fetch(url, file=file, intent=intent, last_frame_url=last_frame_url)
-
-    def _new_place(self) -> Path:
-        """An empty folder that no other try has; a worker that is too late finds it gone."""
-        home = inside(self._folder, f"{PARTIAL_FOLDER}/-").parent
-        return Path(tempfile.mkdtemp(dir=home)).resolve()
-
-    def _published(self, place: Path, file: str, result: Result) -> Result:
-        try:
-            found = self._here.take_over(place, file, result)
-        except StorageFailed as error:
-            self._cluster.say_once("strange", f"dask: {error.message}; it is fetched here")
-            raise NotDone(error.message) from error
-        if isinstance(found, Fetched | NoFrame):
-            self._observe(found.clip.bytes)
-            name = poster_name(found.clip)
-            with contextlib.suppress(OSError):  # the page makes those that it lacks
-                (self._folder / POSTERS).mkdir(exist_ok=True)
-                (place / name).replace(self._folder / name)
-        return found
-
-
 # ── many small jobs, for commands without a loop of their own ───────────────────────────────────
 
 
 @contextlib.contextmanager
-def hands_on(where: str | None, seen: Path, *, tell: Tell) -> Iterator[hands.Hands | None]:
+def hands_on(where: str | None, seen: Path | None, *, tell: Tell) -> Iterator[hands.Hands | None]:
     """The hands of a cluster for the length of a block; None where none is asked for.
 
     See `open_cluster`.
@@ -537,7 +451,8 @@ def hands_on(where: str | None, seen: Path, *, tell: Tell) -> Iterator[hands.Han
         yield None
         return
     with from_thread.start_blocking_portal() as portal:
-        opened = portal.wrap_async_context_manager(open_cluster(where, seen.resolve(), tell=tell))
+        opening = open_cluster(where, seen and seen.resolve(), tell=tell)
+        opened = portal.wrap_async_context_manager(opening)
         cluster = opened.__enter__()
         try:
             yield _Many(portal, cluster)

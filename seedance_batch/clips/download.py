@@ -18,14 +18,7 @@ import httpx
 from seedance_batch.clips import media
 from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.media import ClipTerms, MediaUnreadable, Probe
-from seedance_batch.clips.partial import (
-    Partial,
-    inside,
-    make_durable,
-    move_aside,
-    move_in,
-    storage,
-)
+from seedance_batch.clips.partial import Partial, inside, make_durable, move_aside, move_in, storage
 from seedance_batch.clips.transfer import (
     DEFAULT_LIMITS,
     Failed,

@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Final
 
+from seedance_batch.clips import hands as work
 from seedance_batch.clips.media import ClipTerms
 from seedance_batch.clips.partial import inside, storage
 from seedance_batch.clips.posters import poster, poster_name
@@ -22,6 +25,8 @@ from seedance_batch.core.names import FOLDERS, MISMATCH_MARK
 from seedance_batch.errors import StoreAway
 from seedance_batch.objects import Store
 from seedance_batch.publish import sha256_of, size_of
+from seedance_batch.run_folder import JOURNAL
+from seedance_batch.store import open_store
 
 
 class NameTaken(Exception):
@@ -34,6 +39,11 @@ class KeptClips:
 
     folder: Path
     store: Store | None = None
+
+    @property
+    def seen(self) -> Path | None:
+        """A file that whoever works on the clips has to see; None where a store has them."""
+        return self.folder / JOURNAL if self.store is None else None
 
     # ── what a run does with a clip ─────────────────────────────────────────────────────────────
 
@@ -155,6 +165,59 @@ class KeptClips:
             return poster(self.folder, clip, source=home / clip.file)
 
 
+# ── looking at many of them ─────────────────────────────────────────────────────────────────────
+
+
+def checked_clips(
+    kept: KeptClips, jobs: Sequence[work.CheckJob], hands: work.Hands | None
+) -> Iterator[work.Checked]:
+    """What is wrong with each clip, by ``hands`` or else here. Raises `StoreAway`."""
+    if kept.store is None:
+        return work.checked_by(hands or work.Here(), jobs)
+    # Several at once: most of the time is the network's.
+    return work.checked_by(
+        hands or work.Here(_AT_ONCE), jobs, partial(check_stored, kept.store.url)
+    )
+
+
+def check_stored(store: str, job: work.CheckJob) -> work.Checked:
+    """`check_clip` of a clip that a store has, by plain arguments."""
+    with KeptClips(Path(job.folder), open_store(store)).at_hand(job.clip.file) as home:
+        return work.check_clip(replace(job, folder=str(home)))
+
+
+def stills(
+    kept: KeptClips, clips: Sequence[Clip], hands: work.Hands | None, here: int
+) -> Iterator[Path | None]:
+    """Each clip's poster in the run folder, as `KeptClips.still` has it, by ``hands`` or in so many
+    threads here."""
+    if kept.store is None:
+        return work.posters_by(hands or work.Here(here), kept.folder, clips)
+    if hands is not None:
+        for _ in hands.each(partial(make_stored_poster, kept.store.url), clips):
+            pass
+    return work.Here(here).each(kept.still, clips)
+
+
+def make_stored_poster(store: str, clip: Clip) -> None:
+    """Put the poster of a clip that a store has there as well, by plain arguments."""
+    opened = open_store(store)
+    if opened.head(poster_name(clip)) is None:
+        with tempfile.TemporaryDirectory(prefix="seedance-batch-") as home:
+            kept = KeptClips(Path(home), opened)
+            if kept.still(clip) is not None:
+                kept.put_poster(clip)
+
+
+_AT_ONCE: Final = 8
+"""Clips of a store that are checked at once."""
+
+
+def attempt_name(intent: ClipTerms) -> str:
+    """Which attempt an object is of, for those who look at it."""
+    return f"{intent.kind}-{intent.number}" if isinstance(intent, Intent) else ""
+
+
 class StoringFetches:
     """`Fetches` whose clips go on to the store once they are right."""
 
@@ -176,9 +239,8 @@ class StoringFetches:
             url, file=file, intent=intent, last_frame_url=last_frame_url
         )
         if isinstance(found, Fetched | NoFrame):
-            attempt = f"{intent.kind}-{intent.number}" if isinstance(intent, Intent) else ""
             try:
-                await self._offload(self._kept.put, found.clip, attempt)
+                await self._offload(self._kept.put, found.clip, attempt_name(intent))
             except NameTaken as error:
                 return NotKept(str(error), for_good=True)
             except StoreAway as error:

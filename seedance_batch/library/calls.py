@@ -132,8 +132,9 @@ def verify(
         settings = keywords.choices(given, FetchKeywords).settings
         folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
         with look_into(folder.journal) as journal:
-            with hands_on(dask, folder.journal, tell=_log) as hands:
-                found = check_clips(kept_clips(folder, journal), journal.attempts(), hands)
+            kept = kept_clips(folder, journal)
+            with hands_on(dask, kept.seen, tell=_log) as hands:
+                found = check_clips(kept, journal.attempts(), hands)
         if claims is not None:
             write_claims(Path(claims), found)
         return Verified(tuple(found))

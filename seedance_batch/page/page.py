@@ -17,8 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from seedance_batch.clips.hands import Hands, Here, posters_by
-from seedance_batch.clips.kept import KeptClips
+from seedance_batch.clips.hands import Hands
+from seedance_batch.clips.kept import KeptClips, stills
 from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import Clip
 from seedance_batch.core.outcome import Outcome, tally
@@ -54,8 +54,6 @@ def write_report(
     ``offers`` say of each row. ``made`` is told of each poster that was lacking: how many are made,
     of how many; ``hands`` make them. Raises ``OSError`` where the disk refuses.
     """
-    # Decoding leaves the interpreter free, so that a few at once are faster.
-    hands = hands or Here(min(4, os.cpu_count() or 1))
     clips = {clip.file: clip for clip in films(outcomes)}
     folder, stills = kept.folder, _stills(kept, clips, made, hands)
     data = {
@@ -96,17 +94,18 @@ def _typed(folder: Path) -> str:
 
 
 def _stills(
-    kept: KeptClips, clips: Mapping[str, Clip], made: Callable[[int, int], None], hands: Hands
+    kept: KeptClips,
+    clips: Mapping[str, Clip],
+    made: Callable[[int, int], None],
+    hands: Hands | None,
 ) -> dict[str, str | None]:
     """Clip file → its poster, for the clips that are on disk or in the store."""
     there = kept.present(clips.values())
     present = {file: clip for file, clip in clips.items() if file in there}
     lacking = [clip for clip in present.values() if not size_of(kept.folder / poster_name(clip))]
     found: dict[str, str | None] = {file: poster_name(clip) for file, clip in present.items()}
-    if kept.store is None:
-        posters = posters_by(hands, kept.folder, lacking)
-    else:
-        posters = Here(4).each(kept.still, lacking)
+    # Decoding leaves the interpreter free, so that a few at once are faster.
+    posters = stills(kept, lacking, hands, here=min(4, os.cpu_count() or 1))
     for count, (clip, path) in enumerate(zip(lacking, posters, strict=True), 1):
         found[clip.file] = poster_name(clip) if path else None
         made(count, len(lacking))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,27 @@ def test_without_the_package_a_sentence_says_how_to_get_it(
     told = shop.run("--dask", "local")
     assert "hint: pip install 'seedance-batch[dask]'" in told.err
     assert shop.prompts() == []
+
+
+def test_workers_put_clips_into_a_store_and_check_them_there(
+    shop: Shop, cluster: Any, tmp_path: Path
+) -> None:
+    place, dask = tmp_path / "bucket", ("--dask", cluster.scheduler_address)
+    shop.write(*(shot(n, return_last_frame="true") for n in range(1, 5)))
+    told = shop.run("--store", place.as_uri(), *dask)
+    assert told.code == Exit.OK, told.err
+    assert "is done here" not in told.err
+    assert len(shop.tasks()) == 4
+    there = {f"videos/{p.name}": sha256_of(p) for p in (place / "videos").iterdir()}
+    assert there == hashes(shop)
+    assert len(list((place / "frames").iterdir())) == len(list((place / "posters").iterdir())) == 4
+    assert list((shop.run_folder / "videos").glob("*.mp4")) == []
+    assert shop.at("verify", *dask).code == Exit.OK
+    first = min((place / "videos").iterdir())
+    first.write_bytes(b"another")
+    alone, told = shop.at("verify"), shop.at("verify", *dask)
+    assert (told.code, told.out) == (alone.code, alone.out) == (Exit.SOME_FAILED, alone.out)
+    for poster in [*(place / "posters").iterdir(), *(shop.run_folder / "posters").iterdir()]:
+        poster.unlink()
+    assert shop.at("report", *dask).code == Exit.OK
+    assert len(list((shop.run_folder / "posters").iterdir())) == 3

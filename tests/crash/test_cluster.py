@@ -37,8 +37,9 @@ def done(bench: Bench) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("storing", [False, True], ids=["disk", "store"])
 def test_killed_workers_and_a_killed_scheduler_cost_nothing_and_lose_nothing(
-    tmp_path: Path, tell: Tell
+    storing: bool, tmp_path: Path, tell: Tell
 ) -> None:
     rows, seed = 2_000, random.randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
@@ -51,7 +52,9 @@ def test_killed_workers_and_a_killed_scheduler_cost_nothing_and_lose_nothing(
     ):
         bench = Bench(tmp_path / "batch", service, f"sk-cluster-{seed:x}")
         bench.fill(rows)
-        run = started(bench, "--dask", workers.address, "-j", "60")
+        bench.store = tmp_path / "bucket" if storing else None
+        store = ["--store", bench.store.as_uri()] if bench.store else []
+        run = started(bench, "--dask", workers.address, "-j", "60", *store)
         until(lambda: done(bench) or run.poll() is not None)
         until(lambda: done(bench) > rows / 50 or run.poll() is not None)
         processes = [*workers.workers, workers.scheduler]
@@ -66,10 +69,10 @@ def test_killed_workers_and_a_killed_scheduler_cost_nothing_and_lose_nothing(
         assert run.wait(timeout=1_800) == 0, bench.log.read_text()
         verdict = bench.verdict(rows)
         files = Counter(r["task_id"] for r in bench.file_requests())
-    clips = list((bench.run_folder / "videos").iterdir())
+    clips = list(((bench.store or bench.run_folder) / "videos").iterdir())
     posters = list((bench.run_folder / "posters").iterdir())
     tell(
-        f"--dask, 4 workers, {rows} rows (seed {seed})",
+        f"--dask, 4 workers, {rows} rows{', --store' * storing} (seed {seed})",
         f"workers killed {kills}, the scheduler with {at} rows done",
         f"charges {verdict.charged}, double {len(verdict.double)}, lost {len(verdict.lost)}, "
         f"orphans {len(verdict.orphans)}, clips {len(clips)}, posters {len(posters)}",
