@@ -53,8 +53,7 @@ def test_killed_workers_and_a_killed_scheduler_cost_nothing_and_lose_nothing(
         bench = Bench(tmp_path / "batch", service, f"sk-cluster-{seed:x}")
         bench.fill(rows)
         bench.store = tmp_path / "bucket" if storing else None
-        store = ["--store", bench.store.as_uri()] if bench.store else []
-        run = started(bench, "--dask", workers.address, "-j", "60", *store)
+        run = started(bench, "--dask", workers.address, "-j", "60")
         until(lambda: done(bench) or run.poll() is not None)
         until(lambda: done(bench) > rows / 50 or run.poll() is not None)
         processes = [*workers.workers, workers.scheduler]
