@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from seedance_batch.clips.kept import KeptClips
 from seedance_batch.page.marks import save_mark
 from seedance_batch.page.page import write_report
 from tests.benchmarks.page import sample
@@ -27,7 +28,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of many rows."""
     folder = tmp_path_factory.mktemp("many")
     words = {"title": "storyboard", "prices_note": "Sandbox prices."}
-    return write_report(folder, PERSON, sample(folder, MANY), **words)
+    return write_report(KeptClips(folder), PERSON, sample(folder, MANY), **words)
 
 
 def test_of_many_rows_few_are_in_the_document_and_keys_reach_all(many: Path, tab: Any) -> None:
