@@ -32,6 +32,8 @@ _LEFTOVER: Final = re.compile(r"\.(sheet\.[a-z0-9_]{8}\.\w+|.+\.[a-z0-9_]{8}\.tm
 """Names that `publish.replacing` and the sheets give to files on their way."""
 WORKBOOK_PARTS: Final = ".workbook."
 """How the names of folders begin that hold the parts of a workbook that is being written."""
+HOME_MARK: Final = ".home"
+"""Tells a folder from others that had or will have its place, to those who share its store."""
 _LOCK: Final = ".lock"
 _HOLDER: Final = ".lock.json"
 _A_LOOK: Final = 0.3

@@ -237,7 +237,7 @@ def _strays(bench: Bench, attempts: Sequence[Attempt]) -> Iterator[str]:
                 yield f"{path.name}: belongs to nothing"
     for path in bench.run_folder.rglob("*"):
         name = path.relative_to(bench.run_folder).as_posix()
-        if path.is_dir() or name in {".lock", ".lock.json"} or name in clips:
+        if path.is_dir() or name in {".lock", ".lock.json", ".home"} or name in clips:
             continue
         if path.name.startswith(".") or name.split("/")[0] in {"videos", "drafts", ".partial"}:
             yield f"{name}: belongs to nothing"

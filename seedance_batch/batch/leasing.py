@@ -42,7 +42,7 @@ def steady_clock() -> float:
 class LeaseHolder:
     """The lease of one batch, from `take` to `close`. Any thread may ask it.
 
-    ``home`` names this machine and run folder, and ``last_owner`` who kept the lease there last.
+    ``home`` names this machine and run folder, and nothing else: see `Lease.home`.
     """
 
     def __init__(
@@ -50,7 +50,6 @@ class LeaseHolder:
         store: Store,
         *,
         home: str,
-        last_owner: str = "",
         times: LeaseTimes | None = None,
         clock: Callable[[], float] = steady_clock,
         wall: Callable[[], float] = time.time,
@@ -65,7 +64,6 @@ class LeaseHolder:
         self._store = store
         self.url = store.url
         self._home = home
-        self._last_owner = last_owner
         self._times = times or leases.TIMES
         self._clock = clock
         self._wall = wall
@@ -108,7 +106,7 @@ class LeaseHolder:
                 break
             if found is not None:
                 seen = leases.sighted(seen, found, now)
-                if not leases.may_take(seen, self._home, self._last_owner, now, self._times):
+                if not leases.may_take(seen, self._home, now, self._times):
                     if seen.changed:
                         raise _in_use(found, self.url)
                     if not told:

@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import platform
+import secrets
 import shutil
 import threading
 import time
@@ -32,7 +33,7 @@ from seedance_batch.journal.opening import copy_journal, damaged, look_into, ope
 from seedance_batch.journal.records import Facts
 from seedance_batch.objects import SLOWEST, Store
 from seedance_batch.publish import TEMPORARY, fsync_file, fsync_folder, scratch_file
-from seedance_batch.run_folder import JOURNAL, RunFolder, wal_is_safe
+from seedance_batch.run_folder import HOME_MARK, JOURNAL, RunFolder, wal_is_safe
 from seedance_batch.store import open_store, try_out
 
 FOLDER_NAME: Final = "folder.json"
@@ -90,7 +91,7 @@ def open_owned(
             yield journal, None
         return
     try:
-        with _owned(folder, url, here, tell) as owned:
+        with _owned(folder, url, tell) as owned:
             yield owned
     except FolderMismatch:
         if here is None:  # what was brought is another batch's: this folder is still nobody's
@@ -99,21 +100,19 @@ def open_owned(
 
 
 @contextlib.contextmanager
-def _owned(
-    folder: RunFolder, url: str, here: Facts | None, tell: Tell
-) -> Iterator[tuple[Journal, Owner | None]]:
+def _owned(folder: RunFolder, url: str, tell: Tell) -> Iterator[tuple[Journal, Owner | None]]:
     with contextlib.ExitStack() as stack:
         store = open_store(url, patience=STORE_PATIENCE, longest=SLOWEST)
         try_out(store)
-        lease = _lease(folder, url, here)
+        quick = open_store(url, patience=max(2.0, leases.TIMES.renew * _QUICK))
+        lease = LeaseHolder(quick, home=_home(folder))
         stack.callback(lease.close)
         lease.take(tell)
         identity = _identity(store)
         if identity is not None:
             _bring(store, folder, lease, identity, tell)
         journal = stack.enter_context(_opened(folder))
-        facts = Facts(lease_epoch=lease.epoch, lease_owner=lease.owner)
-        journal.write(operations.set_facts(facts))
+        journal.write(operations.set_facts(Facts(lease_epoch=lease.epoch)))
         owner = Owner(folder, journal, store, lease, is_named=identity is not None)
         stack.callback(owner.close)
         yield journal, owner
@@ -135,11 +134,14 @@ def _facts(folder: RunFolder) -> Facts | None:
         return journal.facts()
 
 
-def _lease(folder: RunFolder, url: str, here: Facts | None) -> LeaseHolder:
-    quick = open_store(url, patience=max(2.0, leases.TIMES.renew * _QUICK))
-    last_owner = (here.lease_owner if here else None) or ""
-    home = f"{platform.node()}:{folder.path}"
-    return LeaseHolder(quick, home=home, last_owner=last_owner)
+def _home(folder: RunFolder) -> str:
+    """This machine and this run folder, but no other one that had or will have its place."""
+    path = folder.path / HOME_MARK
+    mark = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not mark:
+        mark = secrets.token_hex(16)
+        path.write_text(mark, encoding="utf-8")
+    return f"{platform.node()}:{folder.path}:{mark}"
 
 
 def _bring(

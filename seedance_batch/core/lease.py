@@ -47,7 +47,7 @@ class Lease:
     name: str
     """Who that is, for people."""
     home: str
-    """The machine and the run folder: their own lock tells whether a former owner there is dead."""
+    """The machine and the run folder, whose own lock tells whether a former owner there is dead."""
     at: float
     """The owner's wall clock at its last renewal, for people only."""
     beat: int = 0
@@ -143,15 +143,14 @@ def sighted(before: Sighting | None, lease: Lease, now: float) -> Sighting:
     return before if before.lease == lease else Sighting(lease, now, changed=True)
 
 
-def may_take(seen: Sighting, home: str, last_owner: str, now: float, times: LeaseTimes) -> bool:
+def may_take(seen: Sighting, home: str, now: float, times: LeaseTimes) -> bool:
     """Whether the lease may be taken over.
 
-    At once where it was given back, and where it is ``last_owner``'s, the last one that was at
-    this ``home``: who asks holds that folder's lock, so that the other is dead.
+    At once where it was given back, and where its owner was at the same ``home``: who asks holds
+    that folder's lock, so that the other is dead.
     """
     lease = seen.lease
-    own = bool(last_owner) and (lease.home, lease.owner) == (home, last_owner)
-    return lease.free or own or now - seen.since >= times.silence
+    return lease.free or lease.home == home or now - seen.since >= times.silence
 
 
 def successor(lease: Lease | None, owner: str, name: str, home: str, wall: float) -> Lease:

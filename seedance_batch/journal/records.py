@@ -218,8 +218,7 @@ class Facts:
     copied_by: str | None = None
     """Who made the copy that this journal began as; empty where the store had none."""
     lease_epoch: int | None = None
-    """Of the store's lease, and its owner's mark, when this journal was last written under it."""
-    lease_owner: str | None = None
+    """Of the store's lease, when this journal was last written under it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,9 +146,11 @@ class Machine:
                 self.tenure, self.took = Tenure(lease, str(state), self.took[1]), None
                 return
             self.seen = sighted(self.seen, lease, self.clock(now))
-            if not may_take(self.seen, self.name, "", self.clock(now), TIMES):
+            if not may_take(self.seen, f"{self.name}{self.life}", self.clock(now), TIMES):
                 return
-        mine = successor(lease, f"{self.name}{self.life}{now}", self.name, self.name, now)
+        mine = successor(
+            lease, f"{self.name}{self.life}{now}", self.name, f"{self.name}{self.life}", now
+        )
         self.took = mine, self.clock(now)
         self._slowly(now, "put", (mine, state))
 
@@ -185,27 +187,21 @@ LEASE = Lease(3, "owner", "process 7 on here", "here:/runs/a", 1000.0)
 
 def test_a_stranger_waits_until_it_has_seen_no_change_for_ninety_seconds() -> None:
     seen = sighted(None, LEASE, 10.0)
-    assert not may_take(seen, "there", "", 99.9, TIMES)
-    assert may_take(seen, "there", "", 100.0, TIMES)
+    assert not may_take(seen, "there", 99.9, TIMES)
+    assert may_take(seen, "there", 100.0, TIMES)
     again = sighted(seen, replace(LEASE, beat=1), 60.0)
     assert again.changed
-    assert not may_take(again, "there", "", 149.9, TIMES)
+    assert not may_take(again, "there", 149.9, TIMES)
 
 
-@pytest.mark.parametrize(
-    ("home", "owner", "at_once"),
-    [("here:/runs/a", "owner", True), ("here:/runs/a", "", False), ("there", "owner", False)],
-    ids=["the folder's last owner", "a folder that was deleted", "a folder that was copied"],
-)
-def test_whoever_holds_the_dead_owners_own_folder_need_not_wait(
-    home: str, owner: str, at_once: bool
-) -> None:
-    assert may_take(sighted(None, LEASE, 0.0), home, owner, 0.0, TIMES) is at_once
+def test_whoever_holds_the_dead_owners_own_folder_need_not_wait() -> None:
+    assert may_take(sighted(None, LEASE, 0.0), LEASE.home, 0.0, TIMES)
+    assert not may_take(sighted(None, LEASE, 0.0), "there", 0.0, TIMES)
 
 
 def test_what_was_given_back_is_anybodys_at_once_under_the_next_epoch() -> None:
     back = given_back(Tenure(LEASE, "1", 0.0), 1001.0, 12)
-    assert may_take(sighted(None, back, 0.0), "there", "", 0.0, TIMES)
+    assert may_take(sighted(None, back, 0.0), "there", 0.0, TIMES)
     after = successor(back, "other", "process 8 on there", "there", 1002.0)
     assert (after.epoch, after.free, after.event) == (4, False, 12)
 
