@@ -171,9 +171,9 @@ def _bring(
         _remove_journal(folder)
         copy.replace(folder.journal)
         fsync_folder(folder.path)
-    with _opened(folder) as journal:  # sheets that lie here are ours, and older
+    with _opened(folder) as journal:  # sheets that lie here are ours, and older; so may others be
         journal.write(operations.set_sheet_hashes(hashes))
-        journal.write(operations.set_facts(Facts(sheets_written_from="[0]")))
+        journal.write(operations.set_facts(Facts(sheets_written_from="[0]", store_has={})))
         if not used and (by := journal.facts().copied_by):
             tell(f"This batch's journal was taken over from {store.url}: the copy by {shown(by)}.")
 
