@@ -403,8 +403,9 @@ class Owner:
         self._is_named = True
 
     def _tidy(self) -> None:
-        """Remove copies of former epochs, but for the last ones."""
-        for epoch in sorted(_copies(self._store))[: -1 - _KEPT]:
-            if epoch < self.lease.epoch:
-                self._store.delete(_copy_name(epoch))
+        """Remove copies of former epochs but the last ones, once, where that is allowed."""
         self._tidied = True
+        with contextlib.suppress(StoreAway):
+            for epoch in sorted(_copies(self._store))[: -1 - _KEPT]:
+                if epoch < self.lease.epoch:
+                    self._store.delete(_copy_name(epoch))
