@@ -57,6 +57,11 @@ def _disk_url(given: str, host: str, path: str) -> str:
     return Path(url2pathname(path)).as_uri()
 
 
+def disk_folder(url: str) -> Path | None:
+    """The folder that a store is, if it is one."""
+    return Path(url2pathname(urlsplit(url).path)) if url.startswith("file:") else None
+
+
 def _file_hint(given: str) -> str:
     return f"for a folder: --store {Path(given).absolute().as_uri()}"
 

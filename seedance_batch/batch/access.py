@@ -34,6 +34,7 @@ from seedance_batch.errors import (
     FolderMismatch,
     FolderMissing,
     SettingsError,
+    StoreUnusable,
 )
 from seedance_batch.journal import operations
 from seedance_batch.journal.journal import Journal
@@ -44,7 +45,7 @@ from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
 from seedance_batch.runner.account_file import account_path, view_of
 from seedance_batch.runner.sharing import Account, Membership, alone_note, local_day, unusable
 from seedance_batch.settings import Access, RunSettings, access_from, check_settings, public_access
-from seedance_batch.store import open_store, store_url
+from seedance_batch.store import disk_folder, open_store, store_url
 
 if TYPE_CHECKING:
     import yaml
@@ -291,7 +292,22 @@ def check_store(folder: RunFolder, journal: Journal, given: str | None) -> str |
             f"The run folder {folder.path} keeps its clips in {known}, not in {url}. "
             "Nothing was sent."
         )
+    home = disk_folder(url)
+    if home is not None and (home == folder.path or _is_same(home, folder.path)):
+        raise StoreUnusable(
+            f"--store {url} is the run folder itself, which keeps its clips without it. Nothing "
+            "was sent.",
+            hint="leave --store out, or name another folder",
+        )
     return url
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one folder, also by a link or another mount."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def kept_clips(folder: RunFolder, journal: Journal) -> KeptClips:

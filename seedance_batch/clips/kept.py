@@ -24,7 +24,7 @@ from seedance_batch.core.attempt import Clip, Intent
 from seedance_batch.core.names import FOLDERS, MISMATCH_MARK
 from seedance_batch.errors import StoreAway
 from seedance_batch.objects import Store
-from seedance_batch.publish import sha256_of, size_of
+from seedance_batch.publish import replacing, sha256_of, size_of
 from seedance_batch.run_folder import JOURNAL
 from seedance_batch.store import open_store
 
@@ -50,10 +50,8 @@ class KeptClips:
     def put(self, clip: Clip, attempt: str) -> None:
         """Bring a checked clip of the run folder to the store, with its returned frame.
 
-        ``attempt``: which one made it, for those who look at the object.
-
-        Returns once the store shows them. Raises `NameTaken` and `StoreAway`; the clip then stays
-        where it is.
+        ``attempt``: which one made it, for those who look at the object. Returns once the store
+        shows them. Raises `NameTaken` and `StoreAway`; the clip then stays where it is.
         """
         store = self.store
         if store is None:
@@ -81,12 +79,14 @@ class KeptClips:
             self.store.put(poster_name(clip), path)
 
     def let_go(self, clip: Clip) -> None:
-        """Remove the copy on this disk of a clip whose row is done: the store has it."""
-        if self.store is None:
-            return
-        for name in filter(None, (clip.file, clip.last_frame_file)):
-            with contextlib.suppress(OSError):  # somebody plays it; the next run tries again
-                (self.folder / name).unlink(missing_ok=True)
+        """Remove the copy on this disk of a clip whose row is done: the store has it.
+
+        What a person has put in its place stays.
+        """
+        if self.has_copy(clip):
+            for name in filter(None, (clip.last_frame_file, clip.file)):
+                with contextlib.suppress(OSError):  # somebody plays it; the next run tries again
+                    (self.folder / name).unlink(missing_ok=True)
 
     # ── where clips are ─────────────────────────────────────────────────────────────────────────
 
@@ -108,9 +108,8 @@ class KeptClips:
         return {each.name: each.size for each in found}
 
     def has_copy(self, clip: Clip) -> bool:
-        """Whether this disk has files of a clip that the store keeps."""
-        files = filter(None, (clip.file, clip.last_frame_file))
-        return self.store is not None and any((self.folder / name).exists() for name in files)
+        """Whether this disk has a clip that the store keeps."""
+        return self.store is not None and self.stands(clip)
 
     def stands(self, clip: Clip) -> bool:
         """Whether this disk has a file of its name and size, which may not be in the store yet."""
@@ -125,29 +124,32 @@ class KeptClips:
         return given | {c.file for c in clips if (self.folder / c.file).is_file()}
 
     @contextlib.contextmanager
-    def at_hand(self, *files: str | None) -> Iterator[Path]:
+    def at_hand(self, *files: str | None, stored: bool = False) -> Iterator[Path]:
         """A folder of this disk in which these lie by their names, for the length of a block.
 
-        What neither disk nor store has is not there. Raises `StoreAway`.
+        What neither disk nor store has is not there; ``stored`` as in `bring`. Raises `StoreAway`.
         """
         if self.store is None:
             yield self.folder
             return
         with tempfile.TemporaryDirectory(prefix="seedance-batch-") as home:
             for name in filter(None, files):
-                self.bring(name, Path(home) / name)
+                self.bring(name, Path(home) / name, stored=stored)
             yield Path(home)
 
-    def bring(self, name: str, path: Path) -> bool:
+    def bring(self, name: str, path: Path, *, stored: bool = False) -> bool:
         """Write a copy of what is under ``name``, here or in the store, to ``path``; False where
-        there is none. Raises `StoreAway`, and `StorageFailed`."""
+        there is none. Raises `StoreAway`, and `StorageFailed`.
+
+        ``stored``: the store's own, whatever is here; what is no right clip never went there.
+        """
         with storage(f"write {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copyfile(self.folder / name, path)
-            except FileNotFoundError:  # a run lets go of its own at any moment
-                return self.store is not None and self.store.fetch(name, path) is not None
-        return True
+            if not stored or MISMATCH_MARK in name:
+                with contextlib.suppress(FileNotFoundError):  # a run lets go of it at any moment
+                    shutil.copyfile(self.folder / name, path)
+                    return True
+            return self.store is not None and self.store.fetch(name, path) is not None
 
     def still(self, clip: Clip) -> Path | None:
         """A clip's poster in the run folder, made or fetched if need be; None where none can be.
@@ -157,10 +159,13 @@ class KeptClips:
         found = poster(self.folder, clip)
         if found is not None or self.store is None:
             return found
-        target = self.folder / poster_name(clip)
-        target.parent.mkdir(exist_ok=True)
-        if self.bring(poster_name(clip), target):
-            return target
+        name = poster_name(clip)
+        with self.at_hand(name, stored=True) as home:
+            if size_of(home / name):
+                (self.folder / name).parent.mkdir(exist_ok=True)
+                with replacing(self.folder / name, durable=False) as temporary:
+                    shutil.copyfile(home / name, temporary)
+                return self.folder / name
         with self.at_hand(clip.file) as home:
             return poster(self.folder, clip, source=home / clip.file)
 
@@ -182,7 +187,7 @@ def checked_clips(
 
 def check_stored(store: str, job: work.CheckJob) -> work.Checked:
     """`check_clip` of a clip that a store has, by plain arguments."""
-    with KeptClips(Path(job.folder), open_store(store)).at_hand(job.clip.file) as home:
+    with KeptClips(Path(job.folder), open_store(store)).at_hand(job.clip.file, stored=True) as home:
         return work.check_clip(replace(job, folder=str(home)))
 
 

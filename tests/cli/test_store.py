@@ -162,6 +162,26 @@ def test_a_run_folder_has_one_store(shop: Shop, disk: str, tmp_path: Path) -> No
     assert shop.plan("--store", other).code == Exit.USAGE
 
 
+def test_a_run_folder_is_no_store_of_itself(shop: Shop, tmp_path: Path) -> None:
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    link = tmp_path / "link"
+    link.symlink_to(shop.run_folder)
+    for same in (shop.run_folder, link):
+        assert shop.run("--store", same.as_uri()).code == Exit.USAGE
+    assert (shop.run_folder / "videos" / "shot1.mp4").is_file()
+
+
+def test_a_persons_file_in_a_clips_place_stays(shop: Shop, disk: str) -> None:
+    shop.fill(1)
+    assert shop.run("--store", disk).code == Exit.OK
+    mine = shop.run_folder / "videos" / "shot1.mp4"
+    mine.write_bytes(b"a cut of mine")
+    shop.fill(2)
+    assert shop.run().code == Exit.OK
+    assert mine.read_bytes() == b"a cut of mine"
+
+
 def test_a_store_with_a_password_in_its_address_is_refused(shop: Shop) -> None:
     shop.fill(1)
     said = shop.run("--store", "s3://key:hush@clips")
