@@ -44,8 +44,9 @@ def rebuild(
     *,
     exit_code: int | None = None,
     only: Collection[str] | None = None,
+    columnar: bool = False,
 ) -> Written:
-    """Write the sheets as the journal has it."""
+    """Write the sheets as the journal has it; see `SheetSource.columnar`."""
     facts, stamp = journal.facts(), _stamp(journal, exit_code)
     source = SheetSource(
         folder=folder.path,
@@ -56,6 +57,7 @@ def rebuild(
         manifest_name=facts.manifest_name or "",
         given_inputs=facts.given_inputs or (),
         delimiter=facts.delimiter or ",",
+        columnar=columnar,
         exit_code=exit_code,
         store=facts.store,
         journal_mark=folder_mark(facts.folder_id or ""),

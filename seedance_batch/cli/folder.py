@@ -314,13 +314,16 @@ def _is_clear(question: Question, left: list[Question]) -> bool:
 
 @flags.command(flags.Rehearsed, epilog="Example: seedance-batch results runs/shots")
 def results(given: flags.Rehearsed) -> int:
-    """Write the results sheets of run FOLDER again, from its journal."""
+    """Write the results sheets of run FOLDER again, from its journal.
+
+    Where `[export]` is installed, results.parquet is one of them; runs keep it up to date then.
+    """
     from seedance_batch.batch.access import kept_clips, open_folder
     from seedance_batch.batch.sheets import put_up, rebuild
 
     opened = open_folder(given.folder, flags.run_settings(given), say_aside)
     with opened as (folder, journal, _):
-        written = rebuild(folder, journal)
+        written = rebuild(folder, journal, columnar=True)
         not_put = put_up(kept_clips(folder, journal), journal, written, None)
     for path in written.files.values():
         click.echo(path)

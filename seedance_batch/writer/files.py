@@ -9,8 +9,11 @@ import csv
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +28,16 @@ SHEETS: Final = (
     "results.csv",
     "results.xlsx",
     "results.jsonl",
+    "results.parquet",
     "failed.csv",
     "failed.xlsx",
     "summary.json",
 )
-"""All that `write_sheets` writes, in that order; the summary comes last and names the rest."""
+"""All that `write_sheets` writes, in that order; the summary comes last and names the rest.
+
+``results.parquet`` is written where it lies already, or is asked for: its library takes a fifth of
+a second to load, which no run shall take for a file that nobody reads.
+"""
 
 NEEDS_A_PERSON: Final = FAILED | {Status.AMBIGUOUS}
 """Rows of the failed sheets."""
@@ -56,6 +64,8 @@ class SheetSource:
     """Inputs that the person's columns give under a heading of another name."""
     delimiter: str = ","
     """Of sheets in CSV."""
+    columnar: bool = False
+    """Whether ``results.parquet`` is asked for, where its library is installed."""
     exit_code: int | None = None
     """The command's, where it is not what the outcomes alone say."""
     store: str | None = None
@@ -106,16 +116,28 @@ def _write(name: str, source: SheetSource, placing: Placing) -> str | None:
     if name == "summary.json":
         placing.put(name, lambda path: write_summary(path, _summary(source, placing)))
         return None
+    if name == "results.parquet" and not _is_columnar(name, source, placing):
+        return None
     found = _table(name, source)
     if name in _FAILED_SHEETS and not found.outcomes:
         placing.withdraw(name)
     elif name.endswith(".xlsx"):
         return _write_workbook(name, found, source, placing)
     else:
-        as_csv = partial(write_csv, delimiter=source.delimiter)
-        write = write_jsonl if name.endswith(".jsonl") else as_csv
+        write = _WRITERS.get(name) or partial(write_csv, delimiter=source.delimiter)
         placing.put(name, lambda path: write(path, found))
     return None
+
+
+def _is_columnar(name: str, source: SheetSource, placing: Placing) -> bool:
+    """Whether to write it; one that cannot be brought up to date any more is taken away."""
+    is_there = (source.folder / name).exists()
+    if not (is_there or source.columnar):
+        return False
+    if find_spec("pyarrow") is None:
+        placing.withdraw(name)
+        return False
+    return True
 
 
 def _write_workbook(
@@ -185,6 +207,54 @@ def _line(header: tuple[str, ...], line: Line) -> str:
 
 def _plain(value: SheetValue) -> SheetValue:
     return text(value) if isinstance(value, Decimal) else value
+
+
+# ── Results as Parquet, by columns with types ─────────────────────────────────────────────────────
+
+
+_AT_ONCE: Final = 2_000
+"""Lines that are in memory in both forms."""
+
+
+def write_columns(path: Path, table: ResultTable) -> None:
+    """Fill ``path``: ours as numbers, money and times, the person's columns as their texts."""
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    kinds = {
+        **dict.fromkeys(("row", "attempts", "duration", "bytes"), arrow.int64()),
+        **dict.fromkeys(("est_cost_usd", "row_cost_usd"), arrow.decimal128(18, 6)),
+        **dict.fromkeys(_TIMES, arrow.timestamp("s", "UTC")),
+        "got_duration": arrow.float64(),
+    }
+    names = (*("" for _ in table.columns), *(name for name, _ in table.block))
+    of = [kinds.get(name, arrow.string()) for name in names]
+    schema = arrow.schema(zip(table.header, of, strict=True))
+    lines = table.lines()
+    with parquet.ParquetWriter(path, schema, compression="zstd") as out:
+        while some := list(islice(lines, _AT_ONCE)):
+            values = zip(*((*line.person, *line.ours) for line in some), strict=True)
+            columns = [
+                arrow.array([_typed(value, name) for value in column], kind)
+                for column, name, kind in zip(values, names, of, strict=True)
+            ]
+            out.write_table(arrow.Table.from_arrays(columns, schema=schema))
+
+
+_TIMES: Final = ("url_expires_at", "submitted_at", "finished_at")
+
+
+def _typed(value: SheetValue, name: str) -> object:
+    if isinstance(value, Decimal):
+        return round(value, 6)
+    if not isinstance(value, str):
+        return value
+    if name in _TIMES:
+        return datetime.fromisoformat(value)
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+_WRITERS: Final = {"results.jsonl": write_jsonl, "results.parquet": write_columns}
 
 
 # ── summary.json: how a run folder stands, for programs ──────────────────────────────────────────

@@ -64,7 +64,13 @@ def folder(tmp_path: Path, manifest: Manifest) -> Path:
     attempts = [attempt(of, phase) for of, phase in zip(rows, phases, strict=True)]
     found = outcomes(rows, [*attempts, attempt(row(50, key="removed"))])
     write_sheets(
-        source(folder, found, columns=manifest.columns, given_inputs=manifest.given_inputs)
+        source(
+            folder,
+            found,
+            columns=manifest.columns,
+            given_inputs=manifest.given_inputs,
+            columnar=True,
+        )
     )
     return folder
 
@@ -96,7 +102,7 @@ def edit(path: Path, line: int, heading: str, text: str) -> None:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows(lines)
 
 
-RESULTS = ["results.csv", "results.xlsx", "results.jsonl"]
+RESULTS = ["results.csv", "results.xlsx", "results.jsonl", "results.parquet"]
 FAILED = ["failed.csv", "failed.xlsx"]
 
 

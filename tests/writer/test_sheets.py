@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
+from pyarrow import parquet
 
 from seedance_batch.core.attempt import Kind, Phase
 from seedance_batch.core.columns import RESULT_COLUMNS, unguarded
 from seedance_batch.core.outcome import Outcome, outcomes, spent_in_words, tally
 from seedance_batch.page.values import page_rows
+from seedance_batch.writer import files
 from seedance_batch.writer.files import SHEETS, write_sheets
 
 from .samples import PERSON, add_clips, attempt, clip, every_status, row, source
@@ -28,6 +31,32 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, *lines = csv.reader(file)
     return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def test_columns_have_types_and_are_kept_up_to_date_once_they_are_there(tmp_path: Path) -> None:
+    found = outcomes([row(1), row(2)], [attempt(row(1))])
+    write_sheets(source(tmp_path, found))
+    assert not (tmp_path / "results.parquet").exists()
+    write_sheets(source(tmp_path, found, columnar=True))
+    (line, other) = parquet.read_table(tmp_path / "results.parquet").to_pylist()
+    plain = read_jsonl(tmp_path / "results.jsonl")[0]
+    assert list(line) == list(plain)
+    assert (line["row"], line["bytes"], line["attempts"]) == (1, plain["bytes"], 1)
+    assert line["est_cost_usd"] == Decimal(plain["est_cost_usd"])
+    assert line["submitted_at"] == datetime.fromisoformat(plain["submitted_at"])
+    assert other["submitted_at"] is None
+    write_sheets(source(tmp_path, found[:1]))
+    assert parquet.read_table(tmp_path / "results.parquet").num_rows == 1
+
+
+def test_columns_that_cannot_be_written_any_more_are_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = write_sheets(source(tmp_path, outcomes([row(1)], []), columnar=True))
+    monkeypatch.setattr(files, "find_spec", lambda name: None)
+    again = source(tmp_path, outcomes([row(1)], []), written=written.hashes, columnar=True)
+    assert "results.parquet" not in write_sheets(again).files
+    assert not list(tmp_path.glob("*.parquet"))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -40,7 +69,7 @@ def lines_of(folder: Path, found: list[Outcome], **more: Any) -> list[dict[str, 
 
 
 def test_every_sheet_is_written_and_named(tmp_path: Path) -> None:
-    written = write_sheets(source(tmp_path, every_status()))
+    written = write_sheets(source(tmp_path, every_status(), columnar=True))
     assert list(SHEETS) == list(written.files) == list(written.hashes)
     assert set(SHEETS) == {path.name for path in tmp_path.iterdir()}
     assert () == written.kept == written.siblings == written.notes
@@ -212,7 +241,7 @@ def test_failed_sheets_go_when_nothing_needs_a_person(tmp_path: Path) -> None:
 
 def test_summary_json_counts_rows_money_and_files(tmp_path: Path) -> None:
     found = every_status()
-    write_sheets(source(tmp_path, found))
+    write_sheets(source(tmp_path, found, columnar=True))
     summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
     assert (2, "storyboard", 10, 5) == (
         summary["version"],
