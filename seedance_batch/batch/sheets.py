@@ -150,7 +150,8 @@ def put_up(
         if written is not None:  # a failed sheet is there only while a row needs a person
             for name in there.keys() - files.keys() - {PAGE} & set(SHEETS):
                 if not (kept.folder / name).exists():
-                    kept.store.delete(name)
+                    with contextlib.suppress(StoreAway):  # some may create, and not delete
+                        kept.store.delete(name)
                     del there[name]
     except StoreAway as error:
         return f"sheets and page are not in the store yet: {error.message}"

@@ -64,6 +64,7 @@ def write_report(
         "folder": shlex.quote(_typed(folder)),
         "flags": flags,
         "refresh": refresh,
+        "clips_in": "" if kept.store is None else kept.store.address(PAGE),
     }
     page = page_html(data, page_words(title, outcomes, prices_note))
     path = folder / PAGE

@@ -3,6 +3,9 @@
 const MOST_PANELS = 3; // side by side on a card; the large view has all
 
 const sheet = document.getElementById("sheet");
+const UNPLAYED = page.clips_in // a copy of the page that does not lie beside its clips
+  ? `it plays at ${page.clips_in}, and by report --serve`
+  : "this browser cannot play it";
 const choices = page.served ? new ServedChoices(page.store) : new Choices(page.store);
 
 /** A copy of a template of the page. */
@@ -142,7 +145,7 @@ function play(card) {
   for (const clip of card.querySelectorAll(".clip:not([data-gone])")) {
     const video = document.createElement("video");
     Object.assign(video, { muted: true, loop: true, playsInline: true, tabIndex: -1 });
-    video.addEventListener("error", () => (clip.dataset.gone = "this browser cannot play it"));
+    video.addEventListener("error", () => (clip.dataset.gone = UNPLAYED));
     video.src = clip.dataset.src;
     clip.append(video);
     video.play().catch(() => {}); // stopped before it began, or an error that is shown

@@ -106,7 +106,7 @@ function player(take) {
   Object.assign(video, { width: take.film.width, height: take.film.height }); // no jump once it is known
   video.setAttribute("aria-label", take.name);
   if (take.film.poster) video.poster = take.film.poster;
-  video.addEventListener("error", () => video.replaceWith(reason(take, "this browser cannot play it")));
+  video.addEventListener("error", () => video.replaceWith(reason(take, UNPLAYED)));
   video.src = take.film.src;
   return video;
 }
