@@ -28,7 +28,11 @@ POSTERS: Final = "posters"
 FILMS: Final = "films"
 """Where films made of clips lie, also in folders one deeper."""
 _STDIN: Final = Path("-")
-_LEFTOVER: Final = re.compile(r"\.(sheet\.[a-z0-9_]{8}\.\w+|.+\.[a-z0-9_]{8}\.tmp)")
+COPY_PARTS: Final = f".{JOURNAL}."
+"""How the names of files begin that copies of the journal are made in, also while a run goes on."""
+_LEFTOVER: Final = re.compile(
+    r"\.(sheet\.[a-z0-9_]{8}\.\w+|(?!journal\.db\.).+\.[a-z0-9_]{8}\.tmp)"
+)
 """Names that `publish.replacing` and the sheets give to files on their way."""
 WORKBOOK_PARTS: Final = ".workbook."
 """How the names of folders begin that hold the parts of a workbook that is being written."""

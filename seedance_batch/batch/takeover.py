@@ -33,7 +33,7 @@ from seedance_batch.journal.opening import copy_journal, damaged, look_into, ope
 from seedance_batch.journal.records import Facts
 from seedance_batch.objects import SLOWEST, Store
 from seedance_batch.publish import TEMPORARY, fsync_file, fsync_folder, scratch_file
-from seedance_batch.run_folder import HOME_MARK, JOURNAL, RunFolder, wal_is_safe
+from seedance_batch.run_folder import COPY_PARTS, HOME_MARK, JOURNAL, RunFolder, wal_is_safe
 from seedance_batch.store import open_store, try_out
 
 FOLDER_NAME: Final = "folder.json"
@@ -108,6 +108,8 @@ def _owned(folder: RunFolder, url: str, tell: Tell) -> Iterator[tuple[Journal, O
         lease = LeaseHolder(quick, home=_home(folder))
         stack.callback(lease.close)
         lease.take(tell)
+        for left in folder.path.glob(f"{COPY_PARTS}*"):
+            left.unlink(missing_ok=True)
         identity = _identity(store)
         if identity is not None:
             _bring(store, folder, lease, identity, tell)
@@ -266,8 +268,8 @@ def _copies(store: Store) -> list[int]:
 
 @contextlib.contextmanager
 def _scratch(folder: RunFolder) -> Iterator[Path]:
-    """A file in the run folder for the length of a block, which is swept after a death."""
-    path = scratch_file(folder.path, prefix=f".{JOURNAL}.", suffix=TEMPORARY)
+    """A file in the run folder for the length of a block; a death leaves it to the next owner."""
+    path = scratch_file(folder.path, prefix=COPY_PARTS, suffix=TEMPORARY)
     try:
         yield path
     finally:
