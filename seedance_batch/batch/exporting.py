@@ -141,10 +141,8 @@ def _shards_completed(wish: ExportWish, samples: Samples, stream: TextIO | None)
     write, ending = (
         (shard_files.write_tar, ".tar") if is_tar else (shard_files.write_parquet, ".parquet")
     )
-    before = _listed(wish.dest / SHARDS)
-    samples.made(each["keys"] for each in before)
-    sizes = {each["url"]: each["filesize"] for each in before}
-    del before
+    sizes: dict[str, int] = {}
+    samples.made(_listed(wish.dest / SHARDS, sizes))
     files = _Files()
     with bar_of(sum(samples.by_split().values()), wish.dest.name, stream) as told:
 
@@ -216,20 +214,22 @@ def _write_list(wish: ExportWish, samples: Samples) -> None:
         out.write("\n ]\n}\n")
 
 
-def _listed(path: Path) -> list[dict[str, Any]]:
-    """The shards in an earlier list; none where there is no list that can be read."""
-    try:
-        entries = json.loads(path.read_bytes())["shardlist"]
-        return [
-            {
-                "url": str(each["url"]),
-                "filesize": int(each["filesize"]),
-                "keys": [str(key) for key in each["keys"]],
-            }
-            for each in entries
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def _listed(path: Path, sizes: dict[str, int]) -> Iterator[list[str]]:
+    """The keys of each shard in an earlier list, and into ``sizes`` how large it is; nothing where
+    there is no list that can be read. Not all at once, since there may be a million keys.
+    """
+    decode = json.JSONDecoder().raw_decode
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        text = path.read_text(encoding="utf-8")
+        at = text.index("[", text.index('"shardlist"')) + 1
+        while text[at := _BETWEEN.match(text, at).end()] == "{":  # type: ignore[union-attr]
+            each, at = decode(text, at)
+            keys = [str(key) for key in each["keys"]]
+            sizes[str(each["url"])] = int(each["filesize"])
+            yield keys
+
+
+_BETWEEN: Final = re.compile(r"[\s,]*")
 
 
 def _folder_completed(wish: ExportWish, samples: Samples, stream: TextIO | None) -> _Files:

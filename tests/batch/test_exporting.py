@@ -116,6 +116,17 @@ def test_new_rows_make_new_shards_and_touch_no_other(tmp_path: Path) -> None:
     assert (fewer.samples, len(fewer.removed)) == (10, 1)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 30, 200, -3, -1])
+def test_a_list_that_was_cut_or_is_none_is_made_anew(tmp_path: Path, cut: int) -> None:
+    folder, dest = finished_folder(tmp_path / "run", range(1, 8)), tmp_path / "set"
+    exported(dest, folder)
+    before, listed = files(dest), (dest / "shards.json").read_bytes()
+    for content in (listed[:cut], b'{"shardlist": [{"url": 1}]}', b'{"shardlist": [[]]}', b"\xff"):
+        (dest / "shards.json").write_bytes(content)
+        exported(dest, folder)
+        assert files(dest) == before
+
+
 def test_several_folders_make_one_set_with_each_clip_once(tmp_path: Path) -> None:
     one, two = (
         finished_folder(tmp_path / name, numbers)
