@@ -40,6 +40,8 @@ class FaultyStore:
     always: Fault | None = None
     """What becomes of all others."""
     spoilt: int = 0
+    without_conditions: bool = False
+    """Whether it takes every PUT, as old servers do that do not know If-None-Match."""
     at_random: random.Random | None = None
     """Spoils about a third of all PUTs of clips, each in some way."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -67,6 +69,11 @@ class FaultyStore:
             if fault is Fault.CUT:
                 server.sendall(request[: len(request) // 2])
                 return None
+            if self.without_conditions:
+                head, _, body = request.partition(b"\r\n\r\n")
+                lines = head.split(b"\r\n")
+                kept = [line for line in lines if not line.lower().startswith(b"if-none-match")]
+                request = b"\r\n".join(kept) + b"\r\n\r\n" + body
             server.sendall(request)
             answer = _message(server, bodiless=request.startswith(b"HEAD "))
         if fault is Fault.ACCEPTED:

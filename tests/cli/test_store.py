@@ -89,13 +89,29 @@ def test_who_is_let_in_no_more_goes_on_later_by_the_same_command(
     shop.fill(2)
     for fault in (Fault.EXPIRED, Fault.SKEWED):
         faulty.always = fault
-        assert shop.run("--store", bucket).code == Exit.UNFINISHED
+        said = shop.run("--store", bucket)
+        assert said.code == Exit.UNFINISHED
+        told = said.out + said.err + str(shop.results())
+        assert not [
+            secret for secret in (*map(moto.ENVIRONMENT.get, SECRETS), "hush") if secret in told
+        ]
         assert shop.phases() == {Phase.DOWNLOADING: 2}
         assert list(open_store(bucket).list("videos")) == []
         assert fault.value[1] in shop.results()[0]["message"]
     faulty.always = None
     assert shop.run("--store", bucket).code == Exit.OK
     check(shop, bucket, 2)
+
+
+def test_a_server_that_overwrites_whatever_it_is_told_is_found_before_money_is_spent(
+    shop: Shop, bucket: str, faulty: FaultyStore
+) -> None:
+    faulty.without_conditions = True
+    shop.fill(1)
+    said = shop.run("--store", bucket)
+    assert said.code == Exit.USAGE
+    assert "If-None-Match" in said.err
+    assert shop.tasks() == []
 
 
 @pytest.mark.slow
