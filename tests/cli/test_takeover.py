@@ -25,8 +25,8 @@ from tests.rig import some, until
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases a hundred times quicker than elsewhere."""
-    monkeypatch.setattr(lease, "TIMES", LeaseTimes(0.1, 0.3, 0.9))
+    """Leases are renewed often, and never taken from whoever is only slow."""
+    monkeypatch.setattr(lease, "TIMES", LeaseTimes(0.1, 30.0, 1e6))
 
 
 @pytest.fixture
@@ -133,12 +133,11 @@ def held(store: Path) -> Iterator[LeaseHolder]:
 
 
 def test_who_waits_for_an_owner_that_ends_in_order_waits_no_longer(
-    shop: Shop, elsewhere: Shop, store: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, elsewhere: Shop, store: Path
 ) -> None:
-    monkeypatch.setattr(lease, "TIMES", LeaseTimes(30.0, 90.0, 1e6))
-    holder = LeaseHolder(open_store(store.as_uri()), home="there:/runs/shots")
+    still = LeaseTimes(30.0, 90.0, 1e6)
+    holder = LeaseHolder(open_store(store.as_uri()), home="there:/runs/shots", times=still)
     holder.take(print)
-    monkeypatch.setattr(lease, "TIMES", LeaseTimes(0.1, 90.0, 1e6))
     ending = threading.Timer(0.3, holder.close)
     ending.start()
     assert shop.run(*in_(store)).code == Exit.OK
@@ -158,14 +157,18 @@ def test_while_its_owner_lives_nobody_else_sends_anything(
 
 
 def test_an_owner_without_its_store_may_send_nothing_until_it_is_back(
-    store: Path, held: LeaseHolder, monkeypatch: pytest.MonkeyPatch
+    store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects, "_HELD", 0.05)
+    quick = LeaseTimes(0.1, 0.5, 1e6)
+    held = LeaseHolder(open_store(store.as_uri()), home="there:/runs/shots", times=quick)
+    held.take(print)
     until(held.may_send)
     with FileLock(store / ".store.lock"):
         until(lambda: not held.may_send())
     until(held.may_send)
     assert held.lost_to is None
+    held.close()
 
 
 @pytest.mark.parametrize("hours", some(1, slow=[24]))
