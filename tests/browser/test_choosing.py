@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.outcome import RowRecord, outcomes
 from seedance_batch.page.picks import Mark, Pick, read_picks
 from tests.writer.samples import attempt, row
 
-from .conftest import Review, current, emptied, ids, press, until
+from .conftest import Review, current, ids, press, until
 
 ROWS = [row(number) for number in range(1, 7)]
 FINAL = TakeName(Kind.FINAL, 1)
 MADE = outcomes(ROWS, [attempt(of) for of in ROWS])
-
-
-@pytest.fixture
-def tab(lasting_tab: Any) -> Iterator[Any]:
-    """The tab that most tests here share."""
-    yield from emptied(lasting_tab)
 
 
 def progress(tab: Any) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from seedance_batch.core.attempt import Phase
 from seedance_batch.core.outcome import outcomes
 from tests.writer.samples import attempt, every_status, row
 
-from .conftest import Review, emptied, ids, press
+from .conftest import Review, ids, press
 
 SCENES = [
     row(1, prompt="A red lamp at dawn", client="Acme", scene="10"),
@@ -20,12 +17,6 @@ SCENES = [
     row(4, prompt="雨夜的书房", client="", scene="2"),
 ]
 COLUMNS = ("prompt", "client", "scene")
-
-
-@pytest.fixture
-def tab(lasting_tab: Any) -> Iterator[Any]:
-    """The tab that all tests here share."""
-    yield from emptied(lasting_tab)
 
 
 def scenes() -> list[Any]:

@@ -21,7 +21,7 @@ from seedance_batch.run_folder import RunFolder, held
 from tests.page.served import Kept, Page, kept, served
 from tests.writer.samples import attempt, row
 
-from .conftest import VIEWPORT, faultless_tab, press, until
+from .conftest import VIEWPORT, emptied, press, until
 from .test_accessibility import findings
 
 ROWS = [row(number) for number in range(1, 5)]
@@ -29,10 +29,9 @@ CARD = "document.querySelectorAll('.card')[{}]"
 
 
 @pytest.fixture
-def tab(chromium: Any, page: Page) -> Iterator[Any]:
-    """In a profile of its own: nothing that a browser keeps comes from another test."""
-    with chromium.new_context(viewport=VIEWPORT) as profile:
-        yield from faultless_tab(profile)
+def tab(lasting_tab: Any, page: Page) -> Iterator[Any]:
+    """Done before its server ends."""
+    yield from emptied(lasting_tab)
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_clips_appear_as_they_arrive_without_a_reload(folder: Kept, page: Page, 
     press(tab, "j")
     tab.fill("#search", "take")
     tab.keyboard.press("Escape")
-    assert "in flight" == tab.locator(".card").nth(1).locator(".notice strong").text_content()
+    until(tab, f"{CARD.format(1)}.querySelector('.notice strong').textContent === 'in flight'")
     folder.become(coming, attempt(ROWS[1]).state)
     until(tab, f"{CARD.format(1)}.querySelector('img')?.naturalWidth > 0")
     assert tab.locator("#by-status >> text=done 1").is_visible()
