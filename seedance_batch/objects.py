@@ -296,7 +296,7 @@ class Bucket:
         self._url = url
         self._obstore = _library()
         scheme = url.partition(":")[0]
-        self._endpoints = _ENDPOINTS[scheme][-1]
+        self._endpoints, self._variables = _ENDPOINTS[scheme][-1], VARIABLES[scheme]
         endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS[scheme])), "")
         allowed = os.environ.get(f"{VARIABLES[scheme]}ALLOW_HTTP", "").lower() in ("true", "1")
         on_loopback = bool(_LOOPBACK.match(endpoint))
@@ -351,7 +351,7 @@ class Bucket:
             if there is not None:
                 return self._ours(there, size, sha256)
             time.sleep(0.1 * 2**attempt)
-        raise StoreAway(f"The store {self._url} took {name} and does not show it.")
+        raise StoreAway(f"The store {self._url} does not show {name} after it was put there.")
 
     def _ours(self, there: Stored, size: int, sha256: str) -> Stored:
         """What lies under a name, where it is what was to get it."""
@@ -445,6 +445,13 @@ class Bucket:
             raise self._away(name, error) from error
 
     def _away(self, name: str, error: Exception, *, refused: bool = False) -> StoreAway:
+        if _A_ROLES.search(str(error)):
+            return StoreAway(
+                f"There are no credentials for {self._url}: no {self._variables}… variable holds "
+                "them, and this machine has no role that gives them.",
+                hint=f"set the {self._variables}… variables that obstore documents",
+                refused=True,
+            )
         answer, hint = _answered(str(error))
         if answer is None:
             return StoreAway(
@@ -459,6 +466,8 @@ class Bucket:
 
 
 _REFUSED: Final = re.compile(r"status code: 4(?!0[89]|29)\d\d")
+_A_ROLES: Final = re.compile(r"https?://(169\.254\.|metadata\.)")
+"""Where a cloud's machine asks for the credentials of its role, where no variable holds any."""
 _STATUS: Final = re.compile(r"status code: (\d+[ \w-]*)")
 _CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")
 _HINTS: Final = {

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 from seedance_batch.errors import StoreAway, StoreUnusable
-from seedance_batch.objects import PATIENCE, SLOWEST, VARIABLES, Bucket, Disk, Store, Stored
+from seedance_batch.objects import PATIENCE, SLOWEST, VARIABLES, Bucket, Disk, Store
 
 _MARKER: Final = ".seedance-batch"
 _MARKED: Final = b"seedance-batch puts clips here\n"
@@ -93,11 +93,6 @@ def _bucket(
 ) -> Bucket:
     """One for each address and environment: it keeps connections."""
     return Bucket(url, patience, longest)
-
-
-def put_clip(url: str, name: str, path: str, sha256: str, metadata: dict[str, str]) -> Stored:
-    """`Store.put_new` by plain arguments, so that it may run in another process."""
-    return open_store(url).put_new(name, Path(path), sha256, metadata)
 
 
 def try_out(store: Store) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import sys
 import threading
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import httpx
@@ -14,7 +13,7 @@ import pytest
 
 from seedance_batch.errors import Exit, StoreAway, StoreUnusable
 from seedance_batch.objects import Store
-from seedance_batch.store import open_store, put_clip, store_url, try_out
+from seedance_batch.store import open_store, store_url, try_out
 
 
 def sha256(content: bytes) -> str:
@@ -111,14 +110,6 @@ def test_an_object_whose_hash_nobody_wrote_down_is_known_by_its_bytes(store: Sto
 def test_a_store_is_tried_out_before_money_is_spent(store: Store) -> None:
     try_out(store)
     try_out(store)
-
-
-def test_a_clip_is_put_by_plain_arguments(store: Store, tmp_path: Path) -> None:
-    clip = tmp_path / "clip.mp4"
-    clip.write_bytes(b"one clip")
-    plain = (store.url, "videos/a.mp4", str(clip), sha256(b"one clip"), {"attempt": "1"})
-    assert ForkingPickler.dumps((put_clip, plain))
-    assert put_clip(*plain).sha256 == sha256(b"one clip")
 
 
 @pytest.mark.parametrize("name", ["../a", "a/../b", "/a", "a//b", ""])
