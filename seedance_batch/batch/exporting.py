@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -20,6 +21,7 @@ from filelock import FileLock, Timeout
 from seedance_batch.batch.chosen import Lacking
 from seedance_batch.batch.looking import add_columns
 from seedance_batch.batch.samples import ClipsGone, ExportWish, Samples, gathered, room_for_samples
+from seedance_batch.clips.hands import Hands
 from seedance_batch.core.dataset import DatasetFormat, Sample, Shard, sharded
 from seedance_batch.errors import FolderInUse, UsageError
 from seedance_batch.progress import bar_of
@@ -68,8 +70,10 @@ class Exported:
         return sum(self.splits.values())
 
 
-def export_dataset(wish: ExportWish, stream: TextIO | None) -> Exported:
+def export_dataset(wish: ExportWish, stream: TextIO | None, hands: Hands | None = None) -> Exported:
     """Make what the data set lacks, with a bar on ``stream`` where it is a terminal.
+
+    ``hands`` look at clips and write shards, where these lie on a disk.
 
     Raises `ClipsGone` unless ``skip_missing``, `EmptySelection` where no row has a clip,
     `FolderInUse` where another export goes on there, and `UsageError` for a place that will not do.
@@ -80,8 +84,8 @@ def export_dataset(wish: ExportWish, stream: TextIO | None) -> Exported:
     with room_for_samples(), contextlib.closing(gathered(wish)) as samples:
         try:
             with _holding(wish):
-                troubles = add_columns(wish, samples, stream) if _is_looked_at(wish) else []
-                done = _completed(wish, samples, stream)
+                troubles = add_columns(wish, samples, stream, hands) if _is_looked_at(wish) else []
+                done = _completed(wish, samples, stream, hands)
                 out = {each.key for each in done.left_out}
                 return replace(done, troubles=tuple(t for t in troubles if t.key not in out))
         except OSError as error:
@@ -104,9 +108,13 @@ class _Files:
     removed: list[str] = field(default_factory=list)
 
 
-def _completed(wish: ExportWish, samples: Samples, stream: TextIO | None) -> Exported:
-    complete = _folder_completed if wish.form is DatasetFormat.HF else _shards_completed
-    files = complete(wish, samples, stream)
+def _completed(
+    wish: ExportWish, samples: Samples, stream: TextIO | None, hands: Hands | None
+) -> Exported:
+    if wish.form is DatasetFormat.HF:
+        files = _folder_completed(wish, samples, stream)
+    else:
+        files = _shards_completed(wish, samples, stream, hands)
     return Exported(
         folder=wish.dest,
         form=wish.form,
@@ -136,22 +144,27 @@ def _leave_out(wish: ExportWish, samples: Samples, changed: Mapping[Sample, str]
         raise samples.none_left()
 
 
-def _shards_completed(wish: ExportWish, samples: Samples, stream: TextIO | None) -> _Files:
-    is_tar = wish.form is DatasetFormat.WEBDATASET
-    write, ending = (
-        (shard_files.write_tar, ".tar") if is_tar else (shard_files.write_parquet, ".parquet")
-    )
+def _shards_completed(
+    wish: ExportWish, samples: Samples, stream: TextIO | None, hands: Hands | None
+) -> _Files:
+    write, ending = _WRITERS[wish.form]
     sizes: dict[str, int] = {}
     samples.made(_listed(wish.dest / SHARDS, sizes))
     files = _Files()
     with bar_of(sum(samples.by_split().values()), wish.dest.name, stream) as told:
 
+        def is_lacking(name: str) -> bool:
+            there = size_of(wish.dest / name)
+            return there is None or sizes.get(name, there) != there
+
+        if hands is not None and not samples.stores:
+            files.made += _written_by(hands, wish, samples, is_lacking, told)
+
         def complete(shard: Shard) -> str:
             name = f"{shard.name}{ending}"
-            there = size_of(wish.dest / name)
             if name in files.made:
                 return name
-            if there is None or sizes.get(name, there) != there:
+            if is_lacking(name):
                 with replacing(wish.dest / name) as temporary:
                     with samples.at_hand(shard.samples) as here:
                         write(temporary, here, told)
@@ -170,6 +183,76 @@ def _shards_completed(wish: ExportWish, samples: Samples, stream: TextIO | None)
             files.removed.append(path.name)
     files.made = [name for name in files.made if name in names]
     return files
+
+
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """A shard to be written by whoever sees the data set's folder."""
+
+    form: DatasetFormat
+    path: str
+    listed: str
+    """The file that lists its samples: what is known of clips goes through no scheduler."""
+
+
+def write_shard(job: ShardJob) -> bool:
+    """Write a shard; False where a clip cannot be taken, which is told where it is written here."""
+    samples = [Sample(**each) for each in json.loads(Path(job.listed).read_bytes())]
+    try:
+        # A name of its own until it is whole: another try, that is late, may write it too.
+        with replacing(Path(job.path)) as temporary:
+            _WRITERS[job.form][0](temporary, samples, lambda count: None)
+    except shard_files.ClipChanged:
+        return False
+    return True
+
+
+def _written_by(
+    hands: Hands,
+    wish: ExportWish,
+    samples: Samples,
+    is_lacking: Callable[[str], bool],
+    told: Callable[[int], object],
+) -> list[str]:
+    """The shards that others have written of those that are lacking. The rest is written here."""
+    made, ending = [], _WRITERS[wish.form][1]
+    shards = (
+        (f"{shard.name}{ending}", shard)
+        for shard in sharded(samples.in_shards(), wish.shard_bytes)
+        if is_lacking(f"{shard.name}{ending}")
+    )
+    place = (wish.dest / _UNDER_WAY).absolute()
+    place.mkdir()
+    while some := list(islice(shards, _SHARDS_AHEAD)):
+        jobs = [ShardJob(wish.form, str(place / name), f"{place / name}.json") for name, _ in some]
+        for job, (_, shard) in zip(jobs, some, strict=True):
+            listed = [asdict(_absolute(sample)) for sample in shard.samples]
+            Path(job.listed).write_text(json.dumps(listed), encoding="utf-8")
+        written = hands.each(write_shard, jobs, within=_SHARD_WITHIN)
+        for (name, shard), job, is_written in zip(some, jobs, written, strict=True):
+            if is_written:
+                with replacing(wish.dest / name) as temporary:
+                    Path(job.path).replace(temporary)
+                made.append(name)
+                told(len(shard.samples))
+    shutil.rmtree(place, ignore_errors=True)
+    return made
+
+
+def _absolute(sample: Sample) -> Sample:
+    clip, poster = Path(sample.clip).absolute(), Path(sample.poster).absolute()
+    return replace(sample, clip=str(clip), poster=str(poster))
+
+
+_WRITERS: Final = {
+    DatasetFormat.WEBDATASET: (shard_files.write_tar, ".tar"),
+    DatasetFormat.PARQUET: (shard_files.write_parquet, ".parquet"),
+}
+_UNDER_WAY: Final = ".workers"
+_SHARDS_AHEAD: Final = 64
+"""Shards whose samples are listed for others."""
+_SHARD_WITHIN: Final = 1_800.0
+"""Seconds for a shard of 1 GB, on whatever disk."""
 
 
 def _in_turn(
@@ -381,6 +464,7 @@ def _holding(wish: ExportWish) -> Iterator[None]:
                 _write_mark(wish)
             for place in (wish.dest, *(wish.dest / _CLIPS).glob("*/")):
                 sweep_place(place)
+            shutil.rmtree(wish.dest / _UNDER_WAY, ignore_errors=True)
             yield
     except Timeout:
         raise FolderInUse(

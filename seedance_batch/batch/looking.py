@@ -13,13 +13,13 @@ import pkgutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from seedance_batch.batch.chosen import Lacking
 from seedance_batch.batch.samples import ClipJudge, ExportWish, Samples
-from seedance_batch.clips.hands import Here
+from seedance_batch.clips.hands import Hands, Here
 from seedance_batch.clips.looks import Appearance, appearance_of
 from seedance_batch.clips.media import MediaUnreadable
 from seedance_batch.core.dataset import MOST_APART, Sample, apart, hash_parts
@@ -67,13 +67,15 @@ def _from_here() -> Iterator[None]:
         sys.path.pop(0)
 
 
-def add_columns(wish: ExportWish, samples: Samples, stream: TextIO | None) -> list[Lacking]:
+def add_columns(
+    wish: ExportWish, samples: Samples, stream: TextIO | None, hands: Hands | None
+) -> list[Lacking]:
     """Add to each sample's facts what is found; what is known from before is not sought.
 
     Returns the rows of which something could not be found out, and why.
     """
     with contextlib.closing(_Seen(wish.dest / _CACHE)) as seen:
-        looking = _Looking(wish, samples, seen, stream)
+        looking = _Looking(wish, samples, seen, stream, hands)
         if wish.look:
             looking.look()
             _group(samples, seen)
@@ -89,9 +91,17 @@ class _Looking:
     """What is sought, and where."""
 
     def __init__(
-        self, wish: ExportWish, samples: Samples, seen: _Seen, stream: TextIO | None
+        self,
+        wish: ExportWish,
+        samples: Samples,
+        seen: _Seen,
+        stream: TextIO | None,
+        hands: Hands | None,
     ) -> None:
         self._wish, self._samples, self._seen, self._stream = wish, samples, seen, stream
+        # What is brought from a store for a moment lies on this machine alone.
+        own = hands is None or samples.stores
+        self._hands = Here(os.cpu_count() or 1) if own or hands is None else hands
         self._count = sum(samples.by_split().values())
         self.troubles: list[Lacking] = []
 
@@ -103,7 +113,7 @@ class _Looking:
                 new = [sample for sample in some if self._seen.look(sample.sha256) is None]
                 told(len(some) - len(new))
                 with self._samples.at_hand(new) as here:
-                    looks = Here(os.cpu_count() or 1).each(_looked, here)
+                    looks = self._hands.each(_looked, [_nameless(each) for each in here])
                     for sample, found in zip(new, looks, strict=True):
                         if isinstance(found, Appearance):
                             self._seen.keep(sample.sha256, look=asdict(found))
@@ -141,6 +151,11 @@ class _Looking:
 
     def _trouble(self, sample: Sample, reason: str) -> None:
         self.troubles.append(Lacking(self._samples.row_of(sample), reason))
+
+
+def _nameless(sample: Sample) -> Sample:
+    """All that a look wants to know: where the clip is, and its hash."""
+    return replace(sample, clip=str(Path(sample.clip).absolute()), poster="", facts="{}")
 
 
 def _looked(sample: Sample) -> Appearance | str:

@@ -261,6 +261,13 @@ def room_for_samples() -> Iterator[None]:
 # ── From journals to samples ────────────────────────────────────────────────────────────────────
 
 
+def kept_of(wish: ExportWish) -> KeptClips:
+    """The clips of the first run folder. Raises as `kept_clips`."""
+    folder = wish.parts[0].folder
+    with look_into(folder.journal) as journal:
+        return kept_clips(folder, journal)
+
+
 def gathered(wish: ExportWish) -> Samples:
     """The samples of all run folders.
 

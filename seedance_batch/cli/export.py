@@ -24,7 +24,7 @@ _FORMATS = ("webdataset", "parquet", "hf")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exporting(flags.Choosing, flags.Watched):
+class Exporting(flags.Choosing, flags.Spread, flags.Watched):
     """What ``export`` takes."""
 
     folders: tuple[Path | str, ...] = flags.argument("FOLDER...", many=True)
@@ -78,8 +78,11 @@ def export(given: Exporting) -> int:
     new clips make new ones.
     """
     from seedance_batch.batch.exporting import export_dataset
+    from seedance_batch.batch.samples import kept_of
 
-    found = export_dataset(_wish(given), sys.stderr if given.progress else None)
+    wish = _wish(given)
+    with flags.hands(given, kept_of(wish)) as hands:
+        found = export_dataset(wish, sys.stderr if given.progress else None, hands)
     code = Exit.SOME_FAILED if found.troubles else Exit.OK
     if given.as_json:
         tell("dataset", dataset_object(found))

@@ -20,6 +20,7 @@ import tempfile
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
@@ -53,8 +54,6 @@ _END: Final = 5.0
 """Seconds for a goodbye to whoever does not answer any more."""
 _GRACE: Final = 30.0
 """Seconds beyond a worker's own time, after which its answer is not waited for."""
-_FOR_EACH: Final = 60.0
-"""Seconds for each clip that is only read."""
 _CHUNK: Final = 8
 """Jobs that are handed over at once where each takes a moment: a way there and back costs 2 ms."""
 _AHEAD: Final = 3
@@ -96,7 +95,7 @@ class Cluster:
         self._told: set[str] = set()
 
     async def do(
-        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = _FOR_EACH
+        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = hands.MOMENT
     ) -> list[T]:
         """What ``work``, a function of a module, makes of the jobs, in one worker.
 
@@ -467,17 +466,21 @@ class _Many:
         self._portal = portal
         self._cluster = cluster
 
-    def each(self, work: Callable[[J], T], jobs: Sequence[J], /) -> Iterator[T]:
+    def each(
+        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = hands.MOMENT
+    ) -> Iterator[T]:
         """See `Hands`."""
         at_once = max(1, self._cluster.threads)
-        size = max(1, min(_CHUNK, len(jobs) // (at_once * _AHEAD)))
+        most = _CHUNK if within <= hands.MOMENT else 1
+        size = max(1, min(most, len(jobs) // (at_once * _AHEAD)))
         chunks = deque(jobs[n : n + size] for n in range(0, len(jobs), size))
         under_way: deque[tuple[Sequence[J], Future[list[T]]]] = deque()
         try:
             while chunks or under_way:
                 while chunks and len(under_way) < max(1, self._cluster.threads) * _AHEAD:
                     chunk = chunks.popleft()
-                    handed = self._portal.start_task_soon(self._cluster.do, work, chunk)
+                    do = partial(self._cluster.do, work, chunk, within=within)
+                    handed = self._portal.start_task_soon(do)
                     under_way.append((chunk, handed))
                 chunk, handed = under_way.popleft()
                 try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from seedance_batch.clips import media
 from seedance_batch.clips.media import ClipTerms, MediaUnreadable
@@ -25,11 +25,20 @@ J = TypeVar("J")
 T = TypeVar("T")
 
 
+MOMENT: Final = 60.0
+"""Seconds for a clip that is only read."""
+
+
 class Hands(Protocol):
     """Who does work that needs no order and no key."""
 
-    def each(self, work: Callable[[J], T], jobs: Sequence[J], /) -> Iterator[T]:
-        """What ``work``, a function of a module, makes of each job, in the order of the jobs."""
+    def each(
+        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = MOMENT
+    ) -> Iterator[T]:
+        """What ``work``, a function of a module, makes of each job, in the order of the jobs.
+
+        ``within``: seconds for a job, after which another one's hands do it.
+        """
 
 
 class Here:
@@ -38,7 +47,9 @@ class Here:
     def __init__(self, threads: int = 1) -> None:
         self._threads = threads
 
-    def each(self, work: Callable[[J], T], jobs: Sequence[J], /) -> Iterator[T]:
+    def each(
+        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = MOMENT
+    ) -> Iterator[T]:
         """See `Hands`."""
         if self._threads == 1:
             yield from map(work, jobs)

@@ -33,7 +33,7 @@ from seedance_batch.batch.open import (
     rerun_choice,
 )
 from seedance_batch.batch.running import Report, fetch_clips, run_batch
-from seedance_batch.batch.samples import ExportPart, ExportWish
+from seedance_batch.batch.samples import ExportPart, ExportWish, kept_of
 from seedance_batch.batch.sheets import given_inputs, standing
 from seedance_batch.batch.summary import work_in
 from seedance_batch.batch.verify import check_clips, lacking, write_claims
@@ -176,6 +176,7 @@ def export(
     shard_size: int = 1000,
     look: bool = False,
     judge: Callable[[Path, dict[str, Any]], dict[str, Any]] | str | None = None,
+    dask: str | None = None,
     progress: bool = True,
     **options: Unpack[keywords.ClipKeywords],
 ) -> Exported:
@@ -207,7 +208,9 @@ def export(
             look=look,
             judge=judge_named(judge) if isinstance(judge, str) else judge and judge_of(judge),
         )
-        return export_dataset(wish, sys.stderr if progress else None)
+        keywords.check_type("dask", dask, str | None)
+        with hands_on(dask, kept_of(wish).seen, tell=_log) as hands:
+            return export_dataset(wish, sys.stderr if progress else None, hands)
 
 
 # ── Working: what costs money needs a yes ────────────────────────────────────────────────────────

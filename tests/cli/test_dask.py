@@ -139,3 +139,23 @@ def test_workers_put_clips_into_a_store_and_check_them_there(
         poster.unlink()
     assert shop.at("report", *dask).code == Exit.OK
     assert len(list((shop.run_folder / "posters").iterdir())) == 3
+
+
+@pytest.mark.parametrize("form", some("webdataset", slow=["parquet"]))
+def test_a_data_set_that_workers_write_has_the_same_bytes(
+    form: str, shop: Shop, cluster: Any, tmp_path: Path
+) -> None:
+    shop.fill(3)
+    assert shop.run().code == Exit.OK
+
+    def exported(name: str, *flags: str) -> dict[str, bytes]:
+        told = shop.at("export", str(tmp_path / name), "--look", "--format", form, *flags)
+        assert told.code == Exit.OK, told.err
+        files = [path for path in (tmp_path / name).iterdir() if path.name[0] != "."]
+        return {path.name: path.read_bytes() for path in files}
+
+    alone = exported("alone")
+    assert exported("shared", "--dask", cluster.scheduler_address) == alone
+    assert {path.name for path in (tmp_path / "shared").iterdir()} == {
+        path.name for path in (tmp_path / "alone").iterdir()
+    }
