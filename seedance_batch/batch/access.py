@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -337,7 +338,16 @@ def open_folder(
 
     Raises `FolderMissing`, and as `held` and `open_owned`.
     """
-    folder = folder_of(given, out=settings.out, sandbox=settings.sandbox)
+    try:
+        folder = folder_of(given, out=settings.out, sandbox=settings.sandbox)
+    except FolderMissing as error:
+        if settings.store is None:
+            raise
+        run = ["seedance-batch", "run", str(given), "--store", settings.store]
+        raise FolderMissing(
+            f"{error.message} Only run, rerun and promote take a batch over from its store.",
+            hint=shlex.join(run),
+        ) from error
     with held(folder), open_owned(folder, settings.store, tell) as (journal, owner):
         yield folder, journal, owner
 

@@ -19,7 +19,7 @@ from seedance_batch.core import lease
 from seedance_batch.core.lease import LeaseTimes
 from seedance_batch.errors import Exit
 from seedance_batch.store import open_store
-from tests.cli.shop import Shop, shots
+from tests.cli.shop import Shop, say, shots
 from tests.rig import some, until
 
 
@@ -60,6 +60,15 @@ def test_another_machine_goes_on_where_the_first_has_ended(
     assert "This batch's journal was taken over from file://" in said.err
     assert elsewhere.statuses() == ["done"] * 3
     assert len(shop.tasks()) == 3
+
+
+def test_fetch_elsewhere_names_the_command_that_takes_the_batch_over(
+    shop: Shop, elsewhere: Shop, store: Path
+) -> None:
+    assert shop.run(*in_(store), "--limit", "1").code == Exit.OK
+    said = say("fetch", str(elsewhere.manifest), *in_(store))
+    assert said.code == Exit.USAGE
+    assert said.hint == ["run", str(elsewhere.manifest), *in_(store)]
 
 
 def test_a_folder_that_is_older_than_the_stores_copy_is_told_and_set_aside(
