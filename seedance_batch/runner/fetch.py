@@ -49,6 +49,8 @@ class _Trouble:
     refusals: int = 0
     """By a rule of our own."""
     given_up: bool = False
+    is_here: bool = False
+    """Whether the clip is in the run folder, and only the store lacks it."""
 
 
 class Fetcher(Part):
@@ -231,10 +233,10 @@ class Fetcher(Part):
     async def _apply_unstored(self, attempt: Attempt, message: str, *, for_good: bool) -> None:
         """The clip is here; the store is asked again, unless a person has to see to it first."""
         await self._attempts.apply(attempt.id, Unstored(message), message)
+        trouble = self._trouble(attempt, message) if for_good else self._later(attempt, message)
+        trouble.is_here = True
         if for_good:
-            self._give_up(attempt, self._trouble(attempt, message), message)
-        else:
-            self._later(attempt, message)
+            self._give_up(attempt, trouble, message)
 
     def _frame_may_come(self, attempt: Attempt) -> bool:
         """Whether to ask once more for a last frame: its clip is here, and it may be late."""
@@ -269,10 +271,11 @@ class Fetcher(Part):
         if elapsed >= PATIENCE or (retry_after or 0.0) > PATIENCE - elapsed:
             self._give_up(attempt, trouble, why)
         elif trouble.tries == 2:
+            lacks = "is not in the store yet" if trouble.is_here else "has not arrived"
             self._say_once(
                 "late",
-                f"row {attempt.intent.key}: the clip has not arrived "
-                f"({shown(why, _WHY, one_line=True)}); it is requested again for up to "
+                f"row {attempt.intent.key}: the clip {lacks} "
+                f"({shown(why, _WHY, one_line=True)}); it is tried again for up to "
                 f"{PATIENCE / 60:.0f} min, like every clip that is late",
             )
         return trouble
@@ -305,6 +308,9 @@ class Fetcher(Part):
         why = shown(why, _WHY, one_line=True)
         self._returns.useless(attempt.id, Useless.UNDELIVERED, why)
         row = attempt.intent.key
+        if trouble.is_here:
+            self._tools.remark(f"row {row}: the clip is in the run folder, not in the store: {why}")
+            return
         what = f"row {row}: the clip could not be fetched in this run ({why}); it is paid"
         self._tools.remark(what)
         self._say_once(
