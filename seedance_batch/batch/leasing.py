@@ -82,9 +82,9 @@ class LeaseHolder:
         return self._clock() - self._tenure.renewed_at if self._tenure else float("inf")
 
     @property
-    def overdue(self) -> float:
-        """By how many renewals that is too long for anything to be sent; below 1 it is not."""
-        return self.silent_for / self._times.lapse
+    def lapse(self) -> float:
+        """Seconds after which that is too long for anything to be sent."""
+        return self._times.lapse
 
     def may_send(self) -> bool:
         """Whether a POST may begin now."""
@@ -181,17 +181,18 @@ class LeaseHolder:
 async def watch_lease(lease: LeaseHolder, tools: Tools, trouble: Callable[[], str | None]) -> None:
     """End a run once its batch is another machine's; say when nothing may be sent, and the first
     ``trouble`` with copies of the journal."""
-    paused, told = False, False
-    while lease.lost_to is None and lease.overdue < _PATIENT:
+    told, paused, waited = False, False, 0.0
+    while lease.lost_to is None and waited < _PATIENT * lease.lapse:
         if not told and (why := trouble()) is not None:
             told = True
             tools.remark(f"another machine could not go on from here if this one were lost: {why}")
-        if paused is not (lease.overdue >= 1):
+        if paused is not (lease.silent_for >= lease.lapse):
             paused = not paused
             words = "does not answer; nothing is sent until it does" if paused else "is back"
             tools.remark(f"the store {lease.url} {words}")
             tools.attempts.wake()
         await anyio.sleep(_LOOK)
+        waited = waited + _LOOK if paused else 0.0  # while awake: a machine may have slept
     if lease.lost_to is not None:
         tools.stopper.stop(Stop.OWNER, lease.lost_to)
     else:

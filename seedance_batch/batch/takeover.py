@@ -349,7 +349,7 @@ class Owner:
         """Upload what has changed since the last copy, unless another machine is the owner now."""
         self._ended.set()
         self._thread.join()
-        is_away = self.lease.overdue >= 1
+        is_away = self.lease.silent_for >= self.lease.lapse
         if self._is_named and self._journal.commits != self._copied and not is_away:
             with contextlib.suppress(StoreAway, StorageFailed):
                 self.copy()
