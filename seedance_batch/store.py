@@ -95,6 +95,21 @@ def _bucket(
     return Bucket(url, patience, longest)
 
 
+def check_mounted(url: str) -> None:
+    """Raise `StoreUnusable` where a store that was in use is a folder in which nothing of it is.
+
+    A disk that is not mounted leaves such a folder: clips would go to another disk, and vanish with
+    the next mount.
+    """
+    home = disk_folder(url)
+    if home is not None and not (home / _MARKER).exists():
+        raise StoreUnusable(
+            f"In the store {url} is nothing of what was put there. Nothing was sent.",
+            hint="mount its disk; or, to begin anew in an empty folder: "
+            f"seedance-batch doctor --store {url}",
+        )
+
+
 def try_out(store: Store) -> None:
     """Show that the store lets us in and never gives a taken name away, before money is spent.
 

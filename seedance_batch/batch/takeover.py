@@ -34,7 +34,7 @@ from seedance_batch.journal.records import Facts
 from seedance_batch.objects import SLOWEST, Store
 from seedance_batch.publish import TEMPORARY, fsync_file, fsync_folder, scratch_file
 from seedance_batch.run_folder import COPY_PARTS, HOME_MARK, JOURNAL, RunFolder, wal_is_safe
-from seedance_batch.store import open_store, try_out
+from seedance_batch.store import check_mounted, open_store, try_out
 
 FOLDER_NAME: Final = "folder.json"
 COPIES: Final = "journal"
@@ -90,6 +90,8 @@ def open_owned(
         with _opened(folder) as journal:
             yield journal, None
         return
+    if here is not None and here.store is not None:
+        check_mounted(here.store)
     try:
         with _owned(folder, url, tell) as owned:
             yield owned

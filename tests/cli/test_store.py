@@ -198,6 +198,26 @@ def test_a_persons_file_in_a_clips_place_stays(shop: Shop, disk: str) -> None:
     assert mine.read_bytes() == b"a cut of mine"
 
 
+def test_a_store_whose_disk_is_not_mounted_is_told_and_takes_nothing(
+    shop: Shop, disk: str, tmp_path: Path
+) -> None:
+    shop.fill(1)
+    assert shop.run("--store", disk).code == Exit.OK
+    place, away = tmp_path / "the store", tmp_path / "away"
+    place.rename(away)
+    place.mkdir()
+    shop.fill(2)
+    said = shop.run()
+    assert said.code == Exit.USAGE
+    assert f"seedance-batch doctor --store {disk}" in said.err
+    assert len(shop.tasks()) == 1
+    assert not any(place.iterdir())
+    place.rmdir()
+    away.rename(place)
+    assert shop.run().code == Exit.OK
+    check(shop, disk, 2)
+
+
 def test_a_store_with_a_password_in_its_address_is_refused(shop: Shop) -> None:
     shop.fill(1)
     said = shop.run("--store", "s3://key:hush@clips")
