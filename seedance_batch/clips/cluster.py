@@ -25,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakSet
 
 import anyio
 from anyio import from_thread, to_thread
@@ -95,11 +96,18 @@ class Cluster:
         self._told: set[str] = set()
 
     async def do(
-        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = hands.MOMENT
+        self,
+        work: Callable[[J], T],
+        jobs: Sequence[J],
+        /,
+        *,
+        within: float = hands.MOMENT,
+        refuses: Callable[[T], str | None] = lambda answer: None,
     ) -> list[T]:
         """What ``work``, a function of a module, makes of the jobs, in one worker.
 
-        ``within``: seconds for each of them. Raises `NotDone`.
+        ``within``: seconds for each of them. ``refuses`` completes *a worker …* for an answer with
+        which nothing is done. Raises `NotDone`.
         """
         if not self.threads or self._failures >= _TRIES:
             raise NotDone("no worker is there")
@@ -120,6 +128,8 @@ class Cluster:
             with anyio.move_on_after(within * len(jobs) + _GRACE) as wait:
                 self._waits.add(wait)
                 found: list[T] = await future.result()
+                if why := next(filter(None, map(refuses, found)), None):
+                    raise hands.Unfit(why)
                 self._failures = 0
                 return found
         except Exception as error:  # a worker's or the scheduler's
@@ -156,7 +166,9 @@ class Cluster:
         try:
             with anyio.fail_after(_CONNECT):
                 threads = await self._client.scheduler.ncores()
-                self.workers, self.threads = len(threads), sum(threads.values())
+            if not self.threads:  # it may be another one by now
+                self._failures = 0
+            self.workers, self.threads = len(threads), sum(threads.values())
         except Exception:  # whatever its connection says: there is nobody there now
             self.threads = 0
             for wait in self._waits:  # a machine that has lost its power closes no connection
@@ -201,12 +213,19 @@ async def open_cluster(
             await _check(client, address, seen, tell)
         await cluster.count()
         size = f"{some(cluster.workers, 'worker')} with {some(cluster.threads, 'thread')}"
-        tell(f"dask: {size} at {address}, dashboard {client.dashboard_link}")
+        tell(f"dask: {size} at {address}, {_dashboard(client)}")
         watching = asyncio.create_task(cluster.watch())
         try:
             yield cluster
         finally:
             watching.cancel()
+
+
+def _dashboard(client: Client) -> str:
+    try:
+        return f"dashboard {client.dashboard_link}"
+    except (LookupError, AttributeError, ValueError):  # a scheduler may be started without one
+        return "which has no dashboard"
 
 
 @contextlib.asynccontextmanager
@@ -263,7 +282,8 @@ async def _check(client: Client, address: str, seen: Path | None, tell: Tell) ->
         )
     with anyio.fail_after(_CONNECT):
         told = await client.run(_surroundings, seen and str(seen), on_error="return")
-    unfit = [name for name, each in told.items() if not (isinstance(each, tuple) and each[0])]
+    told = {name: each for name, each in told.items() if isinstance(each, tuple)}
+    unfit = [name for name, each in told.items() if not each[0]]
     if unfit:
         raise UsageError(
             f"{first_few(unfit, 3)} cannot read {seen}: workers have to see the run folder under "
@@ -320,6 +340,9 @@ def _be_quiet() -> None:
 
 def _leave_to_dask(loop: asyncio.AbstractEventLoop) -> None:
     """Tasks of Dask's own that end with an error say nothing: what matters of them is answered."""
+    if loop in _LEFT:
+        return
+    _LEFT.add(loop)
     told = loop.get_exception_handler() or type(loop).default_exception_handler
 
     def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -336,6 +359,7 @@ def _is_of_dask(context: Mapping[str, Any]) -> bool:
     return homes[0] in _THEIRS or bool(_THEIRS.intersection(homes[1]))
 
 
+_LEFT: Final[WeakSet[asyncio.AbstractEventLoop]] = WeakSet()
 _THEIRS: Final = frozenset({"distributed", "tornado"})
 
 

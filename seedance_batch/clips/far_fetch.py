@@ -28,7 +28,7 @@ from seedance_batch.clips.kept import KeptClips, StoringFetches, attempt_name
 from seedance_batch.clips.media import ClipTerms
 from seedance_batch.clips.partial import PARTIAL_FOLDER, inside
 from seedance_batch.clips.posters import poster, poster_name
-from seedance_batch.clips.transfer import Fetched, Fetches, NoFrame, Result, Wrong
+from seedance_batch.clips.transfer import Failed, Fetched, Fetches, Gone, NoFrame, Result, Wrong
 from seedance_batch.errors import StorageFailed
 from seedance_batch.run_folder import POSTERS
 from seedance_batch.store import open_store
@@ -168,14 +168,14 @@ class FarFetches:
     async def _to_store(self, job: FetchJob) -> Result | None:
         store = self._kept.store
         work = partial(fetch_to_store, store.url if store else "")
-        (result,) = await self._cluster.do(work, [job], within=_WITHIN)
+        (result,) = await self._cluster.do(work, [job], within=_WITHIN, refuses=_useless)
         return result
 
     async def _to_place(self, job: FetchJob) -> Result:
         place = await to_thread.run_sync(self._new_place)
         try:
             work = partial(fetch_to_place, str(place))
-            (result,) = await self._cluster.do(work, [job], within=_WITHIN)
+            (result,) = await self._cluster.do(work, [job], within=_WITHIN, refuses=_useless)
             return await to_thread.run_sync(self._published, place, job.file, result)
         finally:
             with anyio.CancelScope(shield=True):
@@ -198,3 +198,12 @@ class FarFetches:
                 (folder / POSTERS).mkdir(exist_ok=True)
                 (place / name).replace(folder / name)
         return found
+
+
+def _useless(result: Result | None) -> str | None:
+    """Why a worker's answer settles nothing: what it cannot reach, this machine may."""
+    match result:
+        case Gone(message) | Failed(message):
+            return f"could not fetch a clip: {message}"
+        case _:
+            return None

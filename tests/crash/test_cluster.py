@@ -86,6 +86,25 @@ def test_killed_workers_and_a_killed_scheduler_cost_nothing_and_lose_nothing(
     assert "is lost; its work is done here" in said
 
 
+@pytest.mark.slow
+def test_what_workers_cannot_fetch_is_fetched_here(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path / "service", faults={"files": {"404": 1.0}}) as service,
+        crew(tmp_path / "crew", 1) as workers,
+    ):
+        until(lambda: "Registered to" in (tmp_path / "crew" / "log").read_text())
+        bench = Bench(tmp_path / "batch", service)
+        bench.fill(8)
+        run = started(bench, "--dask", workers.address)
+        until(lambda: "the rest is done here" in bench.log.read_text() or run.poll() is not None)
+        service.configure(faults={})
+        assert run.wait(timeout=600) == 0, bench.log.read_text()
+        said = bench.log.read_text()
+        assert "(a worker could not fetch a clip: 127.0.0.1 answered 404)" in said
+        assert "5 failures in a row, so the rest is done here" in said
+        assert bench.verdict(8).holds
+
+
 # ── where the key is ────────────────────────────────────────────────────────────────────────────
 
 
