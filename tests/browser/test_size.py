@@ -94,6 +94,12 @@ def test_what_arrives_for_a_row_far_away_is_there_when_one_comes_to_it(
             last = "[...document.querySelectorAll('.card[data-mark=keep] img')].at(-1)"
             until(tab, f"{last}?.naturalWidth > 0")
             assert rows[-1].key == ids(tab)[-1]
+            seen, above = tab.locator(".card:not(.away)").nth(8), ids(tab)[2]
+            name, before = seen.locator(".id").text_content(), seen.bounding_box()["y"]
+            folder.add(attempt(next(of for of in rows if of.key == above)))
+            until(tab, "document.getElementById('progress').textContent === '1 of 3 clips chosen'")
+            held = tab.locator(".card", has=tab.get_by_text(name, exact=True))
+            assert abs(held.bounding_box()["y"] - before) < 2, "what one looks at stays there"
 
 
 @pytest.mark.slow

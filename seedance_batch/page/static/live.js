@@ -63,7 +63,8 @@ function renewCard(row) {
   const before = cards.get(row);
   if (!before) return;
   const focused = before.contains(document.activeElement);
-  takeOut(row, before);
+  if (playing === before) stop();
+  before.replaceWith(bringIn(row));
   if (focused) focusCurrent();
 }
 

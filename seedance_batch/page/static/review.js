@@ -4,11 +4,13 @@
 function showSheet() {
   const before = Math.max(visible.indexOf(current), 0);
   const shown = rowsInSight();
-  if (shown.length !== visible.length || shown.some((row, at) => row !== visible[at])) stop();
+  const others = shown.length !== visible.length || shown.some((row, at) => row !== visible[at]);
+  if (others) stop();
   visible = shown;
   $("none").hidden = visible.length > 0;
   if (!visible.includes(current)) current = visible[before] ?? visible.at(-1) ?? null;
-  layOutAgain();
+  layOut();
+  drawSheet(!others);
   select(current);
   showFilters();
 }

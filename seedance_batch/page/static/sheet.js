@@ -24,6 +24,7 @@ const narrow = matchMedia("(max-width: 660px)"); // as in the style
 function layOut() {
   const across = getComputedStyle(sheet).gridTemplateColumns.split(" ").length;
   let room = 0;
+  sheet.style.overflowAnchor = visible.length > ALL_UP_TO ? "none" : "auto"; // else by the browser
   lines = [];
   lineOf = new Map();
   numberOf = new Map(visible.map((row, at) => [row, at + 1]));
@@ -58,15 +59,24 @@ function linesBetween(from, to) {
   return [first, end];
 }
 
-/** Bring the cards into the document that belong there now, and take the others out. */
-function drawSheet() {
-  const all = printing || visible.length <= ALL_UP_TO;
-  const [held, before] = all ? [] : inSight();
+/** The numbers of the lines whose cards belong in the document now: the first, and that after the last. */
+function linesNear() {
+  if (printing || visible.length <= ALL_UP_TO) return [0, lines.length];
+  const over = -sheet.getBoundingClientRect().top;
+  const margin = innerHeight * MARGIN;
+  return linesBetween(over - margin, over + innerHeight + margin);
+}
+
+let drawn = [0, 0]; // the lines whose cards are in the document
+
+/** Bring the cards into the document that belong there now, and take the others out; what one
+ * looks at stays where it is, unless other rows are shown. */
+function drawSheet(stay = true) {
+  const [held, before] = stay && visible.length > ALL_UP_TO ? inSight() : [];
   for (let round = 0; round < 3; round += 1) {
-    const over = -sheet.getBoundingClientRect().top;
-    const margin = innerHeight * MARGIN;
-    const [first, end] = all ? [0, lines.length] : linesBetween(over - margin, over + innerHeight + margin);
+    const [first, end] = linesNear();
     place(first, end);
+    drawn = [first, end];
     if (!measure(first, end)) break;
   }
   // Lines that turned out higher or lower than was thought leave what one looks at where it is.
@@ -97,14 +107,18 @@ function place(first, end) {
     if (card === next) next = next.nextElementSibling;
     else sheet.insertBefore(card, next);
     card.classList.toggle("away", away && row === current);
-    card.setAttribute("aria-posinset", numberOf.get(row));
-    card.setAttribute("aria-setsize", visible.length);
+    setIfOther(card, "aria-posinset", numberOf.get(row));
+    setIfOther(card, "aria-setsize", visible.length);
   }
   const total = stack();
   const below = end < lines.length ? total - lines[end].top : 0;
   sheet.style.setProperty("--above", `${lines[first]?.top ?? 0}px`);
   sheet.style.setProperty("--below", `${below}px`);
   if (away) cards.get(current).style.setProperty("--top", `${lines[at].top}px`);
+}
+
+function setIfOther(card, name, value) {
+  if (card.getAttribute(name) !== String(value)) card.setAttribute(name, value);
 }
 
 function bringIn(row) {
@@ -136,12 +150,6 @@ function measure(first, end) {
   return news && end - first < lines.length;
 }
 
-/** Lay out anew after rows came, went or moved: what is looked at stays where it is. */
-function layOutAgain() {
-  layOut();
-  drawSheet();
-}
-
 /** Bring a row's card into sight, if it is not; its card. */
 function reveal(row) {
   drawSheet();
@@ -167,8 +175,14 @@ new ResizeObserver(() => {
   }
   drawSheet();
 }).observe(sheet);
-addEventListener("scroll", drawSheet, { passive: true });
-addEventListener("resize", drawSheet);
+
+function follow() {
+  const near = linesNear();
+  if (near[0] !== drawn[0] || near[1] !== drawn[1]) drawSheet();
+}
+
+addEventListener("scroll", follow, { passive: true });
+addEventListener("resize", follow);
 addEventListener("beforeprint", () => {
   printing = true;
   drawSheet();
