@@ -47,6 +47,22 @@ def test_finished_clips_become_a_data_set_and_what_is_left_out_is_said(
     assert {each["task_id"] for each in facts.values()} <= tasks
 
 
+def test_rows_that_wait_for_a_failed_one_are_left_out_as_blocked(
+    shop: Shop, tmp_path: Path
+) -> None:
+    shop.write(
+        shot(1, prompt="forbidden"),
+        shot(2, first_frame_url="last_frame:shot1"),
+        shot(3, first_frame_url="last_frame:shot2"),
+        shot(4),
+    )
+    shop.run()
+    (found,) = say("export", str(shop.run_folder), str(tmp_path / "set"), "--json").lines
+    assert found["samples"] == 1
+    reasons = {each["id"]: each["reason"] for each in found["left_out"]}
+    assert reasons == {"shot1": "failed", "shot2": "blocked", "shot3": "blocked"}
+
+
 def test_rows_are_chosen_as_for_a_film(three: Shop, tmp_path: Path) -> None:
     for flags in (["--ids", "shot1"], ["--rows", "1"], ["--where", "scene == 'opening'"]):
         dest = tmp_path / flags[0]
