@@ -292,8 +292,8 @@ async def _check(client: Client, address: str, seen: Path | None, tell: Tell) ->
         )
     if keyed := [name for name, each in told.items() if each[1]]:
         tell(
-            f"warning: dask: {first_few(keyed, 3)} has HIAPI_API_KEY in its environment; "
-            "no worker needs it"
+            "warning: dask: HiAPI's key or secret is in the environment of "
+            f"{first_few(keyed, 3)}; no worker needs it"
         )
 
 

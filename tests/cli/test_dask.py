@@ -46,6 +46,7 @@ def test_workers_fetch_and_verify_and_nothing_of_it_stays_in_the_cluster(
     told = shop.run("--dask", cluster.scheduler_address)
     assert told.code == Exit.OK
     assert f"dask: 2 workers with 2 threads at {cluster.scheduler_address}, dashboard" in told.err
+    assert "HiAPI's key or secret is in the environment of tcp://" in told.err
     assert_whole(shop, 6)
     assert len(list((shop.run_folder / "frames").iterdir())) == 6
     done = cluster.scheduler.task_prefixes["seedance-batch"]
