@@ -85,7 +85,7 @@ async def questions(site: Site) -> list[Question]:
                 a,
                 tuple(candidates(a, tasks, held, ahead)),
                 a.intent.key_fingerprint == ours,
-                is_fresh=abs(time.time() - sent_at(a)) < FRESH_DOUBT,
+                is_fresh=abs(time.time() - max(_times_sent(a))) < FRESH_DOUBT,
                 name=_name(a, waiting),
             )
             for a in waiting
@@ -318,8 +318,13 @@ class Candidate:
 def sent_at(attempt: Attempt) -> float:
     """When the row was sent first, in Unix seconds, or may have been, by a journal that is lost;
     when it was planned where neither is known."""
+    return min(_times_sent(attempt))
+
+
+def _times_sent(attempt: Attempt) -> tuple[float, float]:
+    """Between which times a row may have been sent, as far as is known."""
     sent = attempt.state.submitted_at or attempt.intent.planned_at
-    return min(sent, attempt.state.first_sent_at or sent)
+    return sent, attempt.state.first_sent_at or sent
 
 
 def window(attempt: Attempt, ahead: float = 0.0) -> tuple[float, float]:
