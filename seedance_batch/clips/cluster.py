@@ -55,7 +55,7 @@ _END: Final = 5.0
 """Seconds for a goodbye to whoever does not answer any more."""
 _GRACE: Final = 30.0
 """Seconds beyond a worker's own time, after which its answer is not waited for."""
-_CHUNK: Final = 8
+_CHUNK: Final = 16
 """Jobs that are handed over at once where each takes a moment: a way there and back costs 2 ms."""
 _AHEAD: Final = 3
 """Chunks for each thread of the cluster that are under way."""
