@@ -149,7 +149,9 @@ def test_the_rate_that_an_index_tells_is_the_one_that_ffmpeg_finds(
 ) -> None:
     for ending, flags in ((".mp4", ""), (".mp4", FRAGMENTED[0]), (".mov", ""), (".webm", "")):
         path = tmp_path / f"clip{ending}"
-        path.write_bytes(encoded(1, 160, 96, fps=fps, flags=flags, ending=ending))
+        path.write_bytes(
+            encoded(seconds=1, width=160, height=96, fps=fps, flags=flags, ending=ending)
+        )
         told = frame_rate(path)
         with monkeypatch.context() as patch:
             patch.setattr(media, "_told_rate", lambda file: None)
@@ -159,7 +161,7 @@ def test_the_rate_that_an_index_tells_is_the_one_that_ffmpeg_finds(
 
 @pytest.mark.parametrize("damage", [b"", b"\xff" * 16, b"\0" * 16])
 def test_a_damaged_index_tells_no_rate_and_breaks_nothing(damage: bytes, tmp_path: Path) -> None:
-    whole = encoded(1, 160, 96)
+    whole = encoded(seconds=1, width=160, height=96)
     path = tmp_path / "clip.mp4"
     for kind in (b"moov", b"trak", b"mdia", b"hdlr", b"mdhd", b"stbl", b"stts"):
         at = whole.index(kind) - 4
