@@ -159,7 +159,7 @@ def serving(show: Show, where: Listening) -> Iterator[None]:
         yield
     finally:
         server.should_exit = True
-        thread.join(5.0)
+        thread.join(30.0)
         where.sock.close()
 
 
@@ -169,6 +169,16 @@ class _Server(uvicorn.Server):
         connection that it has no room for, and stands still where nobody reads them."""
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         await super().serve(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """With what is left of connections: a clip that nobody takes would stay open for good."""
+        await super().shutdown(sockets)
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+        tasks = tuple(self.server_state.tasks)
+        if tasks:  # they were cancelled, and close their files
+            await asyncio.wait(tasks, timeout=5.0)
+        await asyncio.sleep(0)  # the loop closes connections in its next turn
 
 
 class _Hasty(H11Protocol):

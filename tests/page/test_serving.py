@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -194,6 +196,22 @@ def test_connections_on_which_nothing_comes_make_room(page: Page) -> None:
     finally:
         for each in held:
             each.close()
+
+
+def test_its_end_leaves_no_connection_open(folder: Kept) -> None:
+    (folder.path / "videos" / "shot-01.mp4").write_bytes(bytes(50_000_000))
+    with contextlib.ExitStack() as stack:
+        with served(folder.path) as page:
+            connection = socket.create_connection(("127.0.0.1", page.where.port), timeout=60)
+            stack.enter_context(connection)
+            target = f"GET /{page.where.token}/videos/shot-01.mp4 HTTP/1.1\r\n"
+            host = f"Host: 127.0.0.1:{page.where.port}\r\n\r\n"
+            connection.sendall((target + host).encode())
+            assert b" 200 " in connection.recv(1000)
+        gc.collect()  # what is left open warns
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(1 << 20):
+                pass
 
 
 def test_a_folder_that_is_away_is_said_in_words_and_shown_once_it_is_back(
