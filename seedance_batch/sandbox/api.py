@@ -258,9 +258,9 @@ class Api:
         wanted = {name: request.query.get(name, "1") for name in ("tasks", "requests")}
         if not set(wanted.values()) <= {"0", "1"}:
             raise invalid("tasks and requests are 0 or 1")
-        content = ledger(
-            self._engine, tasks=wanted["tasks"] == "1", requests=wanted["requests"] == "1"
-        )
+        tasks, requests = (wanted[name] == "1" for name in ("tasks", "requests"))
+        account = request.query.get("account")
+        content = ledger(self._engine, tasks=tasks, requests=requests, account=account)
         return asgi.json_answer(200, content, "ledger")
 
     async def _read_config(self, request: asgi.Request) -> asgi.Reply:
@@ -289,12 +289,12 @@ def _want_json(request: asgi.Request) -> None:
 # ── The ledger: what was charged and what every request was answered. The oracle of every test ────
 
 
-def ledger(engine: Engine, *, tasks: bool, requests: bool) -> dict[str, Any]:
-    """The ledger as JSON values; the two lists can be left out."""
+def ledger(engine: Engine, *, tasks: bool, requests: bool, account: str | None) -> dict[str, Any]:
+    """The ledger as JSON values; the two lists can be left out, and tasks be one account's."""
     view, ledger = engine.view(), engine.ledger
     return {
         "counters": _counters(engine),
-        "tasks": [_task(task, view) for task in ledger.tasks()] if tasks else [],
+        "tasks": [_task(task, view) for task in ledger.tasks(account)] if tasks else [],
         "requests": [_as_values(each) for each in ledger.requests()] if requests else [],
     }
 

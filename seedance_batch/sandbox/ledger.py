@@ -274,9 +274,12 @@ class Ledger:
         """From when to when each task ran, without reading the tasks themselves."""
         return self._db.execute("SELECT created, final FROM tasks ORDER BY created").fetchall()
 
-    def tasks(self) -> Iterator[StoredTask]:
-        """All tasks in the order of their making."""
-        rows = self._db.execute(f"SELECT {_WHOLE} FROM tasks ORDER BY seq")  # noqa: S608
+    def tasks(self, account: str | None = None) -> Iterator[StoredTask]:
+        """All tasks, or one account's, in the order of their making."""
+        rows = self._db.execute(
+            f"SELECT {_WHOLE} FROM tasks WHERE ? IS NULL OR account = ? ORDER BY seq",  # noqa: S608
+            (account, account),
+        )
         return (_task(row) for row in rows)
 
     # -- requests and tries --------------------------------------------------------------------
