@@ -100,6 +100,8 @@ class Submitter(Part):
         self._strange = 0
         """Creates in a row that somebody else than HiAPI answered, and since when."""
         self._strange_since = 0.0
+        self._begun = False
+        """Whether what an earlier process left unanswered is under way again."""
         self._finished = False
 
     @property
@@ -128,7 +130,7 @@ class Submitter(Part):
     def idle(self) -> bool:
         """Whether no POST that still matters is under way, and none will be by itself."""
         self._hear_of_rows()
-        waits = bool(self._queue) and not self._queue.is_ready
+        waits = self._begun and bool(self._queue) and not self._queue.is_ready
         return (self._finished or waits) and not self._still_wanted()
 
     async def run(self, orders: list[Order], unsettled: list[Attempt], group: TaskGroup) -> None:
@@ -146,6 +148,7 @@ class Submitter(Part):
         if (orders or unsettled) and await self._hear_the_clock(unsettled):
             for attempt in unsettled:
                 self._start(group, self._take_up, attempt)
+        self._begun = True
         while not self._stopper.stopped and await self._next_is_due():
             # Asked again: what was started meanwhile has reserved its cost by now.
             if not await self._gate.wait(self._still_due, new_task=True):

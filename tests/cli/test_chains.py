@@ -438,6 +438,14 @@ def test_a_take_that_is_fetched_again_feeds_its_follower_also_after_a_newer_fail
     assert len(shop.tasks()) == 3
 
 
+def test_a_chain_whose_first_send_got_no_answer_goes_on_in_the_next_run(shop: Shop) -> None:
+    chain(shop, "", "last_frame:a")
+    with shop.service.having(faults={"create": {"reset_after": 1.0}}):
+        assert shop.run("--wait", "0.5").code == Exit.UNFINISHED
+    assert shop.run("--wait", "300").code == Exit.OK
+    assert len(shop.tasks()) == 2
+
+
 def test_a_source_that_is_renamed_while_it_is_made_is_waited_for(shop: Shop) -> None:
     chain(shop, "", "last_frame:a")
     with shop.service.having(generation_time="3"):

@@ -41,6 +41,10 @@ _PRELOADED = (
 )
 
 
+HUNG = -999
+"""The exit code of a child that had to be ended, since it came to no end by itself."""
+
+
 @dataclass
 class Forker:
     """Children on demand. One at a time may be waited for."""
@@ -162,7 +166,7 @@ def _waited(pid: int, seconds: float = 120.0) -> int:
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            return -999
+            return HUNG
         time.sleep(0.005)
 
 
