@@ -10,8 +10,7 @@ import pytest
 
 from seedance_batch.core.attempt import Phase
 from seedance_batch.core.outcome import Outcome, outcomes
-from seedance_batch.writer.files import Written, write_sheets
-from seedance_batch.writer.place import Placing
+from seedance_batch.writer.files import Placing, Written, write_sheets
 
 from .samples import attempt, row, source
 
