@@ -31,7 +31,7 @@ from seedance_batch.sandbox.asgi import Ending, Reply
 from seedance_batch.sandbox.faults import Refusal
 from seedance_batch.sandbox.file_origin import Piece, broken_piece
 from seedance_batch.settings import RunSettings
-from seedance_batch.writer import layout, xlsx
+from seedance_batch.writer import xlsx
 from seedance_batch.writer.lines import _OF_OUTCOME, TAKE_COLUMNS
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +49,7 @@ SENT = set(Phase) - {Phase.PLANNED}
 
 def test_a_column_of_ours_has_a_value_and_a_width() -> None:
     assert set(columns.RESULT_COLUMNS) == _OF_OUTCOME.keys()
-    assert {*columns.RESULT_COLUMNS, *TAKE_COLUMNS} == layout._WIDTHS.keys()
+    assert {*columns.RESULT_COLUMNS, *TAKE_COLUMNS} == xlsx._WIDTHS.keys()
 
 
 # ── an input field ──────────────────────────────────────────────────────────────────────────────
@@ -119,7 +119,7 @@ def test_a_phase_has_its_place_in_every_table() -> None:
     assert outcome.STATUS_OF.keys() == set(Phase)
     assert set(rules._BEST_FIRST) == SENT
     assert progress._MARKS.keys() == SENT
-    assert set(Phase) | set(Status) == {*layout.STATUS_COLOURS}
+    assert set(Phase) | set(Status) == {*xlsx.STATUS_COLOURS}
     assert xlsx._MEANING.keys() == set(Status)
 
 

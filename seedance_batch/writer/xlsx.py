@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +20,6 @@ from seedance_batch.core.attempt import Attempt, Sum, Surety
 from seedance_batch.core.columns import stored
 from seedance_batch.core.outcome import Status, Tally
 from seedance_batch.run_folder import WORKBOOK_PARTS
-from seedance_batch.writer import layout
 from seedance_batch.writer.lines import TAKE_COLUMNS, Line, ResultTable, SheetValue, take_lines, utc
 
 if TYPE_CHECKING:
@@ -84,14 +86,12 @@ def _newest(table: ResultTable) -> datetime:
 def _write_rows(
     book: Workbook, formats: Formats, table: ResultTable, name: str, posters: Path | None
 ) -> None:
-    theirs = layout.person_columns(table.columns, table.theirs())
-    ours = [layout.our_column(name) for name, _ in table.block]
+    theirs = person_columns(table.columns, table.theirs())
+    ours = [our_column(name) for name, _ in table.block]
     sheet = Sheet(book, name, formats, [*theirs, *ours])
-    sheet.header(
-        table.header, [layout.HEADER_THEIRS] * len(theirs) + [layout.HEADER_OURS] * len(ours)
-    )
+    sheet.header(table.header, [HEADER_THEIRS] * len(theirs) + [HEADER_OURS] * len(ours))
     folder = posters if len(table.outcomes) <= MOST_POSTERS else None
-    numbers = layout.number_columns(table.theirs())
+    numbers = number_columns(table.theirs())
     for line in table.lines():
         _write_row(sheet, line, numbers, folder)
     sheet.finish()
@@ -99,11 +99,11 @@ def _write_rows(
 
 def _write_row(sheet: Sheet, line: Line, numbers: Collection[int], folder: Path | None) -> None:
     picture = _picture(folder, line.outcome.shown)
-    looks = {"status": layout.STATUS_COLOURS[line.outcome.status]}
+    looks = {"status": STATUS_COLOURS[line.outcome.status]}
     if picture:
-        looks["video_file"] = layout.BELOW_PICTURE
-    theirs = (layout.plain_number(t) if i in numbers else t for i, t in enumerate(line.person))
-    sheet.line((*theirs, *line.ours), looks, layout.PICTURE_ROW if picture else 0.0)
+        looks["video_file"] = BELOW_PICTURE
+    theirs = (plain_number(t) if i in numbers else t for i, t in enumerate(line.person))
+    sheet.line((*theirs, *line.ours), looks, PICTURE_ROW if picture else 0.0)
     if picture:
         sheet.picture("video_file", picture, f"clip of {line.outcome.key}")
 
@@ -112,7 +112,7 @@ def _picture(folder: Path | None, shown: Attempt | None) -> Thumbnail | None:
     if folder is None or shown is None or shown.state.clip is None:
         return None
     # Twice the size it is shown at, for screens of high density.
-    box = (2 * layout.PICTURE_BOX[0], 2 * layout.PICTURE_BOX[1])
+    box = (2 * PICTURE_BOX[0], 2 * PICTURE_BOX[1])
     file = poster(folder, shown.state.clip)
     return thumbnail(file, box) if file else None
 
@@ -121,11 +121,209 @@ def _picture(folder: Path | None, shown: Attempt | None) -> Thumbnail | None:
 
 
 def _write_takes(book: Workbook, formats: Formats, table: ResultTable) -> None:
-    sheet = Sheet(book, "takes", formats, [layout.our_column(name) for name in TAKE_COLUMNS])
-    sheet.header(TAKE_COLUMNS, [layout.HEADER_OURS] * len(TAKE_COLUMNS))
+    sheet = Sheet(book, "takes", formats, [our_column(name) for name in TAKE_COLUMNS])
+    sheet.header(TAKE_COLUMNS, [HEADER_OURS] * len(TAKE_COLUMNS))
     for attempt, values in take_lines(table):
-        sheet.line(values, {"status": layout.STATUS_COLOURS[attempt.state.phase]})
+        sheet.line(values, {"status": STATUS_COLOURS[attempt.state.phase]})
     sheet.finish()
+
+
+# ── How a workbook looks: widths, heights, colours, number formats ────────────────────────────────
+# Pure. Widths are in Excel's characters, heights in points, pictures in pixels.
+
+
+MONEY_FORMAT: Final = "$#,##0.00??"
+
+_NUMBER_FORMATS: Final = {
+    "row": "0",
+    "attempts": "0",
+    "attempt": "0",
+    "duration": "0",
+    "est_cost_usd": MONEY_FORMAT,
+    "row_cost_usd": MONEY_FORMAT,
+    "got_duration": '0.00" s"',
+    "bytes": "#,##0",
+}
+"""Our columns that hold numbers; every other column holds text, and stays text when edited."""
+
+_TECHNICAL: Final = frozenset(
+    {"task_id", "video_url", "url_expires_at", "bytes", "sha256", "submitted_at", "finished_at"}
+)
+"""Our columns that are folded away: for support and scripts, one click away for a person."""
+
+_PLAIN_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
+_LONGEST_NUMBER: Final = 11
+"""Characters; the general format shows longer numbers rounded or with an exponent."""
+
+_WRAPPED: Final = frozenset({"message", "next_step"})
+
+_WIDTHS: Final = {
+    "row": 8,
+    "id": 18,
+    "status": 18,
+    "error_class": 17,
+    "reason": 12,
+    "message": 44,
+    "next_step": 30,
+    "attempts": 12,
+    "attempt": 11,
+    "kind": 8,
+    "shown": 8,
+    "task_id": 24,
+    "model": 15,
+    "resolution": 12,
+    "duration": 12,
+    "aspect_ratio": 13,
+    "est_cost_usd": 16,
+    "row_cost_usd": 16,
+    "charged": 11,
+    "video_file": 30,
+    "last_frame_file": 26,
+    "video_url": 26,
+    "url_expires_at": 21,
+    "media_ok": 11,
+    "got_duration": 15,
+    "got_resolution": 15,
+    "bytes": 13,
+    "sha256": 20,
+    "submitted_at": 21,
+    "finished_at": 21,
+    "made_from": 22,
+}
+
+HEADER_THEIRS: Final = {"bold": True, "bg_color": "#1F2937", "font_color": "#FFFFFF"}
+HEADER_OURS: Final = {"bold": True, "bg_color": "#0F766E", "font_color": "#FFFFFF"}
+
+_GREEN: Final = {"bg_color": "#DCFCE7", "font_color": "#14532D"}
+_BLUE: Final = {"bg_color": "#DBEAFE", "font_color": "#1E3A8A"}
+_AMBER: Final = {"bg_color": "#FEF3C7", "font_color": "#78350F", "bold": True}
+_RED: Final = {"bg_color": "#FEE2E2", "font_color": "#7F1D1D", "bold": True}
+_GREY: Final = {"bg_color": "#F3F4F6", "font_color": "#4B5563"}
+
+STATUS_COLOURS: Final[Mapping[str, Mapping[str, Any]]] = {
+    Status.NEW: {},
+    Status.BLOCKED: _AMBER,
+    "planned": {},
+    Status.SUBMITTING: _BLUE,
+    Status.IN_FLIGHT: _BLUE,
+    Status.DOWNLOADING: _BLUE,
+    Status.DONE: _GREEN,
+    Status.FAILED: _RED,
+    Status.AMBIGUOUS: _AMBER,
+    Status.EXPIRED: _AMBER,
+    Status.MEDIA_MISMATCH: _AMBER,
+    Status.CHANGED: _BLUE,
+    Status.REMOVED: _GREY,
+}
+"""Bold ones want a person; the word itself says the same without colour."""
+
+HEADER_ROW: Final = 20.0
+NARROW: Final = 24
+"""A first column up to this width stays in sight when the sheet is scrolled sideways."""
+
+PICTURE_BOX: Final = (200, 90)
+"""A clip's picture, at most, in pixels."""
+PICTURE_ROW: Final = 90.0
+"""Height of a line with a picture and, below it, the clip's name."""
+BELOW_PICTURE: Final = {"valign": "bottom"}
+
+_LINE: Final = 15.0
+_MOST_LINES: Final = 6
+_SAMPLE: Final = 200
+_PROMPT_WIDTH: Final = 60
+_PROSE: Final = 40
+"""Columns whose usual text is longer than this, with spaces in it, are wrapped."""
+
+
+@dataclass(frozen=True, slots=True)
+class SheetColumn:
+    """How one column looks."""
+
+    name: str
+    """Our name for it; empty for a person's column."""
+    width: float
+    wrapped: bool
+    number_format: str
+
+    @property
+    def folded(self) -> bool:
+        """Whether a person sees it only after a click on its group."""
+        return self.name in _TECHNICAL
+
+    @property
+    def align(self) -> str:
+        """Numbers stand right, texts left."""
+        return "left" if self.number_format == "@" else "right"
+
+
+def our_column(name: str) -> SheetColumn:
+    """One of ours."""
+    return SheetColumn(name, _WIDTHS[name], name in _WRAPPED, _NUMBER_FORMATS.get(name, "@"))
+
+
+def person_columns(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> list[SheetColumn]:
+    """The person's, measured by their first lines."""
+    sample = [line for _, line in zip(range(_SAMPLE), lines, strict=False)]
+    return [_person(heading, [line[i] for line in sample]) for i, heading in enumerate(columns)]
+
+
+def _person(heading: str, cells: Sequence[str]) -> SheetColumn:
+    filled = [cell for cell in cells if cell]
+    if _is_prose(filled):
+        return SheetColumn("", _PROMPT_WIDTH, True, "@")
+    longest = max((_shown_width(cell) for cell in [heading + "  ▾", *filled]), default=0)
+    return SheetColumn("", min(max(longest + 3, 8), 34), False, "@")
+
+
+def _is_prose(cells: Sequence[str]) -> bool:
+    prose = [cell for cell in cells if "\n" in cell or " " in cell or not cell.isascii()]
+    if not prose or len(prose) * 2 < len(cells):
+        return False
+    return "\n" in "".join(prose) or median(_shown_width(cell) for cell in prose) > _PROSE
+
+
+def plain_number(text: str) -> str | int | float:
+    """A person's cell as a number, where it is one that reads back as exactly this text."""
+    if len(text) > _LONGEST_NUMBER or not _PLAIN_NUMBER.fullmatch(text):
+        return text
+    number = float(text) if "." in text else int(text)
+    return number if str(number) == text else text
+
+
+def number_columns(lines: Iterable[Sequence[str]]) -> set[int]:
+    """Which of the person's columns hold plain numbers only; of a mixed one, sorting would suffer.
+
+    A scene ``100`` among ``010`` and ``020`` stays a text as they do.
+    """
+    filled: set[int] = set()
+    mixed: set[int] = set()
+    for line in lines:
+        for index, text in enumerate(line):
+            if text and index not in mixed:
+                (mixed if plain_number(text) is text else filled).add(index)
+    return filled - mixed
+
+
+def row_height(columns: Sequence[SheetColumn], values: Sequence[object]) -> float:
+    """The height that shows a line's wrapped cells, up to a few lines of text."""
+    lines = [
+        _lines(value, column.width)
+        for column, value in zip(columns, values, strict=False)
+        if column.wrapped and isinstance(value, str)
+    ]
+    return _LINE * min(max(lines, default=1), _MOST_LINES)
+
+
+def _lines(text: str, width: float) -> int:
+    shown = text[: int(width) * _MOST_LINES].split("\n")[:_MOST_LINES]
+    return sum(1 + int(_shown_width(part) / width) for part in shown)
+
+
+def _shown_width(text: str) -> int:
+    """Characters, where the wide ones of East Asia count twice."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text[:500])
 
 
 # ── The workbook's summary: how many rows stand how, what it cost, where prices come from ─────────
@@ -163,14 +361,14 @@ _SURE: Final = {
 
 
 _COLUMNS: Final = (
-    layout.SheetColumn("label", 26, False, "@"),
-    layout.SheetColumn("count", 12, False, "0"),
-    layout.SheetColumn("amount", 14, False, layout.MONEY_FORMAT),
-    layout.SheetColumn("words", 56, False, "@"),
+    SheetColumn("label", 26, False, "@"),
+    SheetColumn("count", 12, False, "0"),
+    SheetColumn("amount", 14, False, MONEY_FORMAT),
+    SheetColumn("words", 56, False, "@"),
 )
 _BOLD: Final = {"bold": True}
 _TEXT: Final = {"align": "left", "num_format": "@"}
-_HEADING: Final = {column.name: layout.HEADER_OURS for column in _COLUMNS}
+_HEADING: Final = {column.name: HEADER_OURS for column in _COLUMNS}
 
 
 def write_summary_sheet(book: Workbook, formats: Formats, about: About) -> None:
@@ -182,7 +380,7 @@ def write_summary_sheet(book: Workbook, formats: Formats, about: About) -> None:
     sheet.line(("status", "rows", " ", "meaning"), _HEADING)
     for status, count in about.tally.statuses.items():
         if count:
-            look = {"label": layout.STATUS_COLOURS[status]}
+            look = {"label": STATUS_COLOURS[status]}
             sheet.line((status, count, None, _MEANING[status]), look)
     sheet.line(("rows in the manifest", about.tally.rows), {"label": _BOLD, "count": _BOLD})
     sheet.line((), {})
@@ -250,7 +448,7 @@ class Sheet:
     """A worksheet and the place of its next line."""
 
     def __init__(
-        self, book: Workbook, name: str, formats: Formats, columns: Sequence[layout.SheetColumn]
+        self, book: Workbook, name: str, formats: Formats, columns: Sequence[SheetColumn]
     ) -> None:
         self._sheet: Worksheet = book.add_worksheet(name)
         self._formats = formats
@@ -269,12 +467,12 @@ class Sheet:
 
     def header(self, headings: Sequence[str], looks: Sequence[CellFormat]) -> None:
         """Write the header, freeze it, and a narrow first column with it."""
-        self._sheet.set_row(0, layout.HEADER_ROW)
+        self._sheet.set_row(0, HEADER_ROW)
         for index, (heading, look) in enumerate(zip(headings, looks, strict=True)):
             # Left, also above numbers: the filter's button stands on the right.
             cell = self._formats({"valign": "vcenter", "indent": 1, "num_format": "@"}, look)
             self._sheet.write_string(0, index, stored(heading), cell)
-        narrow = bool(self._columns) and self._columns[0].width <= layout.NARROW
+        narrow = bool(self._columns) and self._columns[0].width <= NARROW
         self._sheet.freeze_panes(1, int(narrow))
         self._next = 1
 
@@ -283,7 +481,7 @@ class Sheet:
     ) -> None:
         """Write the next line, at least ``height`` points high; ``looks`` by our column names."""
         row, self._next = self._next, self._next + 1
-        self._sheet.set_row(row, max(height, layout.row_height(self._columns, values)))
+        self._sheet.set_row(row, max(height, row_height(self._columns, values)))
         for index, value in enumerate(values):
             if value is not None and value != "":
                 name = self._columns[index].name
@@ -291,7 +489,7 @@ class Sheet:
 
     def picture(self, name: str, picture: Thumbnail, words: str) -> None:
         """Set a picture into our column ``name`` of the line just written, above its text."""
-        box = layout.PICTURE_BOX
+        box = PICTURE_BOX
         scale = min(box[0] / picture.width, box[1] / picture.height)
         options = {
             "image_data": BytesIO(picture.jpeg),
@@ -337,14 +535,14 @@ class Sheet:
         return "://" not in file and len(_link_target(file)) < _LONGEST_LINK
 
 
-def _folding(column: layout.SheetColumn, before: layout.SheetColumn | None) -> dict[str, Any]:
+def _folding(column: SheetColumn, before: SheetColumn | None) -> dict[str, Any]:
     """A folded column is hidden in a group; the sign that opens the group stands behind it."""
     if column.folded:
         return {"level": 1, "hidden": True}
     return {"collapsed": True} if before and before.folded else {}
 
 
-def _base(column: layout.SheetColumn) -> CellFormat:
+def _base(column: SheetColumn) -> CellFormat:
     return {
         "num_format": column.number_format,
         "text_wrap": column.wrapped,
