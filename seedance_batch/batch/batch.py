@@ -31,7 +31,7 @@ from seedance_batch.core.select import Selection, meant_ids, select
 from seedance_batch.errors import UsageError
 from seedance_batch.journal import operations
 from seedance_batch.journal.records import Facts, KindFacts, order_name
-from seedance_batch.page.picks import Mark, Pick
+from seedance_batch.page.marks import Mark, Pick
 from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.source import STDIN
 from seedance_batch.run_folder import RunFolder

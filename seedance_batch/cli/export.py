@@ -125,8 +125,7 @@ def _part(given: Exporting, folder: RunFolder) -> ExportPart:
     from seedance_batch.batch.sheets import standing
     from seedance_batch.core.select import Selection
     from seedance_batch.journal.opening import look_into
-    from seedance_batch.page.marks import picks_of
-    from seedance_batch.page.picks import Mark
+    from seedance_batch.page.marks import Mark, picks_of
 
     picks = None
     if given.picks is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seedance_batch.clips.hands import Hands
     from seedance_batch.clips.kept import KeptClips
     from seedance_batch.core.select import Selection
-    from seedance_batch.page.picks import Pick
+    from seedance_batch.page.marks import Pick
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
 
@@ -420,7 +420,7 @@ def chosen_rows(
 ) -> Selection:
     """The part of a selection that names rows; see `selection`."""
     from seedance_batch.core.select import Selection
-    from seedance_batch.page.picks import kept_takes, picked
+    from seedance_batch.page.marks import kept_takes, picked
 
     ids = None if given.ids is None else [part.strip() for part in given.ids.split(",")]
     return Selection(

@@ -87,8 +87,7 @@ def _wish(given: Joining, folder: RunFolder, journal: Journal) -> JoinWish:
     from seedance_batch.batch.joining import JoinWish
     from seedance_batch.batch.sheets import standing
     from seedance_batch.core.attempt import Kind
-    from seedance_batch.page.marks import picks_of
-    from seedance_batch.page.picks import Mark
+    from seedance_batch.page.marks import Mark, picks_of
 
     picks = None
     if given.picks is not None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from seedance_batch.core.plan.saved import SavedPlan
     from seedance_batch.core.plan.steps import Plan, RerunChoice
     from seedance_batch.core.pricing import PriceTable
-    from seedance_batch.page.picks import Pick
+    from seedance_batch.page.marks import Pick
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
 

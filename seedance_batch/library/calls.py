@@ -48,8 +48,7 @@ from seedance_batch.journal.opening import look_into
 from seedance_batch.library import keywords
 from seedance_batch.library.keywords import FetchKeywords, JoinKeywords, ReadKeywords, RunKeywords
 from seedance_batch.library.results import Finished, Planned, Reading, Verified
-from seedance_batch.page.marks import picks_of
-from seedance_batch.page.picks import Mark, picked
+from seedance_batch.page.marks import Mark, picked, picks_of
 from seedance_batch.reader.columnar import types_of
 from seedance_batch.reader.read import grouped
 from seedance_batch.reader.source import is_address

@@ -1,7 +1,7 @@
 """The review page: one ``report.html`` beside the clips, to look at all of them and choose.
 
 Writes the page and the posters it lacks. Reads nothing but the clips: what it says comes from the
-outcomes, what a person chooses stays in their browser until they export it (see `page.picks`)."""
+outcomes, what a person chooses stays in their browser until they export it (see `page.marks`)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.outcome import RowRecord, outcomes
-from seedance_batch.page.picks import Mark, Pick, read_picks
+from seedance_batch.page.marks import Mark, Pick, read_picks
 from tests.writer.samples import attempt, row
 
 from .conftest import Review, current, ids, press, until

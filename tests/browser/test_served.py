@@ -15,8 +15,7 @@ import pytest
 from seedance_batch.batch.share import ShareWish, shared_copy
 from seedance_batch.core.attempt import Kind, Phase, TakeName
 from seedance_batch.core.select import Selection
-from seedance_batch.page.marks import read_marks, save_mark
-from seedance_batch.page.picks import Mark, Pick, read_picks
+from seedance_batch.page.marks import Mark, Pick, read_marks, read_picks, save_mark
 from seedance_batch.run_folder import RunFolder, held
 from tests.page.served import Kept, Page, kept, served
 from tests.writer.samples import attempt, row

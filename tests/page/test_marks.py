@@ -19,8 +19,16 @@ import pytest
 from seedance_batch.core.attempt import Kind, Phase, TakeName
 from seedance_batch.core.outcome import outcomes
 from seedance_batch.errors import FolderUnusable
-from seedance_batch.page.marks import MARKS, SAVED, TakeMark, picks_of, read_marks, save_mark
-from seedance_batch.page.picks import Mark, Pick
+from seedance_batch.page.marks import (
+    MARKS,
+    SAVED,
+    Mark,
+    Pick,
+    TakeMark,
+    picks_of,
+    read_marks,
+    save_mark,
+)
 from tests.writer.samples import attempt, row
 
 ROW = row(1)
