@@ -37,7 +37,7 @@ from seedance_batch.errors import (
     SettingsError,
     StoreUnusable,
 )
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.records import Facts
 from seedance_batch.objects import SLOWEST
@@ -326,7 +326,7 @@ def claim_store(folder: RunFolder, journal: Journal, settings: RunSettings) -> K
     if url is None:
         return KeptClips(folder.path)
     if journal.facts().store is None:
-        journal.write(operations.set_facts(Facts(store=url)))
+        journal.write(records.set_facts(Facts(store=url)))
     return KeptClips(folder.path, open_store(url, patience=STORE_PATIENCE, longest=SLOWEST))
 
 

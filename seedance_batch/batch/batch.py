@@ -29,7 +29,7 @@ from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step
 from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.select import Selection, meant_ids, select
 from seedance_batch.errors import UsageError
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.records import Facts, KindFacts, order_name
 from seedance_batch.page.marks import Mark, Pick
 from seedance_batch.reader.headings import field_of
@@ -132,7 +132,7 @@ class Batch(Site):
     def remember_cap(self) -> None:
         """Keep a cap that was given: it is the folder's until another one is."""
         if self.cap_given is not None:
-            self.journal.write(operations.set_facts(Facts(max_cost=self.cap_given)))
+            self.journal.write(records.set_facts(Facts(max_cost=self.cap_given)))
 
     def bought_beside(self, plan: Plan) -> Neighbour | None:
         """Another run folder, beside this one or elsewhere on this machine, that has bought rows
@@ -213,7 +213,7 @@ class Batch(Site):
         asked = {key: t.number for key, t in choice.redo.items() if t.kind is self.kind}
         if asked:
             noted = KindFacts(redone={**self._takes_redone(), **asked})
-            self.journal.write(operations.set_kind_facts(self.kind, noted))
+            self.journal.write(records.set_kind_facts(self.kind, noted))
 
     def _takes_redone(self) -> Mapping[str, int]:
         """The take of each row that was asked for anew last."""
@@ -283,7 +283,7 @@ class Batch(Site):
         if self._rows_elsewhere:
             rows, columns = _merged(self.journal.rows(), rows), self.journal.columns()
         flags = KindFacts(made_with=self._flags_of(plan))
-        self.journal.write(operations.set_kind_facts(self.kind, flags))
+        self.journal.write(records.set_kind_facts(self.kind, flags))
         facts = Facts(
             prices_note=price_note(self.prices),
             given_inputs=self.manifest.given_inputs,
@@ -294,9 +294,9 @@ class Batch(Site):
             facts = whereabouts(self.manifest, self.folder, replace(facts, reading=self.reading))
         digest = hashlib.sha256(repr((columns, rows)).encode(errors="replace")).hexdigest()
         if self.journal.facts().rows_digest != digest:
-            self.journal.write(operations.set_rows(rows, columns))
+            self.journal.write(records.set_rows(rows, columns))
             facts = replace(facts, rows_digest=digest)
-        self.journal.write(operations.set_facts(facts))
+        self.journal.write(records.set_facts(facts))
 
     def _mended(self) -> Mapping[str, Mapping[str, Any]] | None:
         """See `Facts.mended`; None where nothing is to be noted."""

@@ -27,7 +27,7 @@ from seedance_batch.core.model import BLOB_PREFIX, LinkKind
 from seedance_batch.core.plan.sources import heights
 from seedance_batch.core.plan.steps import Action, Plan, Step
 from seedance_batch.errors import StorageFailed, UsageError
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.reader.media_files import encoded_size
 from seedance_batch.reader.source import MAX_BODY
@@ -134,7 +134,7 @@ class IntentMaker:
             raise MediaChanged(f"{job.row.place}: {why}") from error
         sha256 = hashlib.sha256(given.content).hexdigest()
         if not self._has_whole(sha256):
-            put = operations.put_blob(sha256, given.mime, given.content)
+            put = records.put_blob(sha256, given.mime, given.content)
             await self._journal.awrite(put)
         return MadeFrom(source.token, take.id, f"{BLOB_PREFIX}{sha256}")
 
@@ -153,7 +153,7 @@ class IntentMaker:
         for media in job.media:
             if not self._has_whole(media.sha256):
                 content = await self._offload(read_unchanged, media, job.row.place)
-                await self._journal.awrite(operations.put_blob(media.sha256, media.mime, content))
+                await self._journal.awrite(records.put_blob(media.sha256, media.mime, content))
 
     def _has_whole(self, sha256: str) -> bool:
         try:
@@ -389,14 +389,14 @@ def settled_intents(journal: Journal, plan: Plan, key_fingerprint: str) -> list[
         if s.attempt and s.job and _is_taken_up(s.attempt.intent, s.job)
     ]
     # A clip that moved takes its new row's name before anything new is written for that row.
-    journal.write(operations.forget_planned(_stale(plan, {a.id for a in taken_up})))
-    journal.write(operations.rekey(moved))
-    journal.write(operations.renew(taken_up))
+    journal.write(records.forget_planned(_stale(plan, {a.id for a in taken_up})))
+    journal.write(records.rekey(moved))
+    journal.write(records.renew(taken_up))
     before, now = journal.attempts(), time.time()
     after = list(resumed(before, now))
     for attempt, again in zip(before, after, strict=True):
         if again is not attempt:
-            journal.write(operations.save(again, at=now, event="Refetch"))
+            journal.write(records.save(again, at=now, event="Refetch"))
     return after
 
 

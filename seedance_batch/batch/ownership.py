@@ -14,7 +14,7 @@ from typing import Final
 from seedance_batch.core.manifest import Manifest
 from seedance_batch.core.plan.make import draft_job, draft_models
 from seedance_batch.errors import FolderMismatch, SeedanceBatchError
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into
 from seedance_batch.journal.records import Facts
@@ -29,7 +29,7 @@ def claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) 
     check_claim(journal, folder, manifest, origin)
     if _is_free(journal) or journal.facts().origin != origin:
         facts = whereabouts(manifest, folder, Facts(origin=origin))
-        journal.write(operations.set_facts(facts))
+        journal.write(records.set_facts(facts))
 
 
 def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin: str) -> None:

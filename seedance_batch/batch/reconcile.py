@@ -23,7 +23,7 @@ from seedance_batch.core.lifecycle import Adopted, Event, Released, step
 from seedance_batch.core.model import OutputType, Task, TaskStatus
 from seedance_batch.core.text import span
 from seedance_batch.errors import AccountStopped, ApiUnreachable, UsageError
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 
 FORGOTTEN_AFTER: Final = 240.0
 """Seconds after its send from which a task that is not found is no new one any more."""
@@ -263,7 +263,7 @@ def _one(site: Site, name: str, task_id: str | None = None) -> Attempt:
 
 def _decide(site: Site, attempt: Attempt, event: Event) -> Attempt:
     after = Attempt(attempt.id, attempt.intent, step(attempt.state, event))
-    site.journal.write(operations.save(after, at=time.time(), event=type(event).__name__))
+    site.journal.write(records.save(after, at=time.time(), event=type(event).__name__))
     return after
 
 

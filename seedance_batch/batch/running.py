@@ -54,7 +54,7 @@ from seedance_batch.events import (
     RunEvent,
     Stop,
 )
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.records import Facts
 from seedance_batch.page.page import PAGE
@@ -107,7 +107,7 @@ async def run_batch(
     if plan.new:
         journal = batch.journal
         if batch.settings.again and journal.lost_since is not None:
-            journal.write(operations.set_facts(Facts(log_lost_since=0.0)))
+            journal.write(records.set_facts(Facts(log_lost_since=0.0)))
         if not batch.access.sandbox:
             ownership.note(batch.folder, batch.access.origin)
     _sweep(batch)
@@ -141,12 +141,12 @@ async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[
 def _open_in(journal: Journal, rows: int) -> Iterator[None]:
     """Note that a run is at work, in the journal's own file: it tells a copy without its log."""
     journal.settle()
-    journal.write(operations.set_facts(Facts(run_open=time.time(), run_rows=rows)))
+    journal.write(records.set_facts(Facts(run_open=time.time(), run_rows=rows)))
     try:
         yield
     finally:
         with contextlib.suppress(StorageFailed):
-            journal.write(operations.set_facts(Facts(run_open=0.0)))
+            journal.write(records.set_facts(Facts(run_open=0.0)))
 
 
 async def fetch_clips(
@@ -180,7 +180,7 @@ def _refetched(
                 observer(Remark(note))
             state = step(attempt.state, Refetch())
             attempt = Attempt(attempt.id, attempt.intent, state)
-            site.journal.write(operations.save(attempt, at=time.time(), event="Refetch"))
+            site.journal.write(records.save(attempt, at=time.time(), event="Refetch"))
         found.append(attempt)
     return found
 

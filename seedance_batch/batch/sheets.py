@@ -18,7 +18,7 @@ from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.identity import folder_mark
 from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed, StoreAway
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into, open_journal
 from seedance_batch.journal.records import Facts
@@ -61,12 +61,12 @@ def rebuild(
         exit_code=exit_code,
         store=facts.store,
         journal_mark=folder_mark(facts.folder_id or ""),
-        announce=lambda hashes: journal.write(operations.set_sheet_hashes(hashes)),
+        announce=lambda hashes: journal.write(records.set_sheet_hashes(hashes)),
     )
     written = write_sheets(source, only=only)
-    journal.write(operations.set_sheet_hashes(written.hashes))
+    journal.write(records.set_sheet_hashes(written.hashes))
     if only is None:
-        journal.write(operations.set_facts(Facts(sheets_written_from=stamp)))
+        journal.write(records.set_facts(Facts(sheets_written_from=stamp)))
     return written
 
 
@@ -157,7 +157,7 @@ def put_up(
         return f"sheets and page are not in the store yet: {error.message}"
     finally:
         if record and there != journal.facts().store_has:
-            journal.write(operations.set_facts(Facts(store_has=there)))
+            journal.write(records.set_facts(Facts(store_has=there)))
     return None
 
 

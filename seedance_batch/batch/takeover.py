@@ -27,7 +27,7 @@ from seedance_batch.batch.leasing import LeaseHolder, Tell
 from seedance_batch.core import lease as leases
 from seedance_batch.core.text import shown
 from seedance_batch.errors import FolderMismatch, StorageFailed, StoreAway
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import copy_journal, damaged, look_into, open_journal
 from seedance_batch.journal.records import Facts
@@ -116,7 +116,7 @@ def _owned(folder: RunFolder, url: str, tell: Tell) -> Iterator[tuple[Journal, O
         if identity is not None:
             _bring(store, folder, lease, identity, tell)
         journal = stack.enter_context(_opened(folder))
-        journal.write(operations.set_facts(Facts(lease_epoch=lease.epoch)))
+        journal.write(records.set_facts(Facts(lease_epoch=lease.epoch)))
         owner = Owner(folder, journal, store, lease, is_named=identity is not None)
         stack.callback(owner.close)
         yield journal, owner
@@ -176,8 +176,8 @@ def _bring(
         copy.replace(folder.journal)
         fsync_folder(folder.path)
     with _opened(folder) as journal:  # sheets that lie here are ours, and older; so may others be
-        journal.write(operations.set_sheet_hashes(hashes))
-        journal.write(operations.set_facts(Facts(sheets_written_from="[0]", store_has={})))
+        journal.write(records.set_sheet_hashes(hashes))
+        journal.write(records.set_facts(Facts(sheets_written_from="[0]", store_has={})))
         if not used and (by := journal.facts().copied_by):
             tell(f"This batch's journal was taken over from {store.url}: the copy by {shown(by)}.")
 
@@ -198,7 +198,7 @@ def _fetched(
                 identity.folder_id, identity.salt, made_at=made, log_lost_since=made, copied_by=""
             )
             with open_journal(temporary, wal=False) as journal:
-                journal.write(operations.set_facts(facts))
+                journal.write(records.set_facts(facts))
         fsync_file(temporary)
         yield temporary
 

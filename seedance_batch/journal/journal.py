@@ -24,8 +24,7 @@ from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.errors import StorageFailed
 from seedance_batch.journal import records
-from seedance_batch.journal.operations import Operation
-from seedance_batch.journal.records import Facts, KindFacts
+from seedance_batch.journal.records import Facts, KindFacts, Operation
 
 # ── The open journal: what is read from it, and operations that are durable when they return ──────
 
@@ -150,8 +149,7 @@ class Journal:
 
     def facts(self) -> Facts:
         """What is known beside rows and attempts."""
-        texts = self._read(f"SELECT name, value FROM meta WHERE name IN ({records.FACTS})")
-        return records.facts_from(texts)
+        return records.facts_from(self._read(records.FACTS))
 
     def facts_of(self, kind: Kind) -> KindFacts:
         """What is known beside them about one kind."""

@@ -16,8 +16,7 @@ from typing import Final
 from seedance_batch.errors import FolderUnusable, JournalUnreadable, StorageFailed
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.operations import set_facts
-from seedance_batch.journal.records import Facts
+from seedance_batch.journal.records import Facts, set_facts
 from seedance_batch.publish import size_of
 
 SCHEMA_VERSION: Final = 2
@@ -212,8 +211,7 @@ def _losses(connection: sqlite3.Connection, *, logged: bool) -> tuple[bool, floa
     A run that ended has its records in the journal's file, and one that was killed leaves its log;
     who has neither was copied, without the log, while a run went on.
     """
-    query = f"SELECT name, value FROM meta WHERE name IN ({records.FACTS})"
-    facts = records.facts_from(connection.execute(query))
+    facts = records.facts_from(connection.execute(records.FACTS))
     since, begun = facts.log_lost_since or None, facts.run_open
     keeps_a_log = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     if begun and keeps_a_log and not logged:
@@ -294,8 +292,7 @@ def copy_journal(path: Path, to: Path, *, at: float, by: str) -> int:
 
 
 def _marked(copy: Connection, at: float, by: str) -> int:
-    query = f"SELECT name, value FROM meta WHERE name IN ({records.FACTS})"
-    facts = records.facts_from(copy.execute(query))
+    facts = records.facts_from(copy.execute(records.FACTS))
     told = Facts(run_open=0.0, copied_by=by)
     copy.execute("BEGIN IMMEDIATE")
     set_facts(_loss(copy, facts, told, at) if facts.run_open else told)(copy)

@@ -1,4 +1,4 @@
-"""How rows, attempts and facts are laid out in SQLite: dataclasses to columns and back.
+"""What a journal holds: rows, attempts and facts as columns of SQLite, and what is done to them.
 
 Columns and facts have the names of their fields, so that a journal can be read with any SQLite
 shell.
@@ -7,10 +7,11 @@ shell.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from seedance_batch.core.attempt import (
     Attempt,
@@ -51,11 +52,11 @@ INTENT_SCHEMA: Final = ", ".join(_column(n, required=n != "est_cost") for n in _
 STATE_SCHEMA: Final = ", ".join(_column(n, required=n in _REQUIRED_STATE) for n in _STATE)
 ROW_SCHEMA: Final = ", ".join(_column(n, required=True) for n in _ROW)
 
-ATTEMPT_VALUES: Final = ", ".join((*_INTENT, *_STATE))
-ATTEMPT_MARKS: Final = ", ".join("?" * (len(_INTENT) + len(_STATE)))
-STATE_ASSIGNMENTS: Final = ", ".join(f"{name} = ?" for name in _STATE)
-ROW_VALUES: Final = ", ".join(_ROW)
-ROW_MARKS: Final = ", ".join("?" * len(_ROW))
+_ATTEMPT_VALUES: Final = ", ".join((*_INTENT, *_STATE))
+_ATTEMPT_MARKS: Final = ", ".join("?" * (len(_INTENT) + len(_STATE)))
+_STATE_ASSIGNMENTS: Final = ", ".join(f"{name} = ?" for name in _STATE)
+_ROW_VALUES: Final = ", ".join(_ROW)
+_ROW_MARKS: Final = ", ".join("?" * len(_ROW))
 
 _NEW_IN_2: Final = {"made_from": "attempts", "follows": "rows"}
 """Columns that a journal of version 1 lacks, each a list, by table."""
@@ -79,19 +80,9 @@ def _known_to(version: int, name: str) -> str:
     return f"'[]' AS {name}" if version < 2 and name in _NEW_IN_2 else name
 
 
-def intent_values(intent: Intent) -> list[Any]:
-    """An intent's columns, in order."""
-    return [_to_sql(getattr(intent, name)) for name in _INTENT]
-
-
-def state_values(state: State) -> list[Any]:
-    """A state's columns, in order."""
-    return [_to_sql(getattr(state, name)) for name in _STATE]
-
-
-def row_values(row: RowRecord) -> list[Any]:
-    """A row's columns, in order."""
-    return [_to_sql(getattr(row, name)) for name in _ROW]
+def _values(record: Intent | State | RowRecord, names: Iterable[str]) -> list[Any]:
+    """The columns of these names, in order."""
+    return [_to_sql(getattr(record, name)) for name in names]
 
 
 def attempt_from(values: tuple[Any, ...]) -> Attempt:
@@ -108,14 +99,9 @@ def row_from(values: tuple[Any, ...]) -> RowRecord:
     return RowRecord(**{**row, "cells": json.loads(row["cells"]), "follows": follows})
 
 
-def amount(money: Decimal | None) -> str | None:
-    """An amount's column."""
-    return None if money is None else str(money)
-
-
 def _to_sql(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return amount(value)
+        return str(value)
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, Clip):
@@ -163,7 +149,7 @@ def _state(column: dict[str, Any]) -> State:
 class Facts:
     """What a journal knows about its run folder; None stands for what it does not know.
 
-    As an operation's argument (`operations.set_facts`): what to keep, None for what stays as it is.
+    As an operation's argument (`records.set_facts`): what to keep, None for what stays as it is.
     """
 
     folder_id: str | None = None
@@ -255,8 +241,9 @@ _FROM_TEXT: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(("run_rows", "lease_epoch", "lost_after"), int),
     "max_cost": lambda text: Decimal("Infinity" if text == "none" else text),
 }
-FACTS: Final = ", ".join(f"'{field.name}'" for field in fields(Facts))
-"""The names of all facts, for a query."""
+_KNOWN: Final = ", ".join(f"'{field.name}'" for field in fields(Facts))
+FACTS: Final = f"SELECT name, value FROM meta WHERE name IN ({_KNOWN})"
+"""The query whose answer `facts_from` takes."""
 
 
 def texts_of(facts: Facts | KindFacts, kind: Kind | None = None) -> dict[str, str]:
@@ -292,3 +279,129 @@ def _noted_earlier(texts: Mapping[str, str], kind: Kind) -> dict[str, int]:
             for key, owed in json.loads(text).items():
                 found[key] = max(found.get(key, 0), owed - 1)
     return found
+
+
+# ── What can be done to a journal, as values: functions to be run inside one transaction ──────────
+
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], T]
+
+
+def set_facts(facts: Facts) -> Operation[None]:
+    """Keep what these facts say."""
+    return _set_meta(texts_of(facts))
+
+
+def set_kind_facts(kind: Kind, facts: KindFacts) -> Operation[None]:
+    """Keep what these facts say about one kind."""
+    return _set_meta(texts_of(facts, kind))
+
+
+def _set_meta(texts: Mapping[str, str]) -> Operation[None]:
+    def run(connection: sqlite3.Connection) -> None:
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", texts.items())
+
+    return run
+
+
+def set_rows(rows: Collection[RowRecord], columns: Sequence[str]) -> Operation[None]:
+    """Keep the manifest as it was just read, in place of the one before."""
+
+    def run(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM rows")
+        connection.executemany(
+            f"INSERT INTO rows (position, {_ROW_VALUES}) VALUES (?, {_ROW_MARKS})",
+            ((position, *_values(row, _ROW)) for position, row in enumerate(rows, 1)),
+        )
+        set_facts(Facts(columns=tuple(columns)))(connection)
+
+    return run
+
+
+def add_attempts(intents: Sequence[Intent], state: State) -> Operation[list[Attempt]]:
+    """Record intents, all in ``state``; returns the attempts in the same order."""
+
+    def run(connection: sqlite3.Connection) -> list[Attempt]:
+        return [_insert(connection, intent, state) for intent in intents]
+
+    return run
+
+
+def _insert(connection: sqlite3.Connection, intent: Intent, state: State) -> Attempt:
+    cursor = connection.execute(
+        f"INSERT INTO attempts ({_ATTEMPT_VALUES}) VALUES ({_ATTEMPT_MARKS})",
+        (*_values(intent, _INTENT), *_values(state, _STATE)),
+    )
+    return Attempt(int(cursor.lastrowid or 0), intent, state)
+
+
+def rekey(attempts: Collection[Attempt]) -> Operation[None]:
+    """Give attempts to other rows: their intents name the new keys and numbers."""
+
+    def run(connection: sqlite3.Connection) -> None:
+        connection.executemany(
+            "UPDATE attempts SET key = ?, number = ? WHERE id = ?",
+            ((a.intent.key, a.intent.number, a.id) for a in attempts),
+        )
+
+    return run
+
+
+def renew(attempts: Collection[Attempt]) -> Operation[None]:
+    """Take up intents that nobody accepted under today's API key and at today's price."""
+
+    def run(connection: sqlite3.Connection) -> None:
+        connection.executemany(
+            "UPDATE attempts SET key_fingerprint = ?, est_cost = ? "
+            "WHERE id = ? AND phase = 'planned'",
+            ((a.intent.key_fingerprint, _to_sql(a.intent.est_cost), a.id) for a in attempts),
+        )
+
+    return run
+
+
+def forget_planned(attempt_ids: Collection[int]) -> Operation[None]:
+    """Drop intents that nobody accepted and that no row wants any more."""
+
+    def run(connection: sqlite3.Connection) -> None:
+        connection.executemany(
+            "DELETE FROM attempts WHERE id = ? AND phase = 'planned'",
+            ((attempt_id,) for attempt_id in attempt_ids),
+        )
+
+    return run
+
+
+def save(attempt: Attempt, *, at: float, event: str, detail: str = "") -> Operation[None]:
+    """Record an attempt's new state, and the event that led to it."""
+
+    def run(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            f"UPDATE attempts SET {_STATE_ASSIGNMENTS} WHERE id = ?",
+            (*_values(attempt.state, _STATE), attempt.id),
+        )
+        connection.execute(
+            "INSERT INTO events (attempt, at, name, detail) VALUES (?, ?, ?, ?)",
+            (attempt.id, at, event, detail),
+        )
+
+    return run
+
+
+def put_blob(sha256: str, mime: str, content: bytes) -> Operation[None]:
+    """Keep the bytes of a media file, in place of what is stored for it."""
+
+    def run(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (sha256, mime, content))
+
+    return run
+
+
+def set_sheet_hashes(hashes: Mapping[str, str]) -> Operation[None]:
+    """Remember what each sheet looked like when we wrote it."""
+
+    def run(connection: sqlite3.Connection) -> None:
+        connection.executemany("INSERT OR REPLACE INTO sheets VALUES (?, ?)", hashes.items())
+
+    return run

@@ -32,7 +32,7 @@ from seedance_batch.core.lifecycle import (
     step,
 )
 from seedance_batch.events import AttemptChanged, Observer
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 
 # ── What is to be bought and on which terms, and what a create's answer means for it ──────────────
@@ -161,7 +161,7 @@ class Attempts:
     async def add(self, intent: Intent, at: float) -> Attempt:
         """Record an intent that is about to be sent, before it is sent. ``at`` as in `Sent`."""
         state = step(State(), Sent(at))
-        (attempt,) = await self._journal.awrite(operations.add_attempts([intent], state))
+        (attempt,) = await self._journal.awrite(records.add_attempts([intent], state))
         self._take(attempt)
         self._tell(attempt, None)
         return attempt
@@ -176,9 +176,7 @@ class Attempts:
         self._drop(before)
         self._take(after)
         name = type(event).__name__
-        await self._journal.awrite(
-            operations.save(after, at=self._wall(), event=name, detail=detail)
-        )
+        await self._journal.awrite(records.save(after, at=self._wall(), event=name, detail=detail))
         if state.phase in _ENDED:
             self.ended.append(after)
         self._tell(after, before.state.phase)

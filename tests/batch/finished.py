@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seedance_batch.clips.posters import poster_name
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.opening import open_journal
 from seedance_batch.journal.records import Facts
 from seedance_batch.run_folder import RunFolder
@@ -43,8 +43,8 @@ def finished_folder(
     rows = [row(number) for number in numbers]
     with open_journal(path / "journal.db") as journal:
         before = {each.intent.key for each in journal.attempts()}
-        journal.write(operations.set_rows(rows, PERSON))
-        journal.write(operations.set_facts(Facts(manifest_name="shots.csv")))
+        journal.write(records.set_rows(rows, PERSON))
+        journal.write(records.set_facts(Facts(manifest_name="shots.csv")))
         for of in rows:
             if of.key in before:
                 continue
@@ -60,7 +60,7 @@ def finished_folder(
                 has_audio=False,
             )
             done = attempt(of)
-            journal.write(operations.add_attempts([done.intent], replace(done.state, clip=made)))
+            journal.write(records.add_attempts([done.intent], replace(done.state, clip=made)))
             if posters:
                 (path / poster_name(made)).write_bytes(b"\xff\xd8a poster\xff\xd9")
     return RunFolder(path)

@@ -20,7 +20,7 @@ from seedance_batch.batch.open import open_batch
 from seedance_batch.batch.orders import IntentMaker
 from seedance_batch.core.attempt import Attempt, Clip, Phase, State
 from seedance_batch.journal.journal import Journal
-from seedance_batch.journal.operations import add_attempts, save
+from seedance_batch.journal.records import add_attempts, save
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.settings import RunSettings
 

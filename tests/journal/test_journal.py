@@ -21,7 +21,7 @@ from seedance_batch.core.attempt import Attempt, Kind, Phase, State, TakeName
 from seedance_batch.core.lifecycle import Accepted, Published, Seen, Sent, step
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.errors import FolderUnusable, JournalUnreadable, StorageFailed
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import SCHEMA_VERSION, look_into, open_journal
 from seedance_batch.journal.records import Facts, KindFacts, order_name
@@ -47,20 +47,18 @@ def test_rows_come_with_their_attempts_as_of_one_moment(path: Path) -> None:
     with open_journal(path) as journal:
         keys = [f"row{n}" for n in range(1_100)]
         journal.write(
-            operations.set_rows(
-                [replace(ROW, number=n, key=k) for n, k in enumerate(keys)], ("id",)
-            )
+            records.set_rows([replace(ROW, number=n, key=k) for n, k in enumerate(keys)], ("id",))
         )
         wanted = [
             intent(key=key, number=number, idempotency_key=f"{key}-{number}")
             for number in (1, 2)
             for key in keys[::7]
         ]
-        journal.write(operations.add_attempts(wanted, State()))
+        journal.write(records.add_attempts(wanted, State()))
         with look_into(path) as seen:
             found = iter(seen.histories())
             first = next(found)
-            journal.write(operations.set_rows([], ()))
+            journal.write(records.set_rows([], ()))
             whole = [first, *found]
             assert seen.rows() == []
         assert [row.key for row, _ in whole] == keys
@@ -74,14 +72,14 @@ def test_rows_come_with_their_attempts_as_of_one_moment(path: Path) -> None:
 def added(journal: Journal, number: int = 1) -> Attempt:
     """An attempt about to be sent."""
     wanted = intent(number=number, idempotency_key=f"sb-{number}")
-    (attempt,) = journal.write(operations.add_attempts([wanted], step(State(), Sent(10.0))))
+    (attempt,) = journal.write(records.add_attempts([wanted], step(State(), Sent(10.0))))
     return attempt
 
 
 def saved(journal: Journal, attempt: Attempt, state: State, event: str = "Sent") -> Attempt:
     """The attempt in another state."""
     changed = Attempt(attempt.id, attempt.intent, state)
-    journal.write(operations.save(changed, at=12.5, event=event, detail="why"))
+    journal.write(records.save(changed, at=12.5, event=event, detail="why"))
     return changed
 
 
@@ -95,13 +93,13 @@ def test_everything_comes_back_as_it_was(journal: Journal, path: Path) -> None:
         done = step(done, event)
     expected = saved(journal, attempt, done, "Published")
     second = added(journal, 2)
-    journal.write(operations.set_rows([ROW], ["id", "prompt"]))
-    journal.write(operations.put_blob("ab", "image/png", b"damaged"))
-    journal.write(operations.put_blob("ab", "image/png", b"\0\xff"))
+    journal.write(records.set_rows([ROW], ["id", "prompt"]))
+    journal.write(records.put_blob("ab", "image/png", b"damaged"))
+    journal.write(records.put_blob("ab", "image/png", b"\0\xff"))
     facts = Facts(origin="https://api", max_cost=Decimal("1.50"), given_inputs=("seed",))
-    journal.write(operations.set_facts(facts))
-    journal.write(operations.set_kind_facts(Kind.DRAFT, FLAGS))
-    journal.write(operations.set_sheet_hashes({"results.csv": "12"}))
+    journal.write(records.set_facts(facts))
+    journal.write(records.set_kind_facts(Kind.DRAFT, FLAGS))
+    journal.write(records.set_sheet_hashes({"results.csv": "12"}))
     for seen in (journal, look_into(path)):
         assert seen.attempts() == [expected, second]
         assert seen.rows() == [ROW]
@@ -124,7 +122,7 @@ def test_everything_comes_back_as_it_was(journal: Journal, path: Path) -> None:
 
 
 def test_an_unknown_price_stays_unknown(journal: Journal) -> None:
-    journal.write(operations.add_attempts([intent(est_cost=None)], State()))
+    journal.write(records.add_attempts([intent(est_cost=None)], State()))
     assert journal.attempts()[0].intent.est_cost is None
 
 
@@ -142,7 +140,7 @@ def test_a_new_journal_has_an_identity_and_keeps_it(path: Path) -> None:
 def test_an_order_moves_to_another_row_and_intents_that_nobody_wants_go(journal: Journal) -> None:
     sent = added(journal)
     planned, unwanted = journal.write(
-        operations.add_attempts(
+        records.add_attempts(
             [
                 intent(key="b", idempotency_key="sb-b"),
                 intent(key="c", idempotency_key="sb-c", est_cost=None),
@@ -150,11 +148,11 @@ def test_an_order_moves_to_another_row_and_intents_that_nobody_wants_go(journal:
             State(),
         )
     )
-    journal.write(operations.forget_planned([sent.id, unwanted.id]))
+    journal.write(records.forget_planned([sent.id, unwanted.id]))
     moved = Attempt(sent.id, intent(key="z", number=4, idempotency_key="sb-1"), sent.state)
-    journal.write(operations.rekey([moved]))
+    journal.write(records.rekey([moved]))
     today = intent(key="b", idempotency_key="sb-b", key_fingerprint="new", est_cost=Decimal("9.5"))
-    journal.write(operations.renew([Attempt(planned.id, today, State()), moved]))
+    journal.write(records.renew([Attempt(planned.id, today, State()), moved]))
     assert journal.attempts() == [moved, Attempt(planned.id, today, State())]
 
 
@@ -176,7 +174,7 @@ def test_many_writes_share_commits_and_keep_their_order(journal: Journal) -> Non
         states = [step(State(), Sent(float(n))) for n in range(200)]
         changed = [Attempt(attempt.id, attempt.intent, state) for state in states]
         await asyncio.gather(
-            *(journal.awrite(operations.save(each, at=1.0, event="Sent")) for each in changed)
+            *(journal.awrite(records.save(each, at=1.0, event="Sent")) for each in changed)
         )
 
     asyncio.run(write_all())
@@ -188,7 +186,7 @@ def test_a_cancelled_write_is_recorded_all_the_same(path: Path) -> None:
     async def cancelled(journal: Journal) -> None:
         held: Future[None] = Future()
         journal._writer.submit(lambda _: held.result())  # type: ignore[union-attr]
-        task = asyncio.create_task(journal.awrite(operations.set_facts(Facts(origin="value"))))
+        task = asyncio.create_task(journal.awrite(records.set_facts(Facts(origin="value"))))
         await asyncio.sleep(0.05)
         task.cancel()
         held.set_result(None)
@@ -207,7 +205,7 @@ def test_closing_commits_what_waits(path: Path) -> None:
     waiting = [journal._writer.submit(lambda _: held.result())]  # type: ignore[union-attr]
     time.sleep(0.05)
     for facts in TWO:
-        waiting.append(journal._writer.submit(operations.set_facts(facts)))  # type: ignore[union-attr]
+        waiting.append(journal._writer.submit(records.set_facts(facts)))  # type: ignore[union-attr]
     threading.Timer(0.1, held.set_result, (None,)).start()
     journal.close()
     assert [future.result() for future in waiting] == [None] * 3
@@ -221,7 +219,7 @@ def test_one_broken_operation_takes_no_other_with_it(path: Path) -> None:
         journal._writer.submit(lambda _: held.result())  # type: ignore[union-attr]
         writer = journal._writer
         assert writer is not None
-        good = [writer.submit(operations.set_facts(facts)) for facts in TWO]
+        good = [writer.submit(records.set_facts(facts)) for facts in TWO]
         twice = writer.submit(_twice_the_same)
         held.set_result(None)
         assert [future.result() for future in good] == [None, None]
@@ -231,7 +229,7 @@ def test_one_broken_operation_takes_no_other_with_it(path: Path) -> None:
 
 
 def _twice_the_same(connection: sqlite3.Connection) -> None:
-    operations.add_attempts([intent(), intent()], State())(connection)
+    records.add_attempts([intent(), intent()], State())(connection)
 
 
 def test_a_task_belongs_to_one_attempt_only(journal: Journal) -> None:
@@ -278,12 +276,12 @@ def test_after_one_failed_commit_nothing_is_recorded_any_more(
         monkeypatch.setattr(Refusing, "full", error)
         for _ in range(2):
             with pytest.raises(StorageFailed, match="cannot be written"):
-                journal.write(operations.set_facts(TWO[0]))
+                journal.write(records.set_facts(TWO[0]))
         with pytest.raises(StorageFailed):
             journal.check()
         monkeypatch.setattr(Refusing, "full", None)
         with pytest.raises(StorageFailed):  # once is for ever: what came between is lost
-            journal.write(operations.set_facts(TWO[0]))
+            journal.write(records.set_facts(TWO[0]))
     with open_journal(path) as journal:
         assert journal.facts().origin is None
 

@@ -15,7 +15,7 @@ from seedance_batch.core.attempt import Kind, State
 from seedance_batch.core.lifecycle import Sent, step
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.errors import FolderUnusable, JournalUnreadable
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import copy_journal, look_into, open_journal
 from seedance_batch.journal.records import Facts
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 def add(journal: Journal, number: int) -> None:
     wanted = intent(number=number, idempotency_key=f"sb-{number}")
-    journal.write(operations.add_attempts([wanted], step(State(), Sent(10.0))))
+    journal.write(records.add_attempts([wanted], step(State(), Sent(10.0))))
 
 
 @contextlib.contextmanager
@@ -39,7 +39,7 @@ def at_work(path: Path) -> Iterator[Journal]:
     """A run that has sent more than its journal's own file knows of."""
     with open_journal(path) as journal:
         journal.settle()
-        journal.write(operations.set_facts(Facts(run_open=1000.0)))
+        journal.write(records.set_facts(Facts(run_open=1000.0)))
         add(journal, 1)
         yield journal
 
@@ -86,7 +86,7 @@ def test_a_copy_without_its_log_says_since_when_records_are_missing(
     with opened(copy) as journal:  # it stays so, however often it is opened
         assert journal.lost_since == 1000.0
     with open_journal(copy) as journal:
-        journal.write(operations.set_facts(Facts(log_lost_since=0.0)))
+        journal.write(records.set_facts(Facts(log_lost_since=0.0)))
     with opened(copy) as journal:
         assert journal.lost_since is None
 
@@ -103,7 +103,7 @@ def test_a_copy_with_its_log_is_whole(path: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_ended_has_lost_nothing(path: Path) -> None:
     with at_work(path) as journal:
-        journal.write(operations.set_facts(Facts(run_open=0.0)))
+        journal.write(records.set_facts(Facts(run_open=0.0)))
     with open_journal(path) as journal:
         assert journal.lost_since is None
 
@@ -179,7 +179,7 @@ def test_the_log_of_another_journal_is_refused_and_left_as_it_is(
     other = tmp_path / "other" / "journal.db"
     other.parent.mkdir()
     with at_work(other) as journal:
-        journal.write(operations.set_facts(Facts(manifest="other.csv")))
+        journal.write(records.set_facts(Facts(manifest="other.csv")))
         shutil.copy(f"{other}-wal", f"{path}-wal")
     before = files(path)
     with pytest.raises(JournalUnreadable):
@@ -213,7 +213,7 @@ def test_a_copy_made_amid_a_run_says_which_rows_may_be_sent_from_then_on(
 ) -> None:
     copy = tmp_path / "copy.db"
     with at_work(path) as journal:
-        journal.write(operations.set_rows([row("a"), row("b")], ()))
+        journal.write(records.set_rows([row("a"), row("b")], ()))
         copy_journal(path, copy, at=2000.0, by="process 7 on here")
         assert journal.lost_since is None
     with open_journal(copy) as taken:
@@ -227,7 +227,7 @@ def test_a_copy_made_amid_a_run_says_which_rows_may_be_sent_from_then_on(
 def test_a_copy_made_after_a_run_lacks_nothing(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     with at_work(path) as journal:
-        journal.write(operations.set_facts(Facts(run_open=0.0)))
+        journal.write(records.set_facts(Facts(run_open=0.0)))
         copy_journal(path, copy, at=2000.0, by="process 7 on here")
     with look_into(copy) as taken:
         assert taken.lost_since is None

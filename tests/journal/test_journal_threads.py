@@ -7,8 +7,7 @@ from pathlib import Path
 
 from seedance_batch.core.attempt import Kind
 from seedance_batch.journal.opening import open_journal
-from seedance_batch.journal.operations import set_facts, set_kind_facts
-from seedance_batch.journal.records import Facts, KindFacts
+from seedance_batch.journal.records import Facts, KindFacts, set_facts, set_kind_facts
 
 
 def test_a_commit_is_seen_by_the_next_read_although_others_are_reading(tmp_path: Path) -> None:

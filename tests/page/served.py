@@ -15,7 +15,7 @@ import httpx
 from seedance_batch.batch.showing import Showing
 from seedance_batch.core.attempt import Attempt, State
 from seedance_batch.core.outcome import RowRecord, outcomes
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import open_journal
 from seedance_batch.journal.records import Facts
@@ -33,7 +33,7 @@ class Kept:
 
     def rows(self, rows: Sequence[RowRecord], columns: Sequence[str] = PERSON) -> None:
         """The manifest as it was just read."""
-        self.journal.write(operations.set_rows(rows, columns))
+        self.journal.write(records.set_rows(rows, columns))
 
     def add(self, *attempts: Attempt, clips: bool = True) -> list[Attempt]:
         """Attempts, as far as they came, with a playable file for each clip."""
@@ -41,20 +41,20 @@ class Kept:
             add_clips(self.path, outcomes([], attempts))
         added = []
         for one in attempts:
-            (new,) = self.journal.write(operations.add_attempts([one.intent], State()))
+            (new,) = self.journal.write(records.add_attempts([one.intent], State()))
             added.append(Attempt(new.id, one.intent, one.state))
-            self.journal.write(operations.save(added[-1], at=1.0, event="Sent"))
+            self.journal.write(records.save(added[-1], at=1.0, event="Sent"))
         return added
 
     def become(self, attempt: Attempt, state: State) -> None:
         """An attempt comes further."""
         now = Attempt(attempt.id, attempt.intent, state)
         add_clips(self.path, outcomes([], [now]))
-        self.journal.write(operations.save(now, at=2.0, event="Seen"))
+        self.journal.write(records.save(now, at=2.0, event="Seen"))
 
     def facts(self, **facts: Any) -> None:
         """What the journal knows of the run."""
-        self.journal.write(operations.set_facts(Facts(**facts)))
+        self.journal.write(records.set_facts(Facts(**facts)))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from seedance_batch.api.client import Client
 from seedance_batch.core.attempt import Phase, State
 from seedance_batch.core.model import TaskStatus
 from seedance_batch.core.polling import Flight, Looks
-from seedance_batch.journal import operations
+from seedance_batch.journal import records
 from seedance_batch.journal.opening import open_journal
 from seedance_batch.runner.gate import Stopper, tools_for
 from seedance_batch.runner.watch import Sightings
@@ -66,7 +66,7 @@ def test_what_an_earlier_process_left_is_looked_at_at_once_and_its_age_is_the_se
         with open_journal(tmp_path / "journal.db", threaded=False) as journal:
             # It was sent under a right clock, whatever ours says today.
             sent = State(phase=Phase.IN_FLIGHT, task_id=TASK, submitted_at=now - age)
-            journal.write(operations.add_attempts([intent()], sent))
+            journal.write(records.add_attempts([intent()], sent))
             transport = httpx.MockTransport(says_the_time)
             client = Client(
                 "http://127.0.0.1:1", KEY, transport=transport, wall=lambda: now + shift
