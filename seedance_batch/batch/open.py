@@ -40,7 +40,7 @@ from seedance_batch.batch.ownership import (
     drop_unless_used,
     manifest_of,
 )
-from seedance_batch.batch.published import unknown_model_findings
+from seedance_batch.batch.preflight import unknown_model_findings
 from seedance_batch.batch.running import check_callbacks
 from seedance_batch.batch.takeover import look_owned, open_owned, silent
 from seedance_batch.clips.cluster import check_dask
