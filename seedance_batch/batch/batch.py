@@ -11,11 +11,10 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
 
-from seedance_batch.batch import ownership, traces
+from seedance_batch.batch import ownership
 from seedance_batch.batch.access import Site
 from seedance_batch.batch.orders import resumed
-from seedance_batch.batch.ownership import continues, whereabouts
-from seedance_batch.batch.traces import Neighbour, bought_beside
+from seedance_batch.batch.ownership import Neighbour, continues, whereabouts
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.columns import is_part
 from seedance_batch.core.identity import folder_mark
@@ -144,7 +143,8 @@ class Batch(Site):
         wanted = Counter(job.content for job in first)
         spellings = {content: job.content for job in first for content in contents_of(job)}
         origin = self.access.origin
-        return bought_beside(self.folder, origin, wanted, spellings, ownership.folders(origin))
+        elsewhere = ownership.folders(origin)
+        return ownership.bought_beside(self.folder, origin, wanted, spellings, elsewhere)
 
     def doubts(self, plan: Plan) -> list[Doubt]:
         """The new rows of a plan that look bought already; see `core.plan.make.doubts`."""
@@ -155,8 +155,8 @@ class Batch(Site):
         made_at = self.journal.facts().made_at
         found = Traces(
             sheets=sheets,
-            sheets_are_own=traces.are_own(self.folder, self.folder_mark, made_at),
-            clips=traces.clips_of(self, plan, listed=bool(sheets)),
+            sheets_are_own=ownership.sheets_are_own(self.folder, self.folder_mark, made_at),
+            clips=ownership.clips_of(self, plan, listed=bool(sheets)),
             made_at=made_at,
             manifest={} if continues(self.manifest, self.folder) else self.manifest.told,
             elsewhere=beside.contents if beside else frozenset(),
@@ -167,7 +167,7 @@ class Batch(Site):
 
     @cached_property
     def _told_by_sheets(self) -> Mapping[str, Told]:
-        return traces.told_by_sheets(self.folder, self.journal)
+        return ownership.told_by_sheets(self.folder, self.journal)
 
     def wishes(self, picks: Iterable[Pick], selected: Collection[str]) -> dict[str, TakeName]:
         """The rows marked redo among some picks, with the takes that are meant.

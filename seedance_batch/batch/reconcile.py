@@ -13,7 +13,7 @@ from typing import Final
 
 from seedance_batch.api.client import Client
 from seedance_batch.batch.access import Site
-from seedance_batch.batch.traces import ids_in_neighbours
+from seedance_batch.batch.ownership import ids_in_neighbours
 from seedance_batch.clips.download import look_at
 from seedance_batch.clips.media import Probe, judge
 from seedance_batch.core.attempt import Attempt, ErrorClass, Intent, Phase

@@ -91,8 +91,8 @@ def _tell_page(page: Path | str, given: Looking) -> None:
 
 
 def _share(folder: RunFolder, target: Path, given: Looking) -> None:
-    from seedance_batch.batch.share import ShareWish, shared_copy
     from seedance_batch.batch.sheets import standing
+    from seedance_batch.batch.showing import ShareWish, shared_copy
     from seedance_batch.core.text import some
     from seedance_batch.journal.opening import look_into
     from seedance_batch.page.marks import picks_of

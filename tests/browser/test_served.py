@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from seedance_batch.batch.share import ShareWish, shared_copy
+from seedance_batch.batch.showing import ShareWish, shared_copy
 from seedance_batch.core.attempt import Kind, Phase, TakeName
 from seedance_batch.core.select import Selection
 from seedance_batch.page.marks import Mark, Pick, read_marks, read_picks, save_mark
