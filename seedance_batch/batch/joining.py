@@ -15,8 +15,8 @@ from shlex import quote
 from typing import Final, TextIO
 
 from seedance_batch.batch.access import kept_clips
-from seedance_batch.batch.chosen import Lacking, absence, chosen_of, take_of
 from seedance_batch.batch.sheets import standing
+from seedance_batch.batch.takes import Lacking, absence, chosen_of, take_of
 from seedance_batch.clips.film import FilmOrder, make_film, mark_of, shot_of
 from seedance_batch.clips.hands import damage
 from seedance_batch.clips.kept import KeptClips

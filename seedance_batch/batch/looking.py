@@ -17,8 +17,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from seedance_batch.batch.chosen import Lacking
 from seedance_batch.batch.samples import ClipJudge, ExportWish, Samples
+from seedance_batch.batch.takes import Lacking
 from seedance_batch.clips.hands import Hands, Here
 from seedance_batch.clips.looks import Appearance, appearance_of
 from seedance_batch.clips.media import MediaUnreadable

@@ -31,7 +31,7 @@ from seedance_batch.batch.leasing import watch_lease
 from seedance_batch.batch.orders import ClipNames, IntentMaker, orders_for, settled_intents
 from seedance_batch.batch.sheets import current, put_up, rebuild, standing, write_page
 from seedance_batch.batch.signals import code_of_signal, ending_signals
-from seedance_batch.batch.verify import gone_from_disk, note_of_missing, set_aside
+from seedance_batch.batch.takes import gone_from_disk, note_of_missing, set_aside
 from seedance_batch.clips.far_fetch import fetching
 from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.partial import sweep
@@ -157,7 +157,7 @@ async def fetch_clips(
     signals: bool,
     reins: Reins | None = None,
 ) -> Report:
-    """Bring the clips that attempts lack (`verify.lacking`); submits nothing, not even a resend.
+    """Bring the clips that attempts lack (`takes.lacking`); submits nothing, not even a resend.
 
     A file that stands where a lacking clip belongs is moved aside, never overwritten; a damaged
     download makes room for a better one.

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedance_batch.batch.access import kept_clips
-from seedance_batch.batch.chosen import Lacking, absence, chosen_of, take_of
 from seedance_batch.batch.sheets import standing
+from seedance_batch.batch.takes import Lacking, absence, chosen_of, take_of
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import Attempt, Clip, Intent, Kind

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from seedance_batch.batch.access import kept_clips
-from seedance_batch.batch.chosen import chosen_of
 from seedance_batch.batch.sheets import folder_flags, offers_of, standing
 from seedance_batch.batch.summary import relative
+from seedance_batch.batch.takes import chosen_of
 from seedance_batch.clips.posters import poster_name
 from seedance_batch.core.attempt import UNDER_WAY_PHASES, Attempt, Clip
 from seedance_batch.core.outcome import Outcome, tally

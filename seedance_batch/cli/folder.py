@@ -50,7 +50,7 @@ def status(given: Standing) -> int:
     if given.folder is None and given.out is None:
         return _account(given)
     from seedance_batch.batch.sheets import catch_up, is_at_work, standing
-    from seedance_batch.batch.verify import note_of_missing
+    from seedance_batch.batch.takes import note_of_missing
     from seedance_batch.clips.kept import KeptClips
     from seedance_batch.core.identity import SANDBOX_ORIGIN
     from seedance_batch.core.outcome import exit_code, standing_lines, standing_object
@@ -123,7 +123,7 @@ class Fetching(flags.OfFolder, flags.Address, flags.Waiting, flags.Watched):
 def fetch(given: Fetching) -> int:
     """Download every paid clip of run FOLDER that is missing or damaged. Never submits anything."""
     from seedance_batch.batch.access import open_site
-    from seedance_batch.batch.verify import lacking
+    from seedance_batch.batch.takes import lacking
 
     with open_site(given.folder, flags.run_settings(given), os.environ, say_aside) as site:
         return fetched(site, lacking(site.kept, site.journal.attempts()), given)
@@ -350,7 +350,7 @@ class Verifying(flags.Rehearsed, flags.Spread, flags.Json):
 def verify(given: Verifying) -> int:
     """Check every clip of run FOLDER again: its bytes, and what they decode to."""
     from seedance_batch.batch.access import kept_clips
-    from seedance_batch.batch.verify import check_clips, write_claims
+    from seedance_batch.batch.takes import check_clips, write_claims
     from seedance_batch.core.text import shown
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of

@@ -36,7 +36,7 @@ from seedance_batch.batch.running import Report, fetch_clips, run_batch
 from seedance_batch.batch.samples import ExportPart, ExportWish, kept_of
 from seedance_batch.batch.sheets import given_inputs, standing
 from seedance_batch.batch.summary import work_in
-from seedance_batch.batch.verify import check_clips, lacking, write_claims
+from seedance_batch.batch.takes import check_clips, lacking, write_claims
 from seedance_batch.clips.cluster import hands_on
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind
 from seedance_batch.core.dataset import DatasetFormat, Splits

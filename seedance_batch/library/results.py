@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch import errors
 from seedance_batch.batch.running import Report
-from seedance_batch.batch.verify import ClipFinding
+from seedance_batch.batch.takes import ClipFinding
 from seedance_batch.core.manifest import Finding, Manifest
 from seedance_batch.core.model import INPUT_FIELDS
 from seedance_batch.core.outcome import Outcome, tally

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seedance_batch.batch.chosen import chosen_of, take_of
+from seedance_batch.batch.takes import chosen_of, take_of
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.outcome import outcomes
 from seedance_batch.core.select import Selection
