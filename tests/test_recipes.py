@@ -26,9 +26,8 @@ from seedance_batch.core.select import Selection
 from seedance_batch.events import Stop
 from seedance_batch.reader import cells, judge, read
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
-from seedance_batch.sandbox import config, faults, views
-from seedance_batch.sandbox.asgi import Ending, Reply
-from seedance_batch.sandbox.faults import Refusal
+from seedance_batch.sandbox import answers, config, views
+from seedance_batch.sandbox.answers import Ending, Refusal, Reply
 from seedance_batch.sandbox.file_origin import Piece, broken_piece
 from seedance_batch.settings import RunSettings
 from seedance_batch.writer import xlsx
@@ -188,13 +187,13 @@ def test_an_oddity_that_can_be_asked_for_is_done_somewhere(fault: Any) -> None:
 def test_a_fault_of_the_api_spoils_an_answer(fault: config.ApiFault) -> None:
     sound = Reply(200, "done", b"{}")
     try:
-        spoilt = faults.broken(
-            None if faults.strikes_before(fault) else sound, fault, config.FaultConfig(), 0.0
+        spoilt = answers.broken(
+            None if answers.strikes_before(fault) else sound, fault, config.FaultConfig(), 0.0
         )
     except Refusal:
         return
     assert spoilt.having(verdict=sound.verdict) != sound
-    if faults.strikes_before(fault):  # nothing was done, so nothing may read as if it were
+    if answers.strikes_before(fault):  # nothing was done, so nothing may read as if it were
         assert spoilt.status >= 300 or spoilt.ending is Ending.RESET
 
 

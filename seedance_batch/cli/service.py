@@ -137,8 +137,8 @@ def sandbox(
     **settings: Any,
 ) -> None:
     """Serve a local stand-in for HiAPI: no key, no money, real MP4s. Ctrl-C ends it."""
+    from seedance_batch.sandbox.answers import is_this_machine
     from seedance_batch.sandbox.config import SandboxConfigError
-    from seedance_batch.sandbox.given_media import is_this_machine
     from seedance_batch.sandbox.ledger import StateError
     from seedance_batch.sandbox.server import serve_forever
 

@@ -1,4 +1,4 @@
-"""Draws a clip's frames: backdrop, given images, and everything written on them."""
+"""Draws a clip's frames with all that is given for them or written on them; makes its files."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import colorsys
 import io
 import math
 import re
+import threading
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
-from io import BytesIO
 from typing import Final
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
-from seedance_batch.sandbox import given_media
-from seedance_batch.sandbox.clip import FPS, ClipSpec, Drawn
-from seedance_batch.sandbox.encode import Overlay, Picture, Planes, fade
-from seedance_batch.sandbox.faults import unit
+from seedance_batch.sandbox.answers import unit
+from seedance_batch.sandbox.encode import Overlay, Picture, Planes, encode, fade, tone
+from seedance_batch.sandbox.validation import content_at
+from seedance_batch.sandbox.views import FPS, LAST_FRAME, THUMBNAIL, ClipSpec, Drawn
 
 # ── Composes a clip's frames: backdrop, first and last frame, and everything written on them ──────
 
@@ -261,7 +262,7 @@ def covering(url: str, size: tuple[int, int], name: str) -> Image.Image:
 
 
 def _opened(url: str) -> Image.Image | None:
-    content = given_media.content_at(url)
+    content = content_at(url)
     if content is None:
         return None
     try:
@@ -338,7 +339,7 @@ def face(size: int) -> Face:
 
 
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    content = BytesIO(resources.files(__package__).joinpath(f"fonts/{name}").read_bytes())
+    content = io.BytesIO(resources.files(__package__).joinpath(f"fonts/{name}").read_bytes())
     return ImageFont.truetype(content, size, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -428,3 +429,48 @@ def _chop(word: str, face: Face, width: int) -> list[str]:
             parts.append("")
         parts[-1] += character
     return parts
+
+
+# ── A clip's files: the MP4, its last frame as PNG, a thumbnail as JPEG ───────────────────────────
+
+
+class Abandoned(Exception):
+    """Nobody waits for this file any more."""
+
+
+def render(clip: ClipSpec, name: str, stop: threading.Event | None = None) -> bytes:
+    """The bytes of the named output file, the same for the same clip; ``stop`` gives up."""
+    return _render(clip, name, stop) if clip.drawn else _plain(clip, name)
+
+
+@lru_cache(maxsize=64)
+def _plain(clip: ClipSpec, name: str) -> bytes:
+    return _render(clip, name, None)
+
+
+def _render(clip: ClipSpec, name: str, stop: threading.Event | None) -> bytes:
+    scene = Scene(clip)
+    if name == LAST_FRAME:
+        return _picture(scene.planes(clip.frames - 1), "PNG")
+    if name == THUMBNAIL:
+        return _picture(scene.planes(clip.frames // 2), "JPEG", longest=320)
+    content = clip.drawn.content if clip.drawn else ""
+    sound = tone(content, clip.frames / FPS) if clip.audio else None
+    return encode((clip.width, clip.height), _frames(scene, clip.frames, stop), sound, clip.form)
+
+
+def _frames(scene: Scene, count: int, stop: threading.Event | None) -> Iterator[Planes]:
+    for number in range(count):
+        if stop is not None and stop.is_set():
+            raise Abandoned
+        yield scene.planes(number)
+
+
+def _picture(planes: Planes, kind: str, longest: int | None = None) -> bytes:
+    rgb = av.VideoFrame.from_ndarray(planes, format="yuv420p").to_ndarray(format="rgb24")
+    image = Image.fromarray(rgb)
+    if longest:
+        image.thumbnail((longest, longest))
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()

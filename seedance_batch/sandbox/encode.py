@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedance_batch.sandbox.clip import FPS, Form
-from seedance_batch.sandbox.faults import unit
+from seedance_batch.sandbox.answers import unit
+from seedance_batch.sandbox.views import FPS, Form
 
 # ── Frames and a tone into an MP4: H.264 and, where asked, AAC; on demand into another container ──
 

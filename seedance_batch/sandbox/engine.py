@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from seedance_batch.sandbox.answers import Refusal, draw, invalid, retry_after_header
 from seedance_batch.sandbox.config import (
     GenerationTime,
     ListedFault,
@@ -21,7 +22,6 @@ from seedance_batch.sandbox.config import (
     Times,
     phases,
 )
-from seedance_batch.sandbox.faults import Refusal, draw, invalid, retry_after_header
 from seedance_batch.sandbox.ledger import Ledger, StoredKey, StoredTask
 from seedance_batch.sandbox.validation import Unreadable, checker_for, strict_json
 from seedance_batch.sandbox.views import Links, View

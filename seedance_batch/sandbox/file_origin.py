@@ -1,24 +1,46 @@
-"""The file origin: signed URLs, ranges, validators, and downloads broken on purpose."""
+"""The file origin: files made when asked for, signed URLs, ranges, downloads broken on purpose."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from email.utils import formatdate, parsedate_to_datetime
+from functools import partial
 from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
 
-from seedance_batch.sandbox import asgi
+from seedance_batch.sandbox.answers import (
+    Disconnected,
+    Ending,
+    Receive,
+    Reply,
+    Request,
+    Scope,
+    Send,
+    TooLarge,
+    draw,
+    html_answer,
+    invalid,
+    read_request,
+    reset_answer,
+    retry_after_header,
+    send_answer,
+    unit,
+)
 from seedance_batch.sandbox.config import FaultConfig, FileFault, TaskState
 from seedance_batch.sandbox.engine import Engine
-from seedance_batch.sandbox.faults import draw, html_answer, retry_after_header, unit
 from seedance_batch.sandbox.ledger import StoredRequest, StoredTask
-from seedance_batch.sandbox.views import LAST_FRAME, THUMBNAIL, VIDEO
+from seedance_batch.sandbox.validation import image_ratio, media_seconds
+from seedance_batch.sandbox.views import LAST_FRAME, THUMBNAIL, VIDEO, ClipSpec, clip_of
 
 Contents = Callable[[StoredTask, str], Awaitable[bytes]]
 
@@ -34,20 +56,20 @@ class Files:
         self._engine = engine
         self._contents = contents
 
-    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, written down before its answer leaves."""
         if scope["type"] != "http":
             return
         arrived = self._engine.clock()
         try:
-            request = await asgi.read_request(scope, receive, 0)
-        except (asgi.Disconnected, asgi.TooLarge):
-            request = asgi.Request(scope["method"], scope["path"], {}, {}, target=scope["path"])
+            request = await read_request(scope, receive, 0)
+        except (Disconnected, TooLarge):
+            request = Request(scope["method"], scope["path"], {}, {}, target=scope["path"])
         answer = (await self._answer(request)).adding(_CORS)
         self._write_down(arrived, request, answer)
-        await asgi.send_answer(answer, scope, send, head=request.method == "HEAD")
+        await send_answer(answer, scope, send, head=request.method == "HEAD")
 
-    def _write_down(self, arrived: float, request: asgi.Request, answer: asgi.Reply) -> None:
+    def _write_down(self, arrived: float, request: Request, answer: Reply) -> None:
         span = request.headers.get("range", "")
         keyed = "authorization" in request.headers
         note = (f" ({span})" if span else "") + (
@@ -57,9 +79,9 @@ class Files:
         record = StoredRequest.of("files", arrived, request, told, path=request.path)
         self._engine.ledger.add_request(record)
 
-    async def _answer(self, request: asgi.Request) -> asgi.Reply:
+    async def _answer(self, request: Request) -> Reply:
         if request.method == "OPTIONS":
-            return asgi.Reply(204, "asked by a browser", b"", _PREFLIGHT)
+            return Reply(204, "asked by a browser", b"", _PREFLIGHT)
         if request.method not in ("GET", "HEAD"):
             return _denied(405, "method not allowed").adding({"allow": _METHODS})
         match = _PATH.fullmatch(request.path)
@@ -75,9 +97,7 @@ class Files:
         content = await self._contents(task, match[2])
         return self._serve(request, task, match[2], content).having(task_id=task.task_id)
 
-    def _serve(
-        self, request: asgi.Request, task: StoredTask, name: str, content: bytes
-    ) -> asgi.Reply:
+    def _serve(self, request: Request, task: StoredTask, name: str, content: bytes) -> Reply:
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         piece = Piece(content, _TYPES[name], etag, task.times.final)
         faults, seed = self._engine.config.faults, self._engine.config.seed
@@ -95,8 +115,8 @@ class Files:
         return answer.having(verdict=f"fault {fault.value}")
 
 
-def _denied(status: int, why: str) -> asgi.Reply:
-    return asgi.Reply(status, why, why.encode(), {"content-type": "text/plain"})
+def _denied(status: int, why: str) -> Reply:
+    return Reply(status, why, why.encode(), {"content-type": "text/plain"})
 
 
 _METHODS: Final = "GET, HEAD, OPTIONS"
@@ -113,7 +133,7 @@ _PREFLIGHT: Final = {
 }
 
 
-def whole_or_part(headers: Mapping[str, str], piece: Piece) -> asgi.Reply:
+def whole_or_part(headers: Mapping[str, str], piece: Piece) -> Reply:
     """200, 206, 304 or 416, by ``Range``, ``If-Range`` and the headers that `_is_known` reads."""
     if _is_known(headers, piece):
         return piece.unchanged()
@@ -167,26 +187,24 @@ class Piece:
         """The same as HTTP has it."""
         return formatdate(self.modified, usegmt=True)
 
-    def unchanged(self) -> asgi.Reply:
+    def unchanged(self) -> Reply:
         """The file that is there already."""
         headers = {"etag": self.etag, "last-modified": self.dated}
-        return asgi.Reply(304, "not modified", b"", headers)
+        return Reply(304, "not modified", b"", headers)
 
-    def answer(self, **headers: str) -> asgi.Reply:
+    def answer(self, **headers: str) -> Reply:
         """The whole file."""
-        return asgi.Reply(200, "served", self.content, {**self._headers(), **headers})
+        return Reply(200, "served", self.content, {**self._headers(), **headers})
 
-    def part(self, start: int, end: int) -> asgi.Reply:
+    def part(self, start: int, end: int) -> Reply:
         """The bytes from start to end, both included."""
         span = f"bytes {start}-{end}/{len(self.content)}"
         headers = {**self._headers(), "content-range": span}
-        return asgi.Reply(206, "served in part", self.content[start : end + 1], headers)
+        return Reply(206, "served in part", self.content[start : end + 1], headers)
 
-    def unsatisfiable(self) -> asgi.Reply:
+    def unsatisfiable(self) -> Reply:
         """The range lies outside."""
-        return asgi.Reply(
-            416, "no such range", b"", {"content-range": f"bytes */{len(self.content)}"}
-        )
+        return Reply(416, "no such range", b"", {"content-range": f"bytes */{len(self.content)}"})
 
     def _headers(self) -> dict[str, str]:
         return {
@@ -218,7 +236,7 @@ class Case:
         cut = int(unit("cut", *self.place) * self.size) if at is None else at
         return self.piece.content[:cut]
 
-    def with_body(self, body: bytes | AsyncIterator[bytes], **changes: Any) -> asgi.Reply:
+    def with_body(self, body: bytes | AsyncIterator[bytes], **changes: Any) -> Reply:
         """The answer with another body."""
         return self.piece.answer().having(body=body, **changes)
 
@@ -229,63 +247,63 @@ def broken_piece(
     piece: Piece,
     headers: Mapping[str, str],
     place: tuple[object, ...],
-) -> asgi.Reply | None:
+) -> Reply | None:
     """The broken answer, or None where this request gives the fault nothing to break."""
     case = Case(piece, faults, headers, place)
     if fault.value.isdigit() and fault is not FileFault.RANGE_416:
         again = (
             retry_after_header(faults, 0.0) if fault in (FileFault.TOO_MANY, FileFault.BUSY) else {}
         )
-        return asgi.Reply(int(fault.value), "", b"", again)
+        return Reply(int(fault.value), "", b"", again)
     return _BREAKERS[fault](case)
 
 
-def _wrong_range(case: Case) -> asgi.Reply | None:
+def _wrong_range(case: Case) -> Reply | None:
     if "range" not in case.headers:
         return None
     start = int(unit("range", *case.place) * case.size)
     return case.piece.part(start, case.size - 1)
 
 
-def _etag(case: Case) -> asgi.Reply:
+def _etag(case: Case) -> Reply:
     changed = f'"{int(unit("etag", *case.place) * 2**64):032x}"'
     return case.piece.answer(etag=changed)
 
 
-def _gzip(case: Case) -> asgi.Reply:
+def _gzip(case: Case) -> Reply:
     body = _bomb(case.faults.endless_bytes)
     return case.piece.answer(**{"content-encoding": "gzip"}).having(body=body)
 
 
-def _no_moov(case: Case) -> asgi.Reply:
+def _no_moov(case: Case) -> Reply:
     """The index goes by another name, so the file has its length but cannot be opened."""
     return case.with_body(case.piece.content.replace(b"moov", b"free"))
 
 
-def _stall(case: Case) -> asgi.Reply:
+def _stall(case: Case) -> Reply:
     body = _silence(case.piece.content[: case.size // 2], case.faults.stall_seconds)
-    return case.with_body(body, length=case.size, ending=asgi.Ending.CUT)
+    return case.with_body(body, length=case.size, ending=Ending.CUT)
 
 
-def _drip(case: Case) -> asgi.Reply:
+def _drip(case: Case) -> Reply:
     body = _drops(case.piece.content, case.faults.drip_bytes_per_second)
     return case.with_body(body, length=case.size)
 
 
-def _packed(case: Case) -> asgi.Reply:
+def _packed(case: Case) -> Reply:
     packed = zlib.compressobj(1, zlib.DEFLATED, 31)
     body = packed.compress(case.piece.content) + packed.flush()
     return case.piece.answer(**{"content-encoding": "gzip"}).having(body=body)
 
 
-_BREAKERS: Final[dict[FileFault, Callable[[Case], asgi.Reply | None]]] = {
+_BREAKERS: Final[dict[FileFault, Callable[[Case], Reply | None]]] = {
     FileFault.RANGE_416: lambda case: case.piece.unsatisfiable(),
-    FileFault.RESET: lambda case: asgi.reset_answer(""),
-    FileFault.CUT: lambda case: case.with_body(case.head, length=case.size, ending=asgi.Ending.CUT),
+    FileFault.RESET: lambda case: reset_answer(""),
+    FileFault.CUT: lambda case: case.with_body(case.head, length=case.size, ending=Ending.CUT),
     FileFault.SHORT: lambda case: case.with_body(case.head),
     FileFault.NO_LENGTH: lambda case: case.with_body(_pieces(case.piece.content)),
     FileFault.WRONG_LENGTH: lambda case: case.with_body(
-        case.piece.content, length=case.size + 4096, ending=asgi.Ending.CUT
+        case.piece.content, length=case.size + 4096, ending=Ending.CUT
     ),
     FileFault.WRONG_RANGE: _wrong_range,
     FileFault.IGNORE_RANGE: lambda case: case.piece.answer(),
@@ -300,7 +318,7 @@ _BREAKERS: Final[dict[FileFault, Callable[[Case], asgi.Reply | None]]] = {
     FileFault.STALL: _stall,
     FileFault.DRIP: _drip,
     FileFault.LATE: lambda case: case.piece.answer().having(pause=case.faults.late_seconds),
-    FileFault.NOT_YET: lambda case: asgi.Reply(404, "", b"<Error><Code>NoSuchKey</Code></Error>"),
+    FileFault.NOT_YET: lambda case: Reply(404, "", b"<Error><Code>NoSuchKey</Code></Error>"),
     FileFault.PART: lambda case: case.piece.part(0, case.size - 1),
     FileFault.PACKED: _packed,
 }
@@ -339,3 +357,89 @@ async def _drops(content: bytes, per_second: float) -> AsyncIterator[bytes]:
     for start in range(0, len(content), size):
         yield content[start : start + size]
         await anyio.sleep(size / per_second)
+
+
+# ── Makes output files when they are first asked for, once each, beside the event loop ────────────
+
+
+Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+_SHORTEST: Final = 2.0 - 0.05
+_LONGEST: Final = 15.0 + 0.05
+"""Seconds of a reference, with a frame's tolerance."""
+_NOMINAL: Final = Decimal(5)
+"""Billed for a reference video whose length is not known, because it is not ours to fetch."""
+_SHELF: Final = 256 * 2**20
+"""Bytes of finished files kept; what is dropped is rendered again, to the same bytes."""
+
+
+class ClipFiles:
+    """Renders clips and keeps the latest."""
+
+    def __init__(self, engine: Engine, offload: Offload) -> None:
+        self._engine = engine
+        self._offload = offload
+        self._shelf: OrderedDict[tuple[ClipSpec, str], bytes] = OrderedDict()
+        self._making: dict[tuple[ClipSpec, str], anyio.Event] = {}
+        self._benches = anyio.Semaphore(max(os.cpu_count() or 1, 2))
+        self.closed = threading.Event()
+
+    def close(self) -> None:
+        """Gives up what is being rendered, so that the process can end at once."""
+        self.closed.set()
+
+    async def contents(self, task: StoredTask, name: str) -> bytes:
+        """The bytes of a task's output file."""
+        wanted = (clip_of(task, self._engine.config, await self._adaptive(task)), name)
+        while wanted not in self._shelf:
+            if wanted in self._making:
+                await self._making[wanted].wait()
+            else:
+                await self._make(*wanted)
+        self._shelf.move_to_end(wanted)
+        return self._shelf[wanted]
+
+    async def _make(self, clip: ClipSpec, name: str) -> None:
+        done = self._making[clip, name] = anyio.Event()
+        try:
+            async with self._benches:
+                made = await self._offload(lambda: _render(clip, name, self.closed))
+        finally:
+            del self._making[clip, name]
+            done.set()
+        self._shelf[clip, name] = made
+        while sum(map(len, self._shelf.values())) > _SHELF and len(self._shelf) > 1:
+            self._shelf.popitem(last=False)
+
+    async def _adaptive(self, task: StoredTask) -> float | None:
+        """The ratio that an adaptive clip takes from its first frame."""
+        fields = task.input
+        url = fields.get("first_frame_url")
+        if fields.get("aspect_ratio") != "adaptive" or url is None:
+            return None
+        ratio: float | None = await self._offload(lambda: image_ratio(url))
+        return ratio
+
+    async def reference_seconds(self, fields: Mapping[str, Any]) -> Decimal:
+        """Seconds of reference video, which are billed; 400 where the limits are passed."""
+        if not fields.keys() & {"reference_video_urls", "reference_audio_urls"}:
+            return Decimal(0)
+        await self._lengths(fields, "reference_audio_urls")
+        videos = await self._lengths(fields, "reference_video_urls")
+        return sum((_NOMINAL if s is None else Decimal(f"{s:.3f}") for s in videos), Decimal(0))
+
+    async def _lengths(self, fields: Mapping[str, Any], name: str) -> list[float | None]:
+        urls = fields.get(name, ())
+        known = [await self._offload(partial(media_seconds, url)) for url in urls]
+        measured = [length for length in known if length is not None]
+        if any(not _SHORTEST <= length <= _LONGEST for length in measured):
+            raise invalid(f"input.{name}: each lasts 2 to 15 s")
+        if sum(measured) > _LONGEST:
+            raise invalid(f"input.{name}: together they last at most 15 s")
+        return known
+
+
+def _render(clip: ClipSpec, name: str, stop: threading.Event) -> bytes:
+    from seedance_batch.sandbox.drawing import render
+
+    return render(clip, name, stop)

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from seedance_batch.sandbox.asgi import Reply, Request
+from seedance_batch.sandbox.answers import Reply, Request
 from seedance_batch.sandbox.config import Times
 
 _VERSION: Final = 1

@@ -9,14 +9,11 @@ import socket
 import struct
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from email.utils import formatdate
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -30,16 +27,22 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from seedance_batch.sandbox import asgi, given_media
-from seedance_batch.sandbox.api import Api
-from seedance_batch.sandbox.callback_sender import Callbacks
-from seedance_batch.sandbox.clip import ClipSpec, clip_of
+from seedance_batch.sandbox.answers import (
+    DISCONNECT,
+    AsgiApp,
+    Disconnected,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    is_this_machine,
+    send_answer,
+)
+from seedance_batch.sandbox.api import Api, Callbacks
 from seedance_batch.sandbox.config import SandboxConfig
 from seedance_batch.sandbox.engine import Engine
-from seedance_batch.sandbox.faults import invalid
-from seedance_batch.sandbox.file_origin import Files
-from seedance_batch.sandbox.given_media import is_this_machine
-from seedance_batch.sandbox.ledger import Ledger, StoredTask
+from seedance_batch.sandbox.file_origin import ClipFiles, Files, Offload
+from seedance_batch.sandbox.ledger import Ledger
 
 # ── Serves the sandbox's two origins on loopback sockets, in one thread with its own event loop ───
 
@@ -70,7 +73,7 @@ class _Protocol(H11Protocol):
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
         """Runs the application; an answer that was dropped on purpose is no error to log."""
-        scope.setdefault("extensions", {})[asgi.DISCONNECT] = self._drop
+        scope.setdefault("extensions", {})[DISCONNECT] = self._drop
         try:
             await self._inner(scope, receive, send)
         except asyncio.CancelledError:
@@ -126,19 +129,19 @@ class _LoopbackOnly:
     ``host_names`` are names that it answers to as well.
     """
 
-    def __init__(self, app: asgi.AsgiApp, host_names: Collection[str] = ()) -> None:
+    def __init__(self, app: AsgiApp, host_names: Collection[str] = ()) -> None:
         self._app = app
         self._names = frozenset(name.casefold() for name in host_names)
 
-    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what comes from this machine."""
         hosts = [_host(b"//" + value) for name, value in scope["headers"] if name == b"host"]
         told = [host for host in hosts if host not in self._names]
         told += [_host(value) for name, value in scope["headers"] if name == b"origin"]
         if all(map(is_this_machine, told)):
             return await self._app(scope, receive, send)
-        answer = asgi.Reply(403, "", b"the sandbox serves this machine only\n")
-        await asgi.send_answer(answer, scope, send)
+        answer = Reply(403, "", b"the sandbox serves this machine only\n")
+        await send_answer(answer, scope, send)
 
 
 def _host(url: bytes) -> str:
@@ -246,7 +249,7 @@ async def _serve(
         def patience() -> float:
             return engine.config.half_sent_seconds
 
-        apps: tuple[asgi.AsgiApp, asgi.AsgiApp] = sandbox.api, sandbox.files
+        apps: tuple[AsgiApp, AsgiApp] = sandbox.api, sandbox.files
         for app, sock in zip(apps, sockets, strict=True):
             guarded = _LoopbackOnly(app, host_names)
             await tasks.start(_serve_one, guarded, sock, engine.clock, patience)
@@ -255,7 +258,7 @@ async def _serve(
 
 
 async def _serve_one(
-    app: asgi.AsgiApp,
+    app: AsgiApp,
     sock: socket.socket,
     clock: Callable[[], float] = time.time,
     patience: Callable[[], float] = lambda: 30.0,
@@ -339,92 +342,6 @@ def build(
     return Sandbox(Engine(config, Ledger(state), clock), offload, callback_transport)
 
 
-# ── Makes output files when they are first asked for, once each, beside the event loop ────────────
-
-
-Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
-
-_SHORTEST: Final = 2.0 - 0.05
-_LONGEST: Final = 15.0 + 0.05
-"""Seconds of a reference, with a frame's tolerance."""
-_NOMINAL: Final = Decimal(5)
-"""Billed for a reference video whose length is not known, because it is not ours to fetch."""
-_SHELF: Final = 256 * 2**20
-"""Bytes of finished files kept; what is dropped is rendered again, to the same bytes."""
-
-
-class ClipFiles:
-    """Renders clips and keeps the latest."""
-
-    def __init__(self, engine: Engine, offload: Offload) -> None:
-        self._engine = engine
-        self._offload = offload
-        self._shelf: OrderedDict[tuple[ClipSpec, str], bytes] = OrderedDict()
-        self._making: dict[tuple[ClipSpec, str], anyio.Event] = {}
-        self._benches = anyio.Semaphore(max(os.cpu_count() or 1, 2))
-        self.closed = threading.Event()
-
-    def close(self) -> None:
-        """Gives up what is being rendered, so that the process can end at once."""
-        self.closed.set()
-
-    async def contents(self, task: StoredTask, name: str) -> bytes:
-        """The bytes of a task's output file."""
-        wanted = (clip_of(task, self._engine.config, await self._adaptive(task)), name)
-        while wanted not in self._shelf:
-            if wanted in self._making:
-                await self._making[wanted].wait()
-            else:
-                await self._make(*wanted)
-        self._shelf.move_to_end(wanted)
-        return self._shelf[wanted]
-
-    async def _make(self, clip: ClipSpec, name: str) -> None:
-        done = self._making[clip, name] = anyio.Event()
-        try:
-            async with self._benches:
-                made = await self._offload(lambda: _render(clip, name, self.closed))
-        finally:
-            del self._making[clip, name]
-            done.set()
-        self._shelf[clip, name] = made
-        while sum(map(len, self._shelf.values())) > _SHELF and len(self._shelf) > 1:
-            self._shelf.popitem(last=False)
-
-    async def _adaptive(self, task: StoredTask) -> float | None:
-        """The ratio that an adaptive clip takes from its first frame."""
-        fields = task.input
-        url = fields.get("first_frame_url")
-        if fields.get("aspect_ratio") != "adaptive" or url is None:
-            return None
-        ratio: float | None = await self._offload(lambda: given_media.ratio(url))
-        return ratio
-
-    async def reference_seconds(self, fields: Mapping[str, Any]) -> Decimal:
-        """Seconds of reference video, which are billed; 400 where the limits are passed."""
-        if not fields.keys() & {"reference_video_urls", "reference_audio_urls"}:
-            return Decimal(0)
-        await self._lengths(fields, "reference_audio_urls")
-        videos = await self._lengths(fields, "reference_video_urls")
-        return sum((_NOMINAL if s is None else Decimal(f"{s:.3f}") for s in videos), Decimal(0))
-
-    async def _lengths(self, fields: Mapping[str, Any], name: str) -> list[float | None]:
-        urls = fields.get(name, ())
-        known = [await self._offload(partial(given_media.seconds, url)) for url in urls]
-        measured = [length for length in known if length is not None]
-        if any(not _SHORTEST <= length <= _LONGEST for length in measured):
-            raise invalid(f"input.{name}: each lasts 2 to 15 s")
-        if sum(measured) > _LONGEST:
-            raise invalid(f"input.{name}: together they last at most 15 s")
-        return known
-
-
-def _render(clip: ClipSpec, name: str, stop: threading.Event) -> bytes:
-    from seedance_batch.sandbox.render import render
-
-    return render(clip, name, stop)
-
-
 # ── Reaches an in-process sandbox as httpx does a real one: time-outs and resets included ─────────
 
 
@@ -433,7 +350,7 @@ class InProcess(httpx.AsyncBaseTransport):
     raises `httpx.ReadTimeout` and `httpx.ReadError`. Bodies arrive whole, so a read time-out
     bounds the whole answer, and a body that is cut arrives as an error."""
 
-    def __init__(self, app: asgi.AsgiApp) -> None:
+    def __init__(self, app: AsgiApp) -> None:
         self._inner = httpx.ASGITransport(app=app)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -444,5 +361,5 @@ class InProcess(httpx.AsyncBaseTransport):
                 return await self._inner.handle_async_request(request)
         except TimeoutError as error:
             raise httpx.ReadTimeout("the sandbox stalled", request=request) from error
-        except asgi.Disconnected as error:
+        except Disconnected as error:
             raise httpx.ReadError(str(error), request=request) from error

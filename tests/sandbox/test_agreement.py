@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from seedance_batch.core.model import TaskInput
+from seedance_batch.sandbox.answers import Refusal
 from seedance_batch.sandbox.engine import Engine
-from seedance_batch.sandbox.faults import Refusal
 from seedance_batch.sandbox.ledger import Ledger
 
 from .conftest import config

@@ -17,11 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedance_batch.sandbox import given_media
-from seedance_batch.sandbox.clip import ClipSpec, Drawn, frame_size
-from seedance_batch.sandbox.drawing import Scene, face, fit, wrap
+from seedance_batch.sandbox.drawing import Scene, face, fit, render, wrap
 from seedance_batch.sandbox.encode import tone
-from seedance_batch.sandbox.render import render
+from seedance_batch.sandbox.validation import content_at, image_ratio
+from seedance_batch.sandbox.views import ClipSpec, Drawn, frame_size
 from tests import patient
 
 from .conftest import Served, serving
@@ -234,14 +233,14 @@ def _site(content: bytes) -> Iterator[tuple[str, list[str]]]:
 def test_only_data_and_loopback_are_fetched_and_redirects_are_not_followed() -> None:
     content = _png((1, 2, 3))
     with _site(content) as (url, asked):
-        assert given_media.content_at(f"{url}/a.png?b=c") == content
-        assert given_media.content_at(f"{url}/away") is None
+        assert content_at(f"{url}/a.png?b=c") == content
+        assert content_at(f"{url}/away") is None
         assert asked == ["/a.png?b=c", "/away"]
-        assert given_media.ratio(f"{url}/a.png") == pytest.approx(64 / 36)
-    assert given_media.content_at(_data_uri(content)) == content
+        assert image_ratio(f"{url}/a.png") == pytest.approx(64 / 36)
+    assert content_at(_data_uri(content)) == content
     for other in ("asset://x", "https://127.0.0.1/x", "http://example.com/", "http://10.0.0.1/x"):
-        assert given_media.content_at(other) is None
-    assert given_media.content_at("data:image/png;base64,AAA") is None
+        assert content_at(other) is None
+    assert content_at("data:image/png;base64,AAA") is None
 
 
 def test_an_address_that_is_not_fetched_gets_a_placeholder() -> None:

@@ -12,8 +12,8 @@ import httpx
 import pytest
 import trio
 
+from seedance_batch.sandbox.answers import draw, unit
 from seedance_batch.sandbox.config import ApiFault, CallbackFault, FaultConfig, FileFault
-from seedance_batch.sandbox.faults import draw, unit
 from tests import patient
 
 from .conftest import START, Served, Virtual, order, serving, virtually

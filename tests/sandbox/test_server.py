@@ -12,10 +12,10 @@ import anyio
 import httpx
 import pytest
 
-from seedance_batch.sandbox.asgi import DISCONNECT, Receive, Scope, Send
-from seedance_batch.sandbox.clip import ClipSpec, Drawn
-from seedance_batch.sandbox.render import Abandoned, render
+from seedance_batch.sandbox.answers import DISCONNECT, Receive, Scope, Send
+from seedance_batch.sandbox.drawing import Abandoned, render
 from seedance_batch.sandbox.server import _serve_one, build, running
+from seedance_batch.sandbox.views import ClipSpec, Drawn
 from tests import patient
 
 from .conftest import KEY, config, order, serving
