@@ -25,8 +25,8 @@ from seedance_batch.core.columns import unguarded
 from seedance_batch.core.manifest import Finding, Place, Severity
 from seedance_batch.core.outcome import Outcome, Status
 from seedance_batch.errors import EmptySelection, FolderUnusable, ManifestError, UsageError
+from seedance_batch.reader.cells import text_of
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
-from seedance_batch.reader.table import text_of
 
 
 class Mark(StrEnum):

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from seedance_batch.reader.cells import Table, Value
 from seedance_batch.reader.source import Loading, Source
-from seedance_batch.reader.table import Table, Value
 
 if TYPE_CHECKING:
     import pandas

@@ -10,11 +10,10 @@ from itertools import pairwise
 from typing import Final
 
 from seedance_batch.core.manifest import Place
-from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.cells import HEADINGS_BELOW, Table, Value, is_blank, quoted
 from seedance_batch.reader.decoding import decoded
 from seedance_batch.reader.headings import field_of, heading_index
 from seedance_batch.reader.source import Loading, Source
-from seedance_batch.reader.table import HEADINGS_BELOW, Table, Value, is_blank
 
 _DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _NAMES: Final = {**{name: sign for sign, name in _DELIMITERS.items()}, "\\t": "\t"}

@@ -18,10 +18,18 @@ from math import prod
 from typing import Final, NamedTuple
 
 from seedance_batch.core.manifest import Code, Place
-from seedance_batch.reader.cells import FALSE_WORDS, TRUE_WORDS, quoted
+from seedance_batch.reader.cells import (
+    FALSE_WORDS,
+    TRUE_WORDS,
+    Origin,
+    Table,
+    Value,
+    is_blank,
+    quoted,
+    text_of,
+)
 from seedance_batch.reader.headings import Layout, ManifestColumn, field_of, plain
 from seedance_batch.reader.source import MOST_VARIANTS, Loading, Noted
-from seedance_batch.reader.table import Origin, Table, Value, is_blank, text_of
 
 MOST_ROWS: Final = 100_000
 """A manifest's rows after expansion; one that has more without it is read as it is."""

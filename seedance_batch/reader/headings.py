@@ -13,9 +13,8 @@ from typing import Final
 from seedance_batch.core.columns import INPUT_COLUMNS, folded, our_columns, unguarded, was_altered
 from seedance_batch.core.manifest import Code
 from seedance_batch.core.model import INPUT_FIELDS, MEDIA_FIELDS
-from seedance_batch.reader.cells import parser, quoted
+from seedance_batch.reader.cells import Table, column_letter, is_blank, parser, quoted
 from seedance_batch.reader.source import Noted
-from seedance_batch.reader.table import Table, column_letter, is_blank
 
 # ── Which column feeds which input field: HiAPI's names, common names from elsewhere, ``--map`` ───
 # A heading that looks like a slip of the pen is a problem, never a guess; every other column is

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from seedance_batch.core.manifest import Place
-from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.cells import Table, Value, quoted
 from seedance_batch.reader.decoding import decoded
 from seedance_batch.reader.source import Loading, Source
-from seedance_batch.reader.table import Table, Value
 
 _BETWEEN: Final = re.compile(r"[\s,]*")
 

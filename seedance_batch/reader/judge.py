@@ -30,12 +30,11 @@ from seedance_batch.core.model import (
     TaskInput,
     family_model,
 )
-from seedance_batch.reader.cells import quoted
+from seedance_batch.reader.cells import Table, quoted
 from seedance_batch.reader.decoding import misread
 from seedance_batch.reader.headings import Layout, ManifestColumn
 from seedance_batch.reader.media_files import LENGTH_SLACK, Found, encoded_size
 from seedance_batch.reader.source import Noted
-from seedance_batch.reader.table import Table
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -11,12 +11,20 @@ from typing import Any, Final
 
 from seedance_batch.core.manifest import Code, Place, Row, Told
 from seedance_batch.core.model import LIST_FIELDS, MEDIA_FIELDS
-from seedance_batch.reader.cells import Cell, parser, placeholder, quoted
+from seedance_batch.reader.cells import (
+    Cell,
+    Table,
+    Value,
+    is_blank,
+    parser,
+    placeholder,
+    quoted,
+    text_of,
+)
 from seedance_batch.reader.headings import Layout, ManifestColumn
 from seedance_batch.reader.judge import Judge, RowReading
 from seedance_batch.reader.media_files import Found, MediaFiles
 from seedance_batch.reader.source import Noted
-from seedance_batch.reader.table import Table, Value, is_blank, text_of
 
 _MOST_REMEMBERED: Final = 4_096
 _REMOVED: Final = "removed"

@@ -10,10 +10,9 @@ from typing import Final
 
 from seedance_batch.core.manifest import Code
 from seedance_batch.core.model import DEFAULT_MODEL, MEDIA_FIELDS, MODEL_SPELLINGS, TaskInput
-from seedance_batch.reader.cells import NOTHING, parser
+from seedance_batch.reader.cells import NOTHING, Table, parser
 from seedance_batch.reader.headings import Layout, ManifestColumn, resembles, slip_of
 from seedance_batch.reader.source import Noted
-from seedance_batch.reader.table import Table
 
 Cells = Mapping[str, str]
 """A row's own texts by heading."""

@@ -16,17 +16,17 @@ from typing import Any, Final
 
 from seedance_batch.core.manifest import Code
 from seedance_batch.reader import workbook_process
-from seedance_batch.reader.cells import quoted
-from seedance_batch.reader.headings import heading_index, names_prompt
-from seedance_batch.reader.source import Format, Loading, Source, format_of
-from seedance_batch.reader.table import (
+from seedance_batch.reader.cells import (
     HEADINGS_BELOW,
     Table,
     Value,
     column_letter,
     is_blank,
+    quoted,
     text_of,
 )
+from seedance_batch.reader.headings import heading_index, names_prompt
+from seedance_batch.reader.source import Format, Loading, Source, format_of
 from seedance_batch.reader.workbook_xml import (
     SheetFacts,
     WorkbookFault,
