@@ -125,8 +125,8 @@ def is_blank(value: Value) -> bool:
 
 
 # ── A cell's value as its input field wants it: typed, repaired with a receipt, or refused ────────
-# Knows what spreadsheets do to ``16:9``, ``5``, ``true`` and URLs. Prompts never come here: they are
-# sent as they stand. Ranges and combinations are `TaskInput`'s to judge.
+# Knows what spreadsheets do to ``16:9``, ``5``, ``true`` and URLs. Prompts never come here: they
+# are sent as they stand. Ranges and combinations are `TaskInput`'s to judge.
 
 
 class Cell(NamedTuple):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,8 +29,8 @@ from seedance_batch.core.model import (
     TaskInput,
     family_model,
 )
+from seedance_batch.reader.advice import NAMED, advice, named_kind
 from seedance_batch.reader.cells import Table, quoted
-from seedance_batch.reader.decoding import misread
 from seedance_batch.reader.headings import Layout, ManifestColumn
 from seedance_batch.reader.media_files import LENGTH_SLACK, Found, encoded_size
 from seedance_batch.reader.source import Noted
@@ -151,7 +150,7 @@ class Judge:
         prompt, references = str(fields.get("prompt", "")), list(fields.get(images, ()))
         found = reading.found.get(images, [])
         # Where the prompt counts images, those that it means keep their numbers.
-        last = references and any(_kind(named) == "image" for named in _NAMED.finditer(prompt))
+        last = references and any(named_kind(named) == "image" for named in NAMED.finditer(prompt))
         first = len(references) + 1 if last else 1
         moved = [fields.pop(name) for name in frames]
         looked = [one for name in frames for one in reading.found.pop(name, [])]
@@ -355,89 +354,3 @@ PLACEHOLDERS: Final[dict[str, object]] = {
     **{field: ["asset://-"] for field in LIST_FIELDS},
 }
 """Stands for a refused value, so that the rules about the row's other fields are still checked."""
-
-
-# ── What a careful colleague would say about a row that is allowed: warnings, never problems ──────
-
-
-MANY_WORDS: Final = 1_000
-"""Models truncate prompts beyond about so many words."""
-FRAME_RATIO_TOLERANCE: Final = 0.1
-"""How far a frame's shape may lie from the clip's before cropping or bars show."""
-
-_LETTERS_ENOUGH: Final = MANY_WORDS
-_HAN: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_MARKED: Final = re.compile(r"(?:@|<<<|[\[【])\s*(?:image|video|audio|图|视频|音频)", re.IGNORECASE)
-"""What is meant for a name of a reference, also in a row that has none."""
-_NAMED: Final = re.compile(
-    r"(?P<mark>(?:@|<<<|[\[【])\s*)?"
-    r"(?:\b(?P<kind>image|video|audio)[ _-]?(?P<number>[1-9][0-9]?)\b"
-    r"|(?P<han>图片|图像|视频|音频|图)\s?(?P<han_number>[1-9][0-9]?))",
-    re.IGNORECASE,
-)
-_HAN_KINDS: Final = {
-    "图片": "image",
-    "图像": "image",
-    "图": "image",
-    "视频": "video",
-    "音频": "audio",
-}
-
-Advice = Iterator[tuple[str, str]]
-"""(field, words) pairs."""
-
-
-def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) -> Advice:
-    """Everything worth a look before this row is paid for."""
-    if family_model(model) is None:
-        rules = f"the rules of {DEFAULT_MODEL} hold, and its own where HiAPI publishes them"
-        yield "model", f"{quoted(model)} is not a model that this program knows: {rules}"
-    if not task_input.prompt.isascii() and (words := misread(task_input.prompt)):
-        yield "prompt", words
-    if len(task_input.prompt) >= _LETTERS_ENOUGH:
-        yield from _long_prompt(task_input.prompt)
-    if found:
-        yield from _fighting_frames(task_input, found)
-    if found or _MARKED.search(task_input.prompt):
-        yield from _missing_references(task_input)
-
-
-def _long_prompt(prompt: str) -> Advice:
-    han = len(_HAN.findall(prompt))
-    words = han + len(_HAN.sub(" ", prompt).split()) if han else len(prompt.split())
-    if words > MANY_WORDS:
-        yield "prompt", f"has {words:,} words; models ignore everything after about 1,000"
-
-
-def _fighting_frames(task_input: TaskInput, found: Mapping[str, list[Found]]) -> Advice:
-    wanted = task_input.aspect_ratio.quotient
-    for name in ("first_frame_url", "last_frame_url"):
-        for frame in found.get(name, []):
-            if wanted is None or frame.sides is None:
-                continue
-            width, height = frame.sides
-            if abs(width / height / wanted - 1) > FRAME_RATIO_TOLERANCE:
-                ratio = task_input.aspect_ratio.value
-                yield name, f"the frame has {width}×{height} pixels, which does not match {ratio}"
-
-
-def _kind(named: re.Match[str]) -> str:
-    return named["kind"].casefold() if named["kind"] else _HAN_KINDS[named["han"]]
-
-
-def _missing_references(task_input: TaskInput) -> Advice:
-    counts = {
-        "image": len(task_input.reference_image_urls or task_input.frames),
-        "video": len(task_input.reference_video_urls or ()),
-        "audio": len(task_input.reference_audio_urls or ()),
-    }
-    told = set()
-    for match in _NAMED.finditer(task_input.prompt):
-        kind = _kind(match)
-        number = int(match["number"] or match["han_number"])
-        # "Image 3" without any image may be plain words; "@image3" never is.
-        meant = counts[kind] or match["mark"] is not None
-        if number > counts[kind] and meant and (kind, number) not in told:
-            told.add((kind, number))
-            there = f"there are {counts[kind]}" if counts[kind] else f"the row has no {kind}"
-            yield "prompt", f"names {kind} {number}, but {there}"

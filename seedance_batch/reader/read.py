@@ -20,6 +20,7 @@ from seedance_batch.core.identity import content_hash, loosened, row_keys
 from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Place, ReadAs
 from seedance_batch.core.model import MEDIA_FIELDS, Allow
 from seedance_batch.core.text import some
+from seedance_batch.reader.advice import DEFAULTS, id_offer, warn_of_hidden, warn_of_unsent
 from seedance_batch.reader.cells import Table, quoted
 from seedance_batch.reader.expansion import keep_wanted
 from seedance_batch.reader.headings import FIELDS, Layout, field_of, layout_of, slip_of
@@ -36,7 +37,6 @@ from seedance_batch.reader.source import (
     format_of,
     opened,
 )
-from seedance_batch.reader.unsent import DEFAULTS, id_offer, warn_of_hidden, warn_of_unsent
 
 if TYPE_CHECKING:
     import pandas

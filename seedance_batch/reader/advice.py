@@ -1,4 +1,7 @@
-"""Columns that are not sent and were probably meant to be, by their headings or by their values."""
+"""What a careful colleague would say of what is allowed: warnings, never problems.
+
+Of a row before it is paid for, and of columns that are not sent and were probably meant to be.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,157 @@ from itertools import pairwise
 from typing import Final
 
 from seedance_batch.core.manifest import Code
-from seedance_batch.core.model import DEFAULT_MODEL, MEDIA_FIELDS, MODEL_SPELLINGS, TaskInput
-from seedance_batch.reader.cells import NOTHING, Table, parser
+from seedance_batch.core.model import (
+    DEFAULT_MODEL,
+    MEDIA_FIELDS,
+    MODEL_SPELLINGS,
+    TaskInput,
+    family_model,
+)
+from seedance_batch.reader.cells import NOTHING, Table, parser, quoted
 from seedance_batch.reader.headings import Layout, ManifestColumn, resembles, slip_of
+from seedance_batch.reader.media_files import Found
 from seedance_batch.reader.source import Noted
+
+# ── Of a row that is allowed: what is worth a look before it is paid for ──────────────────────────
+
+
+MANY_WORDS: Final = 1_000
+"""Models truncate prompts beyond about so many words."""
+FRAME_RATIO_TOLERANCE: Final = 0.1
+"""How far a frame's shape may lie from the clip's before cropping or bars show."""
+
+_LETTERS_ENOUGH: Final = MANY_WORDS
+_HAN: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_MARKED: Final = re.compile(r"(?:@|<<<|[\[【])\s*(?:image|video|audio|图|视频|音频)", re.IGNORECASE)
+"""What is meant for a name of a reference, also in a row that has none."""
+NAMED: Final = re.compile(
+    r"(?P<mark>(?:@|<<<|[\[【])\s*)?"
+    r"(?:\b(?P<kind>image|video|audio)[ _-]?(?P<number>[1-9][0-9]?)\b"
+    r"|(?P<han>图片|图像|视频|音频|图)\s?(?P<han_number>[1-9][0-9]?))",
+    re.IGNORECASE,
+)
+_HAN_KINDS: Final = {
+    "图片": "image",
+    "图像": "image",
+    "图": "image",
+    "视频": "video",
+    "音频": "audio",
+}
+
+Advice = Iterator[tuple[str, str]]
+"""(field, words) pairs."""
+
+
+def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) -> Advice:
+    """Everything worth a look before this row is paid for."""
+    if family_model(model) is None:
+        rules = f"the rules of {DEFAULT_MODEL} hold, and its own where HiAPI publishes them"
+        yield "model", f"{quoted(model)} is not a model that this program knows: {rules}"
+    if not task_input.prompt.isascii() and (words := misread(task_input.prompt)):
+        yield "prompt", words
+    if len(task_input.prompt) >= _LETTERS_ENOUGH:
+        yield from _long_prompt(task_input.prompt)
+    if found:
+        yield from _fighting_frames(task_input, found)
+    if found or _MARKED.search(task_input.prompt):
+        yield from _missing_references(task_input)
+
+
+def _long_prompt(prompt: str) -> Advice:
+    han = len(_HAN.findall(prompt))
+    words = han + len(_HAN.sub(" ", prompt).split()) if han else len(prompt.split())
+    if words > MANY_WORDS:
+        yield "prompt", f"has {words:,} words; models ignore everything after about 1,000"
+
+
+def _fighting_frames(task_input: TaskInput, found: Mapping[str, list[Found]]) -> Advice:
+    wanted = task_input.aspect_ratio.quotient
+    for name in ("first_frame_url", "last_frame_url"):
+        for frame in found.get(name, []):
+            if wanted is None or frame.sides is None:
+                continue
+            width, height = frame.sides
+            if abs(width / height / wanted - 1) > FRAME_RATIO_TOLERANCE:
+                ratio = task_input.aspect_ratio.value
+                yield name, f"the frame has {width}×{height} pixels, which does not match {ratio}"
+
+
+def named_kind(named: re.Match[str]) -> str:
+    return named["kind"].casefold() if named["kind"] else _HAN_KINDS[named["han"]]
+
+
+def _missing_references(task_input: TaskInput) -> Advice:
+    counts = {
+        "image": len(task_input.reference_image_urls or task_input.frames),
+        "video": len(task_input.reference_video_urls or ()),
+        "audio": len(task_input.reference_audio_urls or ()),
+    }
+    told = set()
+    for match in NAMED.finditer(task_input.prompt):
+        kind = named_kind(match)
+        number = int(match["number"] or match["han_number"])
+        # "Image 3" without any image may be plain words; "@image3" never is.
+        meant = counts[kind] or match["mark"] is not None
+        if number > counts[kind] and meant and (kind, number) not in told:
+            told.add((kind, number))
+            there = f"there are {counts[kind]}" if counts[kind] else f"the row has no {kind}"
+            yield "prompt", f"names {kind} {number}, but {there}"
+
+
+# ── Text that another program has read in the wrong encoding, before it was saved here ────────────
+
+
+_CP1252: Final = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+_RUN: Final = re.compile(f"[\u0080-\u00ff{_CP1252}]{{2,}}")
+_UTF8: Final = re.compile(
+    rb"[\xc2\xc3][\x80-\xbf]|\xe2\x80[\x80-\xbf]|\xf0\x9f[\x80-\xbf]{2}"
+    rb"|(?:[\xe0-\xef][\x80-\xbf]{2}){2,}|(?:[\xce-\xd1][\x80-\xbf]){2,}"
+)
+"""Bytes of UTF-8 that nobody means by the signs which they are in Western encodings."""
+_ELSEWHERE: Final = re.compile(
+    "√[§©®°±º∂†üÑñ]|‚Ä[ôúùìîò¶¢]"  # as MacRoman reads it
+    "|├[®ñÂ╝┤║ƒ¡óá]"  # as the consoles of Western Windows do
+    "|(?:[РС][\u0402-\u040f\u0452-\u045f\u00a0-\u00bf‚-›€™]){2,}|锟斤拷|鈥[檛渂]"
+)
+
+
+def misread(text: str) -> str | None:
+    """What to say of a text that was read in a wrong encoding once: ``cafÃ©``; None for others."""
+    if "�" in text:
+        return "holds �: a character was lost in another program; type it again"
+    for run in _RUN.finditer(text):
+        if found := _UTF8.search(_western(run[0])):
+            return _misread(_around(text, run.start(), run.end()), found[0].decode(errors="ignore"))
+    found_elsewhere = _ELSEWHERE.search(text)
+    if found_elsewhere is None:
+        return None
+    return _misread(_around(text, found_elsewhere.start(), found_elsewhere.end()), "")
+
+
+def _misread(seen: str, meant: str) -> str:
+    was = f" (it was {quoted(meant)})" if meant.strip() and meant.isprintable() else ""
+    return (
+        f"holds {quoted(seen)}, which looks like text that was once read in the wrong encoding{was}"
+    )
+
+
+def _western(text: str) -> bytes:
+    """The bytes that Western Windows shows as these signs."""
+    return b"".join(
+        sign.encode("cp1252") if sign in _CP1252 else sign.encode("latin-1") for sign in text
+    )
+
+
+def _around(text: str, start: int, end: int) -> str:
+    """The word that a part of a text belongs to."""
+    first = max(text.rfind(" ", 0, start) + 1, start - 12)
+    last = text.find(" ", end)
+    return text[first : min(len(text) if last < 0 else last, end + 12)]
+
+
+# ── Of columns that are not sent and were probably meant to be, by their headings or their values ─
+
 
 Cells = Mapping[str, str]
 """A row's own texts by heading."""
