@@ -24,7 +24,7 @@ from seedance_batch.core.plan import rules
 from seedance_batch.core.plan.steps import Action
 from seedance_batch.core.select import Selection
 from seedance_batch.events import Stop
-from seedance_batch.reader import cells, judge, read
+from seedance_batch.reader import cells, read, rows
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
 from seedance_batch.sandbox import answers, config, views
 from seedance_batch.sandbox.answers import Ending, Refusal, Reply
@@ -83,7 +83,7 @@ def test_a_field_that_is_left_out_leaves_a_row_the_order_that_it_was() -> None:
 
 def test_media_fields_are_known_as_such() -> None:
     assert {name for name in INPUT_FIELDS if "_url" in name} == MEDIA_FIELDS.keys()
-    assert MEDIA_FIELDS.keys() <= judge.PLACEHOLDERS.keys()
+    assert MEDIA_FIELDS.keys() <= rows.PLACEHOLDERS.keys()
 
 
 def test_the_sandbox_has_the_same_fields() -> None:

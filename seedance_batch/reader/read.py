@@ -24,9 +24,8 @@ from seedance_batch.reader.advice import DEFAULTS, id_offer, warn_of_hidden, war
 from seedance_batch.reader.cells import Table, quoted
 from seedance_batch.reader.expansion import keep_wanted
 from seedance_batch.reader.headings import FIELDS, Layout, field_of, layout_of, slip_of
-from seedance_batch.reader.judge import Judge, Overrides, RowReading
 from seedance_batch.reader.media_files import Found, MediaFiles
-from seedance_batch.reader.rows import RowReader, addressed, read_cell
+from seedance_batch.reader.rows import Judge, Overrides, RowReader, RowReading, addressed, read_cell
 from seedance_batch.reader.source import (
     STDIN,
     Format,
