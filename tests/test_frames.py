@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import seedance_batch as sb
-from seedance_batch.reader.columnar import as_given, table_of_frame, types_of
 from seedance_batch.reader.source import Loading, Noted, ReadOptions
+from seedance_batch.reader.typed_file import as_given, table_of_frame, types_of
 from tests import patient
 from tests.service import SMALL, Service, serving
 

@@ -49,9 +49,9 @@ from seedance_batch.library import keywords
 from seedance_batch.library.keywords import FetchKeywords, JoinKeywords, ReadKeywords, RunKeywords
 from seedance_batch.library.results import Finished, Planned, Reading, Verified
 from seedance_batch.page.marks import Mark, picked, picks_of
-from seedance_batch.reader.columnar import types_of
 from seedance_batch.reader.read import grouped
 from seedance_batch.reader.source import is_address
+from seedance_batch.reader.typed_file import types_of
 from seedance_batch.run_folder import folder_of
 from seedance_batch.runner.runner import Holder, beside_any_loop
 

@@ -19,7 +19,7 @@ from seedance_batch.core.overview import Absence
 from seedance_batch.core.plan.steps import Plan
 from seedance_batch.errors import Exit
 from seedance_batch.library.keywords import finding_in_python, in_python, speaking_python
-from seedance_batch.reader.columnar import as_given
+from seedance_batch.reader.typed_file import as_given
 from seedance_batch.writer.lines import table
 
 if TYPE_CHECKING:

@@ -96,7 +96,7 @@ def manifest_of_source(
 
 def manifest_of_frame(frame: pandas.DataFrame, name: str, options: ReadOptions) -> Manifest:
     """See `seedance_batch.reader.read.read_frame`."""
-    from seedance_batch.reader.columnar import table_of_frame
+    from seedance_batch.reader.typed_file import table_of_frame
 
     loading = Loading(options, Noted(), {"format": "DataFrame"})
     with _without_collections():
@@ -141,11 +141,11 @@ def _loader(file_format: Format) -> _Load:
 
 _Load = Callable[[Source, Loading], list[Table]]
 _LOADERS: Final = {
-    Format.CSV: ("csv_file", "csv_tables"),
+    Format.CSV: ("text_file", "csv_tables"),
     Format.YAML: ("yaml_file", "yaml_tables"),
-    Format.JSONL: ("json_file", "json_tables"),
-    Format.JSON: ("json_file", "json_tables"),
-    Format.PARQUET: ("columnar", "parquet_tables"),
+    Format.JSONL: ("typed_file", "json_tables"),
+    Format.JSON: ("typed_file", "json_tables"),
+    Format.PARQUET: ("typed_file", "parquet_tables"),
     Format.XLSX: ("workbook", "workbook_tables"),
     Format.XLS: ("workbook", "workbook_tables"),
     Format.ODS: ("workbook", "workbook_tables"),

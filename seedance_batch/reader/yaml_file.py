@@ -20,11 +20,11 @@ from seedance_batch.core.manifest import Place
 from seedance_batch.core.model import LIST_FIELDS, MEDIA_FIELDS
 from seedance_batch.errors import UsageError
 from seedance_batch.reader.cells import SEVERAL, Origin, Scalar, Table, Value, quoted
-from seedance_batch.reader.decoding import decoded
 from seedance_batch.reader.expansion import Axes, cross, fill, repeat, template
 from seedance_batch.reader.headings import FORBIDDEN, field_of, names_prompt, plain
 from seedance_batch.reader.media_files import is_url
 from seedance_batch.reader.source import MOST_VARIANTS, YAML_KEYS, Loading, Source, opened
+from seedance_batch.reader.text_file import decoded
 
 # ── YAML text into plain nodes that know their lines: scalars keep their text, nothing is typed ───
 # No tags, no aliases, no duplicate keys, bounded depth: what is refused here cannot blow up later.

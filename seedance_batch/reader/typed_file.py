@@ -1,0 +1,269 @@
+"""Formats that type their values: Parquet, DataFrames and JSON; cells become Python's values."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+from seedance_batch.core.manifest import Place
+from seedance_batch.reader.cells import Table, Value, quoted
+from seedance_batch.reader.source import Loading, Source
+from seedance_batch.reader.text_file import decoded
+
+if TYPE_CHECKING:
+    import pandas
+
+# ── Parquet files and DataFrames: typed columns in ────────────────────────────────────────────────
+
+
+_MOST_CELLS: Final = 20_000_000
+_HEADING_LINES: Final = 1
+
+
+def parquet_tables(source: Source, loading: Loading) -> list[Table]:
+    """The table in a Parquet file; none, with a problem noted, where it cannot be read."""
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        loading.noted.problem(
+            source.place, "needs another package: pip install 'seedance-batch[parquet]'"
+        )
+        return []
+    try:
+        file = parquet.ParquetFile(io.BytesIO(source.data))
+        if file.metadata.num_rows * max(1, file.metadata.num_columns) > _MOST_CELLS:
+            loading.noted.problem(source.place, f"has more than {_MOST_CELLS:,} cells")
+            return []
+        content = file.read()
+        columns = [column.to_pylist() for column in content.columns]
+    except (arrow.ArrowException, OSError, ValueError, OverflowError):
+        loading.noted.problem(source.place, "is a damaged Parquet file; write it again")
+        return []
+    return [_table(source.file, content.column_names, columns)]
+
+
+def table_of_frame(frame: pandas.DataFrame, name: str, loading: Loading) -> list[Table]:
+    """The one table in a DataFrame; of its index what has a name."""
+    frame = _with_index(frame)
+    columns = [frame.iloc[:, position].tolist() for position in range(frame.shape[1])]
+    missing = [frame.iloc[:, position].isna().tolist() for position in range(frame.shape[1])]
+    known = [
+        [None if is_missing is True else value for value, is_missing in zip(*pair, strict=True)]
+        for pair in zip(columns, missing, strict=True)
+    ]
+    return [_table(name, [str(heading) for heading in frame.columns], known)]
+
+
+def _with_index(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The frame, with the named levels of its index as its first columns."""
+    others = {str(heading) for heading in frame.columns}
+    named = [str(name) for name in frame.index.names if name is not None]
+    if not named or others & set(named) or len(set(named)) < len(frame.index.names):
+        return frame
+    return frame.reset_index()
+
+
+def types_of(source: object) -> dict[str, Any]:
+    """The types of a DataFrame's columns by heading; of other sources none."""
+    if not hasattr(source, "itertuples"):
+        return {}
+    frame = _with_index(cast("pandas.DataFrame", source))
+    return {str(heading): kind for heading, kind in frame.dtypes.items()}
+
+
+def as_given(sheet: pandas.DataFrame, types: Mapping[str, Any]) -> pandas.DataFrame:
+    """A results sheet whose texts in these columns are numbers, booleans and times once more."""
+    for heading, kind in types.items():
+        if heading in sheet.columns[: len(types)]:
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
+                sheet[heading] = _typed(list(sheet[heading]), kind)
+    return sheet
+
+
+def _typed(texts: list[str], kind: Any) -> Any:
+    import pandas as pd
+    from pandas.api import types
+
+    lacks = any(text == "" for text in texts)
+    if types.is_bool_dtype(kind):
+        truth = [_TRUTH[text] for text in texts]
+        return pd.array(truth, dtype="boolean" if lacks else kind)
+    if types.is_integer_dtype(kind):
+        whole = [int(text) if text else None for text in texts]
+        return pd.array(whole, dtype="Int64" if lacks else kind)
+    if types.is_float_dtype(kind):
+        return pd.array([float(text or "nan") for text in texts], dtype=kind)
+    if types.is_datetime64_any_dtype(kind):
+        return pd.Series(pd.to_datetime(texts)).astype(kind)
+    return texts
+
+
+_TRUTH: Final = {"true": True, "false": False, "": None}
+
+
+def _table(file: str, headings: Sequence[str], columns: Iterable[Sequence[Any]]) -> Table:
+    cells = [[_value(value) for value in column] for column in columns]
+    rows: list[Sequence[Value]] = list(zip(*cells, strict=True))
+    # Numbered as the same table would be in a workbook, where the headings are line 1.
+    lines = range(_HEADING_LINES + 1, _HEADING_LINES + 1 + len(rows))
+    return Table(file, list(headings), rows, lines)
+
+
+def _value(value: Any) -> Value:
+    if value is None or isinstance(value, str | bool | int | date | time | timedelta):
+        return value
+    if isinstance(value, float):
+        return None if value != value else value  # NaN stands for nothing
+    if isinstance(value, list | tuple):
+        return tuple(item if isinstance(item, str) else str(item) for item in value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays
+        return _value(value.tolist())
+    return str(value)
+
+
+# ── JSON Lines, or one JSON array: an object a row, its keys as headings, values typed as there ───
+
+
+_BETWEEN: Final = re.compile(r"[\s,]*")
+
+
+class _Refused(ValueError):
+    """JSON that is well formed, and still no row."""
+
+
+def json_tables(source: Source, loading: Loading) -> list[Table]:
+    """The file's one table; none, with a problem noted, where there is no row."""
+    text = decoded(source, loading)
+    if text is None:
+        return []
+    is_array = text.lstrip()[:1] == "["
+    rows = _Rows(source, loading)
+    rows.take(_array(text) if is_array else _lines(text))
+    if not rows.lines and not rows.has_faults:
+        rows.refuse(1, "contains no rows")
+    return [rows.table()] if rows.lines else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Stands for what should have been an object."""
+
+    words: str
+
+
+_Piece = tuple[int, Any]
+"""Line and what stands there, a `_Fault` where that is no JSON."""
+
+
+def _lines(text: str) -> Iterator[_Piece]:
+    # Not splitlines: a text in JSON may hold U+2028 as it is.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line and not line.isspace():
+            yield number, _parsed(line)
+
+
+def _array(text: str) -> Iterator[_Piece]:
+    """The items of one array, each with the line where it begins."""
+    position = text.index("[") + 1
+    counted, line = 0, 1
+    while True:
+        position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
+        line += text.count("\n", counted, position)
+        counted = position
+        if text[position : position + 1] == "]" and not text[position + 1 :].strip():
+            return
+        try:
+            item, position = _DECODER.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            yield line, _fault(error)
+            return
+        yield line, item
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return _DECODER.decode(line)
+    except (ValueError, RecursionError) as error:
+        return _fault(error)
+
+
+def _fault(error: Exception) -> _Fault:
+    if isinstance(error, json.JSONDecodeError):
+        return _Fault(f"is not JSON from character {error.colno} on")
+    if isinstance(error, _Refused):
+        return _Fault(str(error))
+    return _Fault("is JSON nested too deep, or with too long a number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twin = next(key for key in keys if keys.count(key) > 1)
+        raise _Refused(f"gives {quoted(twin)} twice")
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise _Refused(f"{text} is not a number in JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
+
+
+class _Rows:
+    """Objects becoming rows of one table."""
+
+    def __init__(self, source: Source, loading: Loading) -> None:
+        self._source = source
+        self._loading = loading
+        self._headings: dict[str, int] = {}
+        self._values: list[dict[str, Value]] = []
+        self.lines: list[int] = []
+        self.has_faults = False
+
+    def take(self, pieces: Iterable[_Piece]) -> None:
+        """Add every object; note every piece that is none."""
+        for line, item in pieces:
+            if isinstance(item, dict):
+                self._add(line, item)
+            else:
+                self.refuse(line, item.words if isinstance(item, _Fault) else "is not an object")
+
+    def _add(self, line: int, item: dict[str, Any]) -> None:
+        for key in item:
+            self._headings.setdefault(key, len(self._headings))
+        self._values.append({key: self._value(line, key, value) for key, value in item.items()})
+        self.lines.append(line)
+
+    def _value(self, line: int, key: str, value: Any) -> Value:
+        if value is None or isinstance(value, str | int | float):
+            return value
+        if isinstance(value, list) and all(_is_plain(item) for item in value):
+            return tuple(value)
+        self.refuse(line, "contains an object; a text, a number or a list is needed", key)
+        return None
+
+    def refuse(self, line: int, words: str, column: str | None = None) -> None:
+        """Note a problem of that line."""
+        self.has_faults = True
+        self._loading.noted.problem(Place(self._source.file, line=line, column=column), words)
+
+    def table(self) -> Table:
+        """All rows, with a column for every key that any of them has."""
+        headings = list(self._headings)
+        rows = [[values.get(key) for key in headings] for values in self._values]
+        return Table(self._source.file, headings, list(rows), self.lines)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
