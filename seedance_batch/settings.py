@@ -12,7 +12,7 @@ from typing import Final
 from seedance_batch.api.callbacks import SECRET, secrets_from
 from seedance_batch.api.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
 from seedance_batch.core.account import Priority
-from seedance_batch.core.identity import SANDBOX_ORIGIN
+from seedance_batch.core.manifest import SANDBOX_ORIGIN
 from seedance_batch.core.text import HIDDEN
 from seedance_batch.errors import SettingsError
 

@@ -21,7 +21,7 @@ import anyio
 
 from seedance_batch.api import addresses
 from seedance_batch.core import shapes
-from seedance_batch.core.model import OutputType, Task
+from seedance_batch.core.hiapi import OutputType, Task
 from seedance_batch.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ Hear = Callable[[ToldTask], Reception]
 
 
 def attempt_url(base: str, token: str) -> str:
-    """The callback address of one attempt: its token (`identity.callback_token`) ends the path.
+    """The callback address of one attempt: its token (`manifest.callback_token`) ends the path.
 
     A path, since it is not stated whether the service keeps a query.
     """

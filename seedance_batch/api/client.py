@@ -31,10 +31,11 @@ from seedance_batch.core.hiapi import (
     REFUSED_BEFORE_PROCESSING,
     Page,
     RateInfo,
+    Task,
+    TaskError,
     Verdict,
     Voice,
 )
-from seedance_batch.core.model import Task, TaskError
 from seedance_batch.errors import SettingsError, root_reason
 
 DEFAULT_BASE_URL: Final = "https://api.hiapi.ai"

@@ -26,7 +26,7 @@ from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.account import AccountView, Priority
 from seedance_batch.core.attempt import Kind
 from seedance_batch.core.hiapi import ACCOUNT, Verdict
-from seedance_batch.core.identity import SANDBOX_ORIGIN, folder_mark
+from seedance_batch.core.manifest import SANDBOX_ORIGIN, folder_mark
 from seedance_batch.core.overview import Absence, NoList
 from seedance_batch.core.pricing import PriceTable, parse_price_file, parse_pricing
 from seedance_batch.errors import (

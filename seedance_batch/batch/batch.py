@@ -17,8 +17,16 @@ from seedance_batch.batch.orders import resumed
 from seedance_batch.batch.ownership import Neighbour, continues, whereabouts
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.columns import is_part
-from seedance_batch.core.identity import folder_mark
-from seedance_batch.core.manifest import Asked, Finding, Job, Manifest, Place, Severity, Told
+from seedance_batch.core.manifest import (
+    Asked,
+    Finding,
+    Job,
+    Manifest,
+    Place,
+    Severity,
+    Told,
+    folder_mark,
+)
 from seedance_batch.core.model import family_model
 from seedance_batch.core.outcome import RowRecord, outcomes
 from seedance_batch.core.overview import Absence, price_note

@@ -48,8 +48,15 @@ from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase
 from seedance_batch.core.chains import KnownRow, Trouble, is_unlinked, linked
-from seedance_batch.core.identity import SANDBOX_ORIGIN
-from seedance_batch.core.manifest import Code, Finding, Job, Manifest, ReadAs, Severity
+from seedance_batch.core.manifest import (
+    SANDBOX_ORIGIN,
+    Code,
+    Finding,
+    Job,
+    Manifest,
+    ReadAs,
+    Severity,
+)
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord

@@ -18,11 +18,21 @@ from seedance_batch.batch.access import Site
 from seedance_batch.clips import frames
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.partial import files_on_disk
-from seedance_batch.core import identity, names
+from seedance_batch.core import names
 from seedance_batch.core.attempt import Attempt, Clip, Intent, Kind, MadeFrom, Phase
 from seedance_batch.core.columns import INPUT_COLUMNS
 from seedance_batch.core.lifecycle import Refetch, step, was_given_up_early
-from seedance_batch.core.manifest import Job, LocalMedia, SourceRow
+from seedance_batch.core.manifest import (
+    Job,
+    LocalMedia,
+    SourceRow,
+    body_template,
+    callback_token,
+    fingerprint,
+    idempotency_key,
+    render_body,
+    tokens,
+)
 from seedance_batch.core.model import BLOB_PREFIX, LinkKind
 from seedance_batch.core.plan.sources import heights
 from seedance_batch.core.plan.steps import Action, Plan, Step
@@ -80,7 +90,7 @@ class IntentMaker:
         self._addresses_hold = addresses_hold
         facts = journal.facts()
         self._folder_id, self._salt = facts.folder_id or "", facts.salt or ""
-        self.key_fingerprint = identity.fingerprint(api_key, self._salt)
+        self.key_fingerprint = fingerprint(api_key, self._salt)
         self._storage = storage
         self._callback_url = callback_url
         self._wall = wall
@@ -92,12 +102,12 @@ class IntentMaker:
         await self.keep_media(job)
         made_from = await self._made_from(job, take_of)
         key = self._unused_key(step, job.content)
-        callback_url = self._callback_url(identity.callback_token(self._salt, key))
+        callback_url = self._callback_url(callback_token(self._salt, key))
         task_input = job.input.with_media({each.link: each.sent for each in made_from})
-        template = identity.body_template(
+        template = body_template(
             job.model, task_input, callback_url=callback_url, storage=self._storage
         )
-        body = identity.render_body(template, self._data_uris(template))
+        body = render_body(template, self._data_uris(template))
         sha256 = hashlib.sha256(body).hexdigest()
         return Intent(
             **job.asked,
@@ -167,7 +177,7 @@ class IntentMaker:
         # again would bring that order's clip in place of a new one.
         for again in count():
             folder_id = f"{self._folder_id}+{again}" if again else self._folder_id
-            key = identity.idempotency_key(folder_id, step.key, step.kind, step.number, content)
+            key = idempotency_key(folder_id, step.key, step.kind, step.number, content)
             if not self._journal.knows_idempotency_key(key):
                 return key
         raise AssertionError("unreachable")
@@ -178,7 +188,7 @@ class IntentMaker:
         Raises `BodyLost`.
         """
         try:
-            body = identity.render_body(intent.template, self._data_uris(intent.template))
+            body = render_body(intent.template, self._data_uris(intent.template))
         except (ValueError, StorageFailed) as error:
             raise BodyLost(f"its request cannot be read from the journal: {error}") from error
         if hashlib.sha256(body).hexdigest() != intent.body_sha256:
@@ -186,7 +196,7 @@ class IntentMaker:
         return body
 
     def _data_uris(self, template: str) -> dict[str, str]:
-        return {token: self._data_uri(token) for token in identity.tokens(template)}
+        return {token: self._data_uri(token) for token in tokens(template)}
 
     def _data_uri(self, token: str) -> str:
         sha256 = token.removeprefix(BLOB_PREFIX)

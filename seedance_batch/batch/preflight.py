@@ -28,12 +28,18 @@ from seedance_batch.core.drift import (
     our_rules,
     price_differences,
 )
-from seedance_batch.core.forecast import Pace, forecast
 from seedance_batch.core.hiapi import Page, Verdict
 from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Place, Severity
-from seedance_batch.core.media_type import content_of, file_warning, sides_warning
-from seedance_batch.core.model import FAMILY, MEDIA_FIELDS, MediaKind, family_model
-from seedance_batch.core.overview import price_note
+from seedance_batch.core.model import (
+    FAMILY,
+    MEDIA_FIELDS,
+    MediaKind,
+    content_of,
+    family_model,
+    file_warning,
+    sides_warning,
+)
+from seedance_batch.core.overview import Pace, forecast, price_note
 from seedance_batch.core.plan.make import make_plan
 from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.text import redact, some

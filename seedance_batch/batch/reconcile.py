@@ -17,10 +17,9 @@ from seedance_batch.batch.ownership import ids_in_neighbours
 from seedance_batch.clips.download import look_at
 from seedance_batch.clips.media import Probe, judge
 from seedance_batch.core.attempt import Attempt, ErrorClass, Intent, Phase
-from seedance_batch.core.hiapi import ACCOUNT, Verdict
-from seedance_batch.core.identity import canonical_model, fingerprint
+from seedance_batch.core.hiapi import ACCOUNT, OutputType, Task, TaskStatus, Verdict
 from seedance_batch.core.lifecycle import Adopted, Event, Released, step
-from seedance_batch.core.model import OutputType, Task, TaskStatus
+from seedance_batch.core.manifest import canonical_model, fingerprint
 from seedance_batch.core.text import span
 from seedance_batch.errors import AccountStopped, ApiUnreachable, UsageError
 from seedance_batch.journal import records

@@ -38,10 +38,10 @@ from seedance_batch.clips.partial import sweep
 from seedance_batch.clips.posters import PosterMaker
 from seedance_batch.clips.transfer import Fetches
 from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Clip, Phase
-from seedance_batch.core.forecast import clip_bytes
 from seedance_batch.core.lifecycle import Doubted, Refetch, step
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.outcome import FAILED, Outcome, unfinished
+from seedance_batch.core.overview import clip_bytes
 from seedance_batch.core.plan.steps import Action, Plan, Step, exit_of, fitting, left_over
 from seedance_batch.errors import Exit, FolderUnusable, SettingsError, StorageFailed, StoreAway
 from seedance_batch.events import (

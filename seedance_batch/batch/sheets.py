@@ -17,7 +17,7 @@ from seedance_batch.batch.access import kept_clips, kept_prices
 from seedance_batch.clips.hands import Hands
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.attempt import Attempt, Kind
-from seedance_batch.core.identity import SANDBOX_ORIGIN, folder_mark
+from seedance_batch.core.manifest import SANDBOX_ORIGIN, folder_mark
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.core.pricing import Estimator, PriceTable, parse_pricing

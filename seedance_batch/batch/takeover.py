@@ -59,7 +59,7 @@ def silent(words: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FolderIdentity:
-    """What keys and callback tokens of a batch are derived from; see `core.identity`."""
+    """What keys and callback tokens of a batch are derived from; see `core.manifest`."""
 
     folder_id: str
     salt: str

@@ -76,7 +76,7 @@ def check(given: Checking) -> int:
 
 def _looked_at(manifest: Manifest) -> Manifest:
     from seedance_batch.batch.preflight import look_at_addresses, rule_findings
-    from seedance_batch.core.forecast import Pace
+    from seedance_batch.core.overview import Pace
     from seedance_batch.settings import DEFAULT_RPM, public_access
 
     access = public_access(os.environ)

@@ -52,7 +52,7 @@ def status(given: Standing) -> int:
     from seedance_batch.batch.sheets import catch_up, is_at_work, standing
     from seedance_batch.batch.takes import note_of_missing
     from seedance_batch.clips.kept import KeptClips
-    from seedance_batch.core.identity import SANDBOX_ORIGIN
+    from seedance_batch.core.manifest import SANDBOX_ORIGIN
     from seedance_batch.core.outcome import exit_code, standing_lines, standing_object
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of

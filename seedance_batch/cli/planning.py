@@ -29,7 +29,7 @@ from seedance_batch.streams import tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
-    from seedance_batch.core.forecast import Pace
+    from seedance_batch.core.overview import Pace
     from seedance_batch.core.plan.saved import SavedPlan
     from seedance_batch.core.plan.steps import Plan, RerunChoice
     from seedance_batch.core.pricing import PriceTable
@@ -249,9 +249,8 @@ def say(
 
 def _plan_lines(batch: Batch, found: Plan, bought: list[str], *, verbose: bool) -> list[str]:
     from seedance_batch.batch.orders import files_of
-    from seedance_batch.core.forecast import forecast, forecast_lines
     from seedance_batch.core.manifest import ReadAs
-    from seedance_batch.core.overview import no_prices, overview
+    from seedance_batch.core.overview import forecast, forecast_lines, no_prices, overview
     from seedance_batch.core.pricing import money
     from seedance_batch.core.text import shown
 
@@ -325,14 +324,14 @@ def _old_list(table: PriceTable) -> str:
 
 
 def _pace(batch: Batch) -> Pace:
-    from seedance_batch.core.forecast import Pace
+    from seedance_batch.core.overview import Pace
 
     return Pace(batch.settings.concurrency or 50, batch.settings.requests_per_minute)
 
 
 def foretold(batch: Batch, found: Plan) -> float | None:
     """Seconds that the plan is likely to take; the sandbox keeps its own time."""
-    from seedance_batch.core.forecast import forecast
+    from seedance_batch.core.overview import forecast
 
     return None if batch.access.sandbox else forecast(found, _pace(batch), time.time()).seconds
 

@@ -14,8 +14,7 @@ from typing import Final
 
 from seedance_batch.clips import media
 from seedance_batch.core.attempt import Clip
-from seedance_batch.core.media_type import content_of
-from seedance_batch.core.model import LinkKind, MediaKind
+from seedance_batch.core.model import LinkKind, MediaKind, content_of
 
 _QUALITIES: Final = (100, 98, 95)
 """Of a JPEG, where a frame without loss is too large for the request."""

@@ -15,8 +15,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
-from seedance_batch.core.media_type import content_of
-from seedance_batch.core.model import AspectRatio, Resolution
+from seedance_batch.core.model import AspectRatio, Resolution, content_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -174,7 +173,7 @@ def _judge_sound(probe: Probe, asked: bool) -> str | None:
 def ending_of(head: bytes) -> str:
     """The ending that a file's name deserves by its first bytes, ``.mp4`` where they tell nothing.
 
-    ``head`` are `media_type.HEAD_SIZE` bytes or more.
+    ``head`` are `model.HEAD_SIZE` bytes or more.
     """
     content = content_of(head)
     if content is None:

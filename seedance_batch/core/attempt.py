@@ -140,7 +140,7 @@ class Intent:
     number: int
     """Counted by key and kind, from 1."""
     content: str
-    """`identity.content_hash` of what decides the clip: 64 hexadecimal digits."""
+    """`manifest.content_hash` of what decides the clip: 64 hexadecimal digits."""
     model: str
     """As the row spells it."""
     resolution: str

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from seedance_batch.core.identity import content_hash
-from seedance_batch.core.manifest import Job, SourceRow
+from seedance_batch.core.manifest import Job, SourceRow, content_hash
 from seedance_batch.core.model import LONGEST_REFERENCE, PREVIOUS, Link, LinkKind
 from seedance_batch.core.text import shown
 

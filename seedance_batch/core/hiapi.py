@@ -1,4 +1,4 @@
-"""What an answer of the API means: whose it is, its verdict, its errors, times and waits; pure.
+"""What comes back from the API: tasks as values; an answer's verdict, errors, times, waits. Pure.
 
 Three error envelopes, times in seconds or ISO text, waits in headers, bodies and words, bodies that
 are no JSON: whatever an answer looks like, something definite comes out of here. What it says of
@@ -17,7 +17,85 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from seedance_batch.core.model import Task, TaskError
+# ── HiAPI's objects, as values ────────────────────────────────────────────────────────────────────
+
+
+class TaskStatus(StrEnum):
+    """A task's status, closed: every name HiAPI has used maps here, an unknown one is RUNNING."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAIL = "fail"
+
+
+class OutputType(StrEnum):
+    """``output[].type``, closed: what is not a clip or a returned frame is OTHER."""
+
+    VIDEO = "video"
+    LAST_FRAME = "last_frame"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One entry of ``output``: where it lies, and until when (Unix seconds, None if not said)."""
+
+    url: str
+    type: OutputType
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskError:
+    """``error`` of a failed task: HiAPI's code and words."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """HiAPI's task object. ``created`` and ``completed`` are Unix seconds; 0 means not yet."""
+
+    task_id: str
+    status: TaskStatus
+    model: str = ""
+    created: float = 0.0
+    completed: float = 0.0
+    output: tuple[OutputFile, ...] = ()
+    error: TaskError | None = None
+    raw_status: str = ""
+    raw: str = ""
+    """The answer as it came, where it says more than was understood."""
+    duration: float | None = None
+    """Seconds that were asked for, where the service repeats the order; it need not."""
+    resolution: str = ""
+
+    def first(self, kind: OutputType) -> OutputFile | None:
+        """The first output of that type, never merely ``output[0]``."""
+        return next((file for file in self.output if file.type is kind), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RateInfo:
+    """``X-RateLimit-*``: requests a window, how many are left, when it resets (Unix seconds)."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of the task list. ``size`` is what the server used, not what was asked for."""
+
+    page: int
+    size: int
+    total: int
+    tasks: tuple[Task, ...]
+
+
+# ── Whose an answer is, and what it means for the request ─────────────────────────────────────────
 
 
 class Verdict(StrEnum):
@@ -172,25 +250,6 @@ _NAMED_CODES: Final = {
     "rate_limit_exceeded": 429,
 }
 """Codes whose HTTP status HiAPI's documentation names (read in November 2026)."""
-
-
-@dataclass(frozen=True, slots=True)
-class RateInfo:
-    """``X-RateLimit-*``: requests a window, how many are left, when it resets (Unix seconds)."""
-
-    limit: int | None = None
-    remaining: int | None = None
-    reset: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A page of the task list. ``size`` is what the server used, not what was asked for."""
-
-    page: int
-    size: int
-    total: int
-    tasks: tuple[Task, ...]
 
 
 def parse_json(content: bytes) -> Any:

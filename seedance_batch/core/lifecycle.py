@@ -28,7 +28,7 @@ from seedance_batch.core.attempt import (
     classify,
     url_is_over,
 )
-from seedance_batch.core.model import OutputType, Task, TaskError, TaskStatus
+from seedance_batch.core.hiapi import OutputType, Task, TaskError, TaskStatus
 
 # ── What can happen to an attempt, as values; `step` says what follows ────────────────────────────
 

@@ -1,7 +1,7 @@
-"""HiAPI's objects as typed values: what is sent (`TaskInput`), what comes back (`Task`).
+"""What is sent to HiAPI: a task's input and its rules, the models that are known, media.
 
-Field names and rules are those of HiAPI's page for the model ``seedance-2-0``.
-Nothing here reads a file, a clock or the network.
+Field names and rules are those of HiAPI's page for the model ``seedance-2-0``. What comes back is
+`core.hiapi`'s matter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -423,57 +423,113 @@ def family_model(model: str) -> FamilyModel | None:
     return _BY_NAME.get(model) or _BY_NAME.get(model.strip().partition("@")[0])
 
 
-class TaskStatus(StrEnum):
-    """A task's status, closed: every name HiAPI has used maps here, an unknown one is RUNNING."""
-
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAIL = "fail"
+# ── What a media file is, by its first bytes; its name's ending is not asked ──────────────────────
 
 
-class OutputType(StrEnum):
-    """``output[].type``, closed: what is not a clip or a returned frame is OTHER."""
-
-    VIDEO = "video"
-    LAST_FRAME = "last_frame"
-    OTHER = "other"
+HEAD_SIZE: Final = 64
+"""Bytes that `content_of` wants to see."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputFile:
-    """One entry of ``output``: where it lies, and until when (Unix seconds, None if not said)."""
+MIN_SIDE: Final = 300
+MAX_SIDE: Final = 6000
+MIN_QUOTIENT: Final = 0.4
+MAX_QUOTIENT: Final = 2.5
+"""Upstream's limits for pictures, still and moving; they warn only."""
+MIN_PIXELS: Final = 640 * 640
+MAX_PIXELS: Final = 834 * 1112
+MIN_FPS: Final = 24
+MAX_FPS: Final = 60
+"""The same for reference videos: 480p to 720p."""
+MOST_BYTES: Final = {
+    MediaKind.IMAGE: 30_000_000,
+    MediaKind.VIDEO: 50_000_000,
+    MediaKind.AUDIO: 15_000_000,
+}
+"""The same for the size of a file; what resellers of the model say (read in November 2026)."""
+_SAFE_TYPES: Final = {
+    MediaKind.VIDEO: {"video/mp4", "video/quicktime"},
+    MediaKind.AUDIO: {"audio/mpeg", "audio/wav"},
+}
 
-    url: str
-    type: OutputType
-    expires_at: float | None = None
+
+def file_warning(kind: MediaKind, mime: str, size: int) -> str | None:
+    """What upstream's limits say of a file of so many bytes; None where it is within them."""
+    if size > MOST_BYTES[kind]:
+        return f"has {size:,} bytes; up to {MOST_BYTES[kind]:,} are safe"
+    if kind in _SAFE_TYPES and mime not in _SAFE_TYPES[kind]:
+        safe = "MP4 and MOV" if kind is MediaKind.VIDEO else "MP3 and WAV"
+        return f"is {mime}; {safe} are safe"
+    return None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskError:
-    """``error`` of a failed task: HiAPI's code and words."""
+def video_warning(width: int, height: int, fps: float) -> str | None:
+    """What upstream's limits say of a reference video; None where it is within them."""
+    if not MIN_PIXELS <= width * height <= MAX_PIXELS:
+        return (
+            f"has {width}×{height} pixels; reference videos of 480p to 720p "
+            f"({MIN_PIXELS:,} to {MAX_PIXELS:,} pixels) are safe"
+        )
+    if fps and not MIN_FPS - 0.1 <= fps <= MAX_FPS + 0.1:  # 23.976 is 24 to a viewer
+        return f"has {fps:.4g} frames a second; {MIN_FPS} to {MAX_FPS} are safe"
+    return sides_warning(width, height)
 
-    code: str
-    message: str
+
+def sides_warning(width: int, height: int) -> str | None:
+    """What upstream's limits say of an image with so many pixels; None where it is within them."""
+    if not MIN_SIDE <= min(width, height) <= max(width, height) <= MAX_SIDE:
+        return f"has {width}×{height} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are safe"
+    if not MIN_QUOTIENT <= width / height <= MAX_QUOTIENT:
+        return f"has {width}×{height} pixels, a ratio that may be refused"
+    return None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """HiAPI's task object. ``created`` and ``completed`` are Unix seconds; 0 means not yet."""
+class Content(NamedTuple):
+    """A media file's kind and MIME type."""
 
-    task_id: str
-    status: TaskStatus
-    model: str = ""
-    created: float = 0.0
-    completed: float = 0.0
-    output: tuple[OutputFile, ...] = ()
-    error: TaskError | None = None
-    raw_status: str = ""
-    raw: str = ""
-    """The answer as it came, where it says more than was understood."""
-    duration: float | None = None
-    """Seconds that were asked for, where the service repeats the order; it need not."""
-    resolution: str = ""
+    kind: MediaKind
+    mime: str
 
-    def first(self, kind: OutputType) -> OutputFile | None:
-        """The first output of that type, never merely ``output[0]``."""
-        return next((file for file in self.output if file.type is kind), None)
+
+def content_of(head: bytes) -> Content | None:
+    """Kind and type of a file that begins so; None where HiAPI takes no such file."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return Content(MediaKind.IMAGE, "image/jpeg")
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return Content(MediaKind.IMAGE, "image/png")
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12])
+    if head[4:8] in _MOVIE_BOXES:
+        return _movie(head)
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return Content(MediaKind.VIDEO, "video/webm") if b"webm" in head else None
+    if head.startswith(b"ID3") or _is_mpeg_audio(head):
+        return Content(MediaKind.AUDIO, "audio/mpeg")
+    return None
+
+
+_RIFF: Final = {
+    b"WEBP": Content(MediaKind.IMAGE, "image/webp"),
+    b"WAVE": Content(MediaKind.AUDIO, "audio/wav"),
+}
+_MOVIE_BOXES: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
+_PICTURE_BRANDS: Final = frozenset(
+    {b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"crx "}
+)
+
+
+def _movie(head: bytes) -> Content | None:
+    if head[4:8] != b"ftyp":  # QuickTime files older than the brand box
+        return Content(MediaKind.VIDEO, "video/quicktime")
+    brand = head[8:12]
+    if brand in _PICTURE_BRANDS:
+        return None
+    if brand in {b"M4A ", b"M4B ", b"M4P "}:
+        return Content(MediaKind.AUDIO, "audio/mp4")
+    return Content(MediaKind.VIDEO, "video/quicktime" if brand == b"qt  " else "video/mp4")
+
+
+def _is_mpeg_audio(head: bytes) -> bool:
+    """Whether an MPEG audio frame begins here: sync, layer III, a bit rate and a sample rate."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return False
+    return head[1] & 0x18 != 0x08 and head[2] & 0xF0 not in {0x00, 0xF0} and head[2] & 0x0C != 0x0C

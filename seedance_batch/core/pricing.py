@@ -15,8 +15,7 @@ from math import ceil
 from typing import Any, Final
 
 from seedance_batch.core.chains import CLIP_SLACK
-from seedance_batch.core.identity import canonical_model
-from seedance_batch.core.manifest import Job
+from seedance_batch.core.manifest import Job, canonical_model
 from seedance_batch.core.model import (
     DEFAULT_MODEL,
     LONGEST_REFERENCE,

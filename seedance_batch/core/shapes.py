@@ -14,8 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
-from seedance_batch.core.hiapi import Page, parse_json, storable_text, unix_time
-from seedance_batch.core.model import OutputFile, OutputType, Task, TaskError, TaskStatus
+from seedance_batch.core.hiapi import (
+    OutputFile,
+    OutputType,
+    Page,
+    Task,
+    TaskError,
+    TaskStatus,
+    parse_json,
+    storable_text,
+    unix_time,
+)
 
 LONGEST_RAW: Final = 2_000
 """Characters that are kept of an answer which was not understood."""

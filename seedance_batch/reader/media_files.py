@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from seedance_batch.core.manifest import LocalMedia
-from seedance_batch.core.media_type import (
+from seedance_batch.core.model import (
     HEAD_SIZE,
+    LONGEST_REFERENCE,
+    SHORTEST_REFERENCE,
+    Link,
+    MediaKind,
     content_of,
     file_warning,
     sides_warning,
     video_warning,
 )
-from seedance_batch.core.model import LONGEST_REFERENCE, SHORTEST_REFERENCE, Link, MediaKind
 from seedance_batch.reader.cells import quoted
 
 LENGTH_SLACK: Final = 0.1

@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.core.chains import KnownRow, linked
 from seedance_batch.core.columns import folded, is_part
-from seedance_batch.core.identity import content_hash, loosened, row_keys
-from seedance_batch.core.manifest import Code, Finding, Job, Manifest, Place, ReadAs
+from seedance_batch.core.manifest import (
+    Code,
+    Finding,
+    Job,
+    Manifest,
+    Place,
+    ReadAs,
+    content_hash,
+    loosened,
+    row_keys,
+)
 from seedance_batch.core.model import MEDIA_FIELDS, Allow
 from seedance_batch.core.text import some
 from seedance_batch.reader.advice import DEFAULTS, id_offer, warn_of_hidden, warn_of_unsent

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from seedance_batch.core.identity import content_hash
-from seedance_batch.core.manifest import Code, Job, LocalMedia, Place, Row, Told
+from seedance_batch.core.manifest import Code, Job, LocalMedia, Place, Row, Told, content_hash
 from seedance_batch.core.model import (
     DEFAULT_MODEL,
     HIGHEST_SEED,

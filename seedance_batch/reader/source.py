@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from seedance_batch.core.manifest import Code, Finding, Place, Severity
-from seedance_batch.core.media_type import HEAD_SIZE, content_of
+from seedance_batch.core.model import HEAD_SIZE, content_of
 from seedance_batch.core.text import redact
 from seedance_batch.errors import UsageError
 

@@ -10,8 +10,8 @@ import anyio
 
 from seedance_batch.api.callbacks import Reception, ToldTask, token_of
 from seedance_batch.core.attempt import FINAL_PHASES, TASKLESS_PHASES, Attempt
+from seedance_batch.core.hiapi import Task
 from seedance_batch.core.lifecycle import Accepted
-from seedance_batch.core.model import Task
 from seedance_batch.runner.gate import Part, Tools
 from seedance_batch.runner.watch import Sightings, lacks_its_ending
 

@@ -21,9 +21,8 @@ from seedance_batch.core.attempt import (
     Phase,
     may_resend,
 )
-from seedance_batch.core.hiapi import Page, Verdict, Voice
+from seedance_batch.core.hiapi import Page, TaskError, Verdict, Voice
 from seedance_batch.core.lifecycle import Accepted, Event, KeyMismatch, Refused, Sent, WindowPassed
-from seedance_batch.core.model import TaskError
 from seedance_batch.core.outcome import message as message_of
 from seedance_batch.core.pace import RetryBudget, Slots, backoff
 from seedance_batch.core.polling import Demand

@@ -15,9 +15,8 @@ import anyio
 from seedance_batch.api.client import Answer
 from seedance_batch.core import hiapi, polling, shapes
 from seedance_batch.core.attempt import Attempt, Phase, State
-from seedance_batch.core.hiapi import Page, Verdict
+from seedance_batch.core.hiapi import OutputType, Page, Task, TaskStatus, Verdict
 from seedance_batch.core.lifecycle import Forgotten, Seen
-from seedance_batch.core.model import OutputType, Task, TaskStatus
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Remark, Stop
 from seedance_batch.runner.gate import Part, Tools

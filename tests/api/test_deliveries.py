@@ -12,8 +12,8 @@ import pytest
 
 from seedance_batch.api.callbacks import Reception, ToldTask
 from seedance_batch.core.attempt import Phase
+from seedance_batch.core.hiapi import Task, TaskStatus
 from seedance_batch.core.lifecycle import Accepted
-from seedance_batch.core.model import Task, TaskStatus
 from seedance_batch.events import AttemptChanged, RunEvent
 from tests.api.sending import encoded, path_of, send, signed
 from tests.benchmarks.figures import lags_of

@@ -23,7 +23,7 @@ from seedance_batch.api.callbacks import (
 )
 from seedance_batch.batch.running import Hearing, check_callbacks, hearing
 from seedance_batch.cli.main import main
-from seedance_batch.core.identity import body_template, callback_token, content_hash
+from seedance_batch.core.manifest import body_template, callback_token, content_hash
 from seedance_batch.core.model import TaskInput
 from seedance_batch.errors import Exit, SettingsError
 from seedance_batch.settings import Access, RunSettings, access_from

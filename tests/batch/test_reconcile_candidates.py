@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from seedance_batch.batch.reconcile import FAR, SLACK, Candidate, candidates, earliest, window
 from seedance_batch.core.attempt import Phase
-from seedance_batch.core.model import Task, TaskStatus
+from seedance_batch.core.hiapi import Task, TaskStatus
 from tests.core.plan_builders import attempt, job
 
 SENT = 1_800_000_000.0

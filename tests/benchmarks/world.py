@@ -29,8 +29,7 @@ from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.media import Probe
 from seedance_batch.core.attempt import Kind
 from seedance_batch.core.chains import KnownRow, linked
-from seedance_batch.core.identity import content_hash
-from seedance_batch.core.manifest import Job, Place, Row
+from seedance_batch.core.manifest import Job, Place, Row, content_hash
 from seedance_batch.core.model import Allow, Resolution, TaskInput
 from seedance_batch.core.plan.sources import heights
 from seedance_batch.core.plan.steps import Action, Step

@@ -26,7 +26,7 @@ from seedance_batch.clips.media import (
     probe,
     still,
 )
-from seedance_batch.core.media_type import HEAD_SIZE
+from seedance_batch.core.model import HEAD_SIZE
 from tests.clips.clips import encoded, intent, turned
 
 RIGHT = Probe(seconds=4 + 1 / 24, width=864, height=496, fps=24.0, has_audio=True, frames=97)

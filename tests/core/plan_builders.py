@@ -7,8 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from seedance_batch.core.attempt import Attempt, Clip, ErrorClass, Intent, Kind, Phase, State
-from seedance_batch.core.identity import body_template, content_hash
-from seedance_batch.core.manifest import Job, LocalMedia, Place, Row
+from seedance_batch.core.manifest import Job, LocalMedia, Place, Row, body_template, content_hash
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.pricing import PriceTable, parse_pricing
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from seedance_batch.core.attempt import Clip, Intent, Kind
-from seedance_batch.core.model import OutputFile, OutputType, Task, TaskError, TaskStatus
+from seedance_batch.core.hiapi import OutputFile, OutputType, Task, TaskError, TaskStatus
 
 TASK = "tk-1"
 CLIP = Clip("videos/a.mp4", 10, "ab" * 32, 4.04, 864, 496, has_audio=True)

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedance_batch.core.attempt import Attempt, Phase
-from seedance_batch.core.forecast import (
+from seedance_batch.core.manifest import Job
+from seedance_batch.core.model import Resolution
+from seedance_batch.core.overview import (
     Forecast,
     Pace,
     forecast,
     forecast_lines,
     generation_seconds,
 )
-from seedance_batch.core.manifest import Job
-from seedance_batch.core.model import Resolution
 from seedance_batch.core.plan.make import make_plan
 from seedance_batch.core.text import size, some, span
 from tests.core.plan_builders import CLIP, attempt, job, prices

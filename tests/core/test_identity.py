@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedance_batch.core.identity import (
+from seedance_batch.core.manifest import (
     body_template,
     canonical_model,
     content_hash,

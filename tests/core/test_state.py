@@ -18,6 +18,7 @@ from seedance_batch.core.attempt import (
     counts_against_budget,
     may_resend,
 )
+from seedance_batch.core.hiapi import OutputType, Task, TaskError, TaskStatus
 from seedance_batch.core.lifecycle import (
     FRESH,
     LOOK_AGAIN,
@@ -42,7 +43,6 @@ from seedance_batch.core.lifecycle import (
     WindowPassed,
     step,
 )
-from seedance_batch.core.model import OutputType, Task, TaskError, TaskStatus
 from tests.core.state_samples import CLIP, EMPTY, FAILED, LAST, MADE, RUNNING, TASK, VIDEO, task
 
 

@@ -15,6 +15,7 @@ from seedance_batch.core.attempt import (
     counts_against_budget,
     may_resend,
 )
+from seedance_batch.core.hiapi import TaskError, TaskStatus
 from seedance_batch.core.lifecycle import (
     Accepted,
     Adopted,
@@ -36,7 +37,6 @@ from seedance_batch.core.lifecycle import (
     WindowPassed,
     step,
 )
-from seedance_batch.core.model import TaskError, TaskStatus
 from tests.core.state_samples import CLIP, VIDEO, task
 
 TIMES = st.floats(0, 200_000)

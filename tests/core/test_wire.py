@@ -10,9 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seedance_batch.core import hiapi, model, shapes
-from seedance_batch.core.hiapi import Verdict, Voice
-from seedance_batch.core.model import OutputType, TaskStatus
+from seedance_batch.core import hiapi, shapes
+from seedance_batch.core.hiapi import OutputType, TaskStatus, Verdict, Voice
 
 NOW = 1_800_000_000.0
 
@@ -382,7 +381,7 @@ def test_the_reason_of_a_failure_is_found(fields: Any) -> None:
 def test_an_error_of_unknown_form_is_shown_as_it_is() -> None:
     task = shapes.task_of({"taskId": "tk-1", "status": "fail", "error": {"why": [1]}})
     assert task is not None
-    assert task.error == model.TaskError("", '{"why": [1]}')
+    assert task.error == hiapi.TaskError("", '{"why": [1]}')
 
 
 DETAIL = {"status": "success", "completed": NOW, "output": [{"url": MP4, "type": "video"}]}
@@ -434,8 +433,8 @@ def test_an_error_may_be_an_object_or_a_text() -> None:
     by_text = shapes.task_of({**told, "error": "no"})
     assert by_object is not None
     assert by_text is not None
-    assert by_object.error == model.TaskError("TASK_FAILED", "no")
-    assert by_text.error == model.TaskError("", "no")
+    assert by_object.error == hiapi.TaskError("TASK_FAILED", "no")
+    assert by_text.error == hiapi.TaskError("", "no")
 
 
 def test_half_a_surrogate_pair_in_a_servers_words_can_be_stored() -> None:

@@ -11,8 +11,7 @@ import anyio
 import pytest
 
 from seedance_batch.api.client import Client
-from seedance_batch.core.identity import body_template, render_body
-from seedance_batch.core.manifest import Manifest
+from seedance_batch.core.manifest import Manifest, body_template, render_body
 from seedance_batch.reader.read import grouped, read_manifest
 from seedance_batch.sandbox.config import SandboxConfig
 from seedance_batch.sandbox.server import InProcess, build, inline

@@ -14,7 +14,7 @@ import trio.testing
 
 from seedance_batch.api.client import Client
 from seedance_batch.core.attempt import Phase, State
-from seedance_batch.core.model import TaskStatus
+from seedance_batch.core.hiapi import TaskStatus
 from seedance_batch.core.polling import Flight, Looks
 from seedance_batch.journal import records
 from seedance_batch.journal.opening import open_journal

@@ -12,8 +12,7 @@ import pytest
 
 from seedance_batch.api.client import Answer
 from seedance_batch.core.attempt import Phase
-from seedance_batch.core.hiapi import Verdict
-from seedance_batch.core.model import TaskError
+from seedance_batch.core.hiapi import TaskError, Verdict
 from seedance_batch.events import Remark, RequestEnded, RunEvent
 from seedance_batch.runner.gate import Gate
 from seedance_batch.sandbox.config import ApiFault
