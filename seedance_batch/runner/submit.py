@@ -30,9 +30,15 @@ from seedance_batch.core.pricing import money
 from seedance_batch.core.text import first_few
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import RowSkipped, Stop
-from seedance_batch.runner.attempts import BodyLost, MediaChanged, Order, Terms, event_of
+from seedance_batch.runner.attempts import (
+    BodyLost,
+    MediaChanged,
+    Order,
+    Queue,
+    Terms,
+    event_of,
+)
 from seedance_batch.runner.gate import Part, Tools
-from seedance_batch.runner.queue import Queue
 from seedance_batch.runner.waiting import Returns, Useless
 
 _CENT: Final = Decimal("0.01")
