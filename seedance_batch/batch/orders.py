@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedance_batch.batch.access import Site
-from seedance_batch.clips import frames
+from seedance_batch.clips import stills
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.partial import files_on_disk
 from seedance_batch.core import names
@@ -139,7 +139,7 @@ class IntentMaker:
             return MadeFrom(source.token, take.id, url)
         try:
             given = await self._offload(self._given, clip, source.link.kind, room)
-        except frames.CannotGive as error:
+        except stills.CannotGive as error:
             why = f"row {source.key} cannot give what it is waited for: {error}"
             raise MediaChanged(f"{job.row.place}: {why}") from error
         sha256 = hashlib.sha256(given.content).hexdigest()
@@ -148,9 +148,9 @@ class IntentMaker:
             await self._journal.awrite(put)
         return MadeFrom(source.token, take.id, f"{BLOB_PREFIX}{sha256}")
 
-    def _given(self, clip: Clip, kind: LinkKind, room: int) -> frames.Given:
+    def _given(self, clip: Clip, kind: LinkKind, room: int) -> stills.Given:
         with self._kept.at_hand(clip.file, clip.last_frame_file) as home:
-            return frames.given(home, clip, kind, room)
+            return stills.given(home, clip, kind, room)
 
     def _address(self, take: Attempt) -> str | None:
         """Where the service has a take's clip, if it will still have it when the row is made."""

@@ -35,7 +35,7 @@ from seedance_batch.batch.takes import gone_from_disk, note_of_missing, set_asid
 from seedance_batch.clips.far_fetch import fetching
 from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.partial import sweep
-from seedance_batch.clips.posters import PosterMaker
+from seedance_batch.clips.stills import PosterMaker
 from seedance_batch.clips.transfer import Fetches
 from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Clip, Phase
 from seedance_batch.core.lifecycle import Doubted, Refetch, step

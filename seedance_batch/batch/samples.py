@@ -19,7 +19,7 @@ from seedance_batch.batch.access import kept_clips
 from seedance_batch.batch.sheets import standing
 from seedance_batch.batch.takes import Lacking, absence, chosen_of, take_of
 from seedance_batch.clips.kept import KeptClips
-from seedance_batch.clips.posters import poster_name
+from seedance_batch.clips.stills import poster_name
 from seedance_batch.core.attempt import Attempt, Clip, Intent, Kind
 from seedance_batch.core.dataset import DatasetFormat, Sample, Splits, sample_key
 from seedance_batch.core.outcome import Status, blocked_by, is_dead_end, outcomes

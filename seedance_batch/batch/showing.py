@@ -24,7 +24,7 @@ from seedance_batch.batch.access import kept_clips
 from seedance_batch.batch.sheets import folder_flags, offers_of, standing
 from seedance_batch.batch.summary import relative
 from seedance_batch.batch.takes import chosen_of
-from seedance_batch.clips.posters import poster_name
+from seedance_batch.clips.stills import poster_name
 from seedance_batch.core.attempt import UNDER_WAY_PHASES, Attempt, Clip
 from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.select import Selection

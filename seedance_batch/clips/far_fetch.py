@@ -27,7 +27,7 @@ from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.kept import KeptClips, StoringFetches, attempt_name
 from seedance_batch.clips.media import ClipTerms
 from seedance_batch.clips.partial import PARTIAL_FOLDER, inside
-from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.clips.stills import poster, poster_name
 from seedance_batch.clips.transfer import Failed, Fetched, Fetches, Gone, NoFrame, Result, Wrong
 from seedance_batch.errors import StorageFailed
 from seedance_batch.run_folder import POSTERS

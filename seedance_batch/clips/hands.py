@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeVar
 
 from seedance_batch.clips import media
 from seedance_batch.clips.media import ClipTerms, MediaUnreadable
-from seedance_batch.clips.posters import poster
+from seedance_batch.clips.stills import poster
 from seedance_batch.core.attempt import Clip
 from seedance_batch.publish import sha256_of
 

@@ -18,7 +18,7 @@ from typing import Final
 from seedance_batch.clips import hands as work
 from seedance_batch.clips.media import ClipTerms
 from seedance_batch.clips.partial import inside, storage
-from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.clips.stills import poster, poster_name
 from seedance_batch.clips.transfer import Fetched, Fetches, NoFrame, NotKept, Offload, Result
 from seedance_batch.core.attempt import Clip, Intent
 from seedance_batch.core.names import FOLDERS, MISMATCH_MARK

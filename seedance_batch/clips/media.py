@@ -1,4 +1,4 @@
-"""What a video file really is: opens it, decodes all of it, and compares it with what was asked.
+"""What a video file really is: decoded to its end, against what was asked, and how it looks.
 
 Knows files and PyAV, nothing of where they came from. Blocking: call it from a worker thread.
 """
@@ -13,14 +13,23 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    Final,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+)
 
 from seedance_batch.core.model import AspectRatio, Resolution, content_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
-    from PIL.Image import Image
+    from numpy.typing import NDArray
 
 FPS: Final = 24.0
 FPS_TOLERANCE: Final = 0.1
@@ -58,7 +67,6 @@ _LATE_SOUND: Final = 0.5
 """Seconds by which the sound, which counts for the declared length, may outlast the picture."""
 
 T = TypeVar("T")
-_POSTER_MOMENTS: Final = (0.1, 0.4)
 
 
 class MediaUnreadable(Exception):
@@ -181,16 +189,6 @@ def ending_of(head: bytes) -> str:
     return _ENDINGS.get(content.mime, ".mp4")
 
 
-def still(path: Path, *, width: int = 480) -> bytes:
-    """A JPEG of a telling frame, ``width`` pixels wide. Raises `MediaUnreadable`."""
-    with opened_video(path) as container:
-        pictures = [_jpeg(frame, width) for frame in _moments(container)]
-    if not pictures:
-        raise MediaUnreadable("contains no frame")
-    # Of a few moments the one with most in it: a fade or a blank frame compresses to little.
-    return max(pictures, key=len)
-
-
 # ── decoding ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -302,56 +300,6 @@ def _known(codec: T | None, what: str) -> T:
     if codec is None:
         raise MediaUnreadable(f"contains {what} of an unknown kind")
     return codec
-
-
-def _moments(container: InputContainer) -> Iterator[VideoFrame]:
-    """The first frame at or after each moment, in one pass.
-
-    Not by seeking: that leads to key frames, and a short clip has but one, its first frame.
-    """
-    stream = container.streams.video[0]
-    first, length = stream.start_time or 0, stream.duration or 0
-    moments = [first + round(length * moment) for moment in _POSTER_MOMENTS]
-    frame, shown = None, 0
-    for frame in islice(container.decode(stream), MOST_FRAMES):
-        if (frame.pts or 0) >= moments[shown]:
-            yield frame
-            shown += 1
-        if shown == len(moments):
-            return
-    if frame is not None and not shown:  # its times lead nowhere
-        yield frame
-
-
-def edge_frame(path: Path, *, last: bool) -> Image:
-    """A clip's first or last frame at its full size, turned as a player turns it.
-
-    Raises `MediaUnreadable`.
-    """
-    found: VideoFrame | None = None
-    with opened_video(path) as container:
-        for frame in islice(container.decode(container.streams.video[0]), MOST_FRAMES):
-            found = frame
-            if not last:
-                break
-    if found is None:
-        raise MediaUnreadable("has no frame that can be decoded")
-    picture: Image = found.to_image()  # type: ignore[no-untyped-call]
-    turns = quarter_turns(found)
-    return picture.rotate(90 * turns, expand=True) if turns else picture
-
-
-def _jpeg(frame: VideoFrame, width: int) -> bytes:
-    turns = quarter_turns(frame)
-    height = max(1, round(frame.height * width / frame.width))
-    if turns % 2:
-        width, height = max(1, round(frame.width * width / frame.height)), width
-    out = io.BytesIO()
-    picture: Image = frame.to_image(width=width, height=height)  # type: ignore[no-untyped-call]
-    if turns:
-        picture = picture.rotate(90 * turns, expand=True)
-    picture.save(out, "JPEG", quality=82)
-    return out.getvalue()
 
 
 # ── the container ───────────────────────────────────────────────────────────────────────────────
@@ -473,3 +421,120 @@ def _rate(media_head: bytes, times: bytes) -> float | None:
     lasting = sum(frames * each for frames, each in pairs)
     usual = all(0 < each < 1 << 31 for _, each in pairs)
     return ticks * sum(frames for frames, _ in pairs) / lasting if lasting and usual else None
+
+
+# ── how it looks and sounds, in numbers: to choose by among many thousands ─────────────────────
+
+
+Picture: TypeAlias = "NDArray[Any]"
+"""Grey values from 0 to 255, line by line."""
+_SIDE: Final = 64
+"""Pixels of the small grey picture that each frame is measured by."""
+_DARK: Final = 32
+"""Of 255: a darker pixel is black, as for FFmpeg's blackframe."""
+_MOST_DARK: Final = 0.98
+"""The share of black pixels of which a frame is black."""
+_STILL: Final = 0.001
+"""The mean change, of 1, up to which a frame is as the one before: -60 dB, as for freezedetect."""
+_MOMENTS: Final = (0.25, 0.5, 0.75)
+SILENCE: Final = -70.0
+"""LUFS of what cannot be heard, by EBU R 128."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """What was measured in a clip."""
+
+    black: float
+    """The share of its frames that are black."""
+    frozen: float
+    """The share of its frames that are as the one before."""
+    motion: float
+    """How much changes from frame to frame: 0 nothing, 1 from black to white."""
+    loudness: float | None
+    """LUFS over the whole clip; `SILENCE` where there is no sound."""
+    phash: str
+    """Perceptual hashes of three moments, 64 bits each, as 48 hexadecimal digits."""
+
+
+def appearance_of(path: Path) -> Appearance:
+    """Decode a clip and measure it. Raises `MediaUnreadable`, and ``OSError``."""
+    with opened_video(path) as container:
+        decoded = islice(container.decode(container.streams.video[0]), MOST_FRAMES)
+        small = [_small(frame) for frame in decoded]
+    if not small:
+        raise MediaUnreadable("has no frame that can be decoded")
+    changes = [_change(before, after) for before, after in pairwise(small)]
+    black = sum(float((picture < _DARK).mean()) >= _MOST_DARK for picture in small)
+    return Appearance(
+        black=round(black / len(small), 4),
+        frozen=round(sum(change <= _STILL for change in changes) / max(len(changes), 1), 4),
+        motion=round(sum(changes) / max(len(changes), 1), 5),
+        loudness=_loudness(path),
+        phash="".join(_phash(small[int(at * len(small))]) for at in _MOMENTS),
+    )
+
+
+def _small(frame: Any) -> Picture:
+    picture = frame.reformat(width=_SIDE, height=_SIDE, format="gray", interpolation="AREA")
+    found: Picture = picture.to_ndarray()
+    return found
+
+
+def _change(before: Picture, after: Picture) -> float:
+    return float(abs(after.astype("int16") - before).mean()) / 255
+
+
+def _phash(picture: Picture) -> str:
+    """pHash: of 32 × 32 pixels the 8 × 8 lowest frequencies of the discrete cosine transform (type
+    II), each above or below the middle of them."""
+    import numpy as np
+
+    half = _SIDE // 2
+    means = picture.reshape(half, 2, half, 2).mean(axis=(1, 3))
+    turns = np.pi * (2 * np.arange(half) + 1) / (2 * half)
+    cosines = np.array([np.cos(k * turns) for k in range(8)])
+    low = (cosines @ means @ cosines.T).ravel().round(3)
+    bits = low > np.median(low[1:])  # the first is the brightness alone
+    return np.packbits(bits).tobytes().hex()
+
+
+# ── loudness ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _loudness(path: Path) -> float | None:
+    """By FFmpeg's ebur128; None where this PyAV (before 18.1) does not hand on what it finds."""
+    from av import AudioFrame
+
+    if not hasattr(AudioFrame, "metadata"):
+        return None
+    with opened_video(path) as container:
+        sounds = container.streams.audio
+        if not sounds:
+            return SILENCE
+        told = [dict(frame.metadata).get(_TOLD) for frame in _measured(container, sounds[0])]
+    found = float(next(filter(None, reversed(told)), SILENCE))
+    return round(found, 2) if found > SILENCE else SILENCE
+
+
+_TOLD: Final = "lavfi.r128.I"
+"""The loudness so far, in each tenth of a second but a last part of one."""
+
+
+def _measured(container: Any, sound: Any) -> Iterator[Any]:
+    """The sound's frames behind the filter: each tells the loudness up to its end."""
+    import av
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_abuffer(template=sound)
+    meter = graph.add("ebur128", "metadata=1:framelog=quiet")
+    end = graph.add("abuffersink")
+    source.link_to(meter)
+    meter.link_to(end)
+    graph.configure()
+    for frame in (*container.decode(sound), None):
+        source.push(frame)
+        with suppress(av.error.BlockingIOError, av.error.EOFError):
+            while True:
+                yield end.pull()

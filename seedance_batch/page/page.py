@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.clips.hands import Hands
 from seedance_batch.clips.kept import KeptClips, stills
-from seedance_batch.clips.posters import poster_name
+from seedance_batch.clips.stills import poster_name
 from seedance_batch.core.attempt import Clip
 from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.text import redact

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from seedance_batch.clips import media
+from seedance_batch.clips.stills import still
 from seedance_batch.core.dataset import Sample
 from seedance_batch.publish import sha256_of
 
@@ -297,10 +298,7 @@ def _poster(sample: Sample) -> bytes | None:
             return kept
     except OSError:  # it has none, or it cannot be read
         pass
-    try:
-        return media.still(Path(sample.clip))
-    except media.MediaUnreadable:
-        return None
+    return still(Path(sample.clip))
 
 
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────

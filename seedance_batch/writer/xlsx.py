@@ -15,7 +15,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from seedance_batch.clips.posters import Thumbnail, poster, thumbnail
+from seedance_batch.clips.stills import Thumbnail, poster, thumbnail
 from seedance_batch.core.attempt import Attempt, Sum, Surety
 from seedance_batch.core.columns import stored
 from seedance_batch.core.outcome import Status, Tally

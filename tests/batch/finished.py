@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from seedance_batch.clips.posters import poster_name
+from seedance_batch.clips.stills import poster_name
 from seedance_batch.journal import records
 from seedance_batch.journal.opening import open_journal
 from seedance_batch.journal.records import Facts

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seedance_batch.clips.kept import KeptClips
-from seedance_batch.clips.posters import poster, poster_name
+from seedance_batch.clips.stills import poster, poster_name
 from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.page.page import write_report
 from tests.browser.conftest import VIEWPORT, launched

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from seedance_batch.clips.media import edge_frame
+from seedance_batch.clips.stills import edge_frame
 from seedance_batch.core.attempt import Attempt, Kind, Phase
 from seedance_batch.errors import Exit
 from seedance_batch.journal.opening import look_into

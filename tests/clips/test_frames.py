@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
-from seedance_batch.clips.frames import CannotGive, given
-from seedance_batch.clips.media import edge_frame
+from seedance_batch.clips.stills import CannotGive, edge_frame, given
 from seedance_batch.core.attempt import Clip
 from seedance_batch.core.model import LinkKind
 from tests.clips.clips import encoded

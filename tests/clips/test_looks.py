@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from seedance_batch.clips.looks import SILENCE, appearance_of
-from seedance_batch.clips.media import MediaUnreadable
+from seedance_batch.clips.media import SILENCE, MediaUnreadable, appearance_of
 from seedance_batch.core.dataset import MOST_APART, apart, hash_parts
 from tests.clips.filmed import filmed, hum
 

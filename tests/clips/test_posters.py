@@ -6,7 +6,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from seedance_batch.clips.posters import PosterMaker, poster_name
+from seedance_batch.clips.stills import PosterMaker, poster_name
 from seedance_batch.core.attempt import Clip
 from tests.writer.samples import clip, playable, row
 

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from seedance_batch.clips.frames import given
+from seedance_batch.clips.stills import given
 from seedance_batch.core.model import LinkKind
 from tests.crash.forker import HUNG, Forker, forking
 from tests.crash.hooks import CRASHED, SEAMS
