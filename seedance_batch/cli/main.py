@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import tempfile
@@ -9,12 +10,12 @@ import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
 from seedance_batch.cli.config_file import asks_for_help, check_variables, defaults
-from seedance_batch.core.text import redact
+from seedance_batch.core.text import redact, shown
 from seedance_batch.errors import (
     Exit,
     ManifestError,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 
 _WHERE: Final[Mapping[str, tuple[str, str]]] = {
-    "init": ("check", "Write a starter manifest to fill in."),
-    "check": ("check", "Find a manifest's problems; sends nothing."),
+    "init": ("preparing", "Write a starter manifest to fill in."),
+    "check": ("preparing", "Find a manifest's problems; sends nothing."),
     "plan": ("run", "Show what a run would do and cost; sends nothing."),
     "run": ("run", "Plan, ask, submit, watch, download, check; again: continue."),
     "rerun": ("run", "Try failed rows again."),
@@ -43,15 +44,15 @@ _WHERE: Final[Mapping[str, tuple[str, str]]] = {
     "fetch": ("folder", "Download paid clips that are missing; never submits."),
     "reconcile": ("folder", "Settle rows whose task may or may not exist."),
     "results": ("folder", "Write the results sheets again."),
-    "report": ("report", "Write the page to watch and choose clips."),
-    "join": ("join", "Make one film of the clips."),
-    "export": ("export", "Make a data set of the clips."),
+    "report": ("outputs", "Write the page to watch and choose clips."),
+    "join": ("outputs", "Make one film of the clips."),
+    "export": ("outputs", "Make a data set of the clips."),
     "verify": ("folder", "Check the downloaded clips."),
-    "prices": ("service", "Show the price list, its source and its date."),
-    "doctor": ("service", "Check the installation and the account; free."),
-    "schema": ("check", "Print the JSON Schema of YAML manifests, or of --json."),
-    "sandbox": ("service", "Serve the sandbox by itself."),
-    "help": ("help", "Show the documentation, page by page."),
+    "prices": ("preparing", "Show the price list, its source and its date."),
+    "doctor": ("preparing", "Check the installation and the account; free."),
+    "schema": ("preparing", "Print the JSON Schema of YAML manifests, or of --json."),
+    "sandbox": ("preparing", "Serve the sandbox by itself."),
+    "help": ("main", "Show the documentation, page by page."),
 }
 
 
@@ -198,8 +199,6 @@ def _usage(error: click.ClickException) -> UsageError:
 
 
 def _failed(error: SeedanceBatchError, *, as_json: bool) -> int:
-    from seedance_batch.core.text import shown
-
     problems = error.problems if isinstance(error, ManifestError) else ()
     if as_json:
         _tell_error(error.exit_code, error.message, error.hint, problems)
@@ -232,7 +231,6 @@ def _interrupted(*, as_json: bool) -> int:
 
 
 def _broken(error: BaseException, *, as_json: bool) -> int:
-
     where = keep_report(error)
     message = (
         f"an internal error occurred ({type(error).__name__}); what was sent is recorded in "
@@ -245,3 +243,69 @@ def _broken(error: BaseException, *, as_json: bool) -> int:
     if hint is not None:
         click.echo(f"hint: {hint}", err=True)
     return Exit.INTERNAL
+
+
+# ── ``help``: shows the documentation that comes with the program. Needs no network ───────────────
+
+
+@click.command(epilog="Example: seedance-batch help producers")
+@click.argument("topic", required=False)
+@click.pass_context
+def help(context: click.Context, topic: str | None) -> None:
+    """Show a page of the documentation; without a TOPIC, list the pages.
+
+    The name of a command shows the command's own --help.
+    """
+    found = pages()
+    if topic is None:
+        click.echo(_listed(found))
+    elif topic in found:
+        click.echo_via_pager(_text(found[topic]))
+    else:
+        click.echo(_help_of(context, topic, [*found]))
+
+
+def pages() -> dict[str, Path]:
+    """The pages by topic, sorted."""
+    return {path.stem: path for path in sorted(_folder().glob("*.md"))}
+
+
+def _folder() -> Path:
+    """In the package where pip has unpacked it; beside the package in a checkout."""
+    package = Path(__file__).parent.parent
+    packed = package / "docs"
+    return packed if packed.is_dir() else package.parent / "docs"
+
+
+def _text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def _listed(found: dict[str, Path]) -> str:
+    formatter = click.HelpFormatter(width=100)
+    with formatter.section("Topics"):
+        formatter.write_dl([(topic, _title(page)) for topic, page in found.items()])
+    return formatter.getvalue() + "\nseedance-batch help TOPIC shows one of them."
+
+
+def _title(page: Path) -> str:
+    return _text(page).partition("\n")[0].removeprefix("# ")
+
+
+def _help_of(context: click.Context, name: str, topics: list[str]) -> str:
+    """What ``--help`` of a command says. Raises `UsageError` where there is no such command."""
+    root = context.find_root()
+    group = cast(click.Group, root.command)
+    command = group.get_command(root, name)
+    if command is None:
+        raise _unknown(name, [*topics, *group.list_commands(root)])
+    return command.get_help(click.Context(command, parent=root, info_name=name))
+
+
+def _unknown(name: str, known: list[str]) -> UsageError:
+    close = difflib.get_close_matches(name.casefold(), known, n=1)
+    sentence = f"There is no topic and no command {name!r}"
+    if close:
+        meant = f"seedance-batch help {close[0]}"
+        return UsageError(f"{sentence}; did you mean {close[0]}?", hint=meant)
+    return UsageError(f"{sentence}.", hint="seedance-batch help")

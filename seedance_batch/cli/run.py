@@ -15,7 +15,7 @@ import click
 
 from seedance_batch.cli import flags, planning
 from seedance_batch.cli.hints import command_again, next_command, or_elsewhere, was_typed
-from seedance_batch.cli.report import page_served, wait_for_an_end
+from seedance_batch.cli.outputs import page_served, until_ended
 from seedance_batch.core.text import some
 from seedance_batch.errors import Exit, ManifestError, UsageError
 from seedance_batch.streams import say_aside, tell
@@ -131,7 +131,8 @@ def carry_out(
         code = _carried_out(given, served, marks=marks, choice=choice)
         if given.serve and code not in _BY_SIGNAL and _at_a_terminal():
             click.echo("The page is served until Ctrl-C.", err=True)
-            wait_for_an_end()
+            with until_ended() as wait:
+                wait()
         return code
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -185,35 +183,6 @@ def _finish(served: Future[None]) -> None:
     """Ends the serving; raises what had ended it before."""
     if not served.cancel():
         served.result()
-
-
-def serve_forever(
-    config: SandboxConfig,
-    *,
-    state: Path | None,
-    host: str,
-    port: int,
-    files_port: int,
-    host_names: Collection[str],
-    announce: Callable[[SandboxAddress], None],
-) -> None:
-    """Serves the sandbox until SIGINT or SIGTERM; for the main thread."""
-    stop = threading.Event()
-    handlers = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-        if (number := getattr(signal, name, None)) is not None
-        and signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        ports = {"port": port, "files_port": files_port}
-        with running(config, state=state, host=host, host_names=host_names, **ports) as address:
-            announce(address)
-            while not stop.wait(0.2):
-                pass
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _listen(host: str, port: int) -> socket.socket:

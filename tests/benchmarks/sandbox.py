@@ -28,7 +28,7 @@ ROUNDS = 5
 REQUESTS = 3_000
 FIGURE = 1_500
 PAGE_FIGURE = 50
-SERVE = "from seedance_batch.cli.service import sandbox; sandbox()"
+SERVE = "from seedance_batch.cli.preparing import sandbox; sandbox()"
 
 
 def main(argv: list[str]) -> None:

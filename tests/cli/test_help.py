@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seedance_batch.cli import help
+from seedance_batch.cli import main
 from seedance_batch.core.attempt import Surety
 from seedance_batch.core.outcome import Status
 from seedance_batch.core.overview import label
@@ -67,8 +67,8 @@ def test_pages_lie_in_the_package_once_it_is_installed(
     packed = tmp_path / "seedance_batch" / "docs"
     packed.mkdir(parents=True)
     (packed / "events.md").write_text("# Events\n", encoding="utf-8")
-    monkeypatch.setattr(help, "__file__", str(tmp_path / "seedance_batch" / "cli" / "help.py"))
-    assert help.pages() == {"events": packed / "events.md"}
+    monkeypatch.setattr(main, "__file__", str(tmp_path / "seedance_batch" / "cli" / "main.py"))
+    assert main.pages() == {"events": packed / "events.md"}
 
 
 def test_a_terminal_gets_a_page_through_its_pager(tmp_path: Path) -> None:

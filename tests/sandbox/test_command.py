@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from seedance_batch.cli.service import sandbox
+from seedance_batch.cli.preparing import sandbox
 from seedance_batch.sandbox.config import SandboxConfigError, load_config
 from tests import patient
 from tests.events_page import valid_output
 
-CODE = "import sys; from seedance_batch.cli.service import sandbox; sandbox(sys.argv[1:])"
+CODE = "import sys; from seedance_batch.cli.preparing import sandbox; sandbox(sys.argv[1:])"
 
 
 def _start(*options: str) -> subprocess.Popen[str]:
@@ -103,7 +103,7 @@ def test_only_loopback_is_served() -> None:
 
 def test_importing_the_room_loads_nothing_heavy() -> None:
     code = (
-        "import sys; import seedance_batch.sandbox, seedance_batch.cli.service;"
+        "import sys; import seedance_batch.sandbox, seedance_batch.cli.preparing;"
         "print([m for m in ('av', 'PIL', 'uvicorn', 'numpy', 'pydantic', 'httpx') "
         "if m in sys.modules])"
     )

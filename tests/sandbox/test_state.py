@@ -89,7 +89,7 @@ def fill(state: Path, tasks: int) -> None:
 
 def _start(state: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
     code = (
-        "import sys; from seedance_batch.cli.service import sandbox; "
+        "import sys; from seedance_batch.cli.preparing import sandbox; "
         "sandbox(['--json', '--clips', 'plain', '--generation-time', '0', '--state', sys.argv[1]])"
     )
     process = subprocess.Popen(
