@@ -14,9 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final, Protocol, TextIO
 
-from seedance_batch.core.attempt import FINAL_PHASES, Attempt, Phase, counts_against_budget
+from seedance_batch.core.attempt import (
+    FINAL_PHASES,
+    Attempt,
+    Phase,
+    counts_against_budget,
+    reason_of,
+)
 from seedance_batch.core.pricing import money
-from seedance_batch.core.refusals import reason_of
 from seedance_batch.core.text import enveloped, in_usd, json_line, redact, shown, some, span
 from seedance_batch.events import (
     AttemptChanged,

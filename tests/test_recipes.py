@@ -15,7 +15,7 @@ import yaml
 from seedance_batch import progress
 from seedance_batch.cli import flags, starter
 from seedance_batch.cli.run import run
-from seedance_batch.core import attempt, columns, model, outcome, refusals, shapes
+from seedance_batch.core import attempt, columns, model, outcome, shapes
 from seedance_batch.core.attempt import Phase
 from seedance_batch.core.manifest import Code, Severity
 from seedance_batch.core.model import INPUT_FIELDS, LIST_FIELDS, MEDIA_FIELDS, TaskInput
@@ -156,7 +156,7 @@ def test_the_schema_of_output_has_every_word_that_there_is() -> None:
     words = {
         ("event_row", "status"): Phase,
         ("event_row", "error_class"): attempt.ErrorClass,
-        ("event_row", "reason"): refusals.Reason,
+        ("event_row", "reason"): attempt.Reason,
         ("event_row", "kind"): attempt.Kind,
         ("event_end", "stop"): Stop,
         ("step", "action"): Action,

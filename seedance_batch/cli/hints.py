@@ -230,9 +230,9 @@ def _after_failed_redo(plan: Plan, report: Report) -> str | None:
 
 
 def _after_failures(batch: Batch, report: Report, blocked: Sequence[Attempt]) -> str:
+    from seedance_batch.core.attempt import mend, way_out
     from seedance_batch.core.outcome import Status
     from seedance_batch.core.plan.steps import RerunChoice
-    from seedance_batch.core.refusals import mend, way_out
 
     flags: Changed = {}
     if click.get_current_context().params.get("plan_file") is not None:

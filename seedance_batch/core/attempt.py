@@ -1,19 +1,18 @@
-"""What an attempt is: its intent and its state, and what follows from them. Values and arithmetic.
+"""An attempt: its intent, its state, and what follows from them; why it was refused. Pure.
 
 `core.lifecycle` says how one state follows another."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
-from seedance_batch.core.model import MEDIA_FIELDS
-from seedance_batch.core.text import in_usd
+from seedance_batch.core.model import MEDIA_FIELDS, MediaKind
 
 # ── What an attempt is: its intent, its state, and the words for both. Values, no behaviour ───────
 
@@ -273,7 +272,7 @@ _REFUSED_CODES: Final = frozenset({"TASK_FAILED", "MODEL_ERROR"})
 ``INVALID_REQUEST`` are HiAPI's documentation's; the others are its blog's, in small letters there
 (read in November 2026). Which of them are transient follows from their words: the documentation
 only says to mend a request rather than send it again. Codes of the model's maker for refused
-content (``InputTextSensitiveContentDetected``; see `core.refusals`) are refusals as well.
+content (``InputTextSensitiveContentDetected``; see `TABLE`) are refusals as well.
 """
 
 
@@ -337,70 +336,191 @@ def counts_against_budget(state: State) -> bool:
     return surety(state) is not None
 
 
-# ── What attempts add up to, by how sure it is that they were charged for ─────────────────────────
+# ── Why a clip was refused, read from the service's words, and the way out of each reason ─────────
+
+
+class Reason(StrEnum):
+    """What a refusal was about."""
+
+    SOUND = "sound"
+    """The sound that was generated."""
+    FACE = "face"
+    """A real person in a picture or a video that was sent."""
+    PICTURE = "picture"
+    """A frame or a reference image."""
+    REFERENCE = "reference"
+    """A reference video or a reference sound."""
+    PROMPT = "prompt"
+    COPYRIGHT = "copyright"
+    VIDEO = "video"
+    """The clip that was generated, without its sound."""
+    OTHER = "other"
+    """The words are in no table of ours; they are shown whole."""
+
+
+# ── The words of each reason ──────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
-    """Attempts and what they add up to, in US dollars, as far as prices are known."""
+class Words:
+    """What tells a reason: parts of a message, compared without case."""
 
-    attempts: int = 0
-    amount: Decimal = Decimal(0)
-    unpriced: int = 0
-    """Attempts that no price is known for; `amount` lacks them."""
+    reason: Reason
+    codes: tuple[str, ...] = ()
+    """Upstream's error codes, or how they begin."""
+    english: tuple[str, ...] = ()
+    chinese: tuple[str, ...] = ()
+    japanese: tuple[str, ...] = ()
 
-    @classmethod
-    def of(cls, costs: Sequence[Decimal | None]) -> Sum:
-        """The sum of estimates, one for each attempt."""
-        known = [cost for cost in costs if cost is not None]
-        return cls(len(costs), sum(known, Decimal(0)), len(costs) - len(known))
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Parts of sentences, in any language."""
+        return (*self.english, *self.chinese, *self.japanese)
 
 
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """What attempts have cost, by the estimates recorded when each of them was planned.
+TABLE: Final = (
+    Words(
+        Reason.SOUND,
+        ("OutputAudioSensitiveContentDetected", "output_audio_copyright_restricted"),
+        ("output audio", "generated audio", "generated sound", "audio of the generated video"),
+        ("输出音频", "生成的音频", "生成音频", "输出的音频"),
+        ("出力音声", "生成された音声", "生成音声"),
+    ),
+    Words(
+        Reason.FACE,
+        (
+            "InputImageSensitiveContentDetected.PrivacyInformation",
+            "InputVideoSensitiveContentDetected.PrivacyInformation",
+            "SensitiveContentDetected.DeepFake",
+        ),
+        ("contain real person", "contains a real person", "contain a real person", "real face"),
+        ("包含真人", "真实人物", "包含人脸", "真人形象"),
+        ("実在の人物", "実在人物", "人の顔"),
+    ),
+    Words(
+        Reason.REFERENCE,
+        ("InputVideoSensitiveContentDetected", "InputAudioSensitiveContentDetected"),
+        ("input video", "input audio", "reference video", "reference audio"),
+        ("输入视频", "输入音频", "输入的视频", "输入的音频", "参考视频", "参考音频"),
+        ("入力動画", "入力音声", "参照動画", "参照音声"),
+    ),
+    Words(
+        Reason.PICTURE,
+        ("InputImageSensitiveContentDetected", "InputImageRiskDetection"),
+        ("input image", "reference image"),
+        ("输入图片", "输入图像", "输入的图片", "参考图"),
+        ("入力画像", "参照画像"),
+    ),
+    Words(
+        Reason.PROMPT,
+        ("InputTextSensitiveContentDetected", "InputTextRiskDetection"),
+        ("input text", "the prompt"),
+        ("输入文本", "输入的文本", "提示词"),
+        ("入力テキスト", "プロンプト"),
+    ),
+    Words(
+        Reason.COPYRIGHT,
+        ("OutputVideoSensitiveContentDetected.PolicyViolation",),
+        ("copyright",),
+        ("版权",),
+        ("著作権",),
+    ),
+    Words(
+        Reason.VIDEO,
+        ("OutputVideoSensitiveContentDetected",),
+        ("output video", "generated video"),
+        ("输出视频", "生成的视频", "输出的视频"),
+        ("出力動画", "生成された動画"),
+    ),
+    Words(Reason.PROMPT, ("SensitiveContentDetected",)),
+)
+"""Codes are tried from the top; where none is in a message, sentences are, from the top again.
 
-    An attempt that is known to be free is in none of the sums.
+Sources, read in November 2026. Codes, English and Chinese sentences: the error codes of Volcano
+Engine's Ark and BytePlus' ModelArk, which make the model, and what public projects quote of the
+answers that they had for Seedance 2.0 (``OutputAudioSensitiveContentDetected.PolicyViolation: The
+request failed because the output audio may be related to copyright restrictions.``). There
+``.PolicyViolation`` of an output means copyright; of an input it means the platform's rules. The
+code without ``Input`` is that of a text. Japanese: the same sentences as a translating reseller
+would put them; no Japanese answer was found.
+"""
+
+_MAY_BE_REFUSED: Final = frozenset({ErrorClass.REFUSED, ErrorClass.INVALID, ErrorClass.PERMANENT})
+
+
+def reason_in(text: str) -> Reason | None:
+    """The reason that a message tells; None where its words are unknown."""
+    found = re.sub(r"\s+", " ", text).casefold()
+    bare = found.replace(" ", "").replace("_", "")
+    for row in TABLE:
+        if any(code.casefold().replace("_", "") in bare for code in row.codes):
+            return row.reason
+    return next((row.reason for row in TABLE if any(w in found for w in row.sentences)), None)
+
+
+def reason_of(state: State) -> Reason | None:
+    """Why an attempt was refused; None where it was not."""
+    if state.phase is not Phase.FAILED or state.error_class not in _MAY_BE_REFUSED:
+        return None
+    found = reason_in(f"{state.error_code or ''} {state.error_message or ''}")
+    return found or (Reason.OTHER if state.error_class is ErrorClass.REFUSED else None)
+
+
+# ── The way out of each ───────────────────────────────────────────────────────────────────────────
+
+
+_MENDS: Final[Mapping[Reason, Mapping[str, str]]] = {Reason.SOUND: {"generate_audio": "false"}}
+"""Fields that mend a reason for every row, without a look at any."""
+
+
+def mend(attempt: Attempt) -> Mapping[str, str]:
+    """The fields, as ``--set`` takes them, that make a refused attempt go through; else none."""
+    found = reason_of(attempt.state)
+    if found is None or (found is Reason.SOUND and not attempt.intent.generate_audio):
+        return {}
+    return _MENDS.get(found, {})
+
+
+def way_out(attempt: Attempt, after: str = "then run") -> str:
+    """What a person does about a failure that is the row's own fault: a command, or an edit.
+
+    ``after`` is what follows an edit.
     """
-
-    settled: Sum = Sum()
-    reserved: Sum = Sum()
-    unknown: Sum = Sum()
-
-    @classmethod
-    def of(cls, attempts: Iterable[Attempt]) -> Spending:
-        """The sums over some attempts."""
-        costs: dict[Surety | None, list[Decimal | None]] = defaultdict(list)
-        for attempt in attempts:
-            costs[surety(attempt.state)].append(attempt.intent.est_cost)
-        return cls(*(Sum.of(costs[sure]) for sure in Surety))
-
-    @property
-    def parts(self) -> dict[Surety, Sum]:
-        """Each sum by how sure it is."""
-        return dict(zip(Surety, (self.settled, self.reserved, self.unknown), strict=True))
-
-    @property
-    def unpriced(self) -> int:
-        """Attempts that count and have no estimate."""
-        return sum(part.unpriced for part in self.parts.values())
-
-    @property
-    def committed(self) -> Decimal | None:
-        """All that counts against ``--max-cost``; None where it is not known."""
-        whole = sum((part.amount for part in self.parts.values()), Decimal(0))
-        return None if self.unpriced else whole
-
-    def as_json(self) -> dict[str, Any]:
-        """The sums as programs are told them, everywhere."""
-        return {
-            **{f"{sure}_usd": in_usd(part.amount) for sure, part in self.parts.items()},
-            **{f"{sure}_attempts": part.attempts for sure, part in self.parts.items()},
-            "unpriced_attempts": self.unpriced,
-        }
+    fields = mend(attempt)
+    found = reason_of(attempt.state)
+    if fields:
+        values = " ".join(f"--set {name}={value}" for name, value in fields.items())
+        return f"rerun --class {attempt.state.error_class} --reason {found} {values}"
+    return f"{_edit(found, attempt)}, {after}"
 
 
-def spent(attempts: Iterable[Attempt]) -> Decimal:
-    """US dollars: estimates of all that was, or may have been, charged."""
-    counted = (a.intent.est_cost for a in attempts if surety(a.state) is not None)
-    return sum((cost for cost in counted if cost is not None), Decimal(0))
+def _edit(reason: Reason | None, attempt: Attempt) -> str:
+    match reason:
+        case Reason.FACE:
+            return f"replace {_media(attempt, *MediaKind)}: no real person may be in it"
+        case Reason.PICTURE:
+            return f"replace {_media(attempt, MediaKind.IMAGE)}"
+        case Reason.REFERENCE:
+            return f"replace {_media(attempt, MediaKind.VIDEO, MediaKind.AUDIO)}"
+        case Reason.PROMPT | Reason.VIDEO:
+            return "change the prompt"
+        case Reason.COPYRIGHT:
+            return "take other people's works, names and brands out of the prompt and its media"
+        case _ if _is_about_seed(attempt):
+            return "leave its seed empty (not every account may send one)"
+        case _:
+            return "edit the row"
+
+
+def _is_about_seed(attempt: Attempt) -> bool:
+    """Whether a 400 names ``seed``: it is documented, and was refused in production (2026-07)."""
+    said = (attempt.state.error_message or "").casefold()
+    is_invalid = attempt.state.error_class is ErrorClass.INVALID
+    return is_invalid and "seed" in said and '"seed":' in attempt.intent.template
+
+
+def _media(attempt: Attempt, *kinds: MediaKind) -> str:
+    """The attempt's own columns with such media; all of them where it has none."""
+    known = [field for field, kind in MEDIA_FIELDS.items() if kind in kinds]
+    sent = json.loads(attempt.intent.template or "{}").get("input", {})
+    return " or ".join([field for field in known if field in sent] or known)

@@ -15,12 +15,15 @@ from seedance_batch.core.attempt import (
     ErrorClass,
     Kind,
     Phase,
-    Spending,
+    Reason,
+    Surety,
     TakeName,
+    reason_of,
+    surety,
+    way_out,
 )
 from seedance_batch.core.pricing import money
-from seedance_batch.core.refusals import Reason, reason_of, way_out
-from seedance_batch.core.text import shown, some, spaced
+from seedance_batch.core.text import in_usd, shown, some, spaced
 from seedance_batch.errors import Exit
 
 # ── How each row of a run folder stands: rows and attempts in, one line per row out ───────────────
@@ -305,6 +308,75 @@ def _after_failure(attempt: Attempt | None) -> str:
     if attempt is None or attempt.state.error_class in {ErrorClass.TRANSIENT, ErrorClass.RELEASED}:
         return "rerun"
     return way_out(attempt)
+
+
+# ── What attempts add up to, by how sure it is that they were charged for ─────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Attempts and what they add up to, in US dollars, as far as prices are known."""
+
+    attempts: int = 0
+    amount: Decimal = Decimal(0)
+    unpriced: int = 0
+    """Attempts that no price is known for; `amount` lacks them."""
+
+    @classmethod
+    def of(cls, costs: Sequence[Decimal | None]) -> Sum:
+        """The sum of estimates, one for each attempt."""
+        known = [cost for cost in costs if cost is not None]
+        return cls(len(costs), sum(known, Decimal(0)), len(costs) - len(known))
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What attempts have cost, by the estimates recorded when each of them was planned.
+
+    An attempt that is known to be free is in none of the sums.
+    """
+
+    settled: Sum = Sum()
+    reserved: Sum = Sum()
+    unknown: Sum = Sum()
+
+    @classmethod
+    def of(cls, attempts: Iterable[Attempt]) -> Spending:
+        """The sums over some attempts."""
+        costs: dict[Surety | None, list[Decimal | None]] = defaultdict(list)
+        for attempt in attempts:
+            costs[surety(attempt.state)].append(attempt.intent.est_cost)
+        return cls(*(Sum.of(costs[sure]) for sure in Surety))
+
+    @property
+    def parts(self) -> dict[Surety, Sum]:
+        """Each sum by how sure it is."""
+        return dict(zip(Surety, (self.settled, self.reserved, self.unknown), strict=True))
+
+    @property
+    def unpriced(self) -> int:
+        """Attempts that count and have no estimate."""
+        return sum(part.unpriced for part in self.parts.values())
+
+    @property
+    def committed(self) -> Decimal | None:
+        """All that counts against ``--max-cost``; None where it is not known."""
+        whole = sum((part.amount for part in self.parts.values()), Decimal(0))
+        return None if self.unpriced else whole
+
+    def as_json(self) -> dict[str, Any]:
+        """The sums as programs are told them, everywhere."""
+        return {
+            **{f"{sure}_usd": in_usd(part.amount) for sure, part in self.parts.items()},
+            **{f"{sure}_attempts": part.attempts for sure, part in self.parts.items()},
+            "unpriced_attempts": self.unpriced,
+        }
+
+
+def spent(attempts: Iterable[Attempt]) -> Decimal:
+    """US dollars: estimates of all that was, or may have been, charged."""
+    counted = (a.intent.est_cost for a in attempts if surety(a.state) is not None)
+    return sum((cost for cost in counted if cost is not None), Decimal(0))
 
 
 # ── What a run folder amounts to: rows by status, and money by how sure it is ─────────────────────

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Protocol
 
-from seedance_batch.core.attempt import TakeName
+from seedance_batch.core.attempt import TakeName, reason_of
 from seedance_batch.core.model import INPUT_FIELDS, LIST_FIELDS
 from seedance_batch.core.outcome import Outcome, Status
-from seedance_batch.core.refusals import reason_of
 from seedance_batch.core.text import some
 from seedance_batch.errors import EmptySelection, UsageError
 

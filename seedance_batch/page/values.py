@@ -23,12 +23,20 @@ from seedance_batch.core.attempt import (
     Phase,
     TakeName,
     charged,
-    spent,
+    reason_of,
 )
 from seedance_batch.core.columns import folded
-from seedance_batch.core.outcome import Outcome, RowRecord, Status, Tally, costs, message, next_step
+from seedance_batch.core.outcome import (
+    Outcome,
+    RowRecord,
+    Status,
+    Tally,
+    costs,
+    message,
+    next_step,
+    spent,
+)
 from seedance_batch.core.pricing import money
-from seedance_batch.core.refusals import reason_of
 from seedance_batch.core.text import redact, some, spaced
 from seedance_batch.reader.headings import field_of
 

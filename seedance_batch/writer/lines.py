@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from seedance_batch.core.attempt import Attempt, Clip, Phase, charged, spent, surety
+from seedance_batch.core.attempt import Attempt, Clip, Phase, charged, reason_of, surety
 from seedance_batch.core.columns import INPUT_COLUMNS, folded, result_columns
 from seedance_batch.core.names import address_in
-from seedance_batch.core.outcome import Outcome, message, next_step
-from seedance_batch.core.refusals import reason_of
+from seedance_batch.core.outcome import Outcome, message, next_step, spent
 
 SheetValue = str | int | float | Decimal | None
 """A cell: text, a number, US dollars, or nothing."""

@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from seedance_batch.core.attempt import ErrorClass, Phase, State, classify
-from seedance_batch.core.refusals import TABLE, Reason, reason_in, reason_of
+from seedance_batch.core.attempt import (
+    TABLE,
+    ErrorClass,
+    Phase,
+    Reason,
+    State,
+    classify,
+    reason_in,
+    reason_of,
+)
 
 SAID = [
     ("OutputAudioSensitiveContentDetected.PolicyViolation: The request failed because the output "

@@ -21,14 +21,16 @@ from seedance_batch.core.attempt import (
     Intent,
     Kind,
     Phase,
+    Reason,
     TakeName,
     charged,
-    spent,
+    reason_of,
+    way_out,
 )
 from seedance_batch.core.manifest import Job, canonical_model
 from seedance_batch.core.model import INPUT_FIELDS, family_model
+from seedance_batch.core.outcome import spent
 from seedance_batch.core.plan.steps import Action, RerunChoice, error_class_of, is_content, is_paid
-from seedance_batch.core.refusals import Reason, reason_of, way_out
 from seedance_batch.core.text import shown
 
 

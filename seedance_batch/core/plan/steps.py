@@ -18,14 +18,15 @@ from seedance_batch.core.attempt import (
     ErrorClass,
     Kind,
     Phase,
-    Spending,
+    Reason,
     State,
     TakeName,
+    reason_of,
 )
 from seedance_batch.core.chains import Trouble
 from seedance_batch.core.manifest import Job
+from seedance_batch.core.outcome import Spending
 from seedance_batch.core.pricing import PriceTable, money
-from seedance_batch.core.refusals import Reason, reason_of
 from seedance_batch.core.text import first_few
 from seedance_batch.errors import Exit
 
