@@ -18,8 +18,7 @@ from seedance_batch.batch.access import kept_clips
 from seedance_batch.batch.sheets import standing
 from seedance_batch.batch.takes import Lacking, absence, chosen_of, take_of
 from seedance_batch.clips.film import FilmOrder, make_film, mark_of, shot_of
-from seedance_batch.clips.hands import damage
-from seedance_batch.clips.kept import KeptClips
+from seedance_batch.clips.kept import KeptClips, damage
 from seedance_batch.clips.media import MediaUnreadable
 from seedance_batch.clips.soundtrack import Unheard, heard
 from seedance_batch.core.attempt import Attempt, Kind

@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 
 from seedance_batch.batch.samples import ClipJudge, ExportWish, Samples
 from seedance_batch.batch.takes import Lacking
-from seedance_batch.clips.hands import Hands, Here
+from seedance_batch.clips.kept import Hands, Here
 from seedance_batch.clips.media import Appearance, MediaUnreadable, appearance_of
 from seedance_batch.core.dataset import MOST_APART, Sample, apart, hash_parts
 from seedance_batch.errors import UsageError

@@ -14,8 +14,7 @@ from typing import Final
 
 from seedance_batch.api.client import DEFAULT_BASE_URL
 from seedance_batch.batch.access import kept_clips, kept_prices
-from seedance_batch.clips.hands import Hands
-from seedance_batch.clips.kept import KeptClips
+from seedance_batch.clips.kept import Hands, KeptClips
 from seedance_batch.core.attempt import Attempt, Kind
 from seedance_batch.core.manifest import SANDBOX_ORIGIN, folder_mark
 from seedance_batch.core.model import Allow, TaskInput

@@ -11,8 +11,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from seedance_batch.clips import hands as work
-from seedance_batch.clips.kept import KeptClips, checked_clips
+from seedance_batch.clips.kept import (
+    Checked,
+    CheckJob,
+    Hands,
+    KeptClips,
+    Wanted,
+    checked_clips,
+    damage,
+)
 from seedance_batch.clips.partial import move_aside
 from seedance_batch.core.attempt import (
     KEPT_PHASES,
@@ -148,12 +155,12 @@ class ClipFinding:
 
 
 def check_clips(
-    kept: KeptClips, attempts: Iterable[Attempt], hands: work.Hands | None = None
+    kept: KeptClips, attempts: Iterable[Attempt], hands: Hands | None = None
 ) -> list[ClipFinding]:
     """Check every paid attempt: its file's bytes, and what they decode to. Raises `StoreAway`."""
     paid = [a for a in attempts if a.state.phase in KEPT_PHASES | {Phase.EXPIRED}]
     jobs = {
-        a.id: work.CheckJob(str(kept.folder.resolve()), a.state.clip, work.Wanted.of(a.intent))
+        a.id: CheckJob(str(kept.folder.resolve()), a.state.clip, Wanted.of(a.intent))
         for a in paid
         if a.state.clip is not None
     }
@@ -171,9 +178,7 @@ def lacking(kept: KeptClips, attempts: Iterable[Attempt]) -> set[int]:
     done = _done(attempts)
     if kept.store is not None:
         return gone | _of_other_size(kept, done)
-    return gone | {
-        key for key, (_, clip) in done.items() if work.damage(kept.folder, clip) is not None
-    }
+    return gone | {key for key, (_, clip) in done.items() if damage(kept.folder, clip) is not None}
 
 
 def _done(attempts: Iterable[Attempt]) -> dict[int, tuple[Attempt, Clip]]:
@@ -234,7 +239,7 @@ def set_aside(kept: KeptClips, attempt: Attempt) -> str | None:
     clip = attempt.state.clip
     if clip is None or not os.path.lexists(kept.folder / clip.file):
         return None
-    if work.damage(kept.folder, clip) is None:  # a damaged download, kept as it came
+    if damage(kept.folder, clip) is None:  # a damaged download, kept as it came
         return None
     move_aside(kept.folder, clip.file)
     key = attempt.intent.key
@@ -263,7 +268,7 @@ def _came_damaged(attempt: Attempt) -> bool:
     return attempt.state.phase is Phase.MEDIA_MISMATCH and clip is not None and clip.is_damaged
 
 
-def _finding(attempt: Attempt, checked: work.Checked | None) -> ClipFinding:
+def _finding(attempt: Attempt, checked: Checked | None) -> ClipFinding:
     if checked is None:
         return ClipFinding(attempt, attempt.state.error_message or "there is no clip")
     fetchable = _came_damaged(attempt)

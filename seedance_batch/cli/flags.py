@@ -19,8 +19,7 @@ from seedance_batch.errors import SettingsError, UsageError
 from seedance_batch.streams import speak_utf8
 
 if TYPE_CHECKING:
-    from seedance_batch.clips.hands import Hands
-    from seedance_batch.clips.kept import KeptClips
+    from seedance_batch.clips.kept import Hands, KeptClips
     from seedance_batch.core.select import Selection
     from seedance_batch.page.marks import Pick
     from seedance_batch.reader.source import ReadOptions

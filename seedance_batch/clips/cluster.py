@@ -30,7 +30,7 @@ from weakref import WeakSet
 import anyio
 from anyio import from_thread, to_thread
 
-from seedance_batch.clips import hands
+from seedance_batch.clips.kept import MOMENT, Hands, Unfit, our_version, work_through
 from seedance_batch.core.text import first_few, shown, some
 from seedance_batch.errors import SettingsError, UsageError
 
@@ -101,7 +101,7 @@ class Cluster:
         jobs: Sequence[J],
         /,
         *,
-        within: float = hands.MOMENT,
+        within: float = MOMENT,
         refuses: Callable[[T], str | None] = lambda answer: None,
     ) -> list[T]:
         """What ``work``, a function of a module, makes of the jobs, in one worker.
@@ -114,8 +114,8 @@ class Cluster:
         try:
             # Impure, with a name of its own: nothing that another call has left is an answer.
             future = self._client.submit(
-                hands.work_through,
-                hands.our_version(),
+                work_through,
+                our_version(),
                 work,
                 list(jobs),
                 key=f"seedance-batch-{token_hex(8)}",
@@ -129,7 +129,7 @@ class Cluster:
                 self._waits.add(wait)
                 found: list[T] = await future.result()
                 if why := next(filter(None, map(refuses, found)), None):
-                    raise hands.Unfit(why)
+                    raise Unfit(why)
                 self._failures = 0
                 return found
         except Exception as error:  # a worker's or the scheduler's
@@ -140,7 +140,7 @@ class Cluster:
         raise self._failed(TimeoutError())
 
     def _failed(self, error: Exception) -> NotDone:
-        why = f"a worker {error}" if isinstance(error, hands.Unfit) else _words(error)
+        why = f"a worker {error}" if isinstance(error, Unfit) else _words(error)
         self._failures += 1
         self.say_once("failed", f"dask: work is done here that no worker has done ({why})")
         if self._failures == _TRIES:
@@ -277,7 +277,7 @@ async def _check(client: Client, address: str, seen: Path | None, tell: Tell) ->
         raise UsageError(
             f"{odd}: the cluster at {address} has other versions. Nothing was sent.",
             hint="install the same on all of its machines: pip install "
-            f"'seedance-batch[dask]=={hands.our_version()}' "
+            f"'seedance-batch[dask]=={our_version()}' "
             f"distributed=={_version(found['client'], 'distributed')}",
         )
     with anyio.fail_after(_CONNECT):
@@ -465,7 +465,7 @@ def _processors() -> int:
 
 
 @contextlib.contextmanager
-def hands_on(where: str | None, seen: Path | None, *, tell: Tell) -> Iterator[hands.Hands | None]:
+def hands_on(where: str | None, seen: Path | None, *, tell: Tell) -> Iterator[Hands | None]:
     """The hands of a cluster for the length of a block; None where none is asked for.
 
     See `open_cluster`.
@@ -491,11 +491,11 @@ class _Many:
         self._cluster = cluster
 
     def each(
-        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = hands.MOMENT
+        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = MOMENT
     ) -> Iterator[T]:
         """See `Hands`."""
         at_once = max(1, self._cluster.threads)
-        most = _CHUNK if within <= hands.MOMENT else 1
+        most = _CHUNK if within <= MOMENT else 1
         size = max(1, min(most, len(jobs) // (at_once * _AHEAD)))
         chunks = deque(jobs[n : n + size] for n in range(0, len(jobs), size))
         under_way: deque[tuple[Sequence[J], Future[list[T]]]] = deque()

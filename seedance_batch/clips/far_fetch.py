@@ -20,11 +20,10 @@ import anyio
 import httpx
 from anyio import to_thread
 
-from seedance_batch.clips import hands
 from seedance_batch.clips.cluster import Cluster, NotDone, open_cluster
 from seedance_batch.clips.download import Downloader, in_threads
 from seedance_batch.clips.file_client import file_client
-from seedance_batch.clips.kept import KeptClips, StoringFetches, attempt_name
+from seedance_batch.clips.kept import KeptClips, StoringFetches, Unfit, Wanted, attempt_name
 from seedance_batch.clips.media import ClipTerms
 from seedance_batch.clips.partial import PARTIAL_FOLDER, inside
 from seedance_batch.clips.stills import poster, poster_name
@@ -46,7 +45,7 @@ class FetchJob:
 
     url: str
     file: str
-    wanted: hands.Wanted
+    wanted: Wanted
     last_frame_url: str | None
     allow_private: bool
     attempt: str
@@ -56,10 +55,10 @@ class FetchJob:
 def fetch_to_place(place: str, job: FetchJob) -> Result:
     """Fetch, verify and make the poster, all below an empty folder that is the job's own.
 
-    Raises `hands.Unfit` where this machine does not see the folder.
+    Raises `Unfit` where this machine does not see the folder.
     """
     if not Path(place).is_dir():
-        raise hands.Unfit(f"does not see {place}")
+        raise Unfit(f"does not see {place}")
     result = anyio.run(_fetched, Path(place), job)
     if isinstance(result, Fetched | NoFrame):
         with contextlib.suppress(OSError):  # the page makes those that it lacks
@@ -153,7 +152,7 @@ class FarFetches:
     ) -> Result:
         """As `Downloader.fetch`."""
         if self._cluster.threads and not await to_thread.run_sync(self._here.stands, file):
-            wanted, attempt = hands.Wanted.of(intent), attempt_name(intent)
+            wanted, attempt = Wanted.of(intent), attempt_name(intent)
             job = FetchJob(url, file, wanted, last_frame_url, self._allow_private, attempt)
             with contextlib.suppress(NotDone):
                 result = await (self._to_place if self._kept.store is None else self._to_store)(job)

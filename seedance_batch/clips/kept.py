@@ -1,7 +1,10 @@
-"""Where a run folder keeps its clips: on its own disk, or in a store with no more than a copy here.
+"""Where a run folder keeps its clips, on its own disk or in a store, and who works on many of them.
 
-Whoever needs a clip's bytes asks here for a file; whoever made one hands it over here. Blocking:
-call it from a worker thread.
+Whoever needs a clip's bytes asks here for a file; whoever made one hands it over here. Work that
+can be done twice without harm may be handed to other machines: they are told addresses, names and
+hashes, never a key, and never a clip's bytes, which lie where both see them. What counts is done by
+who hands over: publishing, and the journal. Knows nothing of Dask. Blocking: call it from a worker
+thread.
 """
 
 from __future__ import annotations
@@ -9,14 +12,16 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
-from seedance_batch.clips import hands as work
-from seedance_batch.clips.media import ClipTerms
+from seedance_batch.clips import media
+from seedance_batch.clips.media import ClipTerms, MediaUnreadable
 from seedance_batch.clips.partial import inside, storage
 from seedance_batch.clips.stills import poster, poster_name
 from seedance_batch.clips.transfer import Fetched, Fetches, NoFrame, NotKept, Offload, Result
@@ -27,6 +32,14 @@ from seedance_batch.objects import Store
 from seedance_batch.publish import replacing, sha256_of, size_of
 from seedance_batch.run_folder import JOURNAL
 from seedance_batch.store import open_store
+
+J = TypeVar("J")
+T = TypeVar("T")
+
+MOMENT: Final = 60.0
+"""Seconds for a clip that is only read."""
+_AT_ONCE: Final = 8
+"""Clips of a store that are checked at once: most of the time is the network's."""
 
 
 class NameTaken(Exception):
@@ -170,38 +183,124 @@ class KeptClips:
             return poster(self.folder, clip, source=home / clip.file)
 
 
-# ── looking at many of them ─────────────────────────────────────────────────────────────────────
+# ── who works on them ───────────────────────────────────────────────────────────────────────────
 
 
-def checked_clips(
-    kept: KeptClips, jobs: Sequence[work.CheckJob], hands: work.Hands | None
-) -> Iterator[work.Checked]:
-    """What is wrong with each clip, by ``hands`` or else here. Raises `StoreAway`."""
-    if kept.store is None:
-        return work.checked_by(hands or work.Here(), jobs)
-    # Several at once: most of the time is the network's.
-    return work.checked_by(
-        hands or work.Here(_AT_ONCE), jobs, partial(check_stored, kept.store.url)
-    )
+class Hands(Protocol):
+    """Who does work that needs no order and no key."""
+
+    def each(
+        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = MOMENT
+    ) -> Iterator[T]:
+        """What ``work``, a function of a module, makes of each job, in the order of the jobs.
+
+        ``within``: seconds for a job, after which another one's hands do it.
+        """
 
 
-def check_stored(store: str, job: work.CheckJob) -> work.Checked:
+class Here:
+    """This process, in so many threads; with one, a job is done when its answer is asked for."""
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+
+    def each(
+        self, work: Callable[[J], T], jobs: Sequence[J], /, *, within: float = MOMENT
+    ) -> Iterator[T]:
+        """See `Hands`."""
+        if self._threads == 1:
+            yield from map(work, jobs)
+            return
+        with ThreadPoolExecutor(self._threads) as pool:
+            yield from pool.map(work, jobs)
+
+
+# ── what a worker runs, by plain arguments ──────────────────────────────────────────────────────
+
+
+class Unfit(Exception):
+    """A worker cannot do such work; the message completes *it …*."""
+
+
+@cache
+def our_version() -> str:
+    """Of this program, as it is installed here."""
+    return version("seedance-batch")
+
+
+def work_through(their_version: str, work: Callable[[J], T], jobs: Sequence[J]) -> list[T]:
+    """What ``work`` makes of each job, in a worker. Raises `Unfit` under another version."""
+    if their_version != our_version():
+        raise Unfit(f"has seedance-batch {our_version()}, not {their_version}")
+    return [work(job) for job in jobs]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`ClipTerms` of their own: what a worker is told of an attempt."""
+
+    resolution: str
+    duration: int
+    aspect_ratio: str
+    generate_audio: bool
+
+    @classmethod
+    def of(cls, asked: ClipTerms) -> Wanted:
+        """The part of an intent that decides whether a clip is right."""
+        return cls(asked.resolution, asked.duration, asked.aspect_ratio, asked.generate_audio)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckJob:
+    """A clip on disk, to be held against what was downloaded and what was asked for."""
+
+    folder: str
+    clip: Clip
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is wrong with a clip on disk; None where nothing is."""
+
+    damage: str | None = None
+    """Why its file is not the one that was downloaded."""
+    misfit: str | None = None
+    """Why it is not what was asked for."""
+
+
+def check_clip(job: CheckJob) -> Checked:
+    """Read the whole file, and decode it where it is the one that was downloaded."""
+    folder = Path(job.folder)
+    broken = damage(folder, job.clip)
+    if broken is not None:
+        return Checked(damage=broken)
+    try:
+        return Checked(misfit=media.judge(media.probe(folder / job.clip.file), job.wanted))
+    except MediaUnreadable as error:
+        return Checked(misfit=str(error))
+
+
+def check_stored(store: str, job: CheckJob) -> Checked:
     """`check_clip` of a clip that a store has, by plain arguments."""
     with KeptClips(Path(job.folder), open_store(store)).at_hand(job.clip.file, stored=True) as home:
-        return work.check_clip(replace(job, folder=str(home)))
+        return check_clip(replace(job, folder=str(home)))
 
 
-def stills(
-    kept: KeptClips, clips: Sequence[Clip], hands: work.Hands | None, here: int
-) -> Iterator[Path | None]:
-    """Each clip's poster in the run folder, as `KeptClips.still` has it, by ``hands`` or in so many
-    threads here."""
-    if kept.store is None:
-        return work.posters_by(hands or work.Here(here), kept.folder, clips)
-    if hands is not None:
-        for _ in hands.each(partial(make_stored_poster, kept.store.url), clips):
-            pass
-    return work.Here(here).each(kept.still, clips)
+def damage(folder: Path, clip: Clip) -> str | None:
+    """Why a clip's file is not the one that was downloaded; its size tells without reading it."""
+    path = folder / clip.file
+    try:
+        if path.stat().st_size == clip.bytes and sha256_of(path) == clip.sha256:
+            return None
+    except OSError as error:
+        return f"{clip.file} cannot be read: {error.strerror or error}"
+    return f"{clip.file} is not the file that was downloaded"
+
+
+def make_poster(folder: str, clip: Clip) -> bool:
+    """Make a clip's poster below the run folder; whether there is one now."""
+    return poster(Path(folder), clip) is not None
 
 
 def make_stored_poster(store: str, clip: Clip) -> None:
@@ -214,8 +313,39 @@ def make_stored_poster(store: str, clip: Clip) -> None:
                 kept.put_poster(clip)
 
 
-_AT_ONCE: Final = 8
-"""Clips of a store that are checked at once."""
+# ── many of them at once ────────────────────────────────────────────────────────────────────────
+
+
+def checked_clips(
+    kept: KeptClips, jobs: Sequence[CheckJob], hands: Hands | None
+) -> Iterator[Checked]:
+    """What is wrong with each clip, by ``hands`` or else here. Raises `StoreAway`.
+
+    What other machines find wrong is looked at again here before it is told.
+    """
+    store = kept.store
+    check = check_clip if store is None else partial(check_stored, store.url)
+    by = hands or Here(1 if store is None else _AT_ONCE)
+    for job, found in zip(jobs, by.each(check, jobs), strict=True):
+        yield found if found == Checked() or isinstance(by, Here) else check(job)
+
+
+def stills(
+    kept: KeptClips, clips: Sequence[Clip], hands: Hands | None, here: int
+) -> Iterator[Path | None]:
+    """Each clip's poster in the run folder, as `KeptClips.still` has it, by ``hands`` or in so many
+    threads here. What another machine could not make is tried here."""
+    if hands is None:
+        return Here(here).each(kept.still, clips)
+    if kept.store is None:
+        made = hands.each(partial(make_poster, str(kept.folder.resolve())), clips)
+        return (kept.still(clip) for clip, _ in zip(clips, made, strict=True))
+    for _ in hands.each(partial(make_stored_poster, kept.store.url), clips):
+        pass
+    return Here(here).each(kept.still, clips)
+
+
+# ── on their way into a store ───────────────────────────────────────────────────────────────────
 
 
 def attempt_name(intent: ClipTerms) -> str:

@@ -17,8 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from seedance_batch.clips.hands import Hands
-from seedance_batch.clips.kept import KeptClips, stills
+from seedance_batch.clips.kept import Hands, KeptClips, stills
 from seedance_batch.clips.stills import poster_name
 from seedance_batch.core.attempt import Clip
 from seedance_batch.core.outcome import Outcome, tally

@@ -23,14 +23,14 @@ from pathlib import Path
 
 from seedance_batch.clips import media
 from seedance_batch.clips.cluster import hands_on
-from seedance_batch.clips.hands import (
+from seedance_batch.clips.kept import (
     Checked,
     CheckJob,
     Hands,
-    Here,
+    KeptClips,
     Wanted,
-    checked_by,
-    posters_by,
+    checked_clips,
+    stills,
 )
 from seedance_batch.core.attempt import Clip
 from seedance_batch.publish import sha256_of
@@ -47,7 +47,7 @@ AS_LOCAL = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 """How ``--dask local`` sets its workers up."""
 WANTED = Wanted("480p", 4, "16:9", True)
 
-Work = Callable[[Hands, Path, Sequence[Clip]], None]
+Work = Callable[[Hands | None, Path, Sequence[Clip]], None]
 
 
 @contextmanager
@@ -67,16 +67,16 @@ def clips(count: int) -> Iterator[tuple[Path, list[Clip]]]:
         yield folder, found
 
 
-def verify(hands: Hands, folder: Path, found: Sequence[Clip]) -> None:
+def verify(hands: Hands | None, folder: Path, found: Sequence[Clip]) -> None:
     """Check every clip."""
     jobs = [CheckJob(str(folder), clip, WANTED) for clip in found]
-    assert set(checked_by(hands, jobs)) == {Checked()}
+    assert set(checked_clips(KeptClips(folder), jobs, hands)) == {Checked()}
 
 
-def posters(hands: Hands, folder: Path, found: Sequence[Clip]) -> None:
+def posters(hands: Hands | None, folder: Path, found: Sequence[Clip]) -> None:
     """Make every poster."""
     shutil.rmtree(folder / "posters", ignore_errors=True)
-    assert all(posters_by(hands, folder, found))
+    assert all(stills(KeptClips(folder), found, hands, here=1))
 
 
 def threads(pid: int) -> dict[str, tuple[float, float]]:
@@ -119,7 +119,7 @@ def spent(work: Work, folder: Path, found: Sequence[Clip], workers: Crew | None)
     pids = [each.pid for each in workers.workers] if workers else [os.getpid()]
     before, begun = [threads(pid) for pid in pids], time.perf_counter()
     if workers is None:
-        work(Here(), folder, found)
+        work(None, folder, found)
     else:
         with hands_on(workers.address, folder / "film.mp4", tell=lambda words: None) as hands:
             assert hands is not None

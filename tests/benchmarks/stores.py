@@ -18,8 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from seedance_batch.clips.hands import Here
-from seedance_batch.clips.kept import KeptClips
+from seedance_batch.clips.kept import Here, KeptClips
 from seedance_batch.core.attempt import Clip
 from seedance_batch.settings import RunSettings
 from seedance_batch.store import open_store

@@ -8,7 +8,7 @@ import pytest
 
 from seedance_batch.clips.cluster import odd_one, without_keys
 from seedance_batch.clips.far_fetch import FetchJob, fetch_to_place
-from seedance_batch.clips.hands import Unfit, Wanted, our_version, work_through
+from seedance_batch.clips.kept import Unfit, Wanted, our_version, work_through
 
 
 def test_a_local_cluster_inherits_no_key_under_whatever_name_it_stands() -> None:
