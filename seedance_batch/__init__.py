@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         run,
         verify,
     )
-    from seedance_batch.library.results import Finished, Planned, Reading, Verified
+    from seedance_batch.library.interface import Finished, Planned, Reading, Verified
 
     __version__: str
 
@@ -50,7 +50,7 @@ __all__ = [
 ]
 _HOMES = {
     "SeedanceBatchError": "errors",
-    **dict.fromkeys(("Finished", "Planned", "Reading", "Verified"), "library.results"),
+    **dict.fromkeys(("Finished", "Planned", "Reading", "Verified"), "library.interface"),
 }
 """Where the names lie that are no calls."""
 

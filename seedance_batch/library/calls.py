@@ -45,9 +45,17 @@ from seedance_batch.core.text import shown
 from seedance_batch.errors import Exit
 from seedance_batch.events import Observer, Remark, RunEvent
 from seedance_batch.journal.opening import look_into
-from seedance_batch.library import keywords
-from seedance_batch.library.keywords import FetchKeywords, JoinKeywords, ReadKeywords, RunKeywords
-from seedance_batch.library.results import Finished, Planned, Reading, Verified
+from seedance_batch.library import interface
+from seedance_batch.library.interface import (
+    FetchKeywords,
+    Finished,
+    JoinKeywords,
+    Planned,
+    Reading,
+    ReadKeywords,
+    RunKeywords,
+    Verified,
+)
 from seedance_batch.page.marks import Mark, picked, picks_of
 from seedance_batch.reader.read import grouped
 from seedance_batch.reader.source import is_address
@@ -73,8 +81,8 @@ def read(source: ManifestSource, **options: Unpack[ReadKeywords]) -> Reading:
     ``column_map``, ``model``, ``overrides``, … Problems are values, never exceptions. Raises
     `UsageError` for a file that cannot be opened, `SettingsError` for an option that there is not.
     """
-    with keywords.speaking_python():
-        found = keywords.choices(options, ReadKeywords)
+    with interface.speaking_python():
+        found = interface.choices(options, ReadKeywords)
         _checked(source)
         if is_address(source):  # which is asked in an event loop
             return Reading(beside_any_loop(lambda: read_source(source, found.reading)))
@@ -97,7 +105,7 @@ def plan(
     ``stale``, or `promote`.
     Raises `ManifestError` carrying every problem, and what else is wrong before a run.
     """
-    with keywords.speaking_python():
+    with interface.speaking_python():
         wish = _wish(of, classes, reasons, force=force, stale=stale)
         chosen = _chosen(options, wish)
         _checked(source)
@@ -105,7 +113,7 @@ def plan(
         def make() -> Planned:
             with open_plan(source, chosen.reading, chosen.settings, os.environ) as batch:
                 found, _ = _wanted(batch, chosen, wish)
-                warnings = tuple(map(keywords.finding_in_python, batch.warnings(found)))
+                warnings = tuple(map(interface.finding_in_python, batch.warnings(found)))
                 return Planned(found, warnings, batch.absence)
 
         return beside_any_loop(make)
@@ -125,10 +133,10 @@ def verify(
     the clips to claim a refund for; ``dask`` is the address of a scheduler whose workers read the
     clips, or ``local``. Raises `FolderMissing` where there is no run folder.
     """
-    with keywords.speaking_python():
-        keywords.check_type("claims", claims, Path | str | None)
+    with interface.speaking_python():
+        interface.check_type("claims", claims, Path | str | None)
         given = {"out": out, "sandbox": sandbox, "dask": dask}
-        settings = keywords.choices(given, FetchKeywords).settings
+        settings = interface.choices(given, FetchKeywords).settings
         folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
         with look_into(folder.journal) as journal:
             kept = kept_clips(folder, journal)
@@ -155,10 +163,10 @@ def join(
     ``by`` the folder of the films. Raises `UsageError`: its kind `ClipsLacking` where rows have no
     clip, unless ``skip_missing``.
     """
-    with keywords.speaking_python():
-        keywords.check_type("by", by, str | None)
-        film, track = keywords.path("output", output), keywords.path("audio", audio)
-        chosen = keywords.choices(options, JoinKeywords)
+    with interface.speaking_python():
+        interface.check_type("by", by, str | None)
+        film, track = interface.path("output", output), interface.path("audio", audio)
+        chosen = interface.choices(options, JoinKeywords)
         settings, kind = chosen.settings, Kind.DRAFT if chosen.settings.draft else Kind.FINAL
         wish = JoinWish(by, film, track, skip_missing, kind, chosen.selection)
         folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
@@ -177,7 +185,7 @@ def export(
     judge: Callable[[Path, dict[str, Any]], dict[str, Any]] | str | None = None,
     dask: str | None = None,
     progress: bool = True,
-    **options: Unpack[keywords.ClipKeywords],
+    **options: Unpack[interface.ClipKeywords],
 ) -> Exported:
     """Make a data set of the finished clips of run folders in ``dest``, or what it lacks by now.
 
@@ -187,14 +195,14 @@ def export(
     Raises `UsageError`: its kind `ClipsGone` where paid clips are not on disk any more, unless
     ``skip_missing``.
     """
-    with keywords.speaking_python():
+    with interface.speaking_python():
         named = [sources] if isinstance(sources, str | Path) else list(sources)
         if format not in set(DatasetFormat):
             raise errors.SettingsError(f"format takes {', '.join(DatasetFormat)}, not {format!r}.")
         if not isinstance(shard_size, int) or shard_size < 1:
             raise errors.SettingsError(f"shard_size takes a whole number, not {shard_size!r}.")
-        chosen = keywords.choices(options, keywords.ClipKeywords)
-        settings, place = chosen.settings, keywords.path("dest", dest)
+        chosen = interface.choices(options, interface.ClipKeywords)
+        settings, place = chosen.settings, interface.path("dest", dest)
         folders = [folder_of(_named(each), out=None, sandbox=settings.sandbox) for each in named]
         wish = ExportWish(
             parts=tuple(ExportPart(folder, chosen.selection) for folder in folders),
@@ -207,7 +215,7 @@ def export(
             look=look,
             judge=judge_named(judge) if isinstance(judge, str) else judge and judge_of(judge),
         )
-        keywords.check_type("dask", dask, str | None)
+        interface.check_type("dask", dask, str | None)
         with hands_on(dask, kept_of(wish).seen, tell=_log) as hands:
             return export_dataset(wish, sys.stderr if progress else None, hands)
 
@@ -249,7 +257,7 @@ async def arun(
 ) -> Finished:
     """`run`, to be awaited on asyncio."""
     holder, call = Holder(), _Call(yes, on_event, progress)
-    with keywords.speaking_python():
+    with interface.speaking_python():
         return holder.let_go(await _ran(source, options, _Wish(), call, holder))
 
 
@@ -273,7 +281,7 @@ def rerun(
     sound is left out. With ``picks``, a list that the review page exports, or ``"marks"`` for what
     it saved when served, rows marked *redo* get new takes.
     """
-    with keywords.speaking_python():
+    with interface.speaking_python():
         wish = _wish("rerun", classes, reasons, force=force, stale=stale)
     return _blocking(partial(_ran, source, options, wish, _Call(yes, on_event, progress)))
 
@@ -332,9 +340,9 @@ def _wish(
     force: bool = False,
     stale: bool = False,
 ) -> _Wish:
-    keywords.check_type("force", force, bool)
-    keywords.check_type("stale", stale, bool)
-    named = keywords.names("classes", classes), keywords.names("reasons", reasons)
+    interface.check_type("force", force, bool)
+    interface.check_type("stale", stale, bool)
+    named = interface.names("classes", classes), interface.names("reasons", reasons)
     if of not in get_args(Call):
         raise errors.SettingsError(f"of takes {', '.join(map(repr, get_args(Call)))}, not {of!r}.")
     if of == "rerun":
@@ -343,8 +351,8 @@ def _wish(
     return _Wish(of, marks={Mark.KEEP} if of == "promote" else None)
 
 
-def _chosen(options: RunKeywords, wish: _Wish) -> keywords.Choices:
-    found = keywords.choices(options)
+def _chosen(options: RunKeywords, wish: _Wish) -> interface.Choices:
+    found = interface.choices(options)
     if wish.of == "promote":
         if found.picks is None and found.selection.from_ids is None:
             raise errors.UsageError("promote needs a list of picks.", hint='pass picks="picks.csv"')
@@ -353,7 +361,9 @@ def _chosen(options: RunKeywords, wish: _Wish) -> keywords.Choices:
     return found
 
 
-def _wanted(batch: Batch, chosen: keywords.Choices, wish: _Wish) -> tuple[Plan, RerunChoice | None]:
+def _wanted(
+    batch: Batch, chosen: interface.Choices, wish: _Wish
+) -> tuple[Plan, RerunChoice | None]:
     selection, choice = chosen.selection, wish.choice
     picks = None
     if chosen.picks is not None:
@@ -377,8 +387,8 @@ class _Call:
 
     def check(self) -> None:
         """Raise `SettingsError` for a value of another type."""
-        keywords.check_type("yes", self.yes, bool)
-        keywords.check_type("progress", self.progress, bool)
+        interface.check_type("yes", self.yes, bool)
+        interface.check_type("progress", self.progress, bool)
         if not (self.on_event is None or callable(self.on_event)):
             raise errors.SettingsError(
                 f"on_event takes a function of one event, not {self.on_event!r}."
@@ -387,7 +397,7 @@ class _Call:
 
 def _blocking(work: Callable[[Holder], Coroutine[Any, Any, Finished]]) -> Finished:
     holder = Holder()
-    with keywords.speaking_python():
+    with interface.speaking_python():
         return holder.let_go(beside_any_loop(lambda: anyio.run(work, holder), holder))
 
 
@@ -421,7 +431,7 @@ async def _ran(
 async def _fetched(
     source: Path | str, options: FetchKeywords, call: _Call, holder: Holder
 ) -> Finished:
-    settings = keywords.choices(options, FetchKeywords).settings
+    settings = interface.choices(options, FetchKeywords).settings
     call.check()
     folder = _named(source)
     watch = None if call.on_event is None else holder.guarding(call.on_event)
@@ -450,7 +460,7 @@ def _under_caps(batch: Batch, found: Plan) -> tuple[Plan, bool]:
         begun, problem = within_caps(batch, found)
     except errors.BudgetExceeded as error:
         caps = caps_needed(found, None, batch.settings.max_cost_per_row)
-        spelt = "price_file=… with prices of your own" if caps is None else keywords.spelt(caps)
+        spelt = "price_file=… with prices of your own" if caps is None else interface.spelt(caps)
         error.hint = f"pass {spelt}"
         raise
     return begun, problem is not None
@@ -470,7 +480,7 @@ def _consent(batch: Batch, call: _Call) -> Consent:
 @contextlib.asynccontextmanager
 async def _paid_rows_first(
     source: ManifestSource,
-    chosen: keywords.Choices,
+    chosen: interface.Choices,
     holder: Holder,
     watch: Observer | None,
 ) -> AsyncIterator[None]:
@@ -509,7 +519,7 @@ def _watched(
 
         def observe(event: RunEvent) -> None:
             if isinstance(event, Remark):
-                event = Remark(keywords.in_python(event.message))
+                event = Remark(interface.in_python(event.message))
             for told in (log_event, bars, watch):
                 if told is not None:
                     told(event)

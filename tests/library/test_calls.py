@@ -37,7 +37,7 @@ from seedance_batch.errors import (
 )
 from seedance_batch.events import AttemptChanged, RunEvent
 from seedance_batch.journal.opening import look_into
-from seedance_batch.library.keywords import FetchKeywords, ReadKeywords, RunKeywords
+from seedance_batch.library.interface import FetchKeywords, ReadKeywords, RunKeywords
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.run_folder import RunFolder, held
 from seedance_batch.settings import RunSettings

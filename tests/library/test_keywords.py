@@ -13,7 +13,7 @@ import pytest
 import seedance_batch as sb
 from seedance_batch.core.manifest import Code
 from seedance_batch.errors import EmptySelection, FolderMissing, ManifestError, SettingsError
-from seedance_batch.library.keywords import in_python
+from seedance_batch.library.interface import in_python
 from tests.cli.shop import shot
 from tests.library.conftest import manifest
 from tests.service import Service
