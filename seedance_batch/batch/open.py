@@ -47,7 +47,6 @@ from seedance_batch.clips.cluster import check_dask
 from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase, Reason
-from seedance_batch.core.chains import KnownRow, Trouble, is_unlinked, linked
 from seedance_batch.core.manifest import (
     SANDBOX_ORIGIN,
     Code,
@@ -56,11 +55,13 @@ from seedance_batch.core.manifest import (
     Manifest,
     ReadAs,
     Severity,
+    Trouble,
 )
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord
 from seedance_batch.core.plan.make import as_ordered, draft_job, draft_models
+from seedance_batch.core.plan.sources import KnownRow, is_unlinked, linked
 from seedance_batch.core.plan.steps import RerunChoice
 from seedance_batch.core.select import meant_ids
 from seedance_batch.core.text import shown, some

@@ -212,7 +212,7 @@ class Job:
     """sha256 of model and effective input: equal content is the same order."""
     media: tuple[LocalMedia, ...] = ()
     sources: tuple[SourceRow, ...] = ()
-    """The rows that it waits for, by `core.chains.linked`; each link once."""
+    """The rows that it waits for, by `core.plan.sources.linked`; each link once."""
 
     @property
     def asked(self) -> Asked:
@@ -225,6 +225,15 @@ class Job:
             "duration": self.input.duration,
             "aspect_ratio": self.input.aspect_ratio.value,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A link that leads nowhere, or too far."""
+
+    job: Job
+    field: str
+    words: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ MOST_REFERENCES: Final = 3
 SHORTEST_REFERENCE: Final = 2
 LONGEST_REFERENCE: Final = 15
 """Seconds of a reference video or sound; those of one task may not have more together either."""
+CLIP_SLACK: Final = 0.1
+"""Seconds that a clip may be longer than was asked for: a frame or two."""
 HIGHEST_SEED: Final = 2_147_483_647
 
 

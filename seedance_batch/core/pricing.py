@@ -14,9 +14,9 @@ from functools import cached_property
 from math import ceil
 from typing import Any, Final
 
-from seedance_batch.core.chains import CLIP_SLACK
 from seedance_batch.core.manifest import Job, canonical_model
 from seedance_batch.core.model import (
+    CLIP_SLACK,
     DEFAULT_MODEL,
     LONGEST_REFERENCE,
     Resolution,

@@ -11,11 +11,10 @@ from functools import cached_property
 from typing import Final
 
 from seedance_batch.core.attempt import RESEND_WINDOW, Attempt, Kind, Phase
-from seedance_batch.core.chains import Trouble, respelled
-from seedance_batch.core.manifest import Job, Told, content_hash, loosened
+from seedance_batch.core.manifest import Job, Told, Trouble, content_hash, loosened
 from seedance_batch.core.model import SHORTEST_CLIP, Link, Resolution, family_model
 from seedance_batch.core.plan.rules import Decision, Flags, History, decide, histories
-from seedance_batch.core.plan.sources import Feeding, feeding_first
+from seedance_batch.core.plan.sources import Feeding, feeding_first, respelled
 from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step, Total
 from seedance_batch.core.pricing import Estimate, Estimator, PriceTable
 

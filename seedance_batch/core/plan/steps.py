@@ -23,8 +23,7 @@ from seedance_batch.core.attempt import (
     TakeName,
     reason_of,
 )
-from seedance_batch.core.chains import Trouble
-from seedance_batch.core.manifest import Job
+from seedance_batch.core.manifest import Job, Trouble
 from seedance_batch.core.outcome import Spending
 from seedance_batch.core.pricing import PriceTable, money
 from seedance_batch.core.text import first_few
