@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Final
 
 from seedance_batch.core.attempt import RESEND_WINDOW, Attempt, Kind, Phase
-from seedance_batch.core.manifest import Job, Told, Trouble, content_hash, loosened
+from seedance_batch.core.manifest import Job, Told, content_hash, loosened
 from seedance_batch.core.model import SHORTEST_CLIP, Link, Resolution, family_model
 from seedance_batch.core.plan.rules import Decision, Flags, History, decide, histories
 from seedance_batch.core.plan.sources import Feeding, feeding_first, respelled
@@ -42,84 +42,100 @@ def make_plan(
     in the other kind.
     """
     found = histories(jobs, attempts, kind, rows_known, flags)
-    estimator = Estimator(table)
+    rows = _Rows(found, kind, flags, Estimator(table))
     wanted = _wanted(jobs, selected, rerun)
-    steps: list[Step] = []
-    for job in wanted:
-        history = found.get(job.key, _UNTRIED)
-        decision = decide(job, history, kind=kind, rerun=rerun, flags=flags)
-        if decision is not None:
-            steps.append(_step(job, history, decision, kind, estimator))
-    steps, troubles = _fed(jobs, wanted, steps, found, kind, rerun, flags, estimator)
+    decided = (rows.step(job, rerun) for job in wanted)
+    steps = [step for step in decided if step is not None]
+    feeding = Feeding(jobs, found, rerun, rows.stands_for, rows.bought)
+    if any(job.sources for job in jobs):
+        steps = feeding.steps(steps, {job.key for job in wanted})
     left_out = len(wanted) - len(steps)
     gone = _removed(jobs, found, rows_known, kind)
     steps.extend(step for step in gone if selected is None or step.key in selected)
-    asked_for = _AskedFor(jobs, found, rows_known, kind, flags, contents_elsewhere)
+    asked_for = _asked_for(jobs, found, rows_known, kind, flags, contents_elsewhere)
     taken_back = frozenset(
         a.id for a in attempts if a.state.phase is Phase.SUBMITTING and not asked_for(a)
     )
+    troubles = tuple(feeding.troubles)
     return Plan(tuple(steps), kind, jobs, attempts, table, left_out, rerun, taken_back, troubles)
 
 
-def _fed(
-    jobs: Sequence[Job],
-    wanted: Sequence[Job],
-    steps: list[Step],
-    found: Mapping[str, History],
-    kind: Kind,
-    rerun: RerunChoice | None,
-    flags: Flags,
-    estimator: Estimator,
-) -> tuple[list[Step], tuple[Trouble, ...]]:
-    """The steps as rows that feed each other allow them, and what keeps the plan from being one."""
-    if not any(job.sources for job in jobs):
-        return steps, ()
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Decides about rows of one plan, one by one."""
 
-    def buy(job: Job, why: str) -> Step | None:
-        history = found.get(job.key, _UNTRIED)
+    found: Mapping[str, History]
+    kind: Kind
+    flags: Flags
+    estimator: Estimator
+
+    def step(self, job: Job, rerun: RerunChoice | None) -> Step | None:
+        """What a run, or that rerun, would do to the row; None where a rerun does not touch it."""
+        decision = self._decision(job, rerun)
+        return None if decision is None else self._step(job, decision)
+
+    def bought(self, job: Job, why: str) -> Step | None:
+        """The step that makes the row anew, or for the first time; None where nothing does."""
+        history = self._history(job)
         if not history.sent:
-            decision = decide(job, history, kind=kind, rerun=None, flags=flags)
-        else:
-            decision = Decision(Action.RERUN, why, history.planned)
-        return None if decision is None else _step(job, history, decision, kind, estimator)
+            return self.step(job, None)
+        return self._step(job, Decision(Action.RERUN, why, history.planned))
 
-    def stands_for(job: Job) -> Attempt | None:
-        history = found.get(job.key, _UNTRIED)
-        decision = decide(job, history, kind=kind, rerun=None, flags=flags)
+    def stands_for(self, job: Job) -> Attempt | None:
+        """The attempt that a run would keep for the row."""
+        decision = self._decision(job, None)
         return None if decision is None else decision.attempt
 
-    feeding = Feeding(jobs, found, rerun, stands_for, buy)
-    fed = feeding.steps(steps, {job.key for job in wanted})
-    return fed, tuple(feeding.troubles)
+    def _history(self, job: Job) -> History:
+        return self.found.get(job.key, _UNTRIED)
+
+    def _decision(self, job: Job, rerun: RerunChoice | None) -> Decision | None:
+        return decide(job, self._history(job), kind=self.kind, rerun=rerun, flags=self.flags)
+
+    def _step(self, job: Job, decision: Decision) -> Step:
+        history = self._history(job)
+        price: Estimate | None = self.estimator.job(job) if decision.action.spends else None
+        if decision.action is Action.SETTLE and decision.attempt is not None:
+            return _settle(decision.attempt, history, decision.reason, job)
+        return Step(
+            action=decision.action,
+            key=job.key,
+            kind=self.kind,
+            reason=decision.reason,
+            job=job,
+            attempt=decision.attempt,
+            number=history.next_number,
+            seconds=price.seconds if price else job.input.duration,
+            cost=price.cost if price else None,
+            spent_before=history.spent,
+            no_price=price.reason if price else None,
+            bounded=bool(price and price.bounded),
+            kept=decision.kept,
+        )
 
 
-class _AskedFor:
+def _asked_for(
+    jobs: Sequence[Job],
+    found: Mapping[str, History],
+    rows_known: Collection[str],
+    kind: Kind,
+    flags: Flags,
+    contents_elsewhere: Mapping[str, str] | None,
+) -> Callable[[Attempt], bool]:
     """Whether a row of the manifest, chosen or not, still asks for what an attempt orders."""
+    by_key = {job.key: job for job in jobs}
+    moved = {h.inherited.id for h in found.values() if h.inherited is not None}
 
-    def __init__(
-        self,
-        jobs: Sequence[Job],
-        found: Mapping[str, History],
-        rows_known: Collection[str],
-        kind: Kind,
-        flags: Flags,
-        contents_elsewhere: Mapping[str, str] | None,
-    ) -> None:
-        self._jobs = {job.key: job for job in jobs}
-        self._moved = {h.inherited.id for h in found.values() if h.inherited is not None}
-        self._rows_known = rows_known
-        self._kind = kind
-        self._flags = flags
-        self._elsewhere = contents_elsewhere
-
-    def __call__(self, attempt: Attempt) -> bool:
+    def asked_for(attempt: Attempt) -> bool:
         key, content = attempt.intent.key, attempt.intent.content
-        if key in self._rows_known or attempt.id in self._moved:
+        if key in rows_known or attempt.id in moved:
             return True
-        if attempt.intent.kind is not self._kind:
-            return self._elsewhere is None or self._elsewhere.get(key) == content
-        job = self._jobs.get(key)
-        return job is not None and (job.content == content or self._flags.alone(job, attempt))
+        if attempt.intent.kind is not kind:
+            return contents_elsewhere is None or contents_elsewhere.get(key) == content
+        job = by_key.get(key)
+        return job is not None and (job.content == content or flags.alone(job, attempt))
+
+    return asked_for
 
 
 def _wanted(
@@ -130,27 +146,6 @@ def _wanted(
             chosen = frozenset(keys)
             jobs = [job for job in jobs if job.key in chosen]
     return jobs
-
-
-def _step(job: Job, history: History, decision: Decision, kind: Kind, estimator: Estimator) -> Step:
-    price: Estimate | None = estimator.job(job) if decision.action.spends else None
-    if decision.action is Action.SETTLE and decision.attempt is not None:
-        return replace(_settle(decision.attempt, history, decision.reason), job=job)
-    return Step(
-        action=decision.action,
-        key=job.key,
-        kind=kind,
-        reason=decision.reason,
-        job=job,
-        attempt=decision.attempt,
-        number=history.next_number,
-        seconds=price.seconds if price else job.input.duration,
-        cost=price.cost if price else None,
-        spent_before=history.spent,
-        no_price=price.reason if price else None,
-        bounded=bool(price and price.bounded),
-        kept=decision.kept,
-    )
 
 
 def _removed(
@@ -182,14 +177,14 @@ def _removed(
             )
 
 
-def _settle(attempt: Attempt, history: History, why: str) -> Step:
+def _settle(attempt: Attempt, history: History, why: str, job: Job | None = None) -> Step:
     """A resend that only tells whether the attempt exists; it costs what that was to cost."""
     return Step(
         action=Action.SETTLE,
         key=attempt.intent.key,
         kind=attempt.intent.kind,
         reason=why,
-        job=None,
+        job=job,
         attempt=attempt,
         number=history.next_number,
         seconds=attempt.intent.duration,
