@@ -32,7 +32,6 @@ MANY_WORDS: Final = 1_000
 FRAME_RATIO_TOLERANCE: Final = 0.1
 """How far a frame's shape may lie from the clip's before cropping or bars show."""
 
-_LETTERS_ENOUGH: Final = MANY_WORDS
 _HAN: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _MARKED: Final = re.compile(r"(?:@|<<<|[\[【])\s*(?:image|video|audio|图|视频|音频)", re.IGNORECASE)
 """What is meant for a name of a reference, also in a row that has none."""
@@ -61,7 +60,7 @@ def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) 
         yield "model", f"{quoted(model)} is not a model that this program knows: {rules}"
     if not task_input.prompt.isascii() and (words := misread(task_input.prompt)):
         yield "prompt", words
-    if len(task_input.prompt) >= _LETTERS_ENOUGH:
+    if len(task_input.prompt) >= MANY_WORDS:
         yield from _long_prompt(task_input.prompt)
     if found:
         yield from _fighting_frames(task_input, found)
@@ -264,7 +263,7 @@ def _way(field: str, heading: str) -> str:
     return f"rename it, or use --map {field}={shlex.quote(heading)}"
 
 
-def _are_all(is_one: Callable[[str], bool], heading: str, rows: Sequence[Cells]) -> bool:
+def _are_all(is_one: Callable[[str], object], heading: str, rows: Sequence[Cells]) -> bool:
     """Whether each value of a column is of a kind, blanks aside, and there is one at all."""
     known: set[str] = set()
     for row in rows:
@@ -289,45 +288,33 @@ _OTHER_RATIOS: Final = frozenset(
 )
 """Ratios that people write and the service does not take: mapped, such a cell is a problem."""
 _SIGN: Final = re.compile(r"\s*[:：∶x×]\s*", re.IGNORECASE)
-_SIZE: Final = re.compile(
+_is_size: Final = re.compile(
     r"(?:480|720|1080|1440|2160)[pi]?|[248]k"
     r"|(?:u|q|f|full[ -]?|ultra[ -]?)?hd(?:[ -](?:720|1080)p?)?"
     r"|[0-9]{3,4}\s?[x×]\s?[0-9]{3,4}",
     re.IGNORECASE,
-)
-_LENGTH: Final = re.compile(
+).fullmatch
+_is_length: Final = re.compile(
     r"(?:[0-9]{1,2}\s?[-–]\s?)?[0-9]{1,3}(?:[.,][0-9]+)?\s?"
     r"(?:s|secs?\.?|seconds?|sek\.?|sekunden|segundos|secondes|secondi|seconden|秒|″|\"|'')"
     r"|0?0:[0-9]{2}|00:00:[0-9]{2}|0?[4-9]|1[0-5]",
     re.IGNORECASE,
-)
+).fullmatch
 """With its unit, or as a clock shows it; a bare number only where a clip may last so long."""
-_PICTURE: Final = re.compile(
+_is_picture: Final = re.compile(
     r"\S.*\.(?:jpe?g|png|webp|bmp|tiff?|gif|heic)(?:\?\S*)?", re.IGNORECASE
-)
+).fullmatch
 
 
 def _is_ratio(text: str) -> bool:
     return parser("aspect_ratio")(text).problem is None or _SIGN.sub(":", text) in _OTHER_RATIOS
 
 
-def _is_length(text: str) -> bool:
-    return _LENGTH.fullmatch(text) is not None
-
-
-def _is_size(text: str) -> bool:
-    return _SIZE.fullmatch(text) is not None
-
-
 def _is_model(text: str) -> bool:
     return "seedance" in text.casefold()
 
 
-def _is_picture(text: str) -> bool:
-    return _PICTURE.fullmatch(text) is not None
-
-
-_KINDS: Final[Mapping[str, Callable[[str], bool]]] = {
+_KINDS: Final[Mapping[str, Callable[[str], object]]] = {
     "aspect_ratio": _is_ratio,
     "resolution": _is_size,
     "duration": _is_length,

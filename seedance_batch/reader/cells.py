@@ -104,17 +104,11 @@ def text_of(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return _float_text(value)
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, datetime):
         is_midnight = value.time() == time() and value.tzinfo is None
         return value.date().isoformat() if is_midnight else value.isoformat(sep=" ")
     return value.isoformat() if isinstance(value, date | time) else str(value)
-
-
-def _float_text(value: float) -> str:
-    if value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return repr(value)
 
 
 def is_blank(value: Value) -> bool:
@@ -225,9 +219,7 @@ def _duration(value: Value) -> Cell:
     if not cell.problem:
         return cell
     text = text_of(value).strip()
-    if match := _SECONDS.fullmatch(text):
-        return _repaired(int(match[1]), text)
-    if match := _TIME.fullmatch(text):
+    if match := _SECONDS.fullmatch(text) or _TIME.fullmatch(text):
         return _repaired(int(match[1]), text)
     lengths = f"{SHORTEST_CLIP} to {LONGEST_CLIP}"
     if _RANGE.fullmatch(text):

@@ -11,7 +11,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -113,7 +113,7 @@ class MediaFiles:
         known = self._by_path.get(str(real))
         if known is None:
             known = self._by_path[str(real)] = _looked_at(real, text, self._max_body)
-        return known if receipt is None or known.problem else _with_receipt(known, receipt)
+        return known if receipt is None or known.problem else replace(known, receipt=receipt)
 
     def _existing(self, text: str) -> tuple[Path | None, str | None]:
         path = self._folder / text
@@ -181,12 +181,6 @@ _A: Final = {
 }
 
 
-def _with_receipt(found: Found, receipt: str) -> Found:
-    return Found(
-        found.address, found.media, found.kind, found.sides, receipt=receipt, warning=found.warning
-    )
-
-
 def _missing(text: str, folder: Path, alike: str | None) -> str:
     if alike is not None:
         return f"{quoted(text)}: there is no such file; is it {quoted(alike)}? Mind the capitals"
@@ -248,10 +242,7 @@ def _judged(media: LocalMedia, kind: MediaKind, measured: _Measured, text: str) 
     try:
         sides = _sides(Path(media.path))
     except _Damaged as damage:
-        words = f"{quoted(text)} is a damaged image: it does not open"
-        if damage.is_cut:
-            words = f"{quoted(text)} is a damaged image: part of it is missing"
-        return Found(kind=kind, problem=words)
+        return Found(kind=kind, problem=f"{quoted(text)} is a damaged image: {damage}")
     wrong = odd or sides_warning(*sides)
     warning = wrong and f"{quoted(text)} {wrong}"
     return Found(media.token, media, kind, sides, warning=warning)
@@ -272,24 +263,20 @@ _ORIENTATION: Final = 0x0112
 
 
 class _Damaged(Exception):
-    """An image does not open, or is cut."""
-
-    def __init__(self, *, is_cut: bool) -> None:
-        super().__init__()
-        self.is_cut = is_cut
+    """An image does not open, or is cut; the text says which."""
 
 
 def _sides(path: Path) -> tuple[int, int]:
     """Width and height as the image is seen, once all of it was read. Raises `_Damaged`."""
     from PIL import Image
 
-    is_open = False
+    why = "it does not open"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as image:
                 width, height = image.size
-                is_open = True
+                why = "part of it is missing"
                 if image.format != "JPEG":
                     image.verify()  # their checksums, or their lengths, tell
                     return width, height
@@ -298,7 +285,7 @@ def _sides(path: Path) -> tuple[int, int]:
                 image.load()
                 return (height, width) if is_turned else (width, height)
         except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
-            raise _Damaged(is_cut=is_open) from None
+            raise _Damaged(why) from None
 
 
 class _Measured(NamedTuple):

@@ -26,13 +26,20 @@ from seedance_batch.core.manifest import (
     loosened,
     row_keys,
 )
-from seedance_batch.core.model import MEDIA_FIELDS, Allow
+from seedance_batch.core.model import MEDIA_FIELDS
 from seedance_batch.core.plan.sources import KnownRow, linked
 from seedance_batch.core.text import some
 from seedance_batch.reader.advice import DEFAULTS, id_offer, warn_of_hidden, warn_of_unsent
 from seedance_batch.reader.cells import Table, quoted
 from seedance_batch.reader.expansion import keep_wanted
-from seedance_batch.reader.headings import FIELDS, Layout, field_of, layout_of, slip_of
+from seedance_batch.reader.headings import (
+    FIELDS,
+    Layout,
+    ManifestColumn,
+    field_of,
+    layout_of,
+    slip_of,
+)
 from seedance_batch.reader.media_files import Found, MediaFiles
 from seedance_batch.reader.rows import Judge, Overrides, RowReader, RowReading, addressed, read_cell
 from seedance_batch.reader.source import (
@@ -58,8 +65,20 @@ def read_manifest(path: str | Path, options: ReadOptions = _PLAIN) -> Manifest:
     Whatever is wrong with its content is in the manifest's findings, all at once. Raises
     `UsageError` only where the file itself cannot be opened.
     """
+    source = opened(path)
+    if str(path) == STDIN:
+        return manifest_of_source(source, STDIN, source.file, options, {})
+    absolute = str(source.folder / source.file)
+    return manifest_of_source(source, absolute, Path(source.file).stem, options, {})
 
-    return manifest_at(path, options)
+
+def manifest_of_source(
+    source: Source, path: str, name: str, options: ReadOptions, about: Mapping[str, str]
+) -> Manifest:
+    """The manifest in bytes that were read already; ``about`` tells people where from."""
+    loading = Loading(options, Noted(), dict(about))
+    with _without_collections():
+        return _assembled(tables_of(source, loading), path, name, source.folder, loading)
 
 
 def read_frame(
@@ -69,42 +88,6 @@ def read_frame(
 
     ``name`` stands where a file's name would: in places, and for the run folder.
     """
-
-    return manifest_of_frame(frame, name, options)
-
-
-# ── From a file's tables to a `Manifest`: layouts, overrides, rows, keys ──────────────────────────
-
-
-MOST_COLUMNS: Final = 16_384
-"""As in a workbook."""
-_SET: Final = "--set"
-_MAP: Final = "--map"
-
-
-def manifest_at(path: str | Path, options: ReadOptions) -> Manifest:
-    """See `seedance_batch.reader.read.read_manifest`."""
-    source = opened(path)
-    loading = Loading(options, Noted())
-    is_stdin = str(path) == STDIN
-    absolute = STDIN if is_stdin else str(source.folder / source.file)
-    name = source.file if is_stdin else Path(source.file).stem
-    with _without_collections():
-        tables = tables_of(source, loading)
-        return _assembled(tables, absolute, name, source.folder, loading)
-
-
-def manifest_of_source(
-    source: Source, path: str, name: str, options: ReadOptions, about: Mapping[str, str]
-) -> Manifest:
-    """The manifest in bytes that were fetched; ``about`` tells people where from."""
-    loading = Loading(options, Noted(), dict(about))
-    with _without_collections():
-        return _assembled(tables_of(source, loading), path, name, source.folder, loading)
-
-
-def manifest_of_frame(frame: pandas.DataFrame, name: str, options: ReadOptions) -> Manifest:
-    """See `seedance_batch.reader.read.read_frame`."""
     from seedance_batch.reader.typed_file import table_of_frame
 
     loading = Loading(options, Noted(), {"format": "DataFrame"})
@@ -162,7 +145,13 @@ _LOADERS: Final = {
 """Which file reads a format, and by which function; its libraries are imported then."""
 
 
-# ── from tables to a manifest ───────────────────────────────────────────────────────────────────
+# ── From a file's tables to a `Manifest`: layouts, overrides, rows, keys ──────────────────────────
+
+
+MOST_COLUMNS: Final = 16_384
+"""As in a workbook."""
+_SET: Final = "--set"
+_MAP: Final = "--map"
 
 
 def _assembled(
@@ -171,21 +160,22 @@ def _assembled(
     options, noted = loading.options, loading.noted
     tables = [table for table in tables if _is_narrow(table, noted)]
     pairs = [(table, layout_of(table, options.column_map, noted)) for table in tables]
-    layouts = [layout for _, layout in pairs]
+    is_ours = any(layout.is_ours for _, layout in pairs)
     _check_map(options.column_map, tables, noted)
+    if is_ours and path != STDIN and folder.parent.name == "runs":
+        folder = folder.parent.parent  # a sheet in ``runs/<name>/``: its manifest's own
     files = MediaFiles(
-        options.folder or _home(path, folder, layouts),
-        max_body=options.max_body,
-        allow_outside=options.allow_outside,
+        options.folder or folder, max_body=options.max_body, allow_outside=options.allow_outside
     )
     overrides = _overrides(options, files, noted)
-    allow = options.allow or Allow()
-    judge = Judge(noted, allow, options.max_body, overrides, options.fix_mixed)
-    reader = RowReader(noted, files, judge)
+    reader = RowReader(noted, files, Judge(noted, options, overrides))
     whole = [pair for pair in pairs if _has_rows(*pair, overrides, noted)]
     _leave_out(whole, loading)
     rows = [row for table, layout in whole for row in reader.read(table, layout)]
-    _tell_columns(layouts, loading)
+    own = [column for _, layout in pairs for column in layout.own]
+    _tell_columns(own, loading)
+    if is_ours:
+        loading.about["own sheet"] = "results columns of this program are not read"
     _tell_defaults(pairs, overrides, loading)
     set_anyway = (*overrides.fields, *(["model"] if overrides.model else []))
     warn_of_hidden(pairs, noted)
@@ -195,18 +185,17 @@ def _assembled(
             f"none; --map id={shlex.quote(offer)} names the rows by that column"
         )
     keys = row_keys((row.id, row.base) for row in rows)
-    is_ours = any(layout.is_ours for layout in layouts)
     jobs = tuple(_jobs(rows, keys, noted))
     if not (is_ours and is_part(name)):  # what that lacks, its run folder has
         jobs = _linked(jobs, keys, rows, loading)
     return Manifest(
         path=path,
         name=name,
-        columns=_columns(layouts),
+        columns=tuple(dict.fromkeys(column.heading for column in own)),
         jobs=jobs,
         findings=tuple(_numbered(dict.fromkeys(noted), rows)),
         source=loading.about,
-        given_inputs=tuple(dict.fromkeys(c.field for each in layouts for c in each.own if c.field)),
+        given_inputs=tuple(dict.fromkeys(column.field for column in own if column.field)),
         told={key: row.told for key, row in zip(keys, rows, strict=True) if row.told and is_ours},
     )
 
@@ -219,14 +208,6 @@ def _is_narrow(table: Table, noted: Noted) -> bool:
         f"has {len(table.headings):,} columns; the limit is {MOST_COLUMNS:,}",
     )
     return False
-
-
-def _home(path: str, folder: Path, layouts: Sequence[Layout]) -> Path:
-    """Where relative paths begin: for a sheet in ``runs/<name>/`` it is its manifest's folder."""
-    is_ours = any(layout.is_ours for layout in layouts)
-    if is_ours and path != STDIN and folder.parent.name == "runs":
-        return folder.parent.parent
-    return folder
 
 
 def _has_rows(table: Table, layout: Layout, overrides: Overrides, noted: Noted) -> bool:
@@ -278,20 +259,13 @@ def _no_such_field(name: str) -> str:
     return f"is not an input field; those are {', '.join(FIELDS)}"
 
 
-def _columns(layouts: Sequence[Layout]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(column.heading for layout in layouts for column in layout.own))
-
-
-def _tell_columns(layouts: Sequence[Layout], loading: Loading) -> None:
-    own = [column for layout in layouts for column in layout.own]
+def _tell_columns(own: Sequence[ManifestColumn], loading: Loading) -> None:
     renamed = {c.heading: c.field for c in own if c.field and c.heading != c.field}
     kept = list(dict.fromkeys(c.heading for c in own if not c.field))
     if renamed:
         loading.about["columns"] = _listed([f"{h} → {f}" for h, f in renamed.items()])
     if kept:
         loading.about["not sent"] = _listed(kept)
-    if any(layout.is_ours for layout in layouts):
-        loading.about["own sheet"] = "results columns of this program are not read"
 
 
 _COSTLY: Final = {field: DEFAULTS[field] for field in ("duration", "resolution")}

@@ -46,7 +46,7 @@ from seedance_batch.reader.cells import (
 )
 from seedance_batch.reader.headings import Layout, ManifestColumn
 from seedance_batch.reader.media_files import LENGTH_SLACK, Found, MediaFiles, encoded_size
-from seedance_batch.reader.source import Noted
+from seedance_batch.reader.source import Noted, ReadOptions
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -314,18 +314,10 @@ class Overrides:
 class Judge:
     """Judges rows, and notes problems and advice with their places."""
 
-    def __init__(
-        self,
-        noted: Noted,
-        allow: Allow,
-        max_body: int,
-        overrides: Overrides,
-        fix_mixed: bool = False,
-    ) -> None:
+    def __init__(self, noted: Noted, options: ReadOptions, overrides: Overrides) -> None:
         self._noted = noted
-        self._fix_mixed = fix_mixed
-        self._allow = replace(allow, blobs=True)
-        self._max_body = max_body
+        self._options = options
+        self._allow = replace(options.allow or Allow(), blobs=True)
         self._overrides = overrides
 
     def judge(self, reading: RowReading) -> None:
@@ -335,7 +327,7 @@ class Judge:
             reading.base = self._base(written, model)
             reading.model = self._overrides.model or model
             reading.fields = self._overridden(reading)
-        if self._fix_mixed and _is_mixed(reading.fields):
+        if self._options.fix_mixed and _is_mixed(reading.fields):
             reading.base = reading.base or _raw_hash(written, model)
             self._unmix(reading)
         reading.input = self._validated(reading)
@@ -430,11 +422,11 @@ class Judge:
         for name, found in reading.found.items():
             self._refuse_files(reading, name, found)
         size = _body_size(reading)
-        if size > self._max_body:
+        if size > self._options.max_body:
             largest = max(reading.found, key=lambda n: sum(map(_wire_size, reading.found[n])))
             reading.refused.setdefault(
                 largest,
-                f"makes the request {size:,} bytes long; the limit is {self._max_body:,} "
+                f"makes the request {size:,} bytes long; the limit is {self._options.max_body:,} "
                 "(--max-body raises that)",
             )
 

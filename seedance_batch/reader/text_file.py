@@ -7,7 +7,8 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from contextlib import suppress
+from itertools import islice, pairwise
 from typing import Final
 
 from seedance_batch.core.manifest import Place
@@ -275,13 +276,9 @@ def _likelihood(sample: str, delimiter: str) -> tuple[int, int]:
 
 def _lenient(sample: str, delimiter: str) -> list[list[str]]:
     records: list[list[str]] = []
-    try:
-        for record in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
+    with suppress(csv.Error):
+        for record in islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), 50):
             records.append(record)
-            if len(records) == 50:
-                break
-    except csv.Error:
-        pass
     return records
 
 

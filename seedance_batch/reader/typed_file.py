@@ -7,12 +7,11 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, time, timedelta
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeGuard, cast
 
 from seedance_batch.core.manifest import Place
-from seedance_batch.reader.cells import Table, Value, quoted
+from seedance_batch.reader.cells import Scalar, Table, Value, quoted
 from seedance_batch.reader.source import Loading, Source
 from seedance_batch.reader.text_file import decoded
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 
 _MOST_CELLS: Final = 20_000_000
-_HEADING_LINES: Final = 1
 
 
 def parquet_tables(source: Source, loading: Loading) -> list[Table]:
@@ -112,8 +110,7 @@ def _table(file: str, headings: Sequence[str], columns: Iterable[Sequence[Any]])
     cells = [[_value(value) for value in column] for column in columns]
     rows: list[Sequence[Value]] = list(zip(*cells, strict=True))
     # Numbered as the same table would be in a workbook, where the headings are line 1.
-    lines = range(_HEADING_LINES + 1, _HEADING_LINES + 1 + len(rows))
-    return Table(file, list(headings), rows, lines)
+    return Table(file, list(headings), rows, range(2, 2 + len(rows)))
 
 
 def _value(value: Any) -> Value:
@@ -137,7 +134,7 @@ _BETWEEN: Final = re.compile(r"[\s,]*")
 
 
 class _Refused(ValueError):
-    """JSON that is well formed, and still no row."""
+    """Why a piece of text is no row: it is no JSON, or JSON that says nothing clear."""
 
 
 def json_tables(source: Source, loading: Loading) -> list[Table]:
@@ -153,15 +150,8 @@ def json_tables(source: Source, loading: Loading) -> list[Table]:
     return [rows.table()] if rows.lines else []
 
 
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """Stands for what should have been an object."""
-
-    words: str
-
-
 _Piece = tuple[int, Any]
-"""Line and what stands there, a `_Fault` where that is no JSON."""
+"""Line and what stands there, `_Refused` where that is no row."""
 
 
 def _lines(text: str) -> Iterator[_Piece]:
@@ -184,7 +174,7 @@ def _array(text: str) -> Iterator[_Piece]:
         try:
             item, position = _DECODER.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
-            yield line, _fault(error)
+            yield line, _refused(error)
             return
         yield line, item
 
@@ -193,15 +183,15 @@ def _parsed(line: str) -> Any:
     try:
         return _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        return _fault(error)
+        return _refused(error)
 
 
-def _fault(error: Exception) -> _Fault:
+def _refused(error: Exception) -> _Refused:
     if isinstance(error, json.JSONDecodeError):
-        return _Fault(f"is not JSON from character {error.colno} on")
+        return _Refused(f"is not JSON from character {error.colno} on")
     if isinstance(error, _Refused):
-        return _Fault(str(error))
-    return _Fault("is JSON nested too deep, or with too long a number")
+        return error
+    return _Refused("is JSON nested too deep, or with too long a number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -237,7 +227,7 @@ class _Rows:
             if isinstance(item, dict):
                 self._add(line, item)
             else:
-                self.refuse(line, item.words if isinstance(item, _Fault) else "is not an object")
+                self.refuse(line, str(item) if isinstance(item, _Refused) else "is not an object")
 
     def _add(self, line: int, item: dict[str, Any]) -> None:
         for key in item:
@@ -246,9 +236,9 @@ class _Rows:
         self.lines.append(line)
 
     def _value(self, line: int, key: str, value: Any) -> Value:
-        if value is None or isinstance(value, str | int | float):
+        if _is_plain(value):
             return value
-        if isinstance(value, list) and all(_is_plain(item) for item in value):
+        if isinstance(value, list) and all(map(_is_plain, value)):
             return tuple(value)
         self.refuse(line, "contains an object; a text, a number or a list is needed", key)
         return None
@@ -265,5 +255,5 @@ class _Rows:
         return Table(self._source.file, headings, list(rows), self.lines)
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any) -> TypeGuard[Scalar]:
     return value is None or isinstance(value, str | int | float)

@@ -270,8 +270,10 @@ class SheetValues:
 class Workbook:
     """An open workbook; ask it inside the ``with`` of `opened_book`."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], data: bytes) -> None:
         self._process = process
+        self._send(b"%d\n" % len(data))
+        self._send(data)
         answer = self._answer()
         self.names: list[str] = answer["names"]
         self.visible: list[str] = answer["visible"]
@@ -311,8 +313,7 @@ def opened_book(data: bytes) -> Iterator[Workbook]:
         guard.daemon = True
         guard.start()
         try:
-            _hand_over(process, data)
-            yield Workbook(process)
+            yield Workbook(process, data)
         finally:
             guard.cancel()
             process.kill()
@@ -333,11 +334,3 @@ def _started() -> subprocess.Popen[bytes]:
         raise WorkbookFault(
             f"cannot be read: no process could be started to read it ({error})"
         ) from None
-
-
-def _hand_over(process: subprocess.Popen[bytes], data: bytes) -> None:
-    if process.stdin is not None:
-        with suppress(BrokenPipeError):
-            process.stdin.write(b"%d\n" % len(data))
-            process.stdin.write(data)
-            process.stdin.flush()

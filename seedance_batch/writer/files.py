@@ -19,7 +19,7 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from seedance_batch.core.columns import guarded
 from seedance_batch.core.outcome import FAILED, Outcome, Status, exit_code, tally, tally_object
@@ -118,7 +118,7 @@ def write_sheets(source: SheetSource, *, only: Collection[str] | None = None) ->
 def _write(name: str, source: SheetSource, placing: Placing) -> str | None:
     """Write one sheet; what a person should hear about it, if anything."""
     if name == "summary.json":
-        placing.put(name, lambda path: write_summary(path, _summary(source, placing)))
+        placing.put(name, lambda path: _write_summary(path, source, placing))
         return None
     if name == "results.parquet" and not _is_columnar(name, source, placing):
         return None
@@ -165,14 +165,6 @@ def _table(name: str, source: SheetSource) -> ResultTable:
 def _about(source: SheetSource) -> About:
     prices = redact(source.prices_note)
     return About(source.manifest_name, source.folder, prices, tally(source.outcomes))
-
-
-def _summary(source: SheetSource, placing: Placing) -> dict[str, object]:
-    code = exit_code(source.outcomes) if source.exit_code is None else source.exit_code
-    paths = {name: placing.files.get(name, source.folder / name) for name in SHEETS[:-1]}
-    files = {name: path for name, path in paths.items() if path.exists()}
-    mark = source.journal_mark
-    return summary(_about(source), files=files, exit_code=code, journal_mark=mark)
 
 
 # ── Results as CSV: UTF-8 with BOM and CRLF, as Excel wants it, no cell that could be a formula ───
@@ -267,26 +259,23 @@ _WRITERS: Final = {"results.jsonl": write_jsonl, "results.parquet": write_column
 SUMMARY_VERSION: Final = 2
 
 
-def write_summary(path: Path, record: Mapping[str, Any]) -> None:
+def _write_summary(path: Path, source: SheetSource, placing: Placing) -> None:
     """Fill ``path`` with one JSON object."""
-    path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def summary(
-    about: About, *, files: Mapping[str, Path], exit_code: int, journal_mark: str
-) -> dict[str, Any]:
-    """What `write_summary` writes. ``files`` maps a sheet's name to where it lies."""
-    return {
+    about = _about(source)
+    code = exit_code(source.outcomes) if source.exit_code is None else source.exit_code
+    sheets = {name: placing.files.get(name, source.folder / name) for name in SHEETS[:-1]}
+    record = {
         "event": "summary",
         "version": SUMMARY_VERSION,
         "manifest": about.manifest,
         "folder": str(about.folder),
-        "journal": journal_mark,
-        "exit_code": int(exit_code),
+        "journal": source.journal_mark,
+        "exit_code": int(code),
         **tally_object(about.tally),
         "prices": about.prices,
-        "files": {name: path.name for name, path in files.items()},
+        "files": {name: sheet.name for name, sheet in sheets.items() if sheet.exists()},
     }
+    path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 # ── How a sheet takes its place: whole or not at all, and never over what a person changed ────────

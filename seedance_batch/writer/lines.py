@@ -104,10 +104,6 @@ def _remembered(outcome: Outcome, columns: Sequence[str]) -> Mapping[str, str]:
 # ── our columns ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _video_file(attempt: Attempt) -> str | None:
-    return attempt.state.clip.file if attempt.state.clip else None
-
-
 def _media_ok(attempt: Attempt) -> str | None:
     return {Phase.DONE: "yes", Phase.MEDIA_MISMATCH: "no"}.get(attempt.state.phase)
 
@@ -123,7 +119,7 @@ _OF_ATTEMPT: Final[Mapping[str, Callable[[Attempt], SheetValue]]] = {
     "task_id": lambda a: a.state.task_id,
     "est_cost_usd": lambda a: a.intent.est_cost,
     "charged": lambda a: charged(a.state),
-    "video_file": _video_file,
+    "video_file": _of_clip(lambda clip: clip.file),
     "last_frame_file": _of_clip(lambda clip: clip.last_frame_file),
     "video_url": lambda a: a.state.video_url,
     "url_expires_at": lambda a: utc(a.state.url_expires_at),
