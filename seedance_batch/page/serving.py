@@ -138,7 +138,6 @@ def _own_address(family: socket.AddressFamily) -> str:
 @contextlib.contextmanager
 def serving(show: Show, where: Listening) -> Iterator[None]:
     """Serve in a thread of its own, for the length of a block."""
-
     config = uvicorn.Config(
         application(show, where.token, where.port),
         lifespan="off",
@@ -229,10 +228,9 @@ class _OwnPagesOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what comes from the page itself, or from an address that a person opened."""
-
         if scope["type"] == "http" and self._is_own(scope):
             return await self._app(scope, receive, send)
-        refusal = PlainTextResponse("not for other pages\n", 403, {**_HEADERS, **_policy()})
+        refusal = PlainTextResponse("not for other pages\n", 403, _headers())
         await refusal(scope, receive, send)
 
     def _is_own(self, scope: Scope) -> bool:
@@ -266,8 +264,8 @@ class _OwnPagesOnly:
             return False
 
 
-def _policy(policy: str = _NOTHING) -> dict[str, str]:
-    return {"content-security-policy": policy}
+def _headers(policy: str = _NOTHING) -> dict[str, str]:
+    return {**_HEADERS, "content-security-policy": policy}
 
 
 class _Pages:
@@ -277,17 +275,15 @@ class _Pages:
         self._show = show
 
     def page(self, request: Request) -> Response:
-
         try:
             html, policy = self._show.page()
         except SeedanceBatchError as error:  # the folder was moved away, its disk is gone
             words = f"{error}\n\nLoad this page again once that is mended.\n"
-            return PlainTextResponse(words, 503, {**_HEADERS, **_policy()})
-        return HTMLResponse(html, headers={**_HEADERS, **_policy(policy + _ENDING)})
+            return PlainTextResponse(words, 503, _headers())
+        return HTMLResponse(html, headers=_headers(policy + _ENDING))
 
     def nothing(self, request: Request) -> Response:
-
-        return Response(None, 204, {**_HEADERS, **_policy()})
+        return Response(None, 204, _headers())
 
     def news(self, request: Request) -> Response:
         try:
@@ -302,7 +298,6 @@ class _Pages:
             return _said(503, str(error))
 
     async def mark(self, request: Request) -> Response:
-
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             return _said(415, "a mark is JSON")
         body = bytearray()
@@ -332,7 +327,6 @@ class _Pages:
             return _said(400, f"no mark can be made of this: {error}")
 
     def file(self, request: Request) -> Response:
-
         name = str(request.path_params["name"])
         path = self._show.file(name)
         kind = None if path is None else _KINDS.get(path.suffix.lower())
@@ -340,13 +334,13 @@ class _Pages:
             return _said(404, "there is no such file on the page")
         # A poster's name has its clip's hash in it; a damaged clip may be fetched again.
         lasting = 3600 if kind.startswith("image/") else 60
-        kept = {**_HEADERS, **_policy(), "cache-control": f"private, max-age={lasting}"}
+        kept = _headers() | {"cache-control": f"private, max-age={lasting}"}
         return FileResponse(path, media_type=kind, headers=kept)
 
 
 def _json(status: int, value: Mapping[str, Any]) -> Response:
     data = values_json(value).encode(errors="replace")
-    return Response(data, status, {**_HEADERS, **_policy()}, "application/json")
+    return Response(data, status, _headers(), "application/json")
 
 
 def _said(status: int, words: str) -> Response:

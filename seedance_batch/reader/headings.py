@@ -170,11 +170,6 @@ def resembles(heading: str, field: str) -> bool:
     return any(alias in name for alias in names if len(alias) > 3 or not alias.isascii())
 
 
-def is_exact(heading: str) -> bool:
-    """Whether the heading is HiAPI's own name for its field."""
-    return plain(heading) in FIELDS
-
-
 def names_prompt(heading: str, column_map: Mapping[str, str]) -> bool:
     """Whether a column of that heading is the prompt."""
     mapped = column_map.get("prompt")
@@ -387,12 +382,15 @@ def _mapped(
 def _claim(
     table: Table, written: Mapping[int, str], fields: dict[int, str], exact: bool, noted: Noted
 ) -> None:
-    """Give each field to the one column that names it; two of one rank are a problem."""
+    """Give each field to the one column that names it; two of one rank are a problem.
+
+    ``exact`` ones have HiAPI's own name, the others an alias.
+    """
     claims: dict[str, list[int]] = defaultdict(list)
     taken = set(fields.values())
     for position, heading in written.items():
         field = field_of(heading)
-        if field and position not in fields and is_exact(heading) is exact:
+        if field and position not in fields and (plain(heading) in FIELDS) is exact:
             claims[field].append(position)
     for field, positions in claims.items():
         if field in taken:

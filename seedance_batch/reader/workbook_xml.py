@@ -98,9 +98,7 @@ def walk(
         for chunk in _chunks(archive, name):
             parser.Parse(chunk, False)
         parser.Parse(b"", True)
-    except KeyError:
-        raise WorkbookFault(DAMAGED) from None
-    except (expat.ExpatError, LookupError, *_ZIP_FAULTS):  # Lookup: an odd encoding
+    except (expat.ExpatError, LookupError, *_ZIP_FAULTS):  # no such part, or an odd encoding
         raise WorkbookFault(DAMAGED) from None
 
 

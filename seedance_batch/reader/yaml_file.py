@@ -311,7 +311,7 @@ class _Form:
     def _check_keys(self, root: YamlMapping) -> None:
         for key, line in root.key_lines.items():
             if key not in YAML_KEYS:
-                self._noted.problem(self._place(line, key), _unknown_key(key))
+                self._refuse(line, key, _unknown_key(key))
 
     def _included(self, node: YamlNode | None) -> list[Table]:
         tables = []
@@ -326,7 +326,7 @@ class _Form:
         if node is None or (isinstance(node, YamlScalar) and node.text is None):
             return []
         if not isinstance(node, YamlMapping):
-            self._noted.problem(self._place(node.line, "defaults"), "is not a mapping of fields")
+            self._refuse(node.line, "defaults", "is not a mapping of fields")
             return []
         return [
             (key, self._value(value, key), self._place(value.line, key))
@@ -347,7 +347,7 @@ class _Form:
 
     def _values(self, node: YamlNode, key: str) -> list[tuple[Value, Place]]:
         if not isinstance(node, YamlListing) or not node.items:
-            self._noted.problem(self._place(node.line, key), "wants a list of values in the matrix")
+            self._refuse(node.line, key, "wants a list of values in the matrix")
             return [(None, self._place(node.line, key))]
         return [(self._value(item, key), self._place(item.line, key)) for item in node.items]
 
@@ -358,9 +358,7 @@ class _Form:
                 pairs = {key: self._value(value, key) for key, value in item.entries.items()}
                 found.append((pairs, self._place(item.line, "exclude")))
             elif item is not None:
-                self._noted.problem(
-                    self._place(item.line, "exclude"), "wants mappings of a column to a value"
-                )
+                self._refuse(item.line, "exclude", "wants mappings of a column to a value")
         return found
 
     def _variants(self, node: YamlNode | None) -> int:
@@ -369,23 +367,21 @@ class _Form:
             return 1
         if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_VARIANTS:
             return int(text)
-        self._noted.problem(
-            self._place(node.line, "variants"),
-            f"{quoted(text)} is not a whole number from 1 to {MOST_VARIANTS:,}",
-        )
+        words = f"{quoted(text)} is not a whole number from 1 to {MOST_VARIANTS:,}"
+        self._refuse(node.line, "variants", words)
         return 1
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────────
 
     def _rows(self, node: YamlNode) -> list[Table]:
         if not isinstance(node, YamlListing) or not node.items:
-            self._noted.problem(self._place(node.line, "rows"), "is not a list of rows")
+            self._refuse(node.line, "rows", "is not a list of rows")
             return []
         headings: dict[str, int] = {}
         rows = []
         for item in node.items:
             if not isinstance(item, YamlMapping):
-                self._noted.problem(self._place(item.line), "a row is a mapping of fields")
+                self._refuse(item.line, None, "a row is a mapping of fields")
                 continue
             for key in item.entries:
                 if key not in headings:
@@ -396,8 +392,7 @@ class _Form:
 
     def _check_row_key(self, key: str, row: YamlMapping) -> None:
         if key in YAML_KEYS and key != "variants":  # which a row may have for itself
-            line = row.key_lines[key]
-            self._noted.problem(self._place(line, key), "belongs at the top, not in a row")
+            self._refuse(row.key_lines[key], key, "belongs at the top, not in a row")
 
     def _table(self, headings: list[str], rows: list[YamlMapping], line: int) -> Table:
         values: list[list[Value]] = []
@@ -422,10 +417,8 @@ class _Form:
             case YamlListing():
                 return tuple(self._item(item, key) for item in node.items)
             case YamlMapping():
-                self._noted.problem(
-                    self._place(node.line, key),
-                    "is a mapping, but a text or a list is needed; quotes make it a text",
-                )
+                words = "is a mapping, but a text or a list is needed; quotes make it a text"
+                self._refuse(node.line, key, words)
                 return None
 
     def _check_whole(self, node: YamlNode | None, key: str) -> None:
@@ -439,7 +432,7 @@ class _Form:
         )
         if self._is_sent(key):
             if not (node.is_quoted and is_comment):
-                self._noted.problem(self._place(node.line, key), words)
+                self._refuse(node.line, key, words)
         elif not is_comment and (field_of(key) or "id") in _TEXTS:
             self._noted.warning(self._place(node.line, key), words)
 
@@ -451,16 +444,19 @@ class _Form:
     def _item(self, node: YamlNode, key: str) -> str:
         if isinstance(node, YamlScalar):
             return node.text or ""
-        self._noted.problem(self._place(node.line, key), "a list may contain only texts")
+        self._refuse(node.line, key, "a list may contain only texts")
         return ""
 
     def _text(self, node: YamlNode | None, key: str) -> str | None:
         if node is None or isinstance(node, YamlScalar):
             return None if node is None else node.text
-        self._noted.problem(self._place(node.line, key), "is not a text")
+        self._refuse(node.line, key, "is not a text")
         return None
 
-    def _place(self, line: int, column: str | None = None) -> Place:
+    def _refuse(self, line: int, column: str | None, words: str) -> None:
+        self._noted.problem(self._place(line, column), words)
+
+    def _place(self, line: int, column: str | None) -> Place:
         return Place(self._source.file, line=line, column=column)
 
 

@@ -261,18 +261,17 @@ SUMMARY_VERSION: Final = 2
 
 def _write_summary(path: Path, source: SheetSource, placing: Placing) -> None:
     """Fill ``path`` with one JSON object."""
-    about = _about(source)
     code = exit_code(source.outcomes) if source.exit_code is None else source.exit_code
     sheets = {name: placing.files.get(name, source.folder / name) for name in SHEETS[:-1]}
     record = {
         "event": "summary",
         "version": SUMMARY_VERSION,
-        "manifest": about.manifest,
-        "folder": str(about.folder),
+        "manifest": source.manifest_name,
+        "folder": str(source.folder),
         "journal": source.journal_mark,
         "exit_code": int(code),
-        **tally_object(about.tally),
-        "prices": about.prices,
+        **tally_object(tally(source.outcomes)),
+        "prices": redact(source.prices_note),
         "files": {name: sheet.name for name, sheet in sheets.items() if sheet.exists()},
     }
     path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
