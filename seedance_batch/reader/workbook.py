@@ -67,43 +67,38 @@ def _load(source: Source, loading: Loading) -> Table | None:
         return _Reader(source, loading, book, archive, known).chosen()
 
 
+@dataclass(frozen=True, slots=True)
 class _Reader:
     """A workbook while its sheet is chosen and read."""
 
-    def __init__(
-        self,
-        source: Source,
-        loading: Loading,
-        book: Workbook,
-        archive: zipfile.ZipFile | None,
-        known: Mapping[str, SheetFacts],
-    ) -> None:
-        self._source = source
-        self._loading = loading
-        self._book = book
-        self._archive = archive
-        self._known = known
+    source: Source
+    loading: Loading
+    book: Workbook
+    archive: zipfile.ZipFile | None
+    """None for an XLS, which is none."""
+    known: Mapping[str, SheetFacts]
+    """By sheet, of an ODS; those of an XLSX are read when its sheet is."""
 
     def chosen(self) -> Table | None:
         """The sheet that holds the rows; None, with a problem noted, where there is none."""
-        wanted = self._loading.options.sheet
-        names = self._book.visible
+        wanted = self.loading.options.sheet
+        names = self.book.visible
         if wanted is not None:
-            name = _named(wanted, self._book.names)
+            name = _named(wanted, self.book.names)
             if name is None:
-                listed = ", ".join(map(quoted, self._book.names))
-                self._loading.noted.problem(
-                    self._source.place, f"has no sheet {quoted(wanted)}; its sheets are {listed}"
+                listed = ", ".join(map(quoted, self.book.names))
+                self.loading.noted.problem(
+                    self.source.place, f"has no sheet {quoted(wanted)}; its sheets are {listed}"
                 )
                 return None
             names = [name]
         table = self._first_with_prompt(names)
         if table is None:
-            self._loading.noted.problem(self._source.place, "is empty")
+            self.loading.noted.problem(self.source.place, "is empty")
             return None
-        others = [name for name in self._book.visible if name != table.sheet]
+        others = [name for name in self.book.visible if name != table.sheet]
         also = f" (also there: {', '.join(others)})" if others else ""
-        self._loading.about["sheet"] = f"{table.sheet}{also}"
+        self.loading.about["sheet"] = f"{table.sheet}{also}"
         return table
 
     def _first_with_prompt(self, names: Sequence[str]) -> Table | None:
@@ -113,7 +108,7 @@ class _Reader:
             if read is None:
                 continue
             first = first or read
-            column_map = self._loading.options.column_map
+            column_map = self.loading.options.column_map
             if any(names_prompt(heading, column_map) for heading in read[0].headings):
                 first = read
                 break
@@ -126,7 +121,7 @@ class _Reader:
 
     def _table(self, name: str) -> tuple[Table, list[_Merged]] | None:
         facts = self._facts(name)
-        values = self._book.values(name)
+        values = self.book.values(name)
         if values is None:
             return None
         _make_room(values, facts)
@@ -138,10 +133,10 @@ class _Reader:
         if not kept:
             return None
         texts = [[c if isinstance(c, str) else "" for c in rows[i]] for i in kept[:10]]
-        titles = heading_index(texts, self._loading.options.column_map)
+        titles = heading_index(texts, self.loading.options.column_map)
         heading_row, *body = kept[titles:]
         table = Table(
-            self._source.file,
+            self.source.file,
             [text_of(cell) for cell in rows[heading_row]],
             [rows[index] for index in body],
             [values.top + index + 1 for index in body],
@@ -155,18 +150,18 @@ class _Reader:
             ),
         )
         if titles:
-            self._loading.noted.receipt(table.heading_place(), HEADINGS_BELOW)
+            self.loading.noted.receipt(table.heading_place(), HEADINGS_BELOW)
         return table, merged
 
     def _facts(self, name: str) -> SheetFacts:
-        if self._archive is None:
+        if self.archive is None:
             return SheetFacts()
-        return self._known.get(name) or xlsx_facts(self._archive, name)
+        return self.known.get(name) or xlsx_facts(self.archive, name)
 
     def _tell_hidden(self, table: Table) -> None:
-        if not self._loading.options.visible:
+        if not self.loading.options.visible:
             for index in sorted(table.hidden):
-                self._loading.noted.warning(
+                self.loading.noted.warning(
                     table.place(index),
                     "is hidden in the workbook, but is sent like any other row "
                     "(--visible leaves it out)",
@@ -175,13 +170,13 @@ class _Reader:
 
     def _tell_merged(self, table: Table, merged: Sequence[_Merged]) -> None:
         """A prompt that is merged over several rows orders several clips."""
-        column_map = self._loading.options.column_map
+        column_map = self.loading.options.column_map
         for first, last, position in merged:
             within = [i for i, line in enumerate(table.lines) if first <= line <= last]
             if len(within) > 1 and names_prompt(table.headings[position], column_map):
                 letter = column_letter(table.first_letter + position)
                 for index in within:
-                    self._loading.noted.warning(
+                    self.loading.noted.warning(
                         table.place(index, position),
                         f"{letter}{first}:{letter}{last} is merged; its text is used for "
                         f"{len(within)} rows, and each is paid for",
