@@ -26,8 +26,7 @@ from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into, open_journal
 from seedance_batch.journal.records import Facts, order_name
-from seedance_batch.page.page import PAGE, write_report
-from seedance_batch.page.values import Offer
+from seedance_batch.page.page import PAGE, Offer, write_report
 from seedance_batch.publish import sha256_of
 from seedance_batch.run_folder import RunFolder, held, wal_is_safe
 from seedance_batch.writer.files import SHEETS, SheetSource, Written, write_sheets

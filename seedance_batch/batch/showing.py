@@ -33,7 +33,7 @@ from seedance_batch.errors import EmptySelection, SeedanceBatchError, StoreAway,
 from seedance_batch.events import AttemptChanged
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import glance_at, log_of, look_into
-from seedance_batch.page import page, values
+from seedance_batch.page import page
 from seedance_batch.page.marks import TakeMark, mark_values, read_marks, save_mark
 from seedance_batch.progress import Course
 from seedance_batch.publish import replacing, size_of
@@ -51,13 +51,13 @@ _SHARE: Final = 10
 class _Sheet:
     """The page's cards, each with the count of changes at which it was changed last."""
 
-    rows: dict[str, values.PageRow] = field(default_factory=dict)
+    rows: dict[str, page.PageRow] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
     change: int = 0
     ordered: int = 0
     """The change at which rows came, went or moved last."""
 
-    def take(self, rows: Sequence[values.PageRow]) -> None:
+    def take(self, rows: Sequence[page.PageRow]) -> None:
         """The cards as they are now."""
         fresh = {row.id: row for row in rows}
         other = [row.id for row in rows if self.rows.get(row.id) != row]
@@ -116,7 +116,7 @@ class Showing:
                 "store": page.store_name(self.folder.path, facts.folder_id or ""),
                 "columns": facts.columns or (),
                 "rows": list(self._sheet.rows.values()),
-                "labels": values.labels(facts.columns or (), self._outcomes),
+                "labels": page.labels(facts.columns or (), self._outcomes),
                 "folder": shlex.quote(relative(self.folder.path)),
                 "flags": folder_flags(facts),
                 "refresh": None,
@@ -191,7 +191,7 @@ class Showing:
         with glance_at(self.folder.journal) as journal:
             self._facts, self._outcomes = journal.facts(), standing(journal)
             offers = offers_of(journal, self._outcomes)
-        clips = {clip.file: clip for clip in values.films(self._outcomes)}
+        clips = {clip.file: clip for clip in page.films(self._outcomes)}
         here = self._kept.present(clips.values())
         there = {file: clip for file, clip in clips.items() if file in here}
         stills: dict[str, str | None] = {f: poster_name(clip) for f, clip in there.items()}
@@ -199,7 +199,7 @@ class Showing:
         self._clips = {poster_name(clip): clip for clip in there.values()}
         columns = self._facts.columns or ()
         self._files = frozenset([*there, *(frame for frame in frames if frame)])
-        self._sheet.take(values.page_rows(columns, self._outcomes, stills, offers))
+        self._sheet.take(page.page_rows(columns, self._outcomes, stills, offers))
         # What is written in the same tick of the file system's clock changes no time of the file.
         self._seen = None if is_fresh else seen
         took = time.monotonic() - now
@@ -209,7 +209,7 @@ class Showing:
         """What stands in the page's head."""
         columns = list(self._facts.columns or ())
         return {
-            "sums": values.page_sums(tally(self._outcomes)),
+            "sums": page.page_sums(tally(self._outcomes)),
             "course": self._course(),
             "columns": columns,
         }
@@ -286,11 +286,11 @@ def shared_copy(folder: RunFolder, journal: Journal, target: Path, wish: ShareWi
         raise EmptySelection("No chosen row has a clip to share.")
     stills = {clip.file: poster_name(clip) if kept.still(clip) else None for clip in clips.values()}
     of_clips = [outcome for outcome in found if outcome.key in clips]
-    rows = values.page_rows(columns, of_clips, stills)
-    own, rows = values.for_others(columns, rows, prompts=wish.prompts, costs=wish.costs)
+    rows = page.page_rows(columns, of_clips, stills)
+    own, rows = page.for_others(columns, rows, prompts=wish.prompts, costs=wish.costs)
     takes = {(row.id, row.take) for row in rows}
     marks = [mark for mark in read_marks(folder.path) if (mark.key, mark.take) in takes]
-    sums = values.page_sums(tally(of_clips)) if wish.costs else some(len(rows), "clip")
+    sums = page.page_sums(tally(of_clips)) if wish.costs else some(len(rows), "clip")
     data = {
         "store": page.store_name(folder.path, f"shared {facts.folder_id}"),
         "columns": own,

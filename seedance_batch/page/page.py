@@ -7,23 +7,49 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from seedance_batch.clips.kept import Hands, KeptClips, stills
 from seedance_batch.clips.stills import poster_name
-from seedance_batch.core.attempt import Clip
-from seedance_batch.core.outcome import Outcome, tally
-from seedance_batch.core.text import redact
-from seedance_batch.page.values import Offer, films, labels, page_rows, page_sums, values_json
+from seedance_batch.core.attempt import (
+    Attempt,
+    Charged,
+    Clip,
+    Intent,
+    Kind,
+    Phase,
+    TakeName,
+    charged,
+    reason_of,
+)
+from seedance_batch.core.columns import folded
+from seedance_batch.core.outcome import (
+    Outcome,
+    RowRecord,
+    Status,
+    Tally,
+    costs,
+    message,
+    next_step,
+    spent,
+    tally,
+)
+from seedance_batch.core.pricing import money
+from seedance_batch.core.text import redact, some, spaced
 from seedance_batch.publish import replacing, size_of
+from seedance_batch.reader.headings import field_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -201,3 +227,338 @@ def _hash(text: str) -> str:
 @cache
 def _asset(name: str) -> str:
     return (files(__package__) / "static" / name).read_text("utf-8")
+
+
+# ── What the page shows: outcomes in, plain values for its JSON out ───────────────────────────────
+# Pure. Everything in here ends up in a file that is sent around, so texts from elsewhere have their
+# secrets taken out, and no remote address is among the values.
+
+
+LONGEST_LABEL: Final = 40
+"""Characters of a text that a card has room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A clip that can be watched. ``src`` and ``poster`` are relative URLs; empty where missing."""
+
+    file: str
+    src: str
+    poster: str
+    width: int
+    height: int
+    measured: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a command would make of a take, in dollars by the kept price list; None: unknown."""
+
+    flags: list[str]
+    """Those that it was made with, as words of a command line."""
+    again: float | None
+    """Another take like it."""
+    final: float | None
+    """A final of the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageTake:
+    """One attempt of a row."""
+
+    name: str
+    """``Draft``, ``Final``, ``Take 2``: told apart within its row."""
+    take: str
+    """``final 2``: what marks and wishes call it."""
+    kind: str
+    status: str
+    shown: bool
+    asked: str
+    cost: str
+    reason: str
+    """Why it was refused; empty where it was not."""
+    message: str
+    prompt: str
+    """Only where it differs from the row's present one."""
+    film: Film | None
+    offer: Offer | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """One card of the page."""
+
+    id: str
+    status: str
+    reason: str
+    """Why the shown attempt was refused; empty where it was not."""
+    step: str
+    """What a person would do next."""
+    message: str
+    prompt: str
+    cells: tuple[str, ...]
+    """The person's, in the order of their columns; none for a removed row."""
+    asked: str
+    cost: str
+    spent: float
+    """What the cost sorts by, in dollars."""
+    clip: str
+    """Which clip is shown, empty for none; a choice belongs to the clip that it was made of."""
+    take: str
+    """The take that is shown, ``final 2``; a wish for another one names it. Empty for none."""
+    made: float
+    """When the shown clip was made, in Unix seconds; 0 where there is none."""
+    takes: tuple[PageTake, ...]
+    """Drafts first, then finals, each oldest first."""
+    follows: tuple[str, ...] = ()
+    """Ids of the rows that it takes frames or clips from."""
+    made_from: tuple[str, ...] = ()
+    """The takes that the shown clip was made from: ``lamp-wakes final 1``."""
+    stale: bool = False
+    """Whether one of them was replaced since."""
+
+
+def page_rows(
+    columns: Sequence[str],
+    outcomes: Iterable[Outcome],
+    stills: Mapping[str, str | None],
+    offers: Mapping[int, Offer] = MappingProxyType({}),
+) -> list[PageRow]:
+    """A card for each outcome, in their order.
+
+    ``stills`` maps a clip's file to its poster (None where there is none); a file that is not in
+    it does not exist on disk.
+    """
+    return [_row(columns, o, stills, offers) for o in outcomes]
+
+
+def for_others(
+    columns: Sequence[str], rows: Iterable[PageRow], *, prompts: bool, costs: bool
+) -> tuple[list[str], list[PageRow]]:
+    """The columns and cards that somebody else may see: of each row the shown clip alone.
+
+    Inputs stay here, since they name files and addresses; so do messages and next steps. What a
+    mark is of stays: it comes back with the list that is exported.
+    """
+    own = [at for at, name in enumerate(columns) if field_of(name) is None]
+    shared = []
+    for row in rows:
+        takes = tuple(
+            replace(
+                take,
+                prompt="",
+                message="",
+                reason="",
+                cost=take.cost if costs else "",
+                offer=None,
+            )
+            for take in row.takes
+            if take.shown
+        )
+        shared.append(
+            replace(
+                row,
+                status="done",
+                reason="",
+                step="",
+                message="",
+                prompt=row.prompt if prompts else "",
+                cells=tuple(row.cells[at] for at in own) if row.cells else (),
+                cost=row.cost if costs else "",
+                spent=row.spent if costs else 0.0,
+                takes=takes,
+                follows=(),
+                made_from=(),
+                stale=False,
+            )
+        )
+    return [columns[at] for at in own], shared
+
+
+def values_json(value: object) -> str:
+    """JSON of these shapes and of plain values; a number that JSON does not know is refused."""
+    return json.dumps(
+        value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_of_fields
+    )
+
+
+def _of_fields(value: Any) -> dict[str, Any]:
+    """One level of a dataclass: ``asdict`` copies all of it first, at twelve times the cost."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def labels(columns: Sequence[str], outcomes: Sequence[Outcome]) -> list[int]:
+    """Which of the person's columns stand on a card: the first two of their own that are short."""
+    cells = [outcome.row.cells for outcome in outcomes if outcome.row]
+    texts = {c: [of[c] for of in cells if of.get(c)] for c in columns if field_of(c) is None}
+    short = (c for c, found in texts.items() if found and max(map(len, found)) <= LONGEST_LABEL)
+    return [columns.index(column) for column in islice(short, 2)]
+
+
+def films(outcomes: Iterable[Outcome]) -> Iterable[Clip]:
+    """Every clip that the page shows."""
+    for outcome in outcomes:
+        for attempt in outcome.attempts:
+            if attempt.state.clip:
+                yield attempt.state.clip
+
+
+def page_sums(found: Tally) -> str:
+    """Rows and money in one line."""
+    return " · ".join([some(found.rows, "row"), *costs(found.money)])
+
+
+def _row(
+    columns: Sequence[str],
+    outcome: Outcome,
+    stills: Mapping[str, str | None],
+    offers: Mapping[int, Offer],
+) -> PageRow:
+    shown = outcome.shown
+    prompt = _prompt(outcome)
+    filmed = shown if shown and shown.state.clip else None
+    return PageRow(
+        id=outcome.key,
+        status=spaced(outcome.status),
+        reason=_reason(shown),
+        step=next_step(outcome),
+        message=message(shown) if shown and outcome.status is not Status.DONE else "",
+        prompt=redact(prompt),
+        cells=_cells(columns, outcome),
+        asked=_asked(outcome),
+        cost=_cost(outcome.attempts),
+        spent=float(spent(outcome.attempts)),
+        clip=str(filmed.id) if filmed else "",
+        take=str(TakeName(shown.intent.kind, shown.intent.number)) if shown else "",
+        made=(filmed.state.finished_at if filmed else None) or 0.0,
+        takes=_takes(outcome, prompt, stills, offers),
+        follows=outcome.row.follows if outcome.row else (),
+        made_from=tuple(map(str, outcome.made_from)),
+        stale=outcome.is_stale,
+    )
+
+
+def _reason(attempt: Attempt | None) -> str:
+    return (reason_of(attempt.state) or "") if attempt else ""
+
+
+def _asked(outcome: Outcome) -> str:
+    """What the shown clip was asked to be, and what the row asks for where that is another."""
+    row = _specification(outcome.row) if outcome.row else ""
+    if outcome.shown is None:
+        return row
+    intent = outcome.shown.intent
+    is_draft, clip = intent.kind is Kind.DRAFT, _specification(intent)
+    if outcome.row and (is_draft or row != clip):
+        if outcome.row.aspect_ratio == intent.aspect_ratio:  # a card is narrow
+            clip, row = _size(intent), _size(outcome.row)
+        return f"draft {clip} → final {row}" if is_draft else f"{clip} → {row}"
+    return f"draft {clip}" if is_draft else clip
+
+
+def _specification(asked: RowRecord | Intent) -> str:
+    return f"{_size(asked)} · {asked.aspect_ratio}"
+
+
+def _size(asked: RowRecord | Intent) -> str:
+    return f"{asked.resolution} · {asked.duration} s"
+
+
+def _cells(columns: Sequence[str], outcome: Outcome) -> tuple[str, ...]:
+    if outcome.row is None:
+        return ()
+    cells = outcome.row.cells
+    return tuple(redact(cells.get(column, "")) for column in columns)
+
+
+def _prompt(outcome: Outcome) -> str:
+    """The row's present prompt; that of its attempt where no column says it."""
+    cells = outcome.row.cells if outcome.row else {}
+    written = next((text for name, text in cells.items() if folded(name) == "prompt"), None)
+    if written is not None:
+        return written.strip()
+    return outcome.shown.intent.prompt.strip() if outcome.shown else ""
+
+
+# ── takes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _takes(
+    outcome: Outcome,
+    prompt: str,
+    stills: Mapping[str, str | None],
+    offers: Mapping[int, Offer],
+) -> tuple[PageTake, ...]:
+    drafts = [a for a in outcome.attempts if a.intent.kind is Kind.DRAFT]
+    finals = [a for a in outcome.attempts if a.intent.kind is Kind.FINAL]
+    final = "Final" if drafts else "Take"
+    return tuple(
+        _take(attempt, name, outcome, prompt, stills, offers.get(attempt.id))
+        for word, group in (("Draft", drafts), (final, finals))
+        for name, attempt in _numbered(word, group)
+    )
+
+
+def _numbered(word: str, group: Sequence[Attempt]) -> Iterable[tuple[str, Attempt]]:
+    for number, attempt in enumerate(group, 1):
+        yield (f"{word} {number}" if len(group) > 1 or word == "Take" else word), attempt
+
+
+def _take(
+    attempt: Attempt,
+    name: str,
+    outcome: Outcome,
+    prompt: str,
+    stills: Mapping[str, str | None],
+    offer: Offer | None,
+) -> PageTake:
+    intent = attempt.intent
+    made_from = intent.prompt.strip()
+    return PageTake(
+        name=name,
+        take=str(TakeName(intent.kind, intent.number)),
+        kind=intent.kind.value,
+        status=spaced(attempt.state.phase),
+        shown=attempt is outcome.shown,
+        asked=_specification(intent),
+        cost=_cost([attempt]),
+        reason=_reason(attempt),
+        message=message(attempt) if attempt.state.phase is not Phase.DONE else "",
+        prompt="" if made_from == prompt else redact(made_from),
+        film=_film(attempt.state.clip, stills) if attempt.state.clip else None,
+        offer=offer,
+    )
+
+
+def _film(clip: Clip, stills: Mapping[str, str | None]) -> Film:
+    sound = "sound" if clip.has_audio else "no sound"
+    return Film(
+        file=clip.file,
+        src=_url(clip.file) if clip.file in stills else "",
+        poster=_url(stills.get(clip.file) or ""),
+        width=clip.width,
+        height=clip.height,
+        measured=f"{clip.width}×{clip.height} · {clip.seconds:.1f} s · {sound}",
+    )
+
+
+def _url(path: str) -> str:
+    """A path below the run folder as a relative URL: no scheme, no query, no way upwards."""
+    parts = [part for part in path.split("/") if part not in {"", ".", ".."}]
+    return "/".join(quote(part, safe="", errors="replace") for part in parts)
+
+
+# ── money ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _cost(attempts: Sequence[Attempt]) -> str:
+    """What some attempts cost, as sure as it is known; empty where nothing was sent."""
+    if not attempts:
+        return ""
+    counted = [a for a in attempts if charged(a.state) is not Charged.NO]
+    if not counted:
+        return "not charged"
+    if any(a.intent.est_cost is None for a in counted):
+        return "price unknown"
+    sure = all(charged(a.state) is Charged.YES for a in counted)
+    return f"{'' if sure else 'up to '}{money(spent(counted))}"

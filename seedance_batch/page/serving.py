@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seedance_batch.errors import FolderUnusable, SeedanceBatchError, UsageError
-from seedance_batch.page.values import values_json
+from seedance_batch.page.page import values_json
 
 MOST_BODY: Final = 128 * 1024
 """Bytes of a mark with its note, which is `marks.LONGEST_NOTE` characters at most."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from seedance_batch.core.attempt import Attempt, Kind, Phase
 from seedance_batch.core.outcome import Outcome, outcomes, tally
-from seedance_batch.page.values import PageRow, films, labels, page_rows, page_sums
+from seedance_batch.page.page import PageRow, films, labels, page_rows, page_sums
 from tests.writer.samples import PERSON, attempt, every_status, row
 
 ROW = row(1)
