@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from seedance_batch.api.addresses import check_file_proxy
+from seedance_batch.api.addresses import Answered, NotFetched, check_file_proxy, fetch_small
 from seedance_batch.batch.access import (
     Site,
     check_store,
@@ -44,7 +44,6 @@ from seedance_batch.batch.preflight import unknown_model_findings
 from seedance_batch.batch.running import check_callbacks
 from seedance_batch.batch.takeover import look_owned, open_owned, silent
 from seedance_batch.clips.cluster import check_dask
-from seedance_batch.clips.file_client import Answered, NotFetched, fetch_small
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase, Reason
 from seedance_batch.core.manifest import (

@@ -17,10 +17,17 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import anyio
 import httpx
 
-from seedance_batch.api.addresses import AddressRefused, faked, is_ip, proxy_for, refusal, unlogged
+from seedance_batch.api.addresses import (
+    AddressRefused,
+    faked,
+    file_client,
+    is_ip,
+    proxy_for,
+    refusal,
+    unlogged,
+)
 from seedance_batch.api.client import Answer, Client, public_site
 from seedance_batch.batch.access import price_list, sandbox_access
-from seedance_batch.clips.file_client import file_client
 from seedance_batch.core.drift import (
     Schema,
     differences,
@@ -112,7 +119,7 @@ async def look(
     """One look at each address, in their order; raises nothing for what an address does.
 
     ``http`` carries no key, follows no redirect and connects to checked addresses only
-    (`clips.file_client`). ``needed_until``: Unix seconds at which the last row will have
+    (`addresses.file_client`). ``needed_until``: Unix seconds at which the last row will have
     been made, by estimate; ``now`` is the same clock. ``allow_private`` only where the API itself
     is on loopback.
     """

@@ -21,7 +21,7 @@ import anyio.to_thread
 import httpx
 
 from seedance_batch.api import callbacks
-from seedance_batch.api.addresses import unpinned_note
+from seedance_batch.api.addresses import file_client, unpinned_note
 from seedance_batch.api.callbacks import Hear, Receiver
 from seedance_batch.api.client import Client
 from seedance_batch.batch import ownership
@@ -33,7 +33,6 @@ from seedance_batch.batch.sheets import current, put_up, rebuild, standing, writ
 from seedance_batch.batch.signals import code_of_signal, ending_signals
 from seedance_batch.batch.takes import gone_from_disk, note_of_missing, set_aside
 from seedance_batch.clips.far_fetch import fetching
-from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.partial import sweep
 from seedance_batch.clips.stills import PosterMaker
 from seedance_batch.clips.transfer import Fetches

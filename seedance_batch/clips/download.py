@@ -15,8 +15,8 @@ import anyio
 import anyio.to_thread
 import httpx
 
+from seedance_batch.api.addresses import file_client
 from seedance_batch.clips import media
-from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.media import ClipTerms, MediaUnreadable, Probe
 from seedance_batch.clips.partial import Partial, inside, make_durable, move_aside, move_in, storage
 from seedance_batch.clips.transfer import (

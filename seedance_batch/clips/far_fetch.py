@@ -20,9 +20,9 @@ import anyio
 import httpx
 from anyio import to_thread
 
+from seedance_batch.api.addresses import file_client
 from seedance_batch.clips.cluster import Cluster, NotDone, open_cluster
 from seedance_batch.clips.download import Downloader, in_threads
-from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.kept import KeptClips, StoringFetches, Unfit, Wanted, attempt_name
 from seedance_batch.clips.media import ClipTerms
 from seedance_batch.clips.partial import PARTIAL_FOLDER, inside

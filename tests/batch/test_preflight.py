@@ -15,9 +15,9 @@ import anyio
 import pytest
 from PIL import Image
 
+from seedance_batch.api.addresses import file_client
 from seedance_batch.batch import preflight
 from seedance_batch.batch.preflight import AddressLook, expires_at, look
-from seedance_batch.clips.file_client import file_client
 from seedance_batch.core.model import MediaKind
 from seedance_batch.reader.read import read_manifest
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import anyio
 
+from seedance_batch.api.addresses import file_client
 from seedance_batch.clips.download import in_threads
-from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.partial import Partial
 from seedance_batch.clips.transfer import Known, Limits, Transfer
 

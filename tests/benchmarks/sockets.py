@@ -9,10 +9,10 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from seedance_batch.api.addresses import file_client
 from seedance_batch.api.client import Client
 from seedance_batch.batch.orders import IntentMaker
 from seedance_batch.clips.download import Downloader
-from seedance_batch.clips.file_client import file_client
 from seedance_batch.events import RunEvent
 from seedance_batch.journal.opening import open_journal
 from seedance_batch.runner.attempts import Attempts, Terms

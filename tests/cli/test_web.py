@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import seedance_batch as sb
+from seedance_batch.api.addresses import Answered
 from seedance_batch.batch import open as opening
-from seedance_batch.clips.file_client import Answered
 from seedance_batch.errors import Exit, UsageError
 from seedance_batch.reader.source import address_of
 from tests.cli.shop import Shop, say

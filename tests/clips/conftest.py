@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from seedance_batch.api.addresses import file_client
 from seedance_batch.clips.download import Downloader
-from seedance_batch.clips.file_client import file_client
 from tests.clips.fetching import PATIENT
 from tests.clips.hostile import HostileServer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from seedance_batch.api.addresses import file_client
 from seedance_batch.clips.download import Downloader
-from seedance_batch.clips.file_client import file_client
 from seedance_batch.clips.transfer import Failed, Fetched, Gone, Result
 from tests.clips import hostile
 from tests.clips.clips import encoded

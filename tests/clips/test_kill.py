@@ -28,7 +28,7 @@ from pathlib import Path
 import anyio
 from seedance_batch.clips.download import Downloader
 from seedance_batch.clips.transfer import Fetched
-from seedance_batch.clips.file_client import file_client
+from seedance_batch.api.addresses import file_client
 from seedance_batch.clips.partial import sweep
 from tests.clips.fetching import fetch
 
