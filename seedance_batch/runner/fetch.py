@@ -15,8 +15,7 @@ from seedance_batch.core.lifecycle import Doubted, FileWrong, Named, Published, 
 from seedance_batch.core.pace import file_pause
 from seedance_batch.core.text import shown
 from seedance_batch.errors import SeedanceBatchError
-from seedance_batch.runner.gate import Part, Tools
-from seedance_batch.runner.waiting import Returns, Useless
+from seedance_batch.runner.gate import Part, Returns, Tools, Useless
 
 PATIENCE: Final = 600.0
 """Seconds for which one run asks for a clip that does not come, from its first failure on. After

@@ -19,11 +19,10 @@ from seedance_batch.core.text import first_few
 from seedance_batch.events import Observer, RunEvent, Stop
 from seedance_batch.runner.attempts import Order, Terms
 from seedance_batch.runner.fetch import Fetcher
-from seedance_batch.runner.gate import Part, Stopper, Tools
-from seedance_batch.runner.inbox import Inbox
+from seedance_batch.runner.gate import Part, Returns, Stopper, Tools
+from seedance_batch.runner.sightings import Inbox, Overdue, Sightings
 from seedance_batch.runner.submit import Submitter
-from seedance_batch.runner.waiting import Overdue, Returns
-from seedance_batch.runner.watch import Sightings, Watcher
+from seedance_batch.runner.watch import Watcher
 from seedance_batch.settings import RunSettings
 
 # ── One run: a submitter, a watcher and download lanes in one task group ──────────────────────────

@@ -38,8 +38,7 @@ from seedance_batch.runner.attempts import (
     Terms,
     event_of,
 )
-from seedance_batch.runner.gate import Part, Tools
-from seedance_batch.runner.waiting import Returns, Useless
+from seedance_batch.runner.gate import Part, Returns, Tools, Useless
 
 _CENT: Final = Decimal("0.01")
 _NAP: Final = 1.0

@@ -19,7 +19,7 @@ from seedance_batch.core.polling import Flight, Looks
 from seedance_batch.journal import records
 from seedance_batch.journal.opening import open_journal
 from seedance_batch.runner.gate import Stopper, tools_for
-from seedance_batch.runner.watch import Sightings
+from seedance_batch.runner.sightings import Sightings
 from tests.benchmarks.figures import figures, lags_of
 from tests.benchmarks.world import KEY, Case, Played, World, play
 from tests.core.state_samples import TASK, intent, task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seedance_batch.runner.waiting import SEVERAL_CLIPS, Returns, Useless
+from seedance_batch.runner.gate import SEVERAL_CLIPS, Returns, Useless
 
 
 def failing(returns: Returns, *numbers: int, how: Useless = Useless.FAILED) -> Returns:
