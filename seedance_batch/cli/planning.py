@@ -45,8 +45,8 @@ def show(
     choice: RerunChoice | None = None,
 ) -> int:
     """``plan``: the plan on stdout, and exit 4 where it does not fit."""
-    from seedance_batch.batch.agreement import over_budget
     from seedance_batch.batch.open import open_plan
+    from seedance_batch.batch.summary import over_budget
     from seedance_batch.core.plan.steps import budget_problem
 
     given, saved = as_saved(given), saved_plan(given.plan_file)
@@ -451,7 +451,7 @@ def under_caps(batch: Batch, found: Plan) -> tuple[Plan, bool]:
 
     Raises `BudgetExceeded` where nothing is left of it.
     """
-    from seedance_batch.batch.agreement import within_caps
+    from seedance_batch.batch.summary import within_caps
 
     per_row = batch.settings.max_cost_per_row
     try:
@@ -467,7 +467,7 @@ def under_caps(batch: Batch, found: Plan) -> tuple[Plan, bool]:
 
 def _under_caps(found: Plan, max_cost: Decimal | None, max_cost_per_row: Decimal | None) -> str:
     """The command whose caps the plan fits under, or that brings the prices it lacks."""
-    from seedance_batch.batch.agreement import caps_needed
+    from seedance_batch.batch.summary import caps_needed
 
     caps = caps_needed(found, max_cost, max_cost_per_row)
     if caps is None:

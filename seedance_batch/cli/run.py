@@ -21,9 +21,9 @@ from seedance_batch.errors import Exit, ManifestError, UsageError
 from seedance_batch.streams import say_aside, tell
 
 if TYPE_CHECKING:
-    from seedance_batch.batch.agreement import Consent
     from seedance_batch.batch.batch import Batch
     from seedance_batch.batch.running import Report
+    from seedance_batch.batch.summary import Consent
     from seedance_batch.core.plan.saved import SavedPlan
     from seedance_batch.core.plan.steps import Plan, RerunChoice
     from seedance_batch.reader.source import ReadOptions
@@ -144,9 +144,8 @@ def _carried_out(
     choice: RerunChoice | None,
 ) -> int:
     from seedance_batch.batch import ownership
-    from seedance_batch.batch.agreement import consented
     from seedance_batch.batch.open import open_batch
-    from seedance_batch.batch.summary import opening_object
+    from seedance_batch.batch.summary import consented, opening_object
     from seedance_batch.core.plan.steps import cheapest, fitting
 
     given, saved = planning.as_saved(given), planning.saved_plan(given.plan_file)
@@ -216,7 +215,7 @@ def _paid_rows_first(
 
 def _consent(given: flags.Planning, saved: SavedPlan | None) -> Consent:
     """The question is put on a terminal only; a saved plan is a yes to what it holds."""
-    from seedance_batch.batch.agreement import Consent
+    from seedance_batch.batch.summary import Consent
 
     return Consent(
         yes=given.yes or saved is not None,

@@ -19,7 +19,6 @@ import anyio.to_thread
 
 from seedance_batch import errors
 from seedance_batch.batch.access import Site, kept_clips, open_site
-from seedance_batch.batch.agreement import Consent, caps_needed, consented, within_caps
 from seedance_batch.batch.exporting import Exported, export_dataset
 from seedance_batch.batch.joining import JoinedFilm, JoinWish, join_films
 from seedance_batch.batch.looking import judge_named, judge_of
@@ -35,7 +34,7 @@ from seedance_batch.batch.open import (
 from seedance_batch.batch.running import Report, fetch_clips, run_batch
 from seedance_batch.batch.samples import ExportPart, ExportWish, kept_of
 from seedance_batch.batch.sheets import given_inputs, standing
-from seedance_batch.batch.summary import work_in
+from seedance_batch.batch.summary import Consent, caps_needed, consented, within_caps, work_in
 from seedance_batch.batch.takes import check_clips, lacking, write_claims
 from seedance_batch.clips.cluster import hands_on
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind
