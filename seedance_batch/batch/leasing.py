@@ -14,22 +14,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import anyio
-
 from seedance_batch.core import lease as leases
 from seedance_batch.core.lease import Lease, LeaseTimes, Tenure
 from seedance_batch.core.text import clock_words, shown, span
 from seedance_batch.errors import FolderInUse, StoreAway
-from seedance_batch.events import Stop
 from seedance_batch.objects import Store
-from seedance_batch.runner.gate import Tools
 
 LEASE_NAME: Final = "lease.json"
-_PATIENT: Final = 30
-"""Times as long as a lease may go without renewal, after which a run ends that waits for its store:
-a quarter of an hour."""
-_LOOK: Final = 0.25
-"""Seconds between two looks of a run at its lease; each POST asks for itself."""
 Tell = Callable[[str], None]
 
 
@@ -176,28 +167,6 @@ class LeaseHolder:
             self.lost_to = _taken_by(found, self.url)
         else:
             self._tenure = kept
-
-
-async def watch_lease(lease: LeaseHolder, tools: Tools, trouble: Callable[[], str | None]) -> None:
-    """End a run once its batch is another machine's; say when nothing may be sent, and the first
-    ``trouble`` with copies of the journal."""
-    told, paused, waited = False, False, 0.0
-    while lease.lost_to is None and waited < _PATIENT * lease.lapse:
-        if not told and (why := trouble()) is not None:
-            told = True
-            tools.remark(f"another machine could not go on from here if this one were lost: {why}")
-        if paused is not (lease.silent_for >= lease.lapse):
-            paused = not paused
-            words = "does not answer; nothing is sent until it does" if paused else "is back"
-            tools.remark(f"the store {lease.url} {words}")
-            tools.attempts.wake()
-        await anyio.sleep(_LOOK)
-        waited = waited + _LOOK if paused else 0.0  # while awake: a machine may have slept
-    if lease.lost_to is not None:
-        tools.stopper.stop(Stop.OWNER, lease.lost_to)
-    else:
-        words = f"the store {lease.url} has not answered for {span(lease.silent_for)}"
-        tools.stopper.stop(Stop.STORE, words)
 
 
 def _taken_by(lease: Lease | None, url: str) -> str:

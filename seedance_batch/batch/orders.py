@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import sys
@@ -164,6 +165,22 @@ class IntentMaker:
             if not self._has_whole(media.sha256):
                 content = await self._offload(read_unchanged, media, job.row.place)
                 await self._journal.awrite(records.put_blob(media.sha256, media.mime, content))
+
+    async def mend_media(self, attempts: Sequence[Attempt], jobs: Sequence[Job]) -> None:
+        """Take from disk again what the journal has lost of unanswered sends' media."""
+        for attempt in attempts:
+            if attempt.state.phase is Phase.SUBMITTING and not self._can_be_sent(attempt.intent):
+                for job in jobs:
+                    if (job.key, job.content) == (attempt.intent.key, attempt.intent.content):
+                        with contextlib.suppress(MediaChanged):  # the submitter sets the row aside
+                            await self.keep_media(job)
+
+    def _can_be_sent(self, intent: Intent) -> bool:
+        try:
+            self.body_of(intent)
+        except BodyLost:
+            return False
+        return True
 
     def _has_whole(self, sha256: str) -> bool:
         try:

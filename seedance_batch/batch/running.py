@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import os
 import random
 import shlex
 import shutil
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-import httpx
 
 from seedance_batch.api import callbacks
 from seedance_batch.api.addresses import file_client, unpinned_note
@@ -27,27 +28,31 @@ from seedance_batch.api.client import Client
 from seedance_batch.batch import ownership
 from seedance_batch.batch.access import Site, shared_account
 from seedance_batch.batch.batch import Batch
-from seedance_batch.batch.leasing import watch_lease
+from seedance_batch.batch.leasing import LeaseHolder
 from seedance_batch.batch.orders import ClipNames, IntentMaker, orders_for, settled_intents
-from seedance_batch.batch.sheets import current, put_up, rebuild, standing, write_page
-from seedance_batch.batch.signals import code_of_signal, ending_signals
+from seedance_batch.batch.sheets import (
+    put_away,
+    put_up,
+    rebuild,
+    standing,
+    write_closing,
+)
+from seedance_batch.batch.summary import Report
 from seedance_batch.batch.takes import gone_from_disk, note_of_missing, set_aside
 from seedance_batch.clips.far_fetch import fetching
 from seedance_batch.clips.partial import sweep
 from seedance_batch.clips.stills import PosterMaker
-from seedance_batch.clips.transfer import Fetches
 from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Clip, Phase
 from seedance_batch.core.lifecycle import Doubted, Refetch, step
-from seedance_batch.core.manifest import Job
 from seedance_batch.core.outcome import FAILED, Outcome, unfinished
 from seedance_batch.core.overview import clip_bytes
 from seedance_batch.core.plan.steps import Action, Plan, Step, exit_of, fitting, left_over
+from seedance_batch.core.text import span
 from seedance_batch.errors import Exit, FolderUnusable, SettingsError, StorageFailed, StoreAway
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
     Observer,
-    PosterMade,
     Remark,
     RowSkipped,
     RunEvent,
@@ -56,14 +61,12 @@ from seedance_batch.events import (
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.records import Facts
-from seedance_batch.page.page import PAGE
 from seedance_batch.run_folder import sweep_leftovers
-from seedance_batch.runner.attempts import Attempts, BodyLost, MediaChanged, Terms
-from seedance_batch.runner.gate import Reins, Stopper, tools_for
+from seedance_batch.runner.attempts import Attempts, Terms
+from seedance_batch.runner.gate import Reins, Stopper, Tools, tools_for
 from seedance_batch.runner.runner import RunEnding, Runner
 from seedance_batch.runner.sharing import Account
 from seedance_batch.settings import Access, RunSettings
-from seedance_batch.writer.files import Written
 
 _SHEETS_EVERY = 8.0
 """Seconds between sheets while rows end; the promise is ten."""
@@ -75,23 +78,6 @@ _WORKBOOKS_UP_TO = 1_000
 _LIGHT_SHEETS = frozenset({"results.csv", "results.jsonl", "failed.csv", "summary.json"})
 _ROOM = 256 * 1024 * 1024
 """Bytes of disk to keep free beside what tasks in flight will bring."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)  # asyncio prints what its tasks return
-class Report:
-    """How a run ended."""
-
-    exit_code: Exit
-    ending: RunEnding
-    outcomes: list[Outcome]
-    written: Written
-    page: Path
-    """The review page."""
-    skipped: tuple[RowSkipped, ...] = ()
-    left: tuple[Step, ...] = ()
-    """What a plan for the same rows would hold now, save for what is done."""
-    store: str | None = None
-    """The address of the store that has the clips; None where the run folder does."""
 
 
 async def run_batch(
@@ -110,13 +96,12 @@ async def run_batch(
         if not batch.access.sandbox:
             ownership.note(batch.folder, batch.access.origin)
     _sweep(batch)
-    run = _Run(batch, observer, reins)
-    attempts = settled_intents(batch.journal, plan, run.key_fingerprint)
-    await run.mend_media(attempts, plan.jobs)
-    attempts = await _brought_back(run, plan, attempts)
-    run.left_alone = plan.left_alone
-    run.only_settled = plan.taken_back - plan.left_alone
-    run.fitting = frozenset(step.key for step in fitting(plan, batch.settings.max_cost))
+    run = _Run(batch, observer, reins, plan)
+    attempts = settled_intents(batch.journal, plan, run.maker.key_fingerprint)
+    await run.maker.mend_media(attempts, plan.jobs)
+    done = [s.attempt for s in plan.steps if s.attempt and s.attempt.state.phase is Phase.DONE]
+    gone = await anyio.to_thread.run_sync(gone_from_disk, batch.kept, done, time.time())
+    attempts = _refetched(batch, attempts, gone, run.stopper.observer)
     under_way = {a.id for a in attempts if a.state.phase in UNDER_WAY_PHASES}
     if plan.new or under_way - plan.left_alone:
         with _open_in(batch.journal, len(plan.new) + len(under_way - plan.left_alone)):
@@ -127,13 +112,6 @@ async def run_batch(
         await batch.copy_to_store()
         ending, now = RunEnding(None, "", unsent=0), plan.steps
     return await _reported(run, ending, partial(_code_of_plan, plan), now)
-
-
-async def _brought_back(run: _Run, plan: Plan, attempts: list[Attempt]) -> list[Attempt]:
-    """The attempts, those of the plan whose clip is gone from the disk to be fetched once more."""
-    done = [s.attempt for s in plan.steps if s.attempt and s.attempt.state.phase is Phase.DONE]
-    gone = await anyio.to_thread.run_sync(gone_from_disk, run.site.kept, done, time.time())
-    return _refetched(run.site, attempts, gone, run.stopper.observer) if gone else attempts
 
 
 @contextlib.contextmanager
@@ -190,36 +168,6 @@ def _sweep(site: Site) -> None:
     sweep_leftovers(site.folder)
 
 
-def _written(site: Site, code: int, observer: Observer) -> tuple[Written, Path]:
-    """The sheets and the page; written anew only where there is anything new to say.
-
-    In a worker thread; the observer is told on the loop, as by everything else.
-    """
-
-    def made(count: int, of: int) -> None:
-        anyio.from_thread.run_sync(observer, PosterMade(count, of))
-
-    there = current(site.folder, site.journal, code)
-    if there is not None:
-        return there, site.folder.path / PAGE
-    written = rebuild(site.folder, site.journal, exit_code=code)
-    return written, write_page(site.folder, site.journal, site.kept, made=made)
-
-
-def _put_away(site: Site, written: Written, page: Path) -> str | None:
-    """Bring to the store what is not there yet, and remove clips from here that are; what to say
-    where it does not answer."""
-    clips = [a.state.clip for a in site.journal.attempts() if a.state.phase is Phase.DONE]
-    try:
-        for clip in filter(None, clips):
-            if site.kept.has_copy(clip):
-                site.kept.put_poster(clip)
-                site.kept.let_go(clip)
-    except StoreAway as error:
-        return error.message
-    return put_up(site.kept, site.journal, written, page)
-
-
 async def _reported(
     run: _Run,
     ending: RunEnding,
@@ -228,12 +176,15 @@ async def _reported(
 ) -> Report:
     site = run.site
     found = standing(site.journal)
-    code = await anyio.to_thread.run_sync(code_of, run, ending, found, now)
+    code = _code_of_an_end(run, ending, found)
+    if code is None:
+        asked = await anyio.to_thread.run_sync(code_of, run, ending, found, now)
+        code = max(asked, _STOPPED.get(ending.stop, Exit.OK))
     if (note := await anyio.to_thread.run_sync(note_of_missing, site.kept, found)) is not None:
         run.stopper.observer(Remark(note))
     try:
         written, page = await anyio.to_thread.run_sync(
-            _written, site, int(code), run.stopper.observer
+            write_closing, site, int(code), run.stopper.observer
         )
     except OSError as error:
         raise StorageFailed(
@@ -243,7 +194,7 @@ async def _reported(
         ) from error
     store = site.kept.store
     if store is not None and site.is_owned:
-        why = await anyio.to_thread.run_sync(_put_away, site, written, page)
+        why = await anyio.to_thread.run_sync(put_away, site, written, page)
         if why is not None:
             run.stopper.observer(Remark(f"{why}; the same command again goes on"))
             code = max(code, Exit.UNFINISHED)
@@ -254,13 +205,17 @@ async def _reported(
 class _Run:
     """One run in a run folder."""
 
-    def __init__(self, site: Site, observer: Observer, reins: Reins | None) -> None:
+    def __init__(
+        self, site: Site, observer: Observer, reins: Reins | None, plan: Plan | None = None
+    ) -> None:
+        """Without a ``plan`` nothing new is sent, and nothing is left alone."""
         self.site = site
         self.signal: int | None = None
         self.skipped: list[RowSkipped] = []
-        self.left_alone: frozenset[int] = frozenset()
-        self.only_settled: frozenset[int] = frozenset()
-        self.fitting: frozenset[str] = frozenset()
+        self._left_alone = plan.left_alone if plan else frozenset()
+        self._only_settled = plan.taken_back - plan.left_alone if plan else frozenset()
+        fit = fitting(plan, site.settings.max_cost) if plan else ()
+        self._fitting = frozenset(step.key for step in fit)
         self.lost: set[str] = set()
         """Rows of which a paid clip was given up in this run."""
         self._moved = False  # whether anything was sent or fetched
@@ -270,7 +225,7 @@ class _Run:
         if reins is not None:
             reins(self.stopper)
         self._hearing = Hearing(site.access)
-        self._maker = IntentMaker(
+        self.maker = IntentMaker(
             site.journal,
             api_key=site.access.api_key,
             storage=site.settings.storage,
@@ -280,27 +235,6 @@ class _Run:
             kept=site.kept,
             addresses_hold=not site.access.sandbox,
         )
-
-    @property
-    def key_fingerprint(self) -> str:
-        """Tells today's API key from others."""
-        return self._maker.key_fingerprint
-
-    async def mend_media(self, attempts: Sequence[Attempt], jobs: Sequence[Job]) -> None:
-        """Take from disk again what the journal has lost of unanswered sends' media."""
-        for attempt in attempts:
-            if attempt.state.phase is Phase.SUBMITTING and not self._can_be_sent(attempt):
-                for job in jobs:
-                    if (job.key, job.content) == (attempt.intent.key, attempt.intent.content):
-                        with contextlib.suppress(MediaChanged):  # the submitter sets the row aside
-                            await self._maker.keep_media(job)
-
-    def _can_be_sent(self, attempt: Attempt) -> bool:
-        try:
-            self._maker.body_of(attempt.intent)
-        except BodyLost:
-            return False
-        return True
 
     def _observe(self, event: RunEvent) -> None:
         if isinstance(event, RowSkipped):
@@ -315,6 +249,9 @@ class _Run:
                 self._posters.add(clip)
         self._observer(event)
 
+    def _remark(self, words: str) -> None:
+        self._observe(Remark(words))
+
     async def carry_out(
         self,
         attempts: Sequence[Attempt],
@@ -328,8 +265,8 @@ class _Run:
         sharing = shared_account(
             self.site,
             rows=len(steps),
-            key_fingerprint=self.key_fingerprint,
-            tell=lambda words: self._observe(Remark(words)),
+            key_fingerprint=self.maker.key_fingerprint,
+            tell=self._remark,
         )
         with (
             hearing(self.site.settings, self.site.access) as self._hearing,
@@ -351,11 +288,19 @@ class _Run:
         site, settings = self.site, self.site.settings
         allow_private = site.access.private_files
         if not allow_private and (note := unpinned_note()) is not None:
-            self._observe(Remark(note))
+            self._remark(note)
         async with (
             Client(site.access.base_url, site.access.api_key) as client,
             file_client(allow_private=allow_private, lanes=settings.downloads) as files,
-            self._fetching(files) as fetches,
+            fetching(
+                site.kept,
+                files,
+                settings.dask,
+                allow_private=allow_private,
+                observe=lambda count: self._observe(BytesArrived(count)),
+                tell=self._remark,
+                secrets=(site.access.api_key, *site.access.webhook_keys),
+            ) as fetches,
             anyio.create_task_group() as group,
         ):
             tools = tools_for(
@@ -377,7 +322,7 @@ class _Run:
             if site.owner is not None:
                 owner = site.owner
                 owner.earlier_clock = tools.earlier_clock
-                group.start_soon(watch_lease, owner.lease, tools, lambda: owner.trouble)
+                group.start_soon(_watch_lease, owner.lease, tools, lambda: owner.trouble)
             group.start_soon(self._keep_sheets_current, tools.attempts)
             runner = Runner(
                 tools,
@@ -389,32 +334,18 @@ class _Run:
             )
             async with self._hearing.listening(runner.hear):
                 ending = await runner.run(
-                    orders_for(steps, self._maker, tools.attempts, self.fitting), settle=settle
+                    orders_for(steps, self.maker, tools.attempts, self._fitting), settle=settle
                 )
             group.cancel_scope.cancel()
         return ending
 
-    def _fetching(
-        self, files: httpx.AsyncClient
-    ) -> contextlib.AbstractAsyncContextManager[Fetches]:
-        access = self.site.access
-        return fetching(
-            self.site.kept,
-            files,
-            self.site.settings.dask,
-            allow_private=access.private_files,
-            observe=lambda count: self._observe(BytesArrived(count)),
-            tell=lambda words: self._observe(Remark(words)),
-            secrets=(access.api_key, *access.webhook_keys),
-        )
-
     def _terms(self, attempts: Attempts) -> Terms:
         return Terms(
-            key_fingerprint=self._maker.key_fingerprint,
-            body_of=self._maker.body_of,
+            key_fingerprint=self.maker.key_fingerprint,
+            body_of=self.maker.body_of,
             room=partial(self._has_room, attempts),
-            left_alone=self.left_alone,
-            only_settled=self.only_settled,
+            left_alone=self._left_alone,
+            only_settled=self._only_settled,
             may_send=self.site.may_send,
             lost_since=self.site.lost_since(),
         )
@@ -460,18 +391,23 @@ class _Run:
             try:
                 written = await anyio.to_thread.run_sync(write)
                 for kept in written.kept:
-                    self._observe(Remark(f"kept your edits in {kept}"))
+                    self._remark(f"kept your edits in {kept}")
                 if self.site.is_owned:
                     put = partial(put_up, self.site.kept, self.site.journal, written, None)
                     await anyio.to_thread.run_sync(put)
             except OSError as error:
-                self._observe(Remark(f"the sheets could not be written: {error}"))
+                self._remark(f"the sheets could not be written: {error}")
             took = time.monotonic() - started
             await anyio.sleep(max(_SHEETS_EVERY - _SHEETS_AFTER - took, 2 * took))
 
 
-def _elsewhere(found: list[Outcome]) -> Exit:
-    """Nobody there is HiAPI: 9, unless paid work waits for the right address."""
+def _code_of_an_end(run: _Run, ending: RunEnding, found: list[Outcome]) -> Exit | None:
+    """The code of a run that a signal ended, or that met nobody of HiAPI's: 9, unless paid work
+    waits for the right address."""
+    if run.signal is not None:
+        return code_of_signal(run.signal)
+    if ending.stop is not Stop.ELSEWHERE:
+        return None
     coming = any(a.state.phase in COMING_PHASES for o in found for a in o.attempts)
     return Exit.UNFINISHED if coming else Exit.UNREACHABLE
 
@@ -480,10 +416,6 @@ def _code_of_plan(
     plan: Plan, run: _Run, ending: RunEnding, found: list[Outcome], now: Sequence[Step]
 ) -> Exit:
     """0 only where every row of the plan is done as asked, and its clip is on disk."""
-    if run.signal is not None:
-        return code_of_signal(run.signal)
-    if ending.stop is Stop.ELSEWHERE:
-        return _elsewhere(found)
     chosen = {step.key for step in plan.steps}
     watched = {attempt.intent.key for attempt in plan.also_watched}
     held = {step.key for step in plan.steps if step.action is Action.BLOCKED}
@@ -492,7 +424,6 @@ def _code_of_plan(
     codes = {
         unfinished(o for o in found if o.key in chosen | watched),
         exit_of(left, held=held | skipped, stopped=ending.stop is not None),
-        _STOPPED.get(ending.stop, Exit.OK),
     }
     clips = [step.attempt for step in now if step.attempt is not None]
     lost = run.lost & chosen or held & {step.key for step in left}
@@ -503,14 +434,10 @@ def _code_of_plan(
 
 def _code_of_fetch(run: _Run, ending: RunEnding, found: list[Outcome], now: Sequence[Step]) -> Exit:
     """0 where every paid clip is here; rows that were never sent are not its task."""
-    if run.signal is not None:
-        return code_of_signal(run.signal)
-    if ending.stop is Stop.ELSEWHERE:
-        return _elsewhere(found)
     lost = Exit.SOME_FAILED if run.lost else Exit.OK
     sent = [o for o in found if o.shown is not None]
     failed = Exit.SOME_FAILED if any(o.status in FAILED for o in sent) else Exit.OK
-    return max(unfinished(sent), failed, lost, _STOPPED.get(ending.stop, Exit.OK))
+    return max(unfinished(sent), failed, lost)
 
 
 _STOPPED: Final[Mapping[Stop | None, Exit]] = {
@@ -523,6 +450,82 @@ _STOPPED: Final[Mapping[Stop | None, Exit]] = {
     Stop.WAIT: Exit.UNFINISHED,
     Stop.NOT_UNDERSTOOD: Exit.UNFINISHED,
 }
+
+
+# ── The lease of a run's batch, where it has a store ──────────────────────────────────────────────
+
+
+_PATIENT: Final = 30
+"""Times as long as a lease may go without renewal, after which a run ends that waits for its store:
+a quarter of an hour."""
+_LOOK: Final = 0.25
+"""Seconds between two looks of a run at its lease; each POST asks for itself."""
+
+
+async def _watch_lease(lease: LeaseHolder, tools: Tools, trouble: Callable[[], str | None]) -> None:
+    """End a run once its batch is another machine's; say when nothing may be sent, and the first
+    ``trouble`` with copies of the journal."""
+    told, paused, waited = False, False, 0.0
+    while lease.lost_to is None and waited < _PATIENT * lease.lapse:
+        if not told and (why := trouble()) is not None:
+            told = True
+            tools.remark(f"another machine could not go on from here if this one were lost: {why}")
+        if paused is not (lease.silent_for >= lease.lapse):
+            paused = not paused
+            words = "does not answer; nothing is sent until it does" if paused else "is back"
+            tools.remark(f"the store {lease.url} {words}")
+            tools.attempts.wake()
+        await anyio.sleep(_LOOK)
+        waited = waited + _LOOK if paused else 0.0  # while awake: a machine may have slept
+    if lease.lost_to is not None:
+        tools.stopper.stop(Stop.OWNER, lease.lost_to)
+    else:
+        words = f"the store {lease.url} has not answered for {span(lease.silent_for)}"
+        tools.stopper.stop(Stop.STORE, words)
+
+
+# ── The signals that end a run gently: Ctrl-C, a kill, a terminal or a session that closes ────────
+
+
+_CODES: Final = {
+    "SIGINT": Exit.INTERRUPTED,
+    "SIGTERM": Exit.TERMINATED,
+    "SIGHUP": Exit.HUNG_UP,
+    "SIGBREAK": Exit.INTERRUPTED,  # Windows: Ctrl-Break, and a console that closes
+}
+
+
+def code_of_signal(number: int) -> Exit:
+    """The exit code of a run that a signal has ended."""
+    return _CODES[signal.Signals(number).name]
+
+
+@contextlib.contextmanager
+def ending_signals() -> Iterator[AsyncIterator[int]]:
+    """Receive these signals in the main thread; afterwards each does what it did before.
+
+    By ``signal.signal``, since asyncio has no handlers of its own on Windows.
+    """
+    loop = asyncio.get_running_loop()
+    send, receive = anyio.create_memory_object_stream[int](math.inf)
+
+    def tell(number: int, _frame: Any) -> None:
+        loop.call_soon_threadsafe(send.send_nowait, number)
+
+    with send, receive:
+        former = {number: signal.signal(number, tell) for number in _wanted()}
+        try:
+            yield receive
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _wanted() -> list[signal.Signals]:
+    """Those that this system has. Under nohup a closed terminal goes on to mean nothing."""
+    found = [getattr(signal, name) for name in _CODES if hasattr(signal, name)]
+    ignored = signal.SIG_IGN
+    return [n for n in found if n.name != "SIGHUP" or signal.getsignal(n) is not ignored]
 
 
 # ── The callback side of a run: where the service is told to call, and who listens there ──────────

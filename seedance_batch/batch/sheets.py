@@ -12,16 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio.from_thread
+
 from seedance_batch.api.client import DEFAULT_BASE_URL
-from seedance_batch.batch.access import kept_clips, kept_prices
+from seedance_batch.batch.access import Site, kept_clips, kept_prices
 from seedance_batch.clips.kept import Hands, KeptClips
-from seedance_batch.core.attempt import Attempt, Kind
+from seedance_batch.core.attempt import Attempt, Kind, Phase
 from seedance_batch.core.manifest import SANDBOX_ORIGIN, folder_mark
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.outcome import Outcome, outcomes
 from seedance_batch.core.pricing import Estimator, PriceTable, parse_pricing
 from seedance_batch.core.text import redact
 from seedance_batch.errors import FolderInUse, FolderUnusable, StorageFailed, StoreAway
+from seedance_batch.events import Observer, PosterMade
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into, open_journal
@@ -163,6 +166,36 @@ def put_up(
         if record and there != journal.facts().store_has:
             journal.write(records.set_facts(Facts(store_has=there)))
     return None
+
+
+def write_closing(site: Site, code: int, observer: Observer) -> tuple[Written, Path]:
+    """The sheets and the page; written anew only where there is anything new to say.
+
+    In a worker thread; the observer is told on the loop, as by everything else.
+    """
+
+    def made(count: int, of: int) -> None:
+        anyio.from_thread.run_sync(observer, PosterMade(count, of))
+
+    there = current(site.folder, site.journal, code)
+    if there is not None:
+        return there, site.folder.path / PAGE
+    written = rebuild(site.folder, site.journal, exit_code=code)
+    return written, write_page(site.folder, site.journal, site.kept, made=made)
+
+
+def put_away(site: Site, written: Written, page: Path) -> str | None:
+    """Bring to the store what is not there yet, and remove clips from here that are; what to say
+    where it does not answer."""
+    clips = [a.state.clip for a in site.journal.attempts() if a.state.phase is Phase.DONE]
+    try:
+        for clip in filter(None, clips):
+            if site.kept.has_copy(clip):
+                site.kept.put_poster(clip)
+                site.kept.let_go(clip)
+    except StoreAway as error:
+        return error.message
+    return put_up(site.kept, site.journal, written, page)
 
 
 def review_page(folder: RunFolder, journal: Journal, hands: Hands | None = None) -> Path:

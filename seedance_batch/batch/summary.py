@@ -25,11 +25,13 @@ from seedance_batch.settings import NO_CAP
 if TYPE_CHECKING:
     from seedance_batch.batch.access import Site
     from seedance_batch.batch.batch import Batch
-    from seedance_batch.batch.running import Report
     from seedance_batch.core.attempt import Attempt
     from seedance_batch.core.manifest import Finding
     from seedance_batch.core.plan.make import Doubt
     from seedance_batch.core.plan.steps import Plan, Step
+    from seedance_batch.events import RowSkipped
+    from seedance_batch.runner.runner import RunEnding
+    from seedance_batch.writer.files import Written
 
 _SHOWN_TROUBLE = 10
 _SHOWN_DOUBTS = 3
@@ -279,6 +281,23 @@ def _question(batch: Batch, found: Plan, rows: str | None) -> str:
 
 
 # ── What a run came to ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, repr=False)  # asyncio prints what its tasks return
+class Report:
+    """How a run ended."""
+
+    exit_code: Exit
+    ending: RunEnding
+    outcomes: list[Outcome]
+    written: Written
+    page: Path
+    """The review page."""
+    skipped: tuple[RowSkipped, ...] = ()
+    left: tuple[Step, ...] = ()
+    """What a plan for the same rows would hold now, save for what is done."""
+    store: str | None = None
+    """The address of the store that has the clips; None where the run folder does."""
 
 
 def closing_lines(site: Site, plan: Plan, report: Report) -> Iterator[str]:

@@ -18,7 +18,7 @@ from seedance_batch.errors import FolderMismatch
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
-    from seedance_batch.batch.running import Report
+    from seedance_batch.batch.summary import Report
     from seedance_batch.core.attempt import Attempt
     from seedance_batch.core.plan.steps import Plan, RerunChoice
 

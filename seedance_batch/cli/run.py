@@ -22,8 +22,7 @@ from seedance_batch.streams import say_aside, tell
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
-    from seedance_batch.batch.running import Report
-    from seedance_batch.batch.summary import Consent
+    from seedance_batch.batch.summary import Consent, Report
     from seedance_batch.core.plan.saved import SavedPlan
     from seedance_batch.core.plan.steps import Plan, RerunChoice
     from seedance_batch.reader.source import ReadOptions

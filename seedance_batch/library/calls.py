@@ -31,10 +31,17 @@ from seedance_batch.batch.open import (
     read_source,
     rerun_choice,
 )
-from seedance_batch.batch.running import Report, fetch_clips, run_batch
+from seedance_batch.batch.running import fetch_clips, run_batch
 from seedance_batch.batch.samples import ExportPart, ExportWish, kept_of
 from seedance_batch.batch.sheets import given_inputs, standing
-from seedance_batch.batch.summary import Consent, caps_needed, consented, within_caps, work_in
+from seedance_batch.batch.summary import (
+    Consent,
+    Report,
+    caps_needed,
+    consented,
+    within_caps,
+    work_in,
+)
 from seedance_batch.batch.takes import check_clips, lacking, write_claims
 from seedance_batch.clips.cluster import hands_on
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind

@@ -28,7 +28,7 @@ from typing import (
 )
 
 from seedance_batch import errors
-from seedance_batch.batch.running import Report
+from seedance_batch.batch.summary import Report
 from seedance_batch.batch.takes import ClipFinding
 from seedance_batch.core.manifest import Finding, Manifest
 from seedance_batch.core.model import INPUT_FIELDS, Allow

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from seedance_batch.batch.signals import code_of_signal
+from seedance_batch.batch.running import code_of_signal
 from tests.cli.shop import QUICK, Shop
 
 
