@@ -20,8 +20,7 @@ import anyio
 import anyio.to_thread
 
 from seedance_batch.api.client import DEFAULT_BASE_URL, Answer, Client
-from seedance_batch.batch.leasing import Tell
-from seedance_batch.batch.takeover import STORE_PATIENCE, Owner, open_owned, silent
+from seedance_batch.batch.takeover import STORE_PATIENCE, Owner, Tell, open_owned, silent
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.account import AccountView, Priority
 from seedance_batch.core.attempt import Kind

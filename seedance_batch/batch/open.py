@@ -30,7 +30,6 @@ from seedance_batch.batch.access import (
     too_old,
 )
 from seedance_batch.batch.batch import Batch
-from seedance_batch.batch.leasing import Tell
 from seedance_batch.batch.orders import UNICODE_HINT, check_names, locale_encoding
 from seedance_batch.batch.ownership import (
     check_claim,
@@ -42,7 +41,7 @@ from seedance_batch.batch.ownership import (
 )
 from seedance_batch.batch.preflight import unknown_model_findings
 from seedance_batch.batch.running import check_callbacks
-from seedance_batch.batch.takeover import look_owned, open_owned, silent
+from seedance_batch.batch.takeover import Tell, look_owned, open_owned, silent
 from seedance_batch.clips.cluster import check_dask
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase, Reason

@@ -28,7 +28,6 @@ from seedance_batch.api.client import Client
 from seedance_batch.batch import ownership
 from seedance_batch.batch.access import Site, shared_account
 from seedance_batch.batch.batch import Batch
-from seedance_batch.batch.leasing import LeaseHolder
 from seedance_batch.batch.orders import ClipNames, IntentMaker, orders_for, settled_intents
 from seedance_batch.batch.sheets import (
     put_away,
@@ -38,6 +37,7 @@ from seedance_batch.batch.sheets import (
     write_closing,
 )
 from seedance_batch.batch.summary import Report
+from seedance_batch.batch.takeover import LeaseHolder
 from seedance_batch.batch.takes import gone_from_disk, note_of_missing, set_aside
 from seedance_batch.clips.far_fetch import fetching
 from seedance_batch.clips.partial import sweep

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from seedance_batch import objects
-from seedance_batch.batch.leasing import LeaseHolder
+from seedance_batch.batch.takeover import LeaseHolder
 from seedance_batch.core import lease
 from seedance_batch.core.lease import LeaseTimes
 from seedance_batch.errors import Exit
