@@ -6,6 +6,7 @@ imported where a bucket is opened and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -13,8 +14,9 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -64,11 +66,8 @@ class Stored:
     """Bytes."""
     etag: str
     """The state of the object, for `Store.put_if`; equal content may have equal ones."""
-    modified: datetime
     sha256: str | None = None
     """Hexadecimal; None in lists, and where whoever put it there did not say."""
-    metadata: Mapping[str, str] | None = None
-    """What was put beside it; None in lists, and on a disk."""
 
 
 class Store(Protocol):
@@ -105,7 +104,7 @@ class Store(Protocol):
         (an owner, an epoch): by its bytes a write is known whose answer was lost.
         """
 
-    def put(self, name: str, content: Path | bytes, media_type: str | None = None) -> None:
+    def put(self, name: str, content: Path | bytes) -> None:
         """Write what may be written again, over whatever is there."""
 
     def get(self, name: str) -> tuple[bytes, Stored] | None:
@@ -124,24 +123,11 @@ class Store(Protocol):
         """Remove an object; it is no error that there is none."""
 
 
-# ── A folder of a disk ────────────────────────────────────────────────────────────────────────────
-
-
-class Disk:
-    """A folder as a store.
-
-    By our own `publish`: obstore's LocalStore neither syncs what it writes nor compares states, and
-    refuses metadata. The hash of a file is read from its bytes.
-    """
+class _Addressed:
+    """A store's address, and those of what lies in it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._root = Path(url2pathname(urlsplit(url).path))
-        try:
-            self._root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise StoreUnusable(f"The store {url} cannot be made: {why}.") from error
 
     @property
     def url(self) -> str:
@@ -149,6 +135,26 @@ class Disk:
 
     def address(self, name: str) -> str:
         return address_in(self._url, name)
+
+
+# ── A folder of a disk ────────────────────────────────────────────────────────────────────────────
+
+
+class Disk(_Addressed):
+    """A folder as a store.
+
+    By our own `publish`: obstore's LocalStore neither syncs what it writes nor compares states, and
+    refuses metadata. The hash of a file is read from its bytes.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._root = Path(url2pathname(urlsplit(url).path))
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise StoreUnusable(f"The store {url} cannot be made: {why}.") from error
 
     def put_new(
         self,
@@ -175,7 +181,7 @@ class Disk:
                 publish.fsync_folder(path.parent)
             finally:
                 temporary.unlink(missing_ok=True)
-            return self._stored(name, path)
+            return _on_disk(name, path)
 
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
         path = self._path(name)
@@ -188,7 +194,7 @@ class Disk:
                 temporary.write_bytes(content)
             return hashlib.sha256(content).hexdigest()
 
-    def put(self, name: str, content: Path | bytes, media_type: str | None = None) -> None:
+    def put(self, name: str, content: Path | bytes) -> None:
         path = self._path(name)
         with self._refusals(name):
             self._make_room(path)
@@ -196,45 +202,29 @@ class Disk:
                 _fill(temporary, content)
 
     def get(self, name: str) -> tuple[bytes, Stored] | None:
-        path = self._path(name)
-        try:
-            with self._refusals(name):
-                content = path.read_bytes()
-                at = path.stat().st_mtime
-        except FileNotFoundError:
+        content = self._asked(name, Path.read_bytes)
+        if content is None:
             return None
         sha256 = hashlib.sha256(content).hexdigest()
-        when = datetime.fromtimestamp(at, UTC)
-        return content, Stored(name, len(content), sha256, when, sha256)
+        return content, Stored(name, len(content), sha256, sha256)
 
     def fetch(self, name: str, path: Path) -> Stored | None:
-        try:
-            with self._refusals(name):
-                found = self._stored(name, self._path(name))
-                shutil.copyfile(self._path(name), path)
-        except FileNotFoundError:
-            return None
-        return found
+        def copied(ours: Path) -> Stored:
+            shutil.copyfile(ours, path)
+            return _on_disk(name, ours)
+
+        return self._asked(name, copied)
 
     def head(self, name: str) -> Stored | None:
-        try:
-            with self._refusals(name):
-                return self._stored(name, self._path(name))
-        except FileNotFoundError:
-            return None
+        return self._asked(name, partial(_on_disk, name))
 
     def list(self, folder: str = "") -> Iterator[Stored]:
         with self._refusals(folder):
-            for path in self._path(folder).rglob("*") if folder else self._root.rglob("*"):
-                if (
-                    path.is_file()
-                    and not path.name.endswith(publish.TEMPORARY)
-                    and path.name != _LOCK
-                ):
-                    about = path.stat()
-                    when = datetime.fromtimestamp(about.st_mtime, UTC)
+            for path in (self._path(folder) if folder else self._root).rglob("*"):
+                is_ours = path.name == _LOCK or path.name.endswith(publish.TEMPORARY)
+                if path.is_file() and not is_ours:
                     name = path.relative_to(self._root).as_posix()
-                    yield Stored(name, about.st_size, "", when)
+                    yield Stored(name, path.stat().st_size, "")
 
     def delete(self, name: str) -> None:
         with self._refusals(name):
@@ -248,31 +238,30 @@ class Disk:
             path.parent.mkdir(parents=True, exist_ok=True)
             publish.fsync_folder(path.parent.parent)
 
-    def _stored(self, name: str, path: Path) -> Stored:
-        about = path.stat()
-        sha256 = publish.sha256_of(path)
-        when = datetime.fromtimestamp(about.st_mtime, UTC)
-        return Stored(name, about.st_size, sha256, when, sha256)
+    def _asked(self, name: str, ask: Callable[[Path], T]) -> T | None:
+        """What a file is asked for; None where there is no such file."""
+        try:
+            with self._refusals(name):
+                return ask(self._path(name))
+        except FileNotFoundError:
+            return None
 
-    def _refusals(self, name: str) -> _Refusals:
-        return _Refusals(f"The store {self._url} refused {name or 'a list'}")
-
-
-class _Refusals:
-    """The system's refusals as `StoreAway`; what a caller asks about stays as it is."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(
-            error, FileExistsError | FileNotFoundError
-        ):
+    @contextlib.contextmanager
+    def _refusals(self, name: str) -> Iterator[None]:
+        """The system's refusals as `StoreAway`; what a caller asks about stays as it is."""
+        try:
+            yield
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError as error:
             why = error.strerror or str(error)
-            raise StoreAway(f"{self._what}: {why}.") from error
+            what = f"The store {self._url} refused {name or 'a list'}"
+            raise StoreAway(f"{what}: {why}.") from error
+
+
+def _on_disk(name: str, path: Path) -> Stored:
+    sha256 = publish.sha256_of(path)
+    return Stored(name, path.stat().st_size, sha256, sha256)
 
 
 def _length(content: Path | bytes) -> int:
@@ -289,11 +278,11 @@ def _fill(path: Path, content: Path | bytes) -> None:
 # ── A bucket ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class Bucket:
+class Bucket(_Addressed):
     """S3 and its like, Google's and Azure's storage, by obstore."""
 
     def __init__(self, url: str, patience: float, longest: float) -> None:
-        self._url = url
+        super().__init__(url)
         self._obstore = _library()
         scheme = url.partition(":")[0]
         self._endpoints, self._variables = _ENDPOINTS[scheme][-1], VARIABLES[scheme]
@@ -325,13 +314,6 @@ class Bucket:
                 f"The store {url} cannot be opened: {_first_line(error)}.",
                 hint=f"set the {VARIABLES[scheme]}… variables that obstore documents",
             ) from error
-
-    @property
-    def url(self) -> str:
-        return self._url
-
-    def address(self, name: str) -> str:
-        return address_in(self._url, name)
 
     def put_new(
         self,
@@ -370,9 +352,7 @@ class Bucket:
                 digest.update(chunk)
 
         self._asked(there.name, read)
-        return Stored(
-            there.name, there.size, there.etag, there.modified, digest.hexdigest(), there.metadata
-        )
+        return replace(there, sha256=digest.hexdigest())
 
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
         known, _, version = (etag or "").partition(" ")
@@ -384,9 +364,8 @@ class Bucket:
             there = self.get(name)
             return there[1].etag if there is not None and there[0] == content else None
 
-    def put(self, name: str, content: Path | bytes, media_type: str | None = None) -> None:
-        kind = {"Content-Type": media_type} if media_type else _media_type_of(name)
-        self._send(name, content, mode="overwrite", attributes=kind)
+    def put(self, name: str, content: Path | bytes) -> None:
+        self._send(name, content, mode="overwrite", attributes=_media_type_of(name))
 
     def get(self, name: str) -> tuple[bytes, Stored] | None:
         got = self._asked(name, lambda: self._store.get(name))
@@ -516,14 +495,8 @@ def _state(e_tag: str | None, version: str | None) -> str:
 
 
 def _about(name: str, meta: ObjectMeta, attributes: Mapping[str, str] | None = None) -> Stored:
-    return Stored(
-        name,
-        meta["size"],
-        _state(meta["e_tag"], meta["version"]),
-        meta["last_modified"],
-        (attributes or {}).get("sha256"),
-        attributes,
-    )
+    state = _state(meta["e_tag"], meta["version"])
+    return Stored(name, meta["size"], state, (attributes or {}).get("sha256"))
 
 
 _MEDIA_TYPES: Final = {
