@@ -140,6 +140,8 @@ def folder_of(given: Path | str, *, out: Path | None, sandbox: bool) -> RunFolde
 
 
 def _missing(given: Path, found: RunFolder, out: Path | None) -> FolderMissing:
+    from seedance_batch.journal.opening import has_traces
+
     if given != _STDIN and not os.path.lexists(given):
         sentence, hint = absent(given)
         return FolderMissing(sentence, hint=hint)
@@ -152,7 +154,7 @@ def _missing(given: Path, found: RunFolder, out: Path | None) -> FolderMissing:
                 hint=f"seedance-batch status {shlex.quote(str(inside[0]))}",
             )
         manifest = given / next(iter(manifests_in(given)), "")
-    if _has_lost_its_journal(found):
+    if has_traces(found.path):
         return FolderMissing(
             f"The run folder {found.path} has lost its journal; its sheets and clips are still "
             "there.",
@@ -164,12 +166,6 @@ def _missing(given: Path, found: RunFolder, out: Path | None) -> FolderMissing:
     where = "" if out is None else f" --out {shlex.quote(str(out))}"
     run = f"seedance-batch run {shlex.quote(str(manifest))} --sandbox{where}"
     return FolderMissing(sentence, hint=run)
-
-
-def _has_lost_its_journal(folder: RunFolder) -> bool:
-    from seedance_batch.journal.opening import has_traces
-
-    return has_traces(folder.path)
 
 
 def _folders_in(given: Path) -> list[Path]:
@@ -228,13 +224,9 @@ def _acquire(lock: FileLock, folder: RunFolder, *, patient: bool) -> None:
     try:
         lock.acquire(timeout=_A_LOOK, poll_interval=0.05)
     except Timeout:
-        if not (patient and _is_brief(folder)):
+        if not (patient and _holder(folder).get("briefly") is True):
             raise
         lock.acquire(timeout=_A_REBUILD, poll_interval=0.05)
-
-
-def _is_brief(folder: RunFolder) -> bool:
-    return _holder(folder).get("briefly") is True
 
 
 def _holder(folder: RunFolder) -> dict[str, Any]:

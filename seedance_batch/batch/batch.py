@@ -41,7 +41,6 @@ from seedance_batch.journal.records import Facts, KindFacts, order_name
 from seedance_batch.page.marks import Mark, Pick
 from seedance_batch.reader.headings import field_of
 from seedance_batch.reader.source import STDIN
-from seedance_batch.run_folder import RunFolder
 
 _DELIMITERS: Final = {"semicolon": ";", "tab": "\t"}
 """Those that the sheets keep of a manifest; others are commas."""
@@ -257,7 +256,7 @@ class Batch(Site):
     @cached_property
     def _rows_elsewhere(self) -> frozenset[str]:
         """Keys of the folder's other rows, where only its failed ones were fed back."""
-        if not _is_part(self.manifest, self.folder):
+        if not (continues(self.manifest, self.folder) and is_part(self.manifest.name)):
             return frozenset()
         return frozenset(row.key for row in self.journal.rows())
 
@@ -362,11 +361,6 @@ def row_record(job: Job) -> RowRecord:
     """What the journal keeps of a row."""
     follows = tuple(dict.fromkeys(source.key for source in job.sources))
     return RowRecord(number=job.row.number, cells=job.row.cells, follows=follows, **job.asked)
-
-
-def _is_part(manifest: Manifest, folder: RunFolder) -> bool:
-    """A failed sheet of ours: what it lacks did not leave the manifest."""
-    return continues(manifest, folder) and is_part(manifest.name)
 
 
 def _merged(before: Sequence[RowRecord], edited: Sequence[RowRecord]) -> list[RowRecord]:

@@ -535,26 +535,19 @@ def open_unfinished(
     None where there are none. Nothing is submitted by whoever opens it: no row of the manifest is
     read from here.
     """
+    found = None
     with contextlib.ExitStack() as stack:
-        yield _entered(stack, source, options, settings, environ)
+        with contextlib.suppress(SeedanceBatchError):  # the manifest's problems are what is told
+            source, settings = at_home(source, settings)
+            folder = folder_for(read_source(source, options), settings)
+            if coming := _coming_in(folder):
+                found = stack.enter_context(open_site(folder.path, settings, environ)), coming
+        yield found
 
 
-def _entered(
-    stack: contextlib.ExitStack,
-    source: ManifestSource,
-    options: ReadOptions,
-    settings: RunSettings,
-    environ: Mapping[str, str],
-) -> tuple[Site, int] | None:
-    try:
-        source, settings = at_home(source, settings)
-        folder = folder_for(read_source(source, options), settings)
-        if not folder.exists():
-            return None
-        with look_into(folder.journal) as journal:
-            coming = sum(a.state.phase in COMING_PHASES for a in journal.attempts())
-        if not coming:
-            return None
-        return stack.enter_context(open_site(folder.path, settings, environ)), coming
-    except SeedanceBatchError:
-        return None  # the manifest's problems are what is told
+def _coming_in(folder: RunFolder) -> int:
+    """How many paid rows are in flight in a run folder."""
+    if not folder.exists():
+        return 0
+    with look_into(folder.journal) as journal:
+        return sum(a.state.phase in COMING_PHASES for a in journal.attempts())

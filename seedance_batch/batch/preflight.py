@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +52,7 @@ from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.text import redact, some
 from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.run_folder import wal_is_safe
-from seedance_batch.settings import RunSettings, access_from, public_access
+from seedance_batch.settings import Access, RunSettings, access_from, public_access
 from seedance_batch.store import open_store, try_out
 
 # ── A look at the addresses that rows name, before money is spent: ``check --net`` ────────────────
@@ -355,11 +355,6 @@ def rule_differences(base_url: str, models: Collection[str]) -> tuple[int, list[
     return len(schemas), words
 
 
-def family_names() -> list[str]:
-    """HiAPI's own name of each model that is known."""
-    return [model.names[0] for model in FAMILY]
-
-
 def rule_findings(manifest: Manifest, base_url: str, table: PriceTable | None) -> list[Finding]:
     """What published rules say: warnings about known models, problems of rows of unknown ones."""
     models = sorted({job.model for job in manifest.jobs})
@@ -468,12 +463,12 @@ class Diagnosis:
 def examine(settings: RunSettings, environ: Mapping[str, str]) -> list[Diagnosis]:
     """Everything that a run will lean on, one finding each."""
     return [
-        _tried("key", lambda: _key(settings, environ)),
-        _tried("prices", lambda: _prices(settings, environ)),
-        _tried("rules", lambda: _rules(settings, environ)),
-        _tried("resolver", lambda: _resolver(settings, environ)),
+        _tried("key", _key, settings, environ),
+        _tried("prices", _prices, settings, environ),
+        _tried("rules", _rules, settings, environ),
+        _tried("resolver", _resolver, settings, environ),
         _tried("disk", _disk),
-        *([] if settings.store is None else [_tried("store", lambda: _store(settings.store))]),
+        *([] if settings.store is None else [_tried("store", _store, settings.store)]),
         _tried("sqlite", _sqlite),
         _tried("files", _file_system),
         _tried("clips", _codecs),
@@ -481,15 +476,15 @@ def examine(settings: RunSettings, environ: Mapping[str, str]) -> list[Diagnosis
     ]
 
 
-def _store(url: str | None) -> tuple[bool, str]:
-    store = open_store(url or "", patience=15.0)
+def _store(url: str) -> tuple[bool, str]:
+    store = open_store(url, patience=15.0)
     try_out(store)
     return True, f"{store.url} takes new objects, and gives no name twice"
 
 
-def _tried(what: str, look: Callable[[], tuple[bool, str]]) -> Diagnosis:
+def _tried(what: str, look: Callable[..., tuple[bool, str]], *given: object) -> Diagnosis:
     try:
-        ok, says = look()
+        ok, says = look(*given)
     except (SeedanceBatchError, OSError, ImportError, sqlite3.Error) as error:
         ok, says = False, str(error)
     return Diagnosis(what, ok, says)
@@ -537,12 +532,14 @@ def _prices(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, st
 
 def _rules(settings: RunSettings, environ: Mapping[str, str]) -> tuple[bool, str]:
     """Whether what HiAPI publishes is what this program goes by; never in the way of a run."""
-    if settings.sandbox:
-        with sandbox_access(settings.sandbox_config, None) as access:
-            count, words = rule_differences(access.base_url, family_names())
-    else:
-        base_url = public_access(environ, settings.api_url).base_url
-        count, words = rule_differences(base_url, family_names())
+    api: AbstractContextManager[Access] = (
+        sandbox_access(settings.sandbox_config, None)
+        if settings.sandbox
+        else nullcontext(public_access(environ, settings.api_url))
+    )
+    with api as access:
+        names = [model.names[0] for model in FAMILY]
+        count, words = rule_differences(access.base_url, names)
     words = words + price_differences(price_list(settings, environ).table)
     if words:
         return True, f"HiAPI publishes other rules than this program's: {'; '.join(words)}"

@@ -317,12 +317,10 @@ def _add_folder(found: Samples, number: int, part: ExportPart, wish: ExportWish)
                 lacking.append(Lacking(outcome.key, absence(outcome, wish.kind)))
             elif clip.sha256 in found:
                 found.duplicates += 1
-            elif (reason := _fault(path := folder.path / clip.file, clip, listed)) is not None:
+            elif (reason := _fault(folder.path / clip.file, clip, listed)) is not None:
                 missing.append(Lacking(outcome.key, reason))
             else:
-                lies = path.as_posix() if kept.store is None else kept.store.address(clip.file)
-                taken = _Taken(attempt, clip, path, folder.path / poster_name(clip), lies)
-                found.add(_sample(taken, wish, journal), row.key, number)
+                found.add(_sample(attempt, clip, kept, wish, journal), row.key, number)
     if missing and not wish.skip_missing:
         raise ClipsGone(missing, folder)
     blocked = blocked_by(dead_ends, waiting)
@@ -372,18 +370,6 @@ def _own(part: ExportPart, keys: Collection[str]) -> ExportPart:
     return replace(part, selection=narrowed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A take whose clip becomes a sample."""
-
-    attempt: Attempt
-    clip: Clip
-    path: Path
-    poster: Path
-    lies: str
-    """Where the clip is for good: a path, or an object's address."""
-
-
 def _fault(path: Path, clip: Clip, listed: Mapping[str, int] | None) -> str | None:
     """What one look at the clip's entry tells; its bytes are checked while they are copied.
 
@@ -395,17 +381,20 @@ def _fault(path: Path, clip: Clip, listed: Mapping[str, int] | None) -> str | No
     return None if there == clip.bytes else f"{clip.file} is not the file that was downloaded"
 
 
-def _sample(taken: _Taken, wish: ExportWish, journal: Journal) -> Sample:
-    intent, clip = taken.attempt.intent, taken.clip
+def _sample(
+    attempt: Attempt, clip: Clip, kept: KeptClips, wish: ExportWish, journal: Journal
+) -> Sample:
+    intent, path = attempt.intent, kept.folder / clip.file
     split, key = wish.splits.of(intent.key), sample_key(intent.key, clip.sha256)
-    facts = _facts(taken.attempt, clip, _sources(intent, journal))
+    facts = _facts(attempt, clip, _sources(intent, journal))
     if wish.form is DatasetFormat.PARQUET:  # the clip stays where it is
-        facts["video_file"] = taken.lies
+        lies = path.as_posix() if kept.store is None else kept.store.address(clip.file)
+        facts["video_file"] = lies
     return Sample(
         key=key,
         split=split,
-        clip=str(taken.path),
-        poster=str(taken.poster),
+        clip=str(path),
+        poster=str(kept.folder / poster_name(clip)),
         sha256=clip.sha256,
         bytes=clip.bytes,
         facts=json.dumps({"key": key, "split": split, **facts}),

@@ -40,11 +40,6 @@ def standing(journal: Journal) -> list[Outcome]:
     return outcomes(journal.rows(), journal.attempts())
 
 
-def given_inputs(journal: Journal) -> tuple[str, ...]:
-    """Inputs that the manifest has under other headings; see `columns.result_columns`."""
-    return journal.facts().given_inputs or ()
-
-
 def rebuild(
     folder: RunFolder,
     journal: Journal,

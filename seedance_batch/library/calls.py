@@ -33,7 +33,7 @@ from seedance_batch.batch.open import (
 )
 from seedance_batch.batch.running import fetch_clips, run_batch
 from seedance_batch.batch.samples import ExportPart, ExportWish, kept_of
-from seedance_batch.batch.sheets import given_inputs, standing
+from seedance_batch.batch.sheets import standing
 from seedance_batch.batch.summary import (
     Consent,
     Report,
@@ -457,7 +457,7 @@ def _log(words: str) -> None:
 
 
 def _finished(site: Site, report: Report, types: dict[str, Any] | None = None) -> Finished:
-    columns, given = site.journal.columns(), given_inputs(site.journal)
+    columns, given = site.journal.columns(), site.journal.facts().given_inputs or ()
     return Finished(site.folder.path, columns, report, given, types or {})
 
 
