@@ -34,7 +34,7 @@ def option(*names: str, **attributes: Any) -> Any:
     """A field that is a click option, with its ``SEEDANCE_BATCH_…`` variable."""
     flag = next(name for name in names if name.startswith("--"))
     if flag not in CONSENT:
-        attributes["envvar"] = f"SEEDANCE_BATCH_{flag[2:].replace('-', '_').upper()}"
+        attributes.setdefault("envvar", f"SEEDANCE_BATCH_{flag[2:].replace('-', '_').upper()}")
     return field(metadata={"option": (names, attributes)})
 
 
@@ -79,7 +79,7 @@ def _parameter(flag: Field[Any]) -> click.Parameter:
             nargs=flag.metadata["count"],
         )
     names, attributes = flag.metadata["option"]
-    return click.Option([*names, flag.name], **_BY_TYPE.get(str(flag.type), {}), **attributes)
+    return click.Option([*names, flag.name], **_BY_TYPE.get(str(flag.type), {}) | attributes)
 
 
 _PATH: Final = click.Path(path_type=Path)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -198,98 +197,90 @@ def doctor(given: Examining) -> int:
 # ── ``seedance-batch sandbox``: serves the sandbox alone and tells how to reach it ────────────────
 
 
-F = TypeVar("F", bound=Callable[..., Any])
+def _option(name: str, **attributes: Any) -> Any:
+    """An option with a variable of its own: `SEEDANCE_BATCH_RPM` is no limit of a service."""
+    variable = name.removeprefix("--").replace("-", "_").upper()
+    return flags.option(name, envvar=f"SEEDANCE_BATCH_SANDBOX_{variable}", **attributes)
 
 
-def _option(*names: str, **attributes: Any) -> Callable[[F], F]:
-    """A click option with a variable of its own: `SEEDANCE_BATCH_RPM` is no limit of a service."""
-    flag = names[0].removeprefix("--").replace("-", "_").upper()
-    return click.option(*names, envvar=f"SEEDANCE_BATCH_SANDBOX_{flag}", **attributes)
+# fmt: off
 
 
-@click.command(epilog="Example: seedance-batch sandbox --port 8080 --state sandbox.db")
-@_option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="Port of the API; 0 picks a free one."
-)
-@_option(
-    "--files-port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    help="Port of the clip files; 0 picks a free one.",
-)
-@_option("--host", default="127.0.0.1", show_default=True, help="Loopback address to bind.")
-@_option(
-    "--host-name",
-    "host_names",
-    multiple=True,
-    metavar="NAME",
-    help="Answer to this name too, for clients pointed here by name.",
-)
-@_option(
-    "--state",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="SQLite file for tasks, keys and ledger; default: memory.",
-)
-@_option(
-    "--config",
-    "config_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="YAML file with settings and faults; flags override it.",
-)
-@_option("--rpm", type=click.IntRange(1), help="Limit of API requests per minute; default: none.")
-@_option("--max-at-once", type=click.IntRange(0), help="Limit of unfinished tasks; default: none.")
-@_option("--generation-time", help="Seconds, or lognormal:MEDIAN:SIGMA.  [default: 2.0]")
-@_option("--speed", type=float, help="Make the service this many times faster.  [default: 1]")
-@_option(
-    "--clips", type=click.Choice(["full", "plain"]), help="plain: quick to render, without text."
-)
-@_option("--api-key", help="The only valid key; default: any that starts with sk-.")
-@_option("--seed", type=int, help="Seed of faults and generation times.  [default: 0]")
-@_option("--json", "as_json", is_flag=True, help="Print one JSON line with the URLs.")
-def sandbox(
-    port: int,
-    files_port: int,
-    host: str,
-    host_names: tuple[str, ...],
-    state: Path | None,
-    config_file: Path | None,
-    as_json: bool,
-    **settings: Any,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What ``sandbox`` takes; what has the name of a field of `SandboxConfig` is one."""
+
+    port: int = _option("--port", type=click.IntRange(0, 65535), default=0,
+        help="Port of the API; 0 picks a free one.")
+    files_port: int = _option("--files-port", type=click.IntRange(0, 65535), default=0,
+        help="Port of the clip files; 0 picks a free one.")
+    host: str = _option("--host", default="127.0.0.1", show_default=True,
+        help="Loopback address to bind.")
+    host_names: tuple[str, ...] = _option("--host-name", metavar="NAME",
+        help="Answer to this name too, for clients pointed here by name.")
+    state: Path | None = _option("--state", type=click.Path(dir_okay=False, path_type=Path),
+        help="SQLite file for tasks, keys and ledger; default: memory.")
+    config: Path | None = _option("--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="YAML file with settings and faults; flags override it.")
+    rpm: int | None = _option("--rpm", type=click.IntRange(1),
+        help="Limit of API requests per minute; default: none.")
+    max_at_once: int | None = _option("--max-at-once", type=click.IntRange(0),
+        help="Limit of unfinished tasks; default: none.")
+    generation_time: str | None = _option("--generation-time",
+        help="Seconds, or lognormal:MEDIAN:SIGMA.  [default: 2.0]")
+    speed: float | None = _option("--speed", type=float,
+        help="Make the service this many times faster.  [default: 1]")
+    clips: str | None = _option("--clips", type=click.Choice(["full", "plain"]),
+        help="plain: quick to render, without text.")
+    api_key: str | None = _option("--api-key",
+        help="The only valid key; default: any that starts with sk-.")
+    seed: int | None = _option("--seed", type=int,
+        help="Seed of faults and generation times.  [default: 0]")
+    as_json: bool = _option("--json", help="Print one JSON line with the URLs.")
+
+
+# fmt: on
+
+
+@flags.command(Serving, epilog="Example: seedance-batch sandbox --port 8080 --state sandbox.db")
+def sandbox(given: Serving) -> int:
     """Serve a local stand-in for HiAPI: no key, no money, real MP4s. Ctrl-C ends it."""
     from seedance_batch.sandbox.answers import is_this_machine
     from seedance_batch.sandbox.config import SandboxConfigError
     from seedance_batch.sandbox.ledger import StateError
     from seedance_batch.sandbox.server import running
 
-    if not is_this_machine(host):
+    if not is_this_machine(given.host):
         raise click.UsageError(
-            f"{host} is not a loopback address; the sandbox serves only on those"
+            f"{given.host} is not a loopback address; the sandbox serves only on those"
         )
     try:
         with (
             until_ended() as wait,
             running(
-                _config(config_file, settings),
-                state=state,
-                host="127.0.0.1" if host == "localhost" else host,
-                port=port,
-                files_port=files_port,
-                host_names=host_names,
+                _config(given),
+                state=given.state,
+                host="127.0.0.1" if given.host == "localhost" else given.host,
+                port=given.port,
+                files_port=given.files_port,
+                host_names=given.host_names,
             ) as address,
         ):
-            (_tell_json if as_json else _tell)(address)
+            (_tell_json if given.as_json else _tell)(address)
             wait()
     except (SandboxConfigError, StateError, OSError) as error:
         raise click.UsageError(str(error)) from error
+    return Exit.OK
 
 
-def _config(file: Path | None, settings: dict[str, Any]) -> SandboxConfig:
+def _config(given: Serving) -> SandboxConfig:
     from seedance_batch.sandbox.config import SandboxConfig, checked, load_config
 
-    base = load_config(file) if file else SandboxConfig()
-    given = {name: value for name, value in settings.items() if value is not None}
-    return checked({**base.model_dump(exclude_unset=True), **given}, "options")
+    base = load_config(given.config) if given.config else SandboxConfig()
+    names = {each.name for each in fields(given)} & SandboxConfig.model_fields.keys()
+    typed = {name: value for name in names if (value := getattr(given, name)) is not None}
+    return checked({**base.model_dump(exclude_unset=True), **typed}, "options")
 
 
 def _tell(address: SandboxAddress) -> None:
