@@ -84,11 +84,9 @@ class Bars:
         )
 
     def __call__(self, event: RunEvent) -> None:
-        if isinstance(event, Paused):
-            self._course.pause(self._clock() + event.seconds)
+        self._course.hear(event, self._clock())
         match event:
             case AttemptChanged():
-                self._course.take(event)
                 self._draw()
             case BytesArrived(count):
                 self._bytes.update(count)
@@ -149,12 +147,9 @@ class Lines(Silent):
         self._started = self._last = clock()
 
     def __call__(self, event: RunEvent) -> None:
-        if isinstance(event, Paused):
-            self._course.pause(self._clock() + event.seconds)
-        if isinstance(event, AttemptChanged):
-            self._course.take(event)
-        super().__call__(event)
         now = self._clock()
+        self._course.hear(event, now)
+        super().__call__(event)
         if now - self._last >= self._pause(now):
             self._last = now
             course = self._course
@@ -261,9 +256,17 @@ class Course:
         """Estimates of what this run has sent."""
         self._paused_until = started
 
-    def take(self, event: AttemptChanged) -> None:
-        """An attempt took a step."""
-        attempt, phase = event.attempt, event.attempt.state.phase
+    def hear(self, event: RunEvent, now: float) -> None:
+        """An attempt took a step, or the service asked to be left alone; nothing else counts."""
+        match event:
+            case AttemptChanged(attempt):
+                self.take(attempt)
+            case Paused(seconds):
+                self._paused_until = max(self._paused_until, now + seconds)
+
+    def take(self, attempt: Attempt) -> None:
+        """An attempt stands as it is now."""
+        phase = attempt.state.phase
         before = self._phases.get(attempt.id)
         if before is not None:
             self._counts[before] -= 1
@@ -272,10 +275,6 @@ class Course:
         cost = attempt.intent.est_cost if counts_against_budget(attempt.state) else None
         self.spent += (cost or Decimal(0)) - self._costs.get(attempt.id, Decimal(0))
         self._costs[attempt.id] = cost or Decimal(0)
-
-    def pause(self, until: float) -> None:
-        """The service asked to be left alone until then."""
-        self._paused_until = max(self._paused_until, until)
 
     @property
     def ended(self) -> int:

@@ -83,7 +83,7 @@ def course(
 def taken(found: Course, events: list[RunEvent]) -> Course:
     for event in events:
         assert isinstance(event, AttemptChanged)
-        found.take(event)
+        found.take(event.attempt)
     return found
 
 

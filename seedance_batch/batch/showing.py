@@ -30,7 +30,6 @@ from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.select import Selection
 from seedance_batch.core.text import some
 from seedance_batch.errors import EmptySelection, SeedanceBatchError, StoreAway, UsageError
-from seedance_batch.events import AttemptChanged
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import glance_at, log_of, look_into
 from seedance_batch.page import page
@@ -223,7 +222,7 @@ class Showing:
         ours = [a for a in attempts if _is_of(a, began)]
         course = Course(self._facts.run_rows or len(ours), (), started=began, foretold=None)
         for attempt in ours:
-            course.take(AttemptChanged(attempt, None))
+            course.take(attempt)
         return {"rows": course.rows, "ended": course.ended, "words": course.words(now)}
 
 

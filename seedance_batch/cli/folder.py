@@ -14,7 +14,7 @@ import click
 
 from seedance_batch.cli import flags
 from seedance_batch.cli.hints import command_again
-from seedance_batch.core.text import clock_words, some
+from seedance_batch.core.text import clock_words, shown, some
 from seedance_batch.errors import Exit, UsageError
 from seedance_batch.streams import say_aside, tell
 
@@ -202,7 +202,6 @@ def reconcile(given: Deciding) -> int:
     from seedance_batch.batch.reconcile import adopt, questions, release
     from seedance_batch.batch.sheets import put_up, rebuild
     from seedance_batch.core.pricing import money
-    from seedance_batch.core.text import shown
 
     with open_site(given.folder, flags.run_settings(given), os.environ, say_aside) as site:
         for key, task_id in flags.pairs("--adopt", given.adopt).items():
@@ -249,7 +248,6 @@ def _as_object(question: Question) -> dict[str, Any]:
 def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
     """What is known of a row in doubt, and how to decide."""
     from seedance_batch.batch.reconcile import sent_at
-    from seedance_batch.core.text import shown
 
     name, intent, state = question.name, question.attempt.intent, question.attempt.state
     why = "its task is gone" if question.forgotten else "its request got no answer"
@@ -286,7 +284,6 @@ def _question_lines(question: Question, left: list[Question]) -> Iterator[str]:
 
 def _candidate_lines(question: Question) -> Iterator[str]:
     from seedance_batch.batch.reconcile import tells_order
-    from seedance_batch.core.text import shown
 
     for candidate in question.candidates[:_SHOWN_CANDIDATES]:
         task = candidate.task
@@ -351,7 +348,6 @@ def verify(given: Verifying) -> int:
     """Check every clip of run FOLDER again: its bytes, and what they decode to."""
     from seedance_batch.batch.access import kept_clips
     from seedance_batch.batch.takes import check_clips, write_claims
-    from seedance_batch.core.text import shown
     from seedance_batch.journal.opening import look_into
     from seedance_batch.run_folder import folder_of
 

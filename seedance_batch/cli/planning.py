@@ -24,6 +24,7 @@ from seedance_batch.cli.hints import (
     remember_as_typed,
     was_typed,
 )
+from seedance_batch.core.text import moment, shown, some
 from seedance_batch.errors import BudgetExceeded, Exit, PlanDrifted, SettingsError, UsageError
 from seedance_batch.streams import tell
 
@@ -76,7 +77,6 @@ def show(
 
 
 def _lost_since(batch: Batch, found: Plan) -> str | None:
-    from seedance_batch.core.text import moment
 
     since, lost = batch.journal.lost_since, batch.journal.lost(found.kind)
     return moment(since) if since and any(lost(step.key) for step in found.new) else None
@@ -252,7 +252,6 @@ def _plan_lines(batch: Batch, found: Plan, bought: list[str], *, verbose: bool) 
     from seedance_batch.core.manifest import ReadAs
     from seedance_batch.core.overview import forecast, forecast_lines, no_prices, overview
     from seedance_batch.core.pricing import money
-    from seedance_batch.core.text import shown
 
     pace = _pace(batch)
     files = files_of(found, batch.folder, batch.settings.name) if verbose else {}
@@ -342,7 +341,6 @@ _MOST_WARNINGS: Final = 12
 
 def warning_lines(batch: Batch, found: Plan) -> list[str]:
     """What somebody should look at before these rows are paid for, a line for each cause."""
-    from seedance_batch.core.text import shown, some
     from seedance_batch.reader.read import grouped
 
     lines = [f"warning: {shown(line)}" for line in grouped(batch.warnings(found), numbered=True)]
@@ -428,7 +426,6 @@ def _document(batch: Batch, found: Plan, given: flags.Planning) -> dict[str, Any
 
 def save_plan(batch: Batch, found: Plan, given: flags.Planning, path: Path) -> None:
     """Keep the plan in a file."""
-    from seedance_batch.core.text import shown
     from seedance_batch.publish import replacing
 
     text = json.dumps(_document(batch, found, given), ensure_ascii=False, indent=1)

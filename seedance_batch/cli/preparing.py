@@ -13,7 +13,7 @@ import click
 
 from seedance_batch.cli import flags
 from seedance_batch.cli.outputs import until_ended
-from seedance_batch.core.text import some
+from seedance_batch.core.text import shown, some
 from seedance_batch.errors import ApiUnreachable, Exit, UsageError
 from seedance_batch.streams import speak_utf8, tell
 
@@ -103,7 +103,6 @@ def _price_table() -> PriceTable | None:
 
 def _show(manifest: Manifest, *, strict: bool) -> None:
     from seedance_batch.core.manifest import Severity
-    from seedance_batch.core.text import shown
     from seedance_batch.reader.read import grouped
 
     source = dict(manifest.source)

@@ -16,7 +16,7 @@ import click
 from seedance_batch.cli import flags, planning
 from seedance_batch.cli.hints import command_again, next_command, or_elsewhere, was_typed
 from seedance_batch.cli.outputs import page_served, until_ended
-from seedance_batch.core.text import some
+from seedance_batch.core.text import shown, some
 from seedance_batch.errors import Exit, ManifestError, UsageError
 from seedance_batch.streams import say_aside, tell
 
@@ -290,7 +290,6 @@ def sum_up(
 ) -> None:
     """What came of it: counts, money, paths, and the next command."""
     from seedance_batch.batch.summary import closing_lines, closing_object
-    from seedance_batch.core.text import shown
 
     lines = list(closing_lines(batch, found, report))
     command = next_command(batch, found, report, choice)

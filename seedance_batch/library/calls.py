@@ -63,6 +63,7 @@ from seedance_batch.library.interface import (
     Verified,
 )
 from seedance_batch.page.marks import Mark, picked, picks_of
+from seedance_batch.progress import log_event, observer_for
 from seedance_batch.reader.read import grouped
 from seedance_batch.reader.source import is_address
 from seedance_batch.reader.typed_file import types_of
@@ -451,8 +452,6 @@ async def _fetched(
 
 
 def _log(words: str) -> None:
-    from seedance_batch.progress import log_event
-
     log_event(Remark(words))
 
 
@@ -518,8 +517,6 @@ async def _opened(enter: Callable[[], contextlib.AbstractContextManager[T]]) -> 
 def _watched(
     rows: int, attempts: Iterable[Attempt], watch: Observer | None, *, progress: bool
 ) -> Iterator[Observer]:
-    from seedance_batch.progress import log_event, observer_for
-
     stream = sys.stderr if progress else None
     with contextlib.closing(observer_for(rows, attempts, stream=stream, bars=True)) as bars:
 

@@ -225,32 +225,20 @@ def draw(
     return pick(shares, unit(seed, kind, content, nth))
 
 
-_REFUSED: Final = {
-    ApiFault.TOO_MANY: (429, "rate_limit_exceeded", "too many requests"),
-    ApiFault.BUSY: (503, "service_unavailable", "the platform is busy"),
-    ApiFault.MISSING_404: (404, "not_found", "nothing is here"),
-    ApiFault.NO_METHOD_405: (405, "method_not_allowed", "no such method here"),
-    ApiFault.TIMEOUT_408: (408, "request_timeout", "the request took too long"),
-    ApiFault.EARLY_425: (425, "too_early", "too early"),
-    ApiFault.ERROR_500: (500, "internal_error", "internal error"),
-    ApiFault.ERROR_502: (502, "bad_gateway", "bad gateway"),
-    ApiFault.ERROR_504: (504, "gateway_timeout", "gateway time-out"),
-    ApiFault.ERROR_500_AFTER: (500, "internal_error", "internal error"),
-    ApiFault.ERROR_502_AFTER: (502, "bad_gateway", "bad gateway"),
-    ApiFault.ERROR_504_AFTER: (504, "gateway_timeout", "gateway time-out"),
+_REFUSED: Final[Mapping[str, tuple[str, str]]] = {
+    "404": ("not_found", "nothing is here"),
+    "405": ("method_not_allowed", "no such method here"),
+    "408": ("request_timeout", "the request took too long"),
+    "425": ("too_early", "too early"),
+    "429": ("rate_limit_exceeded", "too many requests"),
+    "500": ("internal_error", "internal error"),
+    "502": ("bad_gateway", "bad gateway"),
+    "503": ("service_unavailable", "the platform is busy"),
+    "504": ("gateway_timeout", "gateway time-out"),
 }
 
-_BEFORE: Final = frozenset(
-    {
-        ApiFault.TOO_MANY, ApiFault.BUSY, ApiFault.MISSING_404, ApiFault.NO_METHOD_405,
-        ApiFault.TIMEOUT_408, ApiFault.EARLY_425,
-        ApiFault.ERROR_500, ApiFault.ERROR_502, ApiFault.ERROR_504, ApiFault.RESET,
-        ApiFault.STALL, ApiFault.HTML, ApiFault.EMPTY, ApiFault.REDIRECT,
-        ApiFault.TOO_MANY_GATEWAY, ApiFault.BUSY_GATEWAY, ApiFault.UNPAID_GATEWAY,
-        ApiFault.DENIED_GATEWAY, ApiFault.MISSING_GATEWAY, ApiFault.METHOD_GATEWAY,
-        ApiFault.LARGE_GATEWAY,
-    }
-)  # fmt: skip
+_DONE_AT_ONCE: Final = frozenset({ApiFault.LATE, ApiFault.CUT, ApiFault.PROCESSING})
+_BEFORE: Final = frozenset(f for f in ApiFault if not f.endswith("_after")) - _DONE_AT_ONCE
 
 
 def strikes_before(fault: ApiFault) -> bool:
@@ -265,13 +253,14 @@ def broken(answer: Reply | None, fault: ApiFault, config: FaultConfig, now: floa
     """
     task_id = answer.task_id if answer else None
     verdict = f"fault {fault.value}"
-    if fault in _REFUSED:
-        status, code, message = _REFUSED[fault]
+    name = fault.removesuffix("_after")
+    if name in _REFUSED:
+        code, message = _REFUSED[name]
         headers, data = {}, None
-        if status in (429, 503):
+        if name in ("429", "503"):
             headers, data = retry_after_header(config, now), wait_in_body(config)
             message += wait_in_words(config)
-        raise Refusal(status, code, message, headers=headers, data=data, verdict=verdict)
+        raise Refusal(int(name), code, message, headers=headers, data=data, verdict=verdict)
     if "_gateway" in fault:
         headers = retry_after_header(config, now) if fault[:3] in ("429", "503") else {}
         answer = gateway_answer(int(fault[:3]), config.gateway_form, verdict)
