@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 from seedance_batch.core.model import (
+    ALWAYS_SENT,
     FAMILY,
     MOST_IMAGES,
     FamilyModel,
@@ -128,15 +129,9 @@ def differences(ours: Mapping[str, FieldRules], schema: Schema) -> list[str]:
         found += _differing(name, ours[name], theirs[name])
     required = schema.get("required")
     for name in required if isinstance(required, list) else ():
-        if name not in _ALWAYS_THERE:
+        if name not in ALWAYS_SENT:
             found.append(f"{name} is required")
     return sorted(found)
-
-
-_ALWAYS_THERE: Final = frozenset(
-    {"prompt", "aspect_ratio", "duration", "resolution", "generate_audio"}
-)
-"""Fields that every request of this program has."""
 
 
 def _differing(name: str, ours: FieldRules, theirs: FieldRules) -> Iterator[str]:

@@ -367,7 +367,7 @@ class TaskInput(BaseModel):
 
     def wire(self) -> dict[str, Any]:
         """The object to send: fields whose default the sources dispute always, others if set."""
-        sent = self.model_fields_set | _ALWAYS_SENT
+        sent = self.model_fields_set | ALWAYS_SENT
         return self.model_dump(mode="json", include=sent, exclude_none=True)
 
     def effective(self) -> dict[str, Any]:
@@ -375,14 +375,14 @@ class TaskInput(BaseModel):
         return {
             name: value
             for name, value in self.model_dump(mode="json", exclude_none=True).items()
-            if not (name in _FALSE_BY_DEFAULT and value is False)
+            if not (name in FALSE_BY_DEFAULT and value is False)
         }
 
 
-_ALWAYS_SENT: Final = frozenset(
+ALWAYS_SENT: Final = frozenset(
     {"prompt", "aspect_ratio", "duration", "resolution", "generate_audio"}
 )
-_FALSE_BY_DEFAULT: Final = frozenset({"return_last_frame", "nsfw_checker"})
+FALSE_BY_DEFAULT: Final = frozenset({"return_last_frame", "nsfw_checker"})
 
 INPUT_FIELDS: Final = tuple(TaskInput.model_fields)
 """The fourteen field names in HiAPI's order."""

@@ -166,11 +166,8 @@ def blocked_by(failed: Iterable[str], waiting: Mapping[str, Iterable[str]]) -> d
 
 def is_dead_end(outcome: Outcome) -> bool:
     """Whether a row has failed and has no clip, so that rows which take something of it wait."""
-    return outcome.status in FAILED and not _has_clip(outcome)
-
-
-def _has_clip(outcome: Outcome) -> bool:
-    return any(attempt.state.phase is Phase.DONE for attempt in outcome.attempts)
+    phases = (attempt.state.phase for attempt in outcome.attempts)
+    return outcome.status in FAILED and Phase.DONE not in phases
 
 
 def _with_sources(found: Sequence[Outcome]) -> list[Outcome]:

@@ -17,6 +17,7 @@ from typing import Final
 from seedance_batch.core.attempt import GENERATING_PHASES, UNDER_WAY_PHASES, Attempt, Phase
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import LONGEST_REFERENCE, Resolution
+from seedance_batch.core.outcome import Sum
 from seedance_batch.core.plan.sources import heights, longest_chain
 from seedance_batch.core.plan.steps import Action, Plan, Step, Total, fitting, total
 from seedance_batch.core.pricing import PriceTable, money
@@ -189,10 +190,8 @@ def _were_sent(count: int) -> str:
 
 
 def _up_to(attempts: Sequence[Attempt]) -> str:
-    costs = [attempt.intent.est_cost for attempt in attempts]
-    if None in costs:
-        return "an unknown amount"
-    return f"up to {money(sum((cost for cost in costs if cost is not None), Decimal(0)))}"
+    costs = Sum.of([attempt.intent.est_cost for attempt in attempts])
+    return "an unknown amount" if costs.unpriced else f"up to {money(costs.amount)}"
 
 
 def _lookalikes(plan: Plan) -> Iterator[str]:
@@ -451,10 +450,6 @@ def _rest(attempt: Attempt, now: float, slowness: float) -> float:
     return whole if since is None else max(0.0, whole - (now - since))
 
 
-def _new_sizes(plan: Plan) -> list[tuple[Resolution, int]]:
-    return [(s.job.input.resolution, s.job.input.duration) for s in plan.new if s.job]
-
-
 def _intent_seconds(attempt: Attempt) -> float:
     intent = attempt.intent
     return generation_seconds(Resolution(intent.resolution), intent.duration)
@@ -484,7 +479,7 @@ def clip_bytes(attempt: Attempt) -> int:
 
 def _pixel_seconds(plan: Plan, under_way: Iterable[Attempt]) -> int:
     """Area times length of all clips still to come."""
-    sizes = _new_sizes(plan)
+    sizes = [(s.job.input.resolution, s.job.input.duration) for s in plan.new if s.job]
     sizes += [(Resolution(a.intent.resolution), a.intent.duration) for a in under_way]
     return sum(resolution.area * duration for resolution, duration in sizes)
 

@@ -215,7 +215,7 @@ class Looks:
 
     def typical(self) -> float:
         """Median seconds of a generation, or as assumed."""
-        return self._all.typical() if self._all.recent else _ASSUMED_GENERATION
+        return self.usual() or _ASSUMED_GENERATION
 
     def lengths(self, size: Size) -> tuple[list[float], list[float]]:
         """How long generations that brought a clip took: of that size, and of all, sorted."""

@@ -144,16 +144,13 @@ class PriceTable:
 class Estimate:
     """What one task would cost at the public price, before the account's own discount.
 
-    ``cost`` and ``unit`` (a second's price, or a task's) are None where no price is known;
-    ``reason`` says why.
-    ``seconds`` are all billed seconds, ``reference_seconds`` those of them that are reference
-    videos; ``bounded`` means that these were not measured but taken at the documented limit.
+    ``cost`` is None where no price is known; ``reason`` says why. ``seconds`` are all that are
+    billed; ``bounded`` means that reference videos were not measured but taken at the documented
+    limit.
     """
 
     cost: Decimal | None
-    unit: Decimal | None
     seconds: int
-    reference_seconds: int = 0
     reason: str | None = None
     bounded: bool = False
 
@@ -201,10 +198,10 @@ class Estimator:
         seconds = task_input.duration + extra
         unit = self._unit(canonical_model(model), task_input)
         if isinstance(unit, str):
-            return Estimate(None, None, seconds, extra, unit, bounded)
+            return Estimate(None, seconds, unit, bounded)
         price = self._priced(canonical_model(model))
         cost = unit if price is not None and price.per_task else unit * seconds
-        return Estimate(cost, unit, seconds, extra, None, bounded)
+        return Estimate(cost, seconds, None, bounded)
 
     def _priced(self, model: str) -> ModelPrice | None:
         if model not in self._prices:

@@ -130,7 +130,7 @@ def task_of(value: Any, *, base: str = "", asked: str | None = None) -> Task | N
         (storable_text(value[name]) for name in _STATUS_NAMES if value.get(name) is not None), ""
     )
     output = _output(value, base)
-    completed = _time(value, _COMPLETED)
+    completed, order = _time(value, _COMPLETED), _mapping(value.get("input")) or {}
     status = _status(raw, output, _error(value, plain=False), completed)
     task = Task(
         task_id=task_id,
@@ -141,16 +141,10 @@ def task_of(value: Any, *, base: str = "", asked: str | None = None) -> Task | N
         output=output,
         error=_error(value, plain=status is TaskStatus.FAIL),
         raw_status=raw,
-        duration=_seconds(_order(value).get("duration")),
-        resolution=storable_text(_order(value).get("resolution")),
+        duration=_seconds(order.get("duration")),
+        resolution=storable_text(order.get("resolution")),
     )
     return task if _understood(task) else replace(task, raw=raw_of(dict(value)))
-
-
-def _order(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the task was asked for, where the service repeats it."""
-    found = value.get("input")
-    return found if isinstance(found, Mapping) else {}
 
 
 def _seconds(value: Any) -> float | None:

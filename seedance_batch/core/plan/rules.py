@@ -28,7 +28,7 @@ from seedance_batch.core.attempt import (
     way_out,
 )
 from seedance_batch.core.manifest import Job, canonical_model
-from seedance_batch.core.model import INPUT_FIELDS, family_model
+from seedance_batch.core.model import FALSE_BY_DEFAULT, INPUT_FIELDS, family_model
 from seedance_batch.core.outcome import spent
 from seedance_batch.core.plan.steps import Action, RerunChoice, error_class_of, is_content, is_paid
 from seedance_batch.core.text import shown
@@ -120,7 +120,8 @@ def _redone(
         return Decision(Action.BLOCKED, f"marked to redo {wish}, which this folder does not have")
     if _is_done(history, content):
         return Decision(Action.RERUN, f"marked redo: another take beside {wish}", history.planned)
-    if history.sent and history.standing(content) is None and not _ended_badly(history):
+    edited = bool(history.sent) and history.standing(content) is None
+    if edited and history.sent[-1].state.phase not in LOST:
         return Decision(Action.BLOCKED, "marked redo, then edited: run makes the edited row")
     return None
 
@@ -134,10 +135,6 @@ def _answered(
     if take.state.phase is Phase.AMBIGUOUS:
         return _unsettled(job, take)
     return _after_failure(content, take, history, rerun)
-
-
-def _ended_badly(history: History) -> bool:
-    return history.sent[-1].state.phase in LOST
 
 
 def _is_done(history: History, content: str) -> bool:
@@ -393,16 +390,12 @@ BodyFlags = Mapping[str, str]
 """Names as `batch.open.body_flags` gives them (``set resolution``, ``model``), and values."""
 
 
-def _no_flags(_: Attempt) -> BodyFlags:
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class Flags:
     """The flags of a command, and those that earlier attempts were made with."""
 
     now: BodyFlags = field(default_factory=dict)
-    made_with: Callable[[Attempt], BodyFlags] = _no_flags
+    made_with: Callable[[Attempt], BodyFlags] = lambda attempt: {}
     remake: bool = False
     """Rows that were made with other flags are made anew."""
 
@@ -448,7 +441,6 @@ def _by_field(flags: BodyFlags) -> dict[str, str]:
 
 _SHOWN: Final = frozenset(INPUT_FIELDS) - {"prompt"} - {n for n in INPUT_FIELDS if "_url" in n}
 """Fields whose values are short enough to name; prompts and addresses are not."""
-_OFF_UNSENT: Final = frozenset({"return_last_frame", "nsfw_checker"})
 
 
 def changes(earlier: Intent, job: Job) -> str:
@@ -456,12 +448,7 @@ def changes(earlier: Intent, job: Job) -> str:
 
     A link that leads to another take by now is no edit.
     """
-    body = earlier.asked
-    before, after = body["input"], job.input.wire()
-    found = [_change(name, before, after) for name in INPUT_FIELDS]
-    if canonical_model(body["model"]) != canonical_model(job.model):
-        found.insert(0, f"model {body['model']} → {job.model}")
-    return ", ".join(text for text in found if text) or "content changed"
+    return ", ".join(_edits(earlier, job).values()) or "content changed"
 
 
 _AROUND: Final = 2
@@ -495,16 +482,21 @@ def _excerpt(text: str, head: int, tail: int) -> str:
 
 def changed_fields(earlier: Intent, job: Job) -> frozenset[str]:
     """The input fields in which a job differs from an earlier order; ``model`` among them."""
+    return frozenset(_edits(earlier, job))
+
+
+def _edits(earlier: Intent, job: Job) -> dict[str, str]:
+    """What differs, in words, by field."""
     body = earlier.asked
     before, after = body["input"], job.input.wire()
-    found = {name for name in INPUT_FIELDS if _change(name, before, after)}
+    found = {name: _change(name, before, after) for name in INPUT_FIELDS}
     if canonical_model(body["model"]) != canonical_model(job.model):
-        found.add("model")
-    return frozenset(found)
+        found = {"model": f"model {body['model']} → {job.model}"} | found
+    return {name: words for name, words in found.items() if words}
 
 
 def _change(name: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
-    unsent = False if name in _OFF_UNSENT else None
+    unsent = False if name in FALSE_BY_DEFAULT else None
     old, new = before.get(name, unsent), after.get(name, unsent)
     if old == new:
         return ""
