@@ -77,8 +77,7 @@ def test_editors_know_what_a_field_holds(name: str) -> None:
 def test_a_field_that_is_left_out_leaves_a_row_the_order_that_it_was() -> None:
     # Were it part of the content, every row of every run folder would count as edited.
     bare = TaskInput(prompt="a red fox").effective()
-    assert bare.keys() == model._ALWAYS_SENT, "model._FALSE_BY_DEFAULT"
-    assert rules._OFF_UNSENT == model._FALSE_BY_DEFAULT
+    assert bare.keys() == model.ALWAYS_SENT, "model.FALSE_BY_DEFAULT"
 
 
 def test_media_fields_are_known_as_such() -> None:

@@ -55,17 +55,13 @@ def open_journal(path: Path, *, threaded: bool = True, wal: bool = True) -> Jour
         _check_first(path)
     is_new = not path.exists()
     with contextlib.ExitStack() as opened:
-        try:
+        with _opening(path):
             _create_private(path)
             connection = _connect(path)
             opened.callback(connection.close)
-        except (OSError, sqlite3.Error) as error:
-            raise _cannot_open(path, error) from error
         lost_since = _prepare(connection, path, wal=wal, logged=logged, is_new=is_new)
-        try:
+        with _opening(path):
             reader = _connect(path)
-        except sqlite3.Error as error:
-            raise _cannot_open(path, error) from error
         opened.pop_all()
         return Journal(connection, reader, path, threaded=threaded, lost_since=lost_since)
 
@@ -95,21 +91,17 @@ def look_into(path: Path) -> Journal:
 
 def _has_its_log(path: Path) -> bool:
     """Whether there is a log, and it is this journal's; raises where the files do not fit."""
-    check_files(path)
+    _check_files(path)
     if not has_log(path):
         return False
-    uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-    check_log(path, lambda: _connect(uri, uri=True), lambda: _connect_to_look(path))
+    _check_log(path)
     return True
 
 
 def _check_first(path: Path) -> None:
     """Judge a journal before anything opens it for writing: that merges its log into it."""
-    try:
-        with contextlib.closing(_connect_to_look(path)) as connection:
-            _check(connection, path)
-    except sqlite3.Error as error:
-        raise _cannot_open(path, error) from error
+    with _opening(path), contextlib.closing(_connect_to_look(path)) as connection:
+        _check(connection, path)
 
 
 def _connect(database: str | Path, *, uri: bool = False) -> sqlite3.Connection:
@@ -123,10 +115,8 @@ def _connect(database: str | Path, *, uri: bool = False) -> sqlite3.Connection:
 @contextlib.contextmanager
 def glance_at(path: Path) -> Iterator[Journal]:
     """A journal to read only, of which nothing is checked: what is odd is told when it is read."""
-    try:
+    with _opening(path, "reading"):
         connection = _connect_to_look(path)
-    except sqlite3.Error as error:
-        raise _cannot_open(path, error, "reading") from error
     with Journal(connection, connection, path, threaded=False) as journal:
         yield journal
 
@@ -166,7 +156,7 @@ def _prepare(
 ) -> float | None:
     """Make it ready to be written; since when records are missing, if they are."""
     empty = _check(connection, path, is_new=is_new)
-    try:
+    with _opening(path):
         connection.execute("PRAGMA synchronous = FULL")
         # macOS writes to the drive's own cache otherwise; other systems have no such difference.
         connection.execute("PRAGMA fullfsync = ON")
@@ -181,8 +171,6 @@ def _prepare(
         lost_since = _taken_stock(connection, logged=logged)
         _renew(connection)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
-    except sqlite3.DatabaseError as error:
-        raise _cannot_open(path, error) from error
     return lost_since
 
 
@@ -227,14 +215,14 @@ def _check(connection: sqlite3.Connection, path: Path, *, is_new: bool = False) 
         tables = {str(row[0]) for row in connection.execute(query)}
         empty = not tables and version == 0
         if empty and path.exists() and not is_new:
-            check_emptiness(path)
+            _check_emptiness(path)
         if not empty and version not in range(1, SCHEMA_VERSION + 1) and "attempts" in tables:
             raise JournalUnreadable(
                 f"The journal {path} has version {version}; this program knows {SCHEMA_VERSION}. "
                 "It was left unchanged, and nothing was sent.",
                 hint="pip install --upgrade seedance-batch",
             )
-        if not empty and not tables >= TABLES:
+        if not empty and not tables >= _TABLES:
             raise JournalUnreadable(
                 f"{path} is a database, but not a journal of this program. It was left unchanged, "
                 "and nothing was sent.",
@@ -254,6 +242,14 @@ def _create_schema(connection: sqlite3.Connection) -> None:
     connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
     set_facts(identity)(connection)
     connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _opening(path: Path, deed: str = "writing") -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise _cannot_open(path, error, deed) from error
 
 
 def _cannot_open(path: Path, error: Exception, deed: str = "writing") -> FolderUnusable:
@@ -322,10 +318,10 @@ def _loss(copy: Connection, facts: Facts, told: Facts, at: float) -> Facts:
 
 
 # ── What a damaged, cut, mixed up or half copied journal looks like, and what to say of it ────────
-# Looks at files only; opens nothing for writing, so that what is refused stays as it is.
+# Opens nothing for writing, so that what is refused stays as it is.
 
 
-TABLES: Final = frozenset({"meta", "rows", "attempts", "blobs", "events", "sheets"})
+_TABLES: Final = frozenset({"meta", "rows", "attempts", "blobs", "events", "sheets"})
 _SHEETS: Final = ("results.csv", "results.jsonl", "results.xlsx", "summary.json")
 _CLIPS: Final = ("videos/**/*.*", "drafts/**/*.*")
 
@@ -348,7 +344,7 @@ def has_traces(folder: Path) -> bool:
     return any(any(folder.glob(pattern)) for pattern in _CLIPS)
 
 
-def check_files(path: Path) -> None:
+def _check_files(path: Path) -> None:
     """Raise `JournalUnreadable` where the files alone show that the journal's own is lost.
 
     SQLite would delete a log without its journal, and begin an empty journal.
@@ -359,23 +355,23 @@ def check_files(path: Path) -> None:
         what = "is empty" if path.exists() else "is gone"
         raise damaged(path, f"it {what}, and only its log {log_of(path).name} is left")
     if path.exists():
-        check_emptiness(path)
+        _check_emptiness(path)
 
 
-def check_emptiness(path: Path) -> None:
+def _check_emptiness(path: Path) -> None:
     """Raise `JournalUnreadable` for a journal that holds nothing beside what runs have left."""
     if has_traces(path.parent):
         raise damaged(path, "it is empty, although sheets or clips of earlier runs are beside it")
 
 
-def check_log(path: Path, alone: Callable[[], Connection], both: Callable[[], Connection]) -> None:
+def _check_log(path: Path) -> None:
     """Raise `JournalUnreadable` where the log beside a journal is another journal's.
 
-    SQLite would take it, and put the other's pages in place of this one's. ``alone`` opens the
-    journal's own file, ``both`` the file with its log.
+    SQLite would take it, and put the other's pages in place of this one's.
     """
-    own = _folder_id(alone)
-    if own is not None and _folder_id(both) != own:
+    alone = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    own = _folder_id(lambda: _connect(alone, uri=True))
+    if own is not None and _folder_id(lambda: _connect_to_look(path)) != own:
         raise JournalUnreadable(
             f"The log {log_of(path).name} beside the journal {path} does not belong to it. Both "
             "were left unchanged, and nothing was sent.",
@@ -388,9 +384,9 @@ def _folder_id(connect: Callable[[], Connection]) -> str | None:
         with contextlib.closing(connect()) as connection:
             query = "SELECT value FROM meta WHERE name = 'folder_id'"
             found = connection.execute(query).fetchone()
+            return None if found is None else str(found[0])
     except sqlite3.Error:
         return None
-    return None if found is None else str(found[0])
 
 
 def damaged(path: Path, reason: str) -> JournalUnreadable:
