@@ -354,14 +354,18 @@ def hands(given: Spread, kept: KeptClips) -> AbstractContextManager[Hands | None
     return hands_on(given.dask, kept.seen, tell=partial(click.echo, err=True))
 
 
+def of_name(given: Any, taken: type[Any]) -> dict[str, Any]:
+    """The flags that have the name of a field of ``taken``."""
+    names = {each.name for each in fields(taken)} & {each.name for each in fields(given)}
+    return {name: getattr(given, name) for name in names}
+
+
 def run_settings(given: Address | OfFolder) -> RunSettings:
     """The settings among a command's flags: the fields that have the name of one."""
     from seedance_batch.settings import RunSettings
 
-    names = {each.name for each in fields(RunSettings)} & {each.name for each in fields(given)}
-    chosen = {name: getattr(given, name) for name in names}
-    # 0 stands for no limit; None is what was not given.
-    unlimited = dict.fromkeys({"concurrency", "max_failures"} & names)
+    chosen = of_name(given, RunSettings)
+    unlimited = {"concurrency", "max_failures"} & chosen.keys()  # by 0
     return RunSettings(**chosen | {name: chosen[name] or None for name in unlimited})
 
 
@@ -370,19 +374,13 @@ def read_options(given: OfManifest) -> ReadOptions:
     from seedance_batch.core.model import Allow
     from seedance_batch.reader.source import MAX_BODY, ReadOptions
 
-    return ReadOptions(
-        sheet=given.sheet,
-        encoding=given.encoding,
-        delimiter=given.delimiter,
-        column_map=pairs("--map", given.column_map),
-        model=given.model,
-        overrides=pairs("--set", given.overrides),
-        allow=Allow(resolution_4k=given.allow_4k, mixed_references=given.allow_mixed),
-        visible=given.visible,
-        fix_mixed=given.fix_mixed,
-        allow_outside=given.allow_outside,
-        max_body=given.max_body or MAX_BODY,
-    )
+    read = {
+        "column_map": pairs("--map", given.column_map),
+        "overrides": pairs("--set", given.overrides),
+        "allow": Allow(resolution_4k=given.allow_4k, mixed_references=given.allow_mixed),
+        "max_body": given.max_body or MAX_BODY,
+    }
+    return ReadOptions(**of_name(given, ReadOptions) | read)
 
 
 def selection(
@@ -402,12 +400,7 @@ def selection(
     found = chosen_rows(given, picks, marks=marks, page=page)
     if given.plan_file is not None:  # it brings its rows, whatever a file or variable says
         return Selection(from_ids=found.from_ids)
-    return replace(
-        found,
-        sample=given.sample,
-        sample_seed=given.sample_seed,
-        limit=given.limit,
-    )
+    return replace(found, sample=given.sample, sample_seed=given.sample_seed, limit=given.limit)
 
 
 def chosen_rows(

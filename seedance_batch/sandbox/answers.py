@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from enum import Enum, auto
@@ -13,14 +13,10 @@ from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 import anyio
+from starlette import requests
+from starlette.types import Receive, Scope, Send
 
 from seedance_batch.sandbox.config import ApiFault, Envelope, FaultConfig, Stranger
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 DISCONNECT: Final = "seedance.sandbox.disconnect"
 """ASGI extension of the sandbox's server: a function (reset: bool) that drops the connection."""
@@ -110,7 +106,7 @@ async def read_request(scope: Scope, receive: Receive, max_body: int) -> Request
         raise TooLarge
     raw = scope.get("raw_path")
     path = raw.decode("latin-1") if raw else scope["path"]
-    body = await _read_body(receive, max_body) if scope["method"] not in _BODYLESS else b""
+    body = await _read_body(scope, receive, max_body) if scope["method"] not in _BODYLESS else b""
     return Request(
         scope["method"],
         unquote(path),
@@ -124,20 +120,16 @@ async def read_request(scope: Scope, receive: Receive, max_body: int) -> Request
 _BODYLESS: Final = frozenset({"GET", "HEAD"})
 
 
-async def _read_body(receive: Receive, max_body: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected("the client left while sending its body")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > max_body:
-            raise TooLarge
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+async def _read_body(scope: Scope, receive: Receive, max_body: int) -> bytes:
+    body = bytearray()
+    try:
+        async for part in requests.Request(scope, receive).stream():
+            body += part
+            if len(body) > max_body:
+                raise TooLarge
+    except requests.ClientDisconnect as error:
+        raise Disconnected("the client left while sending its body") from error
+    return bytes(body)
 
 
 async def send_answer(answer: Reply, scope: Scope, send: Send, *, head: bool = False) -> None:

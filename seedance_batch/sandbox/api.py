@@ -13,16 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
+from starlette.types import Receive, Scope, Send
 
 from seedance_batch.sandbox import views
 from seedance_batch.sandbox.answers import (
     Disconnected,
-    Receive,
     Refusal,
     Reply,
     Request,
-    Scope,
-    Send,
     TooLarge,
     broken,
     draw,

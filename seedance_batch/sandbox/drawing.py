@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from seedance_batch.sandbox.answers import unit
 from seedance_batch.sandbox.encode import Overlay, Picture, Planes, encode, fade, tone
 from seedance_batch.sandbox.validation import content_at
-from seedance_batch.sandbox.views import FPS, LAST_FRAME, THUMBNAIL, ClipSpec, Drawn
+from seedance_batch.sandbox.views import FPS, LAST_FRAME, THUMBNAIL, ClipSpec, Drawn, even
 
 # ── Composes a clip's frames: backdrop, first and last frame, and everything written on them ──────
 
@@ -135,12 +135,12 @@ class Lettering:
     def __init__(self, clip: ClipSpec) -> None:
         self._clip = clip
         unit = min(clip.width, clip.height)
-        self._edge = _even(unit * 0.045)
+        self._edge = even(unit * 0.045)
         self._small = max(round(unit * 0.030), 12)
         drawn = clip.drawn
         if drawn is None:
             raise ValueError("a plain clip has no lettering")
-        self._clock_width = _even(face(self._small).width("00:00:00 / 00:00:00") + 4)
+        self._clock_width = even(face(self._small).width("00:00:00 / 00:00:00") + 4)
         self._still = [self._header(drawn), *self._prompt(drawn, round(unit * 0.062))]
 
     def lay_on(self, picture: Picture, number: int) -> None:
@@ -152,7 +152,7 @@ class Lettering:
 
     def _header(self, drawn: Drawn) -> Overlay:
         """One line at the top: this is a rehearsal, and of what."""
-        height = _even(self._edge * 2 + self._small)
+        height = even(self._edge * 2 + self._small)
         own = face(self._small)
         room = self._clip.width - 3 * self._edge - self._clock_width
         caption = f"SANDBOX · {drawn.caption}"
@@ -167,7 +167,7 @@ class Lettering:
         width = self._clip.width - 2 * self._edge
         smallest = max(round(self._small * 0.8), 11)
         block = fit(drawn.prompt, width, self._clip.height * 9 // 20, largest, smallest)
-        height = min(_even(block.height + 3 * self._edge), self._clip.height)
+        height = min(even(block.height + 3 * self._edge), self._clip.height)
         top = self._clip.height - height
         text = Image.new("RGBA", (self._clip.width, height), _CLEAR)
         block.draw(ImageDraw.Draw(text), self._edge, 2 * self._edge, _INK)
@@ -188,25 +188,25 @@ class Lettering:
         side = min(self._clip.height // 5, (room - gap * (count - 1)) // count)
         if side < 16:
             return None
-        image = Image.new("RGBA", (_even(count * (side + gap)), _even(side + 1)), (0, 0, 0, 0))
+        image = Image.new("RGBA", (even(count * (side + gap)), even(side + 1)), (0, 0, 0, 0))
         for number, card in enumerate(_cards(drawn, side)):
             image.paste(_framed(card), (number * (side + gap), 0))
         top = max(bottom - image.height + self._edge, self._edge * 2 + self._small)
-        return Overlay.of(image, self._edge, _even(top))
+        return Overlay.of(image, self._edge, even(top))
 
     def _timecode(self, number: int) -> Overlay:
         text = f"{_timecode(number)} / {_timecode(self._clip.frames - 1)}"
-        mask = Image.new("L", (self._clock_width, _even(self._small * 1.4)), 0)
+        mask = Image.new("L", (self._clock_width, even(self._small * 1.4)), 0)
         own, draw = face(self._small), ImageDraw.Draw(mask)
         own.draw(draw, mask.width - own.width(text), self._small, text, (255,))
         image = Image.new("RGBA", mask.size, _SOFT)
         image.putalpha(mask)
-        return Overlay.of(image, _even(self._clip.width - self._edge - mask.width), self._edge)
+        return Overlay.of(image, even(self._clip.width - self._edge - mask.width), self._edge)
 
     def _progress(self, picture: Picture, number: int) -> None:
         """A bright line along the bottom edge."""
         length = round(self._clip.width * (number + 1) / self._clip.frames)
-        thick = _even(max(self._clip.height / 120, 2))
+        thick = even(max(self._clip.height / 120, 2))
         picture.y[-thick:, :length] = 220
         picture.u[-thick // 2 :, : length // 2] = 128
         picture.v[-thick // 2 :, : length // 2] = 128
@@ -244,10 +244,6 @@ def _shade(size: tuple[int, int], top: int, bottom: int, steep: float = 1) -> Im
     image = Image.new("RGBA", size, (0, 0, 0, 255))
     image.putalpha(Image.fromarray(np.repeat(column[:, None], width, axis=1)))
     return image
-
-
-def _even(length: float) -> int:
-    return int(length) // 2 * 2
 
 
 # ── Given images, brought to a size; a placeholder where one is not ours to fetch ─────────────────

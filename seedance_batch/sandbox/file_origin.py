@@ -17,15 +17,13 @@ from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
+from starlette.types import Receive, Scope, Send
 
 from seedance_batch.sandbox.answers import (
     Disconnected,
     Ending,
-    Receive,
     Reply,
     Request,
-    Scope,
-    Send,
     TooLarge,
     draw,
     html_answer,

@@ -21,18 +21,15 @@ import anyio.from_thread
 import anyio.to_thread
 import h11
 import httpx
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from seedance_batch.sandbox.answers import (
     DISCONNECT,
-    AsgiApp,
     Disconnected,
-    Receive,
     Reply,
-    Scope,
-    Send,
     is_this_machine,
     send_answer,
 )
@@ -127,7 +124,7 @@ class _LoopbackOnly:
     ``host_names`` are names that it answers to as well.
     """
 
-    def __init__(self, app: AsgiApp, host_names: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, host_names: Collection[str] = ()) -> None:
         self._app = app
         self._names = frozenset(name.casefold() for name in host_names)
 
@@ -218,7 +215,7 @@ async def _serve(
         def patience() -> float:
             return engine.config.half_sent_seconds
 
-        apps: tuple[AsgiApp, AsgiApp] = sandbox.api, sandbox.files
+        apps: tuple[ASGIApp, ASGIApp] = sandbox.api, sandbox.files
         for app, sock in zip(apps, sockets, strict=True):
             guarded = _LoopbackOnly(app, host_names)
             await tasks.start(_serve_one, guarded, sock, engine.clock, patience)
@@ -227,7 +224,7 @@ async def _serve(
 
 
 async def _serve_one(
-    app: AsgiApp,
+    app: ASGIApp,
     sock: socket.socket,
     clock: Callable[[], float] = time.time,
     patience: Callable[[], float] = lambda: 30.0,
@@ -319,7 +316,7 @@ class InProcess(httpx.AsyncBaseTransport):
     raises `httpx.ReadTimeout` and `httpx.ReadError`. Bodies arrive whole, so a read time-out
     bounds the whole answer, and a body that is cut arrives as an error."""
 
-    def __init__(self, app: AsgiApp) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._inner = httpx.ASGITransport(app=app)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

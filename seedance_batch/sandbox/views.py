@@ -406,7 +406,7 @@ def frame_size(resolution: str, ratio: str, adaptive: float | None = None) -> tu
         height, width = sizes[_UPRIGHT[ratio]]
     else:
         width, height = sizes.get(ratio, sizes["16:9"])
-    return _even(width * scale), _even(height * scale)
+    return even(width * scale), even(height * scale)
 
 
 def _by_area(square: tuple[int, int], ratio: float) -> tuple[int, int]:
@@ -414,7 +414,8 @@ def _by_area(square: tuple[int, int], ratio: float) -> tuple[int, int]:
     return round(side * math.sqrt(ratio)), round(side / math.sqrt(ratio))
 
 
-def _even(side: float) -> int:
+def even(side: float) -> int:
+    """Whole pixels, as YUV planes of half the size want them."""
     return int(side) // 2 * 2
 
 

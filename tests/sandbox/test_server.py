@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
-from seedance_batch.sandbox.answers import DISCONNECT, Receive, Scope, Send
+from seedance_batch.sandbox.answers import DISCONNECT
 from seedance_batch.sandbox.drawing import Abandoned, render
 from seedance_batch.sandbox.server import _serve_one, build, running
 from seedance_batch.sandbox.views import ClipSpec, Drawn
