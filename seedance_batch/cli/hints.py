@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
     from seedance_batch.batch.summary import Report
     from seedance_batch.core.attempt import Attempt
-    from seedance_batch.core.plan.steps import Plan, RerunChoice
+    from seedance_batch.core.plan.steps import Plan
 
 ALSO_AT_A_FOLDER: Final = frozenset({"api_url", "sandbox_config"})
 """Flags that a command on a run folder takes over."""
@@ -163,9 +163,7 @@ def _text(name: str, value: Any) -> str:
 # ── after a run ─────────────────────────────────────────────────────────────────────────────────
 
 
-def next_command(
-    batch: Batch, plan: Plan, report: Report, choice: RerunChoice | None
-) -> str | None:
+def next_command(batch: Batch, plan: Plan, report: Report) -> str | None:
     """The command that goes on from how a run ended; None where nothing is left to do."""
     from seedance_batch.batch.summary import kept_back
     from seedance_batch.core.outcome import STATUS_OF, Status, came_damaged
@@ -175,7 +173,7 @@ def next_command(
     statuses = {outcome.status for outcome in report.outcomes}
     statuses |= {STATUS_OF[attempt.state.phase] for attempt in blocked}
     if report.ending.stop is Stop.BUDGET:
-        return command_again(max_cost=_enough(batch, plan, choice))
+        return command_again(max_cost=_enough(batch, plan))
     if report.ending.stop is Stop.DAY_BUDGET:
         return command_again()
     if report.ending.stop is Stop.ELSEWHERE:
@@ -202,12 +200,12 @@ def next_command(
     return command_again() if any(step.action.spends for step in report.left) else None
 
 
-def _enough(batch: Batch, plan: Plan, choice: RerunChoice | None) -> Decimal:
+def _enough(batch: Batch, plan: Plan) -> Decimal:
     """A cap for all that the same command would still do: what failed meanwhile counts twice."""
     from seedance_batch.batch.summary import lifetime_cost
     from seedance_batch.settings import NO_CAP
 
-    left = batch.plan(rerun=choice, selected={step.key for step in plan.steps})
+    left = batch.plan(rerun=plan.rerun, selected={step.key for step in plan.steps})
     costs = [cost for cost in map(lifetime_cost, (plan, left)) if cost is not None]
     return max(costs, default=NO_CAP)
 

@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import Field, asdict, fields, replace
+from dataclasses import Field, asdict, dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -39,12 +39,16 @@ if TYPE_CHECKING:
     from seedance_batch.settings import RunSettings
 
 
-def show(
-    given: flags.Planning,
-    *,
-    marks: Collection[str] | None = None,
-    choice: RerunChoice | None = None,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """Which rows a command is for, beside those that its flags choose."""
+
+    choice: RerunChoice | None = None
+    marks: Collection[str] | None = None
+    """Those of a list of picks that count; None for any but reject."""
+
+
+def show(given: flags.Planning, meant: Meant) -> int:
     """``plan``: the plan on stdout, and exit 4 where it does not fit."""
     from seedance_batch.batch.open import open_plan
     from seedance_batch.batch.summary import over_budget
@@ -52,7 +56,7 @@ def show(
 
     given, saved = as_saved(given), saved_plan(given.plan_file)
     with or_elsewhere(), open_plan(given.manifest, *chosen(given, saved), os.environ) as batch:
-        found, choice = wanted(batch, given, saved, marks=marks, choice=choice)
+        found = wanted(batch, given, saved, meant)
         if given.as_json:
             doubts = [{"sign": d.sign, "ids": d.keys} for d in batch.doubts(found)]
             warnings = [each.as_json() for each in batch.warnings(found)]
@@ -159,25 +163,17 @@ def saved_plan(path: Path | None) -> SavedPlan | None:
         raise UsageError(f"The plan {path} cannot be read: {error}") from error
 
 
-def wanted(
-    batch: Batch,
-    given: flags.Planning,
-    saved: SavedPlan | None,
-    *,
-    marks: Collection[str] | None = None,
-    choice: RerunChoice | None = None,
-) -> tuple[Plan, RerunChoice | None]:
-    """The plan for the rows that are meant, and the choice with the rows marked redo in it.
+def wanted(batch: Batch, given: flags.Planning, saved: SavedPlan | None, meant: Meant) -> Plan:
+    """The plan for the rows that are meant; rows marked redo are among its wishes.
 
     Raises `PlanDrifted` where a saved plan moved on.
     """
     from seedance_batch.batch.open import check_troubles
     from seedance_batch.batch.sheets import standing
     from seedance_batch.core.attempt import Kind
-    from seedance_batch.core.plan.saved import approved, drift
     from seedance_batch.page.marks import picks_of
 
-    selected: Collection[str] | None = None
+    choice, selected = meant.choice, None
     picks: Sequence[Pick] | None = None
     if saved is None or given.picks is not None:
         page = (
@@ -187,7 +183,7 @@ def wanted(
         )
         if given.picks is not None:
             picks = picks_of(given.picks, batch.folder.path, lambda: standing(batch.journal), page)
-        selected = batch.chosen(flags.selection(given, picks, marks=marks, page=page))
+        selected = batch.chosen(flags.selection(given, picks, marks=meant.marks, page=page))
     if choice is not None and picks is not None:
         try:
             choice = replace(choice, redo=batch.wishes(picks, selected or ()))
@@ -197,21 +193,27 @@ def wanted(
     if saved is None:
         found = batch.plan(rerun=choice, selected=selected)
         check_troubles(batch.manifest, found.troubles)
-        return found, choice
-    fresh = batch.plan(rerun=choice, selected=saved.keys)
+        return found
+    return _held_against(batch, saved, batch.plan(rerun=choice, selected=saved.keys), given)
+
+
+def _held_against(batch: Batch, saved: SavedPlan, fresh: Plan, given: flags.Planning) -> Plan:
+    """What is left to do of a saved plan. Raises `PlanDrifted` where it no longer holds."""
+    from seedance_batch.core.plan.saved import approved, drift
+
     reasons = drift(saved, fresh, batch.access.origin, batch.folder_mark)
     reasons += _used_elsewhere(batch, saved)
     if reasons:
-        shown = "\n".join(f"  {reason}" for reason in reasons[:10])
+        moved = "\n".join(f"  {reason}" for reason in reasons[:10])
         raise PlanDrifted(
-            f"The saved plan no longer holds; nothing was sent:\n{shown}",
+            f"The saved plan no longer holds; nothing was sent:\n{moved}",
             hint=command_again(
-                "plan" if choice is None else None,
+                "plan" if fresh.rerun is None else None,
                 without={"plan_file"},
-                **as_planned(batch) | {"dry_run": choice is not None, "save": given.plan_file},
+                **as_planned(batch) | {"dry_run": fresh.rerun is not None, "save": given.plan_file},
             ),
         )
-    return approved(saved, fresh), choice
+    return approved(saved, fresh)
 
 
 def _used_elsewhere(batch: Batch, saved: SavedPlan) -> list[str]:
@@ -223,17 +225,15 @@ def _used_elsewhere(batch: Batch, saved: SavedPlan) -> list[str]:
     return [f"the plan was already carried out in {others[0]}"] if others else []
 
 
-def rest_of(
-    batch: Batch, found: Plan, choice: RerunChoice | None, tried: frozenset[str]
-) -> tuple[Plan, RerunChoice | None]:
+def rest_of(batch: Batch, found: Plan, tried: frozenset[str]) -> Plan:
     """What is left of a plan after its canary: nothing that it did not hold, and no row twice."""
     from seedance_batch.core.plan.saved import agreed, approved
 
-    yes = agreed(found)
+    yes, choice = agreed(found), found.rerun
     if choice is not None:
         choice = replace(choice, redo={k: t for k, t in choice.redo.items() if k not in tried})
     fresh = batch.plan(rerun=choice, selected=yes.keys)
-    return approved(yes, fresh).without(tried, "tried as a canary just now"), choice
+    return approved(yes, fresh).without(tried, "tried as a canary just now")
 
 
 def say(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
     from seedance_batch.batch.summary import Consent, Report
     from seedance_batch.core.plan.saved import SavedPlan
-    from seedance_batch.core.plan.steps import Plan, RerunChoice
+    from seedance_batch.core.plan.steps import Plan
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
 
@@ -59,7 +59,7 @@ def plan(given: flags.Planning) -> int:
     Sends nothing and changes nothing. With --max-cost, exits with 4 when the plan costs more.
     What its signs mean: seedance-batch help legend.
     """
-    return planning.show(given)
+    return planning.show(given, planning.Meant())
 
 
 @flags.command(Running, epilog="Example: seedance-batch run manifests/storyboard.csv --sandbox")
@@ -69,7 +69,7 @@ def run(given: Running) -> int:
     Shows the plan and its price, asks before new money is spent, and leaves clips and results
     sheets in runs/<name> beside the manifest. Nothing is ever paid for twice.
     """
-    return _shown_or_done(given)
+    return _shown_or_done(given, planning.Meant())
 
 
 @flags.command(Rerunning, epilog="Example: seedance-batch rerun shots.csv --class transient")
@@ -84,7 +84,7 @@ def rerun(given: Rerunning) -> int:
     choice = rerun_choice(
         given.classes, force=given.force, reasons=given.reasons, stale=given.stale
     )
-    return _shown_or_done(given, marks={"redo"}, choice=choice)
+    return _shown_or_done(given, planning.Meant(choice, {"redo"}))
 
 
 @flags.command(Running, epilog="Example: seedance-batch promote runs/shots --from picks.csv")
@@ -100,14 +100,11 @@ def promote(given: Running) -> int:
         raise UsageError("promote makes final clips; use --draft with run.")
     click.echo("A final is a new generation, and may differ from its draft.", err=True)
     # A config file's --draft is for run.
-    return _shown_or_done(replace(given, draft=False), marks={"keep"})
+    return _shown_or_done(replace(given, draft=False), planning.Meant(marks={"keep"}))
 
 
-def _shown_or_done(
-    given: Running, *, marks: Collection[str] | None = None, choice: RerunChoice | None = None
-) -> int:
-    act = planning.show if given.dry_run else carry_out
-    return act(given, marks=marks, choice=choice)
+def _shown_or_done(given: Running, meant: planning.Meant) -> int:
+    return planning.show(given, meant) if given.dry_run else carry_out(given, meant)
 
 
 # ── Carries a plan out: ask once, run, perhaps a canary first, and sum up ─────────────────────────
@@ -116,18 +113,13 @@ def _shown_or_done(
 _BY_SIGNAL: Final = {Exit.HUNG_UP, Exit.INTERRUPTED, Exit.TERMINATED}
 
 
-def carry_out(
-    given: Running,
-    *,
-    marks: Collection[str] | None = None,
-    choice: RerunChoice | None = None,
-) -> int:
+def carry_out(given: Running, meant: planning.Meant) -> int:
     """``run`` and its kin: plan, ask, work, sum up; returns the exit code.
 
     Where the page is served it stays at a terminal until Ctrl-C; the run folder is free then.
     """
     with contextlib.ExitStack() as served:
-        code = _carried_out(given, served, marks=marks, choice=choice)
+        code = _carried_out(given, meant, served)
         if given.serve and code not in _BY_SIGNAL and _at_a_terminal():
             click.echo("The page is served until Ctrl-C.", err=True)
             with until_ended() as wait:
@@ -135,13 +127,7 @@ def carry_out(
         return code
 
 
-def _carried_out(
-    given: Running,
-    served: contextlib.ExitStack,
-    *,
-    marks: Collection[str] | None,
-    choice: RerunChoice | None,
-) -> int:
+def _carried_out(given: Running, meant: planning.Meant, served: contextlib.ExitStack) -> int:
     from seedance_batch.batch import ownership
     from seedance_batch.batch.open import open_batch
     from seedance_batch.batch.summary import consented, opening_object
@@ -154,7 +140,7 @@ def _carried_out(
         _paid_rows_first(given, options, settings),
         open_batch(given.manifest, options, settings, os.environ, say_aside) as batch,
     ):
-        found, choice = planning.wanted(batch, given, saved, marks=marks, choice=choice)
+        found = planning.wanted(batch, given, saved, meant)
         planning.say(batch, found, verbose=given.verbose, quiet=given.quiet, err=True)
         if given.save is not None:
             planning.save_plan(batch, found, given, given.save)
@@ -166,8 +152,8 @@ def _carried_out(
             click.echo(f"page     {address}", err=True)
             if _at_a_terminal():
                 click.launch(address)
-        if choice is not None:
-            batch.remember_redo(choice)
+        if found.rerun is not None:
+            batch.remember_redo(found.rerun)
         if saved is not None and not batch.access.sandbox:
             ownership.note(batch.folder, batch.access.origin, saved.digest)
         if given.as_json:
@@ -176,15 +162,15 @@ def _carried_out(
             first = replace(
                 found, steps=cheapest(fitting(found, batch.settings.max_cost), given.canary)
             )
-            code = canary(batch, found, first, given, choice)
+            code = canary(batch, found, first, given)
             if code is not None:
                 return code
             tried = frozenset(step.key for step in first.steps)
-            found, choice = planning.rest_of(batch, found, choice, tried)
+            found = planning.rest_of(batch, found, tried)
         report = work(batch, found, given)
         if over_budget:
             report = replace(report, exit_code=max(report.exit_code, Exit.BUDGET))
-        sum_up(batch, found, report, given, choice)
+        sum_up(batch, found, report, given)
         return report.exit_code
 
 
@@ -234,9 +220,7 @@ def _at_a_terminal() -> bool:
         return False
 
 
-def canary(
-    batch: Batch, found: Plan, first: Plan, given: flags.Planning, choice: RerunChoice | None
-) -> int | None:
+def canary(batch: Batch, found: Plan, first: Plan, given: flags.Planning) -> int | None:
     """Run the rows of ``first``; the exit code where the rest is not to follow."""
     from seedance_batch.core.outcome import Status
 
@@ -246,7 +230,7 @@ def canary(
     well = sum(o.key in keys and o.status is Status.DONE for o in report.outcomes)
     if report.exit_code == Exit.OK and well == len(keys):
         return None
-    sum_up(batch, found, _held_back(report, found, well, len(keys)), given, choice)
+    sum_up(batch, found, _held_back(report, found, well, len(keys)), given)
     if report.exit_code in {Exit.OK, Exit.SOME_FAILED} and _at_a_terminal():
         question = f"{well} of {len(keys)} came back well. Go on with the rest?"
         return None if click.confirm(question, err=True) else report.exit_code
@@ -285,14 +269,12 @@ def work(batch: Batch, found: Plan, given: flags.Planning) -> Report:
         return anyio.run(lambda: run_batch(batch, found, observer, signals=True))
 
 
-def sum_up(
-    batch: Batch, found: Plan, report: Report, given: flags.Planning, choice: RerunChoice | None
-) -> None:
+def sum_up(batch: Batch, found: Plan, report: Report, given: flags.Planning) -> None:
     """What came of it: counts, money, paths, and the next command."""
     from seedance_batch.batch.summary import closing_lines, closing_object
 
     lines = list(closing_lines(batch, found, report))
-    command = next_command(batch, found, report, choice)
+    command = next_command(batch, found, report)
     if command is not None:
         lines.append(f"hint: {shown(command)}")
     if given.as_json:

@@ -119,7 +119,7 @@ def plan(
 
         def make() -> Planned:
             with open_plan(source, chosen.reading, chosen.settings, os.environ) as batch:
-                found, _ = _wanted(batch, chosen, wish)
+                found = _wanted(batch, chosen, wish)
                 warnings = tuple(map(interface.finding_in_python, batch.warnings(found)))
                 return Planned(found, warnings, batch.absence)
 
@@ -368,9 +368,7 @@ def _chosen(options: RunKeywords, wish: _Wish) -> interface.Choices:
     return found
 
 
-def _wanted(
-    batch: Batch, chosen: interface.Choices, wish: _Wish
-) -> tuple[Plan, RerunChoice | None]:
+def _wanted(batch: Batch, chosen: interface.Choices, wish: _Wish) -> Plan:
     selection, choice = chosen.selection, wish.choice
     picks = None
     if chosen.picks is not None:
@@ -381,7 +379,7 @@ def _wanted(
         choice = replace(choice, redo=batch.wishes(picks, selected or ()))
     found = batch.plan(rerun=choice, selected=selected)
     check_troubles(batch.manifest, found.troubles)
-    return found, choice
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,12 +418,12 @@ async def _ran(
         _paid_rows_first(source, chosen, holder, watch),
         _opened(lambda: open_batch(source, reading, settings, os.environ)) as batch,
     ):
-        found, choice = await anyio.to_thread.run_sync(_wanted, batch, chosen, wish)
+        found = await anyio.to_thread.run_sync(_wanted, batch, chosen, wish)
         batch.remember_cap()
         found, over_budget = _under_caps(batch, found)
         found = consented(batch, found, _consent(batch, call))
-        if choice is not None:
-            batch.remember_redo(choice)
+        if found.rerun is not None:
+            batch.remember_redo(found.rerun)
         with _watched(work_in(found), found.attempts, watch, progress=call.progress) as observer:
             for line in grouped(batch.warnings(found), numbered=True):
                 observer(Remark(f"warning: {shown(line)}"))
