@@ -150,7 +150,7 @@ class RunSettings:
     """The model of drafts; None is each row's own."""
     remake: bool = False
     again: bool = False
-    """A yes to rows that look bought already: see `core.plan.make.doubts`."""
+    """A yes to rows that look bought already: see `core.plan.doubts`."""
 
     @property
     def requests_per_minute(self) -> float:

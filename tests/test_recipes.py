@@ -15,14 +15,13 @@ import yaml
 from seedance_batch import progress
 from seedance_batch.cli import flags, starter
 from seedance_batch.cli.run import run
-from seedance_batch.core import attempt, columns, model, outcome, shapes
+from seedance_batch.core import attempt, columns, decide, model, outcome, shapes
 from seedance_batch.core.attempt import Phase
 from seedance_batch.core.manifest import Code, Severity
 from seedance_batch.core.model import INPUT_FIELDS, LIST_FIELDS, MEDIA_FIELDS, TaskInput
 from seedance_batch.core.outcome import Status
-from seedance_batch.core.plan import rules
-from seedance_batch.core.plan.steps import Action
 from seedance_batch.core.select import Selection
+from seedance_batch.core.steps import Action
 from seedance_batch.events import Stop
 from seedance_batch.reader import cells, read, rows
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
@@ -115,14 +114,14 @@ def test_a_format_is_named_to_people_and_has_files_in_the_corpus() -> None:
 
 def test_a_phase_has_its_place_in_every_table() -> None:
     assert outcome.STATUS_OF.keys() == set(Phase)
-    assert set(rules._BEST_FIRST) == SENT
+    assert set(decide._BEST_FIRST) == SENT
     assert progress._MARKS.keys() == SENT
     assert set(Phase) | set(Status) == {*xlsx.STATUS_COLOURS}
     assert xlsx._MEANING.keys() == set(Status)
 
 
 def test_a_phase_is_live_lost_or_waits_for_a_person() -> None:
-    assert sorted([*rules.LIVE, *rules.LOST, Phase.AMBIGUOUS]) == sorted(SENT)
+    assert sorted([*decide.LIVE, *decide.LOST, Phase.AMBIGUOUS]) == sorted(SENT)
     assert {Phase.IN_FLIGHT, Phase.DOWNLOADING} == (
         SENT - attempt.FINAL_PHASES - attempt.UNSETTLED_PHASES
     )

@@ -17,6 +17,7 @@ from seedance_batch.batch.orders import resumed
 from seedance_batch.batch.ownership import Neighbour, continues, whereabouts
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
 from seedance_batch.core.columns import is_part
+from seedance_batch.core.decide import BodyFlags, Flags
 from seedance_batch.core.manifest import (
     Asked,
     Finding,
@@ -30,11 +31,10 @@ from seedance_batch.core.manifest import (
 from seedance_batch.core.model import family_model
 from seedance_batch.core.outcome import RowRecord, outcomes
 from seedance_batch.core.overview import Absence, price_note
-from seedance_batch.core.plan.make import Doubt, Traces, contents_of, doubts, draft_job, make_plan
-from seedance_batch.core.plan.rules import BodyFlags, Flags
-from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step
+from seedance_batch.core.plan import Doubt, Traces, contents_of, doubts, draft_job, make_plan
 from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.select import Selection, meant_ids, select
+from seedance_batch.core.steps import Action, Plan, RerunChoice, Step
 from seedance_batch.errors import UsageError
 from seedance_batch.journal import records
 from seedance_batch.journal.records import Facts, KindFacts, order_name
@@ -154,7 +154,7 @@ class Batch(Site):
         return ownership.bought_beside(self.folder, origin, wanted, spellings, elsewhere)
 
     def doubts(self, plan: Plan) -> list[Doubt]:
-        """The new rows of a plan that look bought already; see `core.plan.make.doubts`."""
+        """The new rows of a plan that look bought already; see `core.plan.doubts`."""
         if not plan.new:
             return []
         beside = self.bought_beside(plan)

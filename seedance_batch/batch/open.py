@@ -45,6 +45,7 @@ from seedance_batch.batch.takeover import Tell, look_owned, open_owned, silent
 from seedance_batch.clips.cluster import check_dask
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase, Reason
+from seedance_batch.core.chains import KnownRow, is_unlinked, linked
 from seedance_batch.core.manifest import (
     SANDBOX_ORIGIN,
     Code,
@@ -58,10 +59,9 @@ from seedance_batch.core.manifest import (
 from seedance_batch.core.model import Allow, TaskInput
 from seedance_batch.core.names import check_pattern
 from seedance_batch.core.outcome import RowRecord
-from seedance_batch.core.plan.make import as_ordered, draft_job, draft_models
-from seedance_batch.core.plan.sources import KnownRow, is_unlinked, linked
-from seedance_batch.core.plan.steps import RerunChoice
+from seedance_batch.core.plan import as_ordered, draft_job, draft_models
 from seedance_batch.core.select import meant_ids
+from seedance_batch.core.steps import RerunChoice
 from seedance_batch.core.text import shown, some
 from seedance_batch.errors import ManifestError, SeedanceBatchError, SettingsError, UsageError
 from seedance_batch.journal.journal import Journal

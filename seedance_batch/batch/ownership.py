@@ -16,8 +16,8 @@ from seedance_batch.batch.access import Site
 from seedance_batch.batch.orders import first_name
 from seedance_batch.core import names
 from seedance_batch.core.manifest import Manifest, Told
-from seedance_batch.core.plan.make import draft_job, draft_models
-from seedance_batch.core.plan.steps import Action, Plan, Step
+from seedance_batch.core.plan import draft_job, draft_models
+from seedance_batch.core.steps import Action, Plan, Step
 from seedance_batch.errors import FolderMismatch, SeedanceBatchError
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal

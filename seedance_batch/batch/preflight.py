@@ -47,7 +47,7 @@ from seedance_batch.core.model import (
     sides_warning,
 )
 from seedance_batch.core.overview import Pace, forecast, price_note
-from seedance_batch.core.plan.make import make_plan
+from seedance_batch.core.plan import make_plan
 from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.text import redact, some
 from seedance_batch.errors import SeedanceBatchError

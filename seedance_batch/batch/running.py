@@ -46,7 +46,7 @@ from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt
 from seedance_batch.core.lifecycle import Doubted, Refetch, step
 from seedance_batch.core.outcome import FAILED, Outcome, unfinished
 from seedance_batch.core.overview import clip_bytes
-from seedance_batch.core.plan.steps import Action, Plan, Step, exit_of, fitting, left_over
+from seedance_batch.core.steps import Action, Plan, Step, exit_of, fitting, left_over
 from seedance_batch.core.text import span
 from seedance_batch.errors import Exit, FolderUnusable, SettingsError, StorageFailed, StoreAway
 from seedance_batch.events import (

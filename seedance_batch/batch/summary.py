@@ -13,9 +13,9 @@ from seedance_batch.core import names
 from seedance_batch.core.attempt import RESEND_WINDOW, UNDER_WAY_PHASES, Kind, Phase
 from seedance_batch.core.outcome import Outcome, Status, costs, made_otherwise, tally, tally_object
 from seedance_batch.core.overview import purchase
-from seedance_batch.core.plan.make import Sign
-from seedance_batch.core.plan.steps import UNSETTLED, Action, running_problem, total
+from seedance_batch.core.plan import Sign
 from seedance_batch.core.pricing import money
+from seedance_batch.core.steps import UNSETTLED, Action, running_problem, total
 from seedance_batch.core.text import clock_words, first_few, in_usd, redact, shown, some, spaced
 from seedance_batch.errors import BudgetExceeded, ConsentNeeded, Exit
 from seedance_batch.events import Stop
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
     from seedance_batch.core.attempt import Attempt
     from seedance_batch.core.manifest import Finding
-    from seedance_batch.core.plan.make import Doubt
-    from seedance_batch.core.plan.steps import Plan, Step
+    from seedance_batch.core.plan import Doubt
+    from seedance_batch.core.steps import Plan, Step
     from seedance_batch.events import RowSkipped
     from seedance_batch.runner.runner import RunEnding
     from seedance_batch.writer.files import Written

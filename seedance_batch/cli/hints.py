@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
     from seedance_batch.batch.summary import Report
     from seedance_batch.core.attempt import Attempt
-    from seedance_batch.core.plan.steps import Plan
+    from seedance_batch.core.steps import Plan
 
 ALSO_AT_A_FOLDER: Final = frozenset({"api_url", "sandbox_config"})
 """Flags that a command on a run folder takes over."""
@@ -230,7 +230,7 @@ def _after_failed_redo(plan: Plan, report: Report) -> str | None:
 def _after_failures(batch: Batch, report: Report, blocked: Sequence[Attempt]) -> str:
     from seedance_batch.core.attempt import mend, way_out
     from seedance_batch.core.outcome import Status
-    from seedance_batch.core.plan.steps import RerunChoice
+    from seedance_batch.core.steps import RerunChoice
 
     flags: Changed = {}
     if click.get_current_context().params.get("plan_file") is not None:

@@ -31,9 +31,9 @@ from seedance_batch.streams import tell
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
     from seedance_batch.core.overview import Pace
-    from seedance_batch.core.plan.saved import SavedPlan
-    from seedance_batch.core.plan.steps import Plan, RerunChoice
     from seedance_batch.core.pricing import PriceTable
+    from seedance_batch.core.saved_plan import SavedPlan
+    from seedance_batch.core.steps import Plan, RerunChoice
     from seedance_batch.page.marks import Pick
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
@@ -52,7 +52,7 @@ def show(given: flags.Planning, meant: Meant) -> int:
     """``plan``: the plan on stdout, and exit 4 where it does not fit."""
     from seedance_batch.batch.open import open_plan
     from seedance_batch.batch.summary import over_budget
-    from seedance_batch.core.plan.steps import budget_problem
+    from seedance_batch.core.steps import budget_problem
 
     given, saved = as_saved(given), saved_plan(given.plan_file)
     with or_elsewhere(), open_plan(given.manifest, *chosen(given, saved), os.environ) as batch:
@@ -153,7 +153,7 @@ def _brought(flag: Field[Any], reading: Mapping[str, Any]) -> Any:
 
 def saved_plan(path: Path | None) -> SavedPlan | None:
     """The plan that ``--plan`` names. Raises `UsageError` for a file that is none."""
-    from seedance_batch.core.plan.saved import from_json
+    from seedance_batch.core.saved_plan import from_json
 
     if path is None:
         return None
@@ -199,7 +199,7 @@ def wanted(batch: Batch, given: flags.Planning, saved: SavedPlan | None, meant: 
 
 def _held_against(batch: Batch, saved: SavedPlan, fresh: Plan, given: flags.Planning) -> Plan:
     """What is left to do of a saved plan. Raises `PlanDrifted` where it no longer holds."""
-    from seedance_batch.core.plan.saved import approved, drift
+    from seedance_batch.core.saved_plan import approved, drift
 
     reasons = drift(saved, fresh, batch.access.origin, batch.folder_mark)
     reasons += _used_elsewhere(batch, saved)
@@ -227,7 +227,7 @@ def _used_elsewhere(batch: Batch, saved: SavedPlan) -> list[str]:
 
 def rest_of(batch: Batch, found: Plan, tried: frozenset[str]) -> Plan:
     """What is left of a plan after its canary: nothing that it did not hold, and no row twice."""
-    from seedance_batch.core.plan.saved import agreed, approved
+    from seedance_batch.core.saved_plan import agreed, approved
 
     yes, choice = agreed(found), found.rerun
     if choice is not None:
@@ -383,7 +383,7 @@ def neighbour_lines(batch: Batch, found: Plan) -> list[str]:
 
 def both_prices(batch: Batch, found: Plan) -> list[str]:
     """What these rows cost as drafts, and what they would cost as final clips."""
-    from seedance_batch.core.plan.make import side_by_side
+    from seedance_batch.core.plan import side_by_side
     from seedance_batch.core.pricing import money
 
     keys = {step.key for step in found.new}
@@ -396,8 +396,8 @@ def both_prices(batch: Batch, found: Plan) -> list[str]:
 
 def _repeated(found: Plan) -> list[str]:
     """What would be paid for rows that order the same clip as another row does."""
-    from seedance_batch.core.plan.steps import total
     from seedance_batch.core.pricing import money
+    from seedance_batch.core.steps import total
 
     seen: set[str] = set()
     again = []
@@ -415,7 +415,7 @@ def _repeated(found: Plan) -> list[str]:
 
 
 def _document(batch: Batch, found: Plan, given: flags.Planning) -> dict[str, Any]:
-    from seedance_batch.core.plan.saved import to_json
+    from seedance_batch.core.saved_plan import to_json
 
     reading = {
         each.name: value for each in _brought_flags(given) if (value := getattr(given, each.name))

@@ -23,8 +23,8 @@ from seedance_batch.streams import say_aside, tell
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
     from seedance_batch.batch.summary import Consent, Report
-    from seedance_batch.core.plan.saved import SavedPlan
-    from seedance_batch.core.plan.steps import Plan
+    from seedance_batch.core.saved_plan import SavedPlan
+    from seedance_batch.core.steps import Plan
     from seedance_batch.reader.source import ReadOptions
     from seedance_batch.settings import RunSettings
 
@@ -131,7 +131,7 @@ def _carried_out(given: Running, meant: planning.Meant, served: contextlib.ExitS
     from seedance_batch.batch import ownership
     from seedance_batch.batch.open import open_batch
     from seedance_batch.batch.summary import consented, opening_object
-    from seedance_batch.core.plan.steps import cheapest, fitting
+    from seedance_batch.core.steps import cheapest, fitting
 
     given, saved = planning.as_saved(given), planning.saved_plan(given.plan_file)
     options, settings = planning.chosen(given, saved)

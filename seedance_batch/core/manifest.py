@@ -212,7 +212,7 @@ class Job:
     """sha256 of model and effective input: equal content is the same order."""
     media: tuple[LocalMedia, ...] = ()
     sources: tuple[SourceRow, ...] = ()
-    """The rows that it waits for, by `core.plan.sources.linked`; each link once."""
+    """The rows that it waits for, by `core.chains.linked`; each link once."""
 
     @property
     def asked(self) -> Asked:

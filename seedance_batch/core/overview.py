@@ -15,12 +15,12 @@ from statistics import median
 from typing import Final
 
 from seedance_batch.core.attempt import GENERATING_PHASES, UNDER_WAY_PHASES, Attempt, Phase
+from seedance_batch.core.chains import heights, longest_chain
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import LONGEST_REFERENCE, Resolution
 from seedance_batch.core.outcome import Sum
-from seedance_batch.core.plan.sources import heights, longest_chain
-from seedance_batch.core.plan.steps import Action, Plan, Step, Total, fitting, total
 from seedance_batch.core.pricing import PriceTable, money
+from seedance_batch.core.steps import Action, Plan, Step, Total, fitting, total
 from seedance_batch.core.text import first_few, redact, shown, size, some, span
 
 _LABELS: Final = {

@@ -34,8 +34,8 @@ from seedance_batch.core.manifest import Finding, Manifest
 from seedance_batch.core.model import INPUT_FIELDS, Allow
 from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.overview import Absence
-from seedance_batch.core.plan.steps import Plan
 from seedance_batch.core.select import Selection
+from seedance_batch.core.steps import Plan
 from seedance_batch.errors import Exit, ManifestError, SeedanceBatchError, SettingsError
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.reader.typed_file import as_given

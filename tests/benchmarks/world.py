@@ -28,10 +28,10 @@ from seedance_batch.clips.download import Downloader
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.media import Probe
 from seedance_batch.core.attempt import Kind
+from seedance_batch.core.chains import KnownRow, heights, linked
 from seedance_batch.core.manifest import Job, Place, Row, content_hash
 from seedance_batch.core.model import Allow, Resolution, TaskInput
-from seedance_batch.core.plan.sources import KnownRow, heights, linked
-from seedance_batch.core.plan.steps import Action, Step
+from seedance_batch.core.steps import Action, Step
 from seedance_batch.events import RunEvent
 from seedance_batch.journal.opening import open_journal
 from seedance_batch.runner.attempts import Attempts, Order, Terms

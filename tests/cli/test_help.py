@@ -15,7 +15,7 @@ from seedance_batch.cli import main
 from seedance_batch.core.attempt import Surety
 from seedance_batch.core.outcome import Status
 from seedance_batch.core.overview import label
-from seedance_batch.core.plan.steps import Action
+from seedance_batch.core.steps import Action
 from seedance_batch.errors import Exit
 from tests.cli.shop import say
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedance_batch.core.attempt import Kind
+from seedance_batch.core.chains import KnownRow, heights, linked, longest_chain
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.model import Link, LinkKind, Resolution
 from seedance_batch.core.overview import Pace, forecast, generation_seconds
-from seedance_batch.core.plan.make import make_plan
-from seedance_batch.core.plan.sources import KnownRow, heights, linked, longest_chain
-from seedance_batch.core.plan.steps import Action, Plan, fitting, sources_first
+from seedance_batch.core.plan import make_plan
+from seedance_batch.core.steps import Action, Plan, fitting, sources_first
 from tests.core.plan_builders import job, prices
 
 ROOM = 10 << 20

@@ -6,8 +6,8 @@ import pytest
 
 from seedance_batch.core.attempt import RESEND_WINDOW, Attempt, Kind, Phase
 from seedance_batch.core.manifest import Told
-from seedance_batch.core.plan.make import Doubt, Sign, Traces, doubts, make_plan
-from seedance_batch.core.plan.steps import Action, Plan, RerunChoice
+from seedance_batch.core.plan import Doubt, Sign, Traces, doubts, make_plan
+from seedance_batch.core.steps import Action, Plan, RerunChoice
 from tests.core.plan_builders import attempt, job, prices
 
 NOW = 1_800_000_000.0

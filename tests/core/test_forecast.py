@@ -19,7 +19,7 @@ from seedance_batch.core.overview import (
     forecast_lines,
     generation_seconds,
 )
-from seedance_batch.core.plan.make import make_plan
+from seedance_batch.core.plan import make_plan
 from seedance_batch.core.text import size, some, span
 from tests.core.plan_builders import CLIP, attempt, job, prices
 

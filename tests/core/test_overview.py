@@ -10,9 +10,9 @@ import pytest
 from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.manifest import Job
 from seedance_batch.core.overview import overview, price_note
-from seedance_batch.core.plan.make import make_plan
-from seedance_batch.core.plan.steps import RerunChoice
+from seedance_batch.core.plan import make_plan
 from seedance_batch.core.pricing import PriceTable
+from seedance_batch.core.steps import RerunChoice
 from seedance_batch.core.text import shown
 from tests.core.plan_builders import attempt, job, prices
 

@@ -21,10 +21,10 @@ from seedance_batch.core.attempt import (
     State,
     TakeName,
 )
+from seedance_batch.core.decide import Flags
 from seedance_batch.core.manifest import Job
-from seedance_batch.core.plan.make import make_plan
-from seedance_batch.core.plan.rules import Flags
-from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step, cheapest
+from seedance_batch.core.plan import make_plan
+from seedance_batch.core.steps import Action, Plan, RerunChoice, Step, cheapest
 from tests.core.plan_builders import attempt, job, prices
 
 FOX = job("a")

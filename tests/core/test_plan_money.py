@@ -9,8 +9,8 @@ import pytest
 from seedance_batch.core.attempt import Attempt, ErrorClass, Phase
 from seedance_batch.core.manifest import content_hash
 from seedance_batch.core.outcome import Spending, Sum
-from seedance_batch.core.plan.make import draft_job, make_plan, side_by_side
-from seedance_batch.core.plan.steps import budget_problem, fitting, total
+from seedance_batch.core.plan import draft_job, make_plan, side_by_side
+from seedance_batch.core.steps import budget_problem, fitting, total
 from tests.core.plan_builders import attempt, job, prices
 
 FOX = job("a")

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from seedance_batch.core.attempt import Attempt, ErrorClass, Kind, Phase
 from seedance_batch.core.manifest import Job
-from seedance_batch.core.plan.make import make_plan
-from seedance_batch.core.plan.saved import SavedPlan, approved, drift, from_json, to_json
-from seedance_batch.core.plan.steps import Action, Plan, RerunChoice
+from seedance_batch.core.plan import make_plan
 from seedance_batch.core.pricing import PriceTable
+from seedance_batch.core.saved_plan import SavedPlan, approved, drift, from_json, to_json
+from seedance_batch.core.steps import Action, Plan, RerunChoice
 from seedance_batch.errors import UsageError
 from tests.core.plan_builders import attempt, job, prices
 

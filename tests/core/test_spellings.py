@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedance_batch.core.attempt import Kind, Phase
+from seedance_batch.core.decide import difference
 from seedance_batch.core.manifest import Job
-from seedance_batch.core.plan.make import as_ordered, draft_job, make_plan
-from seedance_batch.core.plan.rules import difference
-from seedance_batch.core.plan.steps import Action
+from seedance_batch.core.plan import as_ordered, draft_job, make_plan
+from seedance_batch.core.steps import Action
 from tests.core.plan_builders import attempt, job, prices
 
 TEXT = "Wide shot of the harbour.\nThe camera pushes in slowly."

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import Final
 
 from seedance_batch.core.attempt import RESEND_WINDOW, Attempt, Kind, Phase
+from seedance_batch.core.chains import Feeding, feeding_first, respelled
+from seedance_batch.core.decide import Decision, Flags, History, decide, histories
 from seedance_batch.core.manifest import Job, Told, content_hash, loosened
 from seedance_batch.core.model import SHORTEST_CLIP, Link, Resolution, family_model
-from seedance_batch.core.plan.rules import Decision, Flags, History, decide, histories
-from seedance_batch.core.plan.sources import Feeding, feeding_first, respelled
-from seedance_batch.core.plan.steps import Action, Plan, RerunChoice, Step, Total
 from seedance_batch.core.pricing import Estimate, Estimator, PriceTable
+from seedance_batch.core.steps import Action, Plan, RerunChoice, Step, Total
 
 _UNTRIED = History()
 _NO_FLAGS = Flags()

@@ -15,8 +15,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from seedance_batch.core.attempt import Kind, Phase
-from seedance_batch.core.plan.steps import Action, Plan, Step, held_back
 from seedance_batch.core.pricing import money
+from seedance_batch.core.steps import Action, Plan, Step, held_back
 from seedance_batch.core.text import in_usd, moment, redact
 from seedance_batch.errors import UsageError
 

@@ -30,7 +30,7 @@ from seedance_batch.core.attempt import (
 from seedance_batch.core.manifest import Job, canonical_model
 from seedance_batch.core.model import FALSE_BY_DEFAULT, INPUT_FIELDS, family_model
 from seedance_batch.core.outcome import spent
-from seedance_batch.core.plan.steps import Action, RerunChoice, error_class_of, is_content, is_paid
+from seedance_batch.core.steps import Action, RerunChoice, error_class_of, is_content, is_paid
 from seedance_batch.core.text import shown
 
 

@@ -14,10 +14,10 @@ from graphlib import TopologicalSorter
 from typing import Final
 
 from seedance_batch.core.attempt import UNDER_WAY_PHASES, Attempt, Phase
+from seedance_batch.core.decide import LOST, History, failure
 from seedance_batch.core.manifest import Job, SourceRow, Trouble, content_hash
 from seedance_batch.core.model import CLIP_SLACK, LONGEST_REFERENCE, PREVIOUS, Link, LinkKind
-from seedance_batch.core.plan.rules import LOST, History, failure
-from seedance_batch.core.plan.steps import Action, RerunChoice, Step
+from seedance_batch.core.steps import Action, RerunChoice, Step
 from seedance_batch.core.text import shown
 
 _FRAME_BYTES: Final = 2 / 3
