@@ -8,9 +8,17 @@ from typing import Final
 
 import anyio
 
-from seedance_batch.clips import transfer
-from seedance_batch.clips.transfer import Failed, Fetched, Fetches, Gone, NoFrame, Result, Wrong
-from seedance_batch.core.attempt import Attempt, Phase
+from seedance_batch.clips.transfer import (
+    Failed,
+    Fetched,
+    Fetches,
+    Gone,
+    NoFrame,
+    NotKept,
+    Result,
+    Wrong,
+)
+from seedance_batch.core.attempt import Attempt, Clip, Phase
 from seedance_batch.core.lifecycle import Doubted, FileWrong, Named, Published, Unstored, UrlGone
 from seedance_batch.core.pace import file_pause
 from seedance_batch.core.text import shown
@@ -98,9 +106,7 @@ class Fetcher(Part):
     def keeps_up(self) -> bool:
         """Whether clips are fetched as fast as they come, and none is about to expire."""
         waiting = [a for a in self._downloading() if self._could_fetch(a)]
-        if len(waiting) > 4 * self._lanes:
-            return False
-        return not any(self._expires_soon(attempt) for attempt in waiting)
+        return len(waiting) <= 4 * self._lanes and not any(map(self._expires_soon, waiting))
 
     def coming(self) -> list[int]:
         """Paid clips that may still arrive in this run."""
@@ -154,12 +160,12 @@ class Fetcher(Part):
         return None
 
     def _is_ready(self, attempt: Attempt, now: float) -> bool:
+        trouble = self._troubles.get(attempt.id)
         return (
             attempt.state.phase is Phase.DOWNLOADING
             and attempt.id not in self._busy
-            and self._could_fetch(attempt)
             and not attempt.state.needs_look
-            and (attempt.id not in self._troubles or self._troubles[attempt.id].not_before <= now)
+            and (trouble is None or (trouble.not_before <= now and not trouble.given_up))
         )
 
     def _nap(self) -> float:
@@ -169,11 +175,7 @@ class Fetcher(Part):
 
     def _expires_soon(self, attempt: Attempt) -> bool:
         at = attempt.state.url_expires_at
-        return (
-            at is not None
-            and at - self._tools.wall() < EXPIRY_IS_NEAR
-            and self._could_fetch(attempt)
-        )
+        return at is not None and at - self._tools.wall() < EXPIRY_IS_NEAR
 
     # ── one clip ────────────────────────────────────────────────────────────────────────────
 
@@ -198,28 +200,23 @@ class Fetcher(Part):
         at = self._tools.wall()
         match result:
             case Fetched(clip, note):
-                if note:
-                    self._tools.remark(f"row {attempt.intent.key}: {note}")
-                self._troubles.pop(attempt.id, None)
-                self._returns.arrived(attempt.id)
-                await self._attempts.apply(attempt.id, Published(clip, at))
-            case NoFrame(clip, message) if self._frame_may_come(attempt):
+                await self._arrived(attempt, clip, at, note)
+            case NoFrame() if self._frame_may_come(attempt):
                 pass
             case NoFrame(clip, message):
-                note = f"row {attempt.intent.key}: no last frame ({message})"
-                self._tools.remark(note)
-                self._returns.arrived(attempt.id)
-                await self._attempts.apply(attempt.id, Published(clip, at))
-            case transfer.NotKept(message, for_good):
+                await self._arrived(attempt, clip, at, f"no last frame ({message})")
+            case NotKept(message, for_good):
                 await self._apply_unstored(attempt, message, for_good=for_good)
             case Gone(message):
                 self._later(attempt, message)
                 gone = UrlGone(message, at, self._client.server_time())
-                self._ended(await self._attempts.apply(attempt.id, gone, message), message)
+                attempt = await self._attempts.apply(attempt.id, gone, message)
+                self._returns.ended(attempt, _brief(message))
             case Wrong(sha256, reason, kept):
                 self._wrong(attempt, reason)
                 wrong = FileWrong(sha256, reason, kept, at)
-                self._ended(await self._attempts.apply(attempt.id, wrong, reason), reason)
+                attempt = await self._attempts.apply(attempt.id, wrong, reason)
+                self._returns.ended(attempt, _brief(reason))
             case Failed(message, _, True):
                 self._refused(attempt, message)
                 await self._attempts.apply(attempt.id, Doubted(message), message)
@@ -228,6 +225,13 @@ class Fetcher(Part):
                 if trouble.tries % _DOUBTED_EVERY == 2:
                     await self._attempts.apply(attempt.id, Doubted(message), message)
         self._weigh()
+
+    async def _arrived(self, attempt: Attempt, clip: Clip, at: float, note: str | None) -> None:
+        if note:
+            self._tools.remark(f"row {attempt.intent.key}: {note}")
+        self._troubles.pop(attempt.id, None)
+        self._returns.arrived()
+        await self._attempts.apply(attempt.id, Published(clip, at))
 
     async def _apply_unstored(self, attempt: Attempt, message: str, *, for_good: bool) -> None:
         """The clip is here; the store is asked again, unless a person has to see to it first."""
@@ -245,12 +249,6 @@ class Fetcher(Part):
         trouble.not_before = now + file_pause(elapsed, self._gate.jitter())
         return elapsed < _FRAME_PATIENCE
 
-    def _ended(self, attempt: Attempt, why: str) -> None:
-        """An attempt that ended without a good clip counts."""
-        how = _USELESS.get(attempt.state.phase)
-        if how is not None:
-            self._returns.useless(attempt.id, how, shown(why, _WHY, one_line=True))
-
     # ── a clip that does not come ───────────────────────────────────────────────────────────
 
     def _trouble(self, attempt: Attempt, why: str) -> _Trouble:
@@ -258,7 +256,7 @@ class Fetcher(Part):
         now = anyio.current_time()
         trouble = self._troubles.setdefault(attempt.id, _Trouble(since=now))
         trouble.tries += 1
-        self._returns.late(attempt.id, shown(why, _WHY, one_line=True))
+        self._returns.late(attempt.id, _brief(why))
         return trouble
 
     def _later(self, attempt: Attempt, why: str, retry_after: float | None = None) -> _Trouble:
@@ -274,7 +272,7 @@ class Fetcher(Part):
             self._say_once(
                 "late",
                 f"row {attempt.intent.key}: the clip {lacks} "
-                f"({shown(why, _WHY, one_line=True)}); it is tried again for up to "
+                f"({_brief(why)}); it is tried again for up to "
                 f"{PATIENCE / 60:.0f} min, like every clip that is late",
             )
         return trouble
@@ -304,7 +302,7 @@ class Fetcher(Part):
     def _give_up(self, attempt: Attempt, trouble: _Trouble, why: str) -> None:
         """Leave the clip to the next run; it stays paid, and known."""
         trouble.given_up = True
-        why = shown(why, _WHY, one_line=True)
+        why = _brief(why)
         self._returns.useless(attempt.id, Useless.UNDELIVERED, why)
         row = attempt.intent.key
         if trouble.is_here:
@@ -325,10 +323,9 @@ class Fetcher(Part):
             self._tools.remark(words)
 
 
-_USELESS: Final = {
-    Phase.EXPIRED: Useless.EXPIRED,
-    Phase.MEDIA_MISMATCH: Useless.MISMATCH,
-}
+def _brief(why: str) -> str:
+    """A reason as a remark tells it."""
+    return shown(why, _WHY, one_line=True)
 
 
 def _expiry(attempt: Attempt) -> tuple[float, int]:

@@ -12,7 +12,7 @@ from typing import Final
 import anyio
 
 from seedance_batch.api.client import Answer, Client
-from seedance_batch.core.attempt import Attempt
+from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.hiapi import Verdict, Voice
 from seedance_batch.core.pace import Breaker, RequestBudget, Slots, backoff, is_rate_refusal
 from seedance_batch.core.text import span
@@ -41,10 +41,6 @@ _SOON = 1e-6
 _NOTICED = 0.1
 """Share of the account's requests that others use, from which on that is told."""
 _PLURALS = {"create": "new tasks", "list": "status checks by the list", "get": "status checks"}
-
-
-def _always() -> bool:
-    return True
 
 
 class Gate:
@@ -100,7 +96,9 @@ class Gate:
         """Why a row may not be sent today; None where it may, and what it costs is counted."""
         return None if self._account is None else self._account.reserve(key, cost)
 
-    async def wait(self, wanted: Callable[[], bool] = _always, *, new_task: bool = False) -> bool:
+    async def wait(
+        self, wanted: Callable[[], bool] = lambda: True, *, new_task: bool = False
+    ) -> bool:
         """Wait until a request may start, and count it; False, uncounted, if no longer wanted.
 
         ``new_task``: it takes a place among the account's tasks as well.
@@ -259,13 +257,9 @@ class Stopper:
         self.leaving = False
         """No new looks and no new downloads either; what runs may end."""
         self._stopped = anyio.Event()
-        self._halted = anyio.Event()
-        self._left = anyio.Event()
-
-    @property
-    def settles(self) -> bool:
+        self.settles = True
         """Whether a send without an answer may still be repeated: a replay costs nothing new."""
-        return not self._halted.is_set()
+        self._left = anyio.Event()
 
     @property
     def stopped(self) -> bool:
@@ -279,7 +273,7 @@ class Stopper:
             self.observer(Stopping(why, message))
         self._stopped.set()
         if why in _HALTS:
-            self._halted.set()
+            self.settles = False
         if why not in _LETS_WORK_FINISH:
             self.leave()
 
@@ -296,7 +290,7 @@ class Stopper:
         """Stop looking and downloading as well."""
         self.leaving = True
         self._stopped.set()
-        self._halted.set()
+        self.settles = False
         self._left.set()
 
     async def sleep(self, seconds: float) -> None:
@@ -329,6 +323,13 @@ class Useless(StrEnum):
     UNDELIVERED = "could not be fetched"
 
 
+_USELESS: Final = {
+    Phase.FAILED: Useless.FAILED,
+    Phase.EXPIRED: Useless.EXPIRED,
+    Phase.MEDIA_MISMATCH: Useless.MISMATCH,
+}
+
+
 class Returns:
     """Counts, in a row, what was bought and gave no good clip; a clip that arrives ends the row.
 
@@ -344,7 +345,7 @@ class Returns:
         self._late: dict[int, str] = {}
         """Clips that were asked for in vain, and may still come; each counts once."""
 
-    def arrived(self, attempt_id: int) -> None:
+    def arrived(self) -> None:
         """A good clip is on disk."""
         self._arrived = True
         self._failed_in_a_row = 0
@@ -358,6 +359,13 @@ class Returns:
     def late(self, attempt_id: int, why: str) -> None:
         """A clip was asked for in vain, and is asked for again."""
         self._late[attempt_id] = why
+
+    def ended(self, attempt: Attempt, why: str) -> bool:
+        """A paid task is over, if it is: whether it gave no good clip, and that is counted."""
+        how = _USELESS.get(attempt.state.phase)
+        if how is not None:
+            self.useless(attempt.id, how, why)
+        return how is not None
 
     def useless(self, attempt_id: int, how: Useless, why: str) -> None:
         """A paid task gave no good clip, at least not in this run."""

@@ -189,7 +189,7 @@ class Account:
         self._file.add_request(now)
         if new_task:
             me.wants_since, me.waiting = None, max(0, me.waiting - 1)
-            self._count(me.taken + 1, now)
+            self.counts(me.taken + 1, now)
         return now
 
     def withdraw(self, now: float) -> None:
@@ -243,11 +243,9 @@ class Account:
 
     def counts(self, taken: int, now: float) -> None:
         """So many places are taken by this run."""
-        self._count(taken, now)
-
-    def _count(self, taken: int, now: float) -> None:
         while len(self._taken) > taken:
-            self._later.append(partial(_ended, now - self._taken.popleft()))
+            seconds = now - self._taken.popleft()
+            self._later.append(partial(SharedAccount.ended, seconds=seconds))
         while len(self._taken) < taken:
             self._taken.append(now)
         me = self._me
@@ -302,7 +300,7 @@ class Account:
             await anyio.sleep(_TICK)
             found, now = census(), self._clock()
             taken, self._me.accepted, self._rows_left = found
-            self._count(taken, now)
+            self.counts(taken, now)
             waits = self._rows_left > 0
             if not waits:
                 self.wants_place(now, wanted=False)
@@ -395,10 +393,6 @@ class Account:
             return  # whoever looks next finds the process gone
         finally:
             self._file.close()
-
-
-def _ended(seconds: float, state: SharedAccount) -> None:
-    state.ended(seconds)
 
 
 class SharedSlots(Slots):

@@ -38,7 +38,7 @@ from seedance_batch.runner.attempts import (
     Terms,
     event_of,
 )
-from seedance_batch.runner.gate import Part, Returns, Tools, Useless
+from seedance_batch.runner.gate import Part, Returns, Tools
 
 _CENT: Final = Decimal("0.01")
 _NAP: Final = 1.0
@@ -65,7 +65,6 @@ _NAMED: Final = 3
 _WHY: Final = 160
 """Characters of a reason."""
 _NOT_OWNER: Final = "not sent: another machine may have taken over the batch"
-_USELESS: Final = {Phase.FAILED: Useless.FAILED, Phase.EXPIRED: Useless.EXPIRED}
 
 
 T = TypeVar("T")
@@ -121,7 +120,11 @@ class Submitter(Part):
     @property
     def taken(self) -> int:
         """Places that sends and tasks in flight take."""
-        return self._running() + self._under_way_unrecorded()
+        left_alone = self._left_alone()
+        recorded = self._attempts.count(Phase.SUBMITTING) - left_alone
+        # Orders between the gate and their first record; the others are counted by their phase.
+        unrecorded = max(0, self._under_way - recorded)
+        return self._attempts.count(*GENERATING_PHASES) - left_alone + unrecorded
 
     @property
     def demand(self) -> Demand:
@@ -151,7 +154,7 @@ class Submitter(Part):
         self._queue.fill(orders)
         if (orders or unsettled) and await self._hear_the_clock(unsettled):
             for attempt in unsettled:
-                self._start(group, self._take_up, attempt)
+                self._start(group, self._resend, attempt)
         self._begun = True
         while not self._stopper.stopped and await self._next_is_due():
             # Asked again: what was started meanwhile has reserved its cost by now.
@@ -168,9 +171,6 @@ class Submitter(Part):
 
     def _going(self) -> bool:
         return not self._stopper.stopped
-
-    def _settling(self) -> bool:
-        return self._stopper.settles
 
     def _still_due(self) -> bool:
         return self._going() and self._may_start() and self._terms.may_send()
@@ -208,14 +208,6 @@ class Submitter(Part):
             self._slots.no_room(now)
             return False
         return True
-
-    def _running(self) -> int:
-        return self._attempts.count(*GENERATING_PHASES) - self._left_alone()
-
-    def _under_way_unrecorded(self) -> int:
-        # Orders between the gate and their first record; the others are counted by their phase.
-        recorded = self._attempts.count(Phase.SUBMITTING) - self._left_alone()
-        return max(0, self._under_way - recorded)
 
     def _left_alone(self) -> int:
         """Sends of earlier runs that wait for a person: they take no place from others."""
@@ -300,10 +292,6 @@ class Submitter(Part):
     def _not_hiapi(self, answer: Answer[object]) -> str:
         return f"{self._client.base_url} is not HiAPI's API ({answer.error.message})"
 
-    async def _take_up(self, attempt: Attempt) -> None:
-        """A send that an earlier process left without an answer."""
-        await self._resend(attempt, None)
-
     # ── one order ───────────────────────────────────────────────────────────────────────────
 
     def _start(self, group: TaskGroup, work: Callable[[T], Awaitable[None]], what: T) -> None:
@@ -376,8 +364,11 @@ class Submitter(Part):
             await order.prepare()
             self._terms.body_of(attempt.intent)
 
-    async def _resend(self, attempt: Attempt, answer: Answer[Created] | None) -> None:
-        """Same key, same bytes, until something definite comes back or resending is unsafe."""
+    async def _resend(self, attempt: Attempt, answer: Answer[Created] | None = None) -> None:
+        """Same key, same bytes, until something definite comes back or resending is unsafe.
+
+        ``answer``: what its send got just now; None where an earlier process has sent it.
+        """
         tries, since = 0, anyio.current_time()
         baffled = int(answer is not None and answer.baffles)
         while self._may_be_sent(attempt):
@@ -456,7 +447,7 @@ class Submitter(Part):
     def _may_repeat(self, attempt: Attempt, refused: bool) -> bool:
         """Whether a repeated send is still allowed, and still needed: a callback may have told."""
         phase = self._attempts.by_id[attempt.id].state.phase
-        return phase in SENDABLE_PHASES and (self._going() if refused else self._settling())
+        return phase in SENDABLE_PHASES and (self._going() if refused else self._stopper.settles)
 
     async def _paused(self, attempt: Attempt, seconds: float) -> None:
         """Wait before a repeated send, but no longer than one is allowed and needed."""
@@ -537,9 +528,6 @@ class Submitter(Part):
 
     def task_ended(self, attempt: Attempt) -> None:
         """The service said how a task ended, or that it takes none for this row."""
-        how = _USELESS.get(attempt.state.phase)
-        if how is None:
+        if not self._returns.ended(attempt, message_of(attempt)[:_WHY]):
             self._returns.made()
-        else:
-            self._returns.useless(attempt.id, how, message_of(attempt)[:_WHY])
         self._weigh()

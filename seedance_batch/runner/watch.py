@@ -20,7 +20,7 @@ from seedance_batch.core.attempt import Attempt, Phase, State
 from seedance_batch.core.hiapi import OutputType, Page, Task, TaskStatus, Verdict
 from seedance_batch.core.lifecycle import Forgotten
 from seedance_batch.errors import SeedanceBatchError
-from seedance_batch.events import Remark, Stop
+from seedance_batch.events import Stop
 from seedance_batch.runner.gate import Part, Tools
 from seedance_batch.runner.sightings import Sightings, lacks_its_ending, took
 
@@ -326,12 +326,8 @@ class Watcher(Part):
             if attempt.state.phase is Phase.DOWNLOADING and not attempt.state.needs_look:
                 self._sightings.forget(attempt_id)  # its file is asked for again without a look
         else:
-            self._stopper.observer(
-                Remark(
-                    f"task {task_id} is unknown to this API key; does the key belong to another "
-                    "account?"
-                )
-            )
+            words = "is unknown to this API key; does the key belong to another account?"
+            self._tools.remark(f"task {task_id} {words}")
 
     def _all_foreign(self) -> bool:
         """Whether nothing in flight can be found, and some of it was made under another key."""

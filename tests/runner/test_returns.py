@@ -18,7 +18,7 @@ def test_failures_in_a_row_end_buying_and_a_success_or_a_clip_ends_the_row() -> 
     between.made()
     assert not failing(between, 3).is_over(coming=[9])
     arrived = failing(Returns(3), 1, 2)
-    arrived.arrived(9)
+    arrived.arrived()
     assert not failing(arrived, 3, 4).is_over(coming=[])
     assert failing(arrived, 5).is_over(coming=[])
 
@@ -45,13 +45,13 @@ def test_buying_waits_where_several_clips_do_not_arrive_and_none_has_yet() -> No
     assert returns.waits(range(SEVERAL_CLIPS))
     assert returns.missing == "3 paid clips have not arrived (404)"
     assert not returns.waits([])  # nothing could settle it any more
-    returns.arrived(0)
+    returns.arrived()
     assert not returns.waits([1, 2])
 
 
 def test_once_a_clip_has_arrived_buying_waits_at_the_limit_alone() -> None:
     returns = Returns(10)
-    returns.arrived(0)
+    returns.arrived()
     for number in range(1, 10):
         returns.late(number, "404")
     assert not returns.waits(range(1, 10))
@@ -63,7 +63,7 @@ def test_buying_waits_for_the_first_of_as_many_clips_as_may_be_useless() -> None
     assert Returns(4).waits(range(4))
     assert not Returns(4).waits(range(3))
     returns = Returns(4)
-    returns.arrived(9)
+    returns.arrived()
     assert not returns.waits(range(40))
 
 
