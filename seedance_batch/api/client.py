@@ -137,8 +137,7 @@ class Client:
         self._wall = wall
         self._deadline = deadline
         self._offset: float | None = None
-        proxy = None if transport else _proxy_to(self.base_url)
-        self._proxy = proxy
+        self._proxy = None if transport else _proxy_to(self.base_url)
         # Not an httpx default: redirects would carry the key to wherever they lead.
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
@@ -150,7 +149,7 @@ class Client:
             follow_redirects=False,
             transport=transport,
             verify=_trusted(self.base_url),
-            proxy=proxy,
+            proxy=self._proxy,
             trust_env=False,  # one host needs one proxy, and httpx cannot read every NO_PROXY
         )
 

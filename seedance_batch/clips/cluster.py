@@ -436,12 +436,13 @@ def serve(place: str) -> None:
 
     ``place`` is a folder for what its workers put down.
     """
+    from dask.system import CPU_COUNT
     from distributed import LocalCluster
 
     logging.disable(logging.CRITICAL)
     try:
         with LocalCluster(
-            n_workers=_processors(),
+            n_workers=CPU_COUNT,
             threads_per_worker=2,  # one waits for a file host while the other decodes
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
@@ -453,12 +454,6 @@ def serve(place: str) -> None:
             sys.stdin.read()
     finally:  # who began it may have been killed
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # ── many small jobs, for commands without a loop of their own ───────────────────────────────────

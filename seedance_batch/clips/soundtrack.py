@@ -125,7 +125,9 @@ class _Track:
         number = stretch.first
         with self._opened(stretch.shots[0]) as container:
             found = self._with_places(container, stretch)
-            for packet, place in found if self._is_last(stretch) else _without_last(found, 2):
+            if stretch is not self._film.stretches[-1]:
+                found = _without_last(found, 2)
+            for packet, place in found:
                 if place >= stretch.until:
                     break
                 if place >= number:
@@ -133,9 +135,6 @@ class _Track:
                     yield self._placed(packet, place)
                     number = place + 1
         yield from self._silence(number, stretch.until)
-
-    def _is_last(self, stretch: Stretch) -> bool:
-        return stretch is self._film.stretches[-1]
 
     def _with_places(
         self, container: InputContainer, stretch: Stretch
