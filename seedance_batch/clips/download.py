@@ -21,6 +21,7 @@ from seedance_batch.clips.media import ClipTerms, MediaUnreadable, Probe
 from seedance_batch.clips.partial import Partial, inside, make_durable, move_aside, move_in, storage
 from seedance_batch.clips.transfer import (
     DEFAULT_LIMITS,
+    ClipToFetch,
     Failed,
     Fetched,
     Gone,
@@ -85,19 +86,18 @@ class Downloader:
         """None elsewhere: see `Fetches`."""
         return 0
 
-    async def fetch(
-        self, url: str, *, file: str, intent: ClipTerms, last_frame_url: str | None
-    ) -> Result:
-        """Bring the clip to ``file``, a name kept for it in the journal before this call.
+    async def fetch(self, wanted: ClipToFetch) -> Result:
+        """Bring the clip to its file, a name kept for it in the journal before this call.
 
         A right clip that stands there already, from before a crash, is taken as it is. Raises
         `StorageFailed` where the disk refuses.
         """
-        standing = await self._offload(self._standing, file, intent)
-        video = standing or await self._fetch_video(url, file, intent)
+        standing = await self._offload(self._standing, wanted)
+        video = standing or await self._fetch_video(wanted)
         if not isinstance(video, Clip):
             return video
-        return await self._with_frame(video, last_frame_url) if last_frame_url else Fetched(video)
+        frame = wanted.last_frame_url
+        return await self._with_frame(video, frame) if frame else Fetched(video)
 
     # ── what a worker has brought ───────────────────────────────────────────────────────────────
 
@@ -133,13 +133,13 @@ class Downloader:
 
     # ── the clip ────────────────────────────────────────────────────────────────────────────────
 
-    def _standing(self, file: str, intent: ClipTerms) -> Clip | None:
-        """The clip at ``file``, whatever its ending, where it is right."""
-        names_of = (names.with_ending(file, ending) for ending in names.CLIP_ENDINGS)
-        found = (self._standing_at(name, intent) for name in names_of)
+    def _standing(self, wanted: ClipToFetch) -> Clip | None:
+        """The clip at its file, whatever the ending, where it is right."""
+        names_of = (names.with_ending(wanted.file, ending) for ending in names.CLIP_ENDINGS)
+        found = (self._standing_at(name, wanted.terms) for name in names_of)
         return next(filter(None, found), None)
 
-    def _standing_at(self, file: str, intent: ClipTerms) -> Clip | None:
+    def _standing_at(self, file: str, terms: ClipTerms) -> Clip | None:
         """The clip at ``file`` where it is right; anything else there is moved aside."""
         path = inside(self._folder, file)
         if not os.path.lexists(path):
@@ -147,27 +147,25 @@ class Downloader:
         if path.is_file() and not path.is_symlink():
             with storage(f"read {path}"):
                 probe = self._probed(path)
-            if isinstance(probe, Probe) and media.judge(probe, intent) is None:
+            if _fault(probe, terms) is None:
                 make_durable(path)  # its publication may have ended before the folder's sync
                 with storage(f"read {path}"):
                     return _clip(file, path.stat().st_size, sha256_of(path), probe)
         move_aside(self._folder, file)
         return None
 
-    async def _fetch_video(
-        self, url: str, file: str, intent: ClipTerms
-    ) -> Clip | Gone | Wrong | Failed:
+    async def _fetch_video(self, wanted: ClipToFetch) -> Clip | Gone | Wrong | Failed:
         partial = Partial(self._folder, names.CLIP_ENDING)
         try:
-            arrived = await self._transfer.pull(url, partial, self._limits.max_bytes)
+            arrived = await self._transfer.pull(wanted.url, partial, self._limits.max_bytes)
             if not isinstance(arrived, Known):
                 return arrived
-            return await self._offload(self._settle, partial, arrived, file, intent)
+            return await self._offload(self._settle, partial, arrived, wanted)
         finally:
             partial.discard()
 
     def _settle(
-        self, partial: Partial, arrived: Known, file: str, intent: ClipTerms
+        self, partial: Partial, arrived: Known, wanted: ClipToFetch
     ) -> Clip | Wrong | Failed:
         """Publish what arrived under the name that it deserves."""
         page = _page(partial.head)
@@ -178,10 +176,9 @@ class Downloader:
             probe = self._probed(path)
         if isinstance(probe, MediaUnreadable) and not arrived.framed:
             return Failed(f"the file was cut short: {probe.reason}")
-        reason = probe.reason if isinstance(probe, MediaUnreadable) else media.judge(probe, intent)
-        if reason:
-            return self._keep_wrong(partial, file, probe, reason)
-        file = names.with_ending(file, media.ending_of(partial.head))
+        if (reason := _fault(probe, wanted.terms)) is not None:
+            return self._keep_wrong(partial, wanted.file, probe, reason)
+        file = names.with_ending(wanted.file, media.ending_of(partial.head))
         partial.publish(file)
         self._forget_wrong(file)
         return _clip(file, partial.size, partial.sha256, probe)
@@ -280,6 +277,11 @@ def _page(head: bytes) -> str | None:
     if not head:
         return "the file host sent an empty file"
     return None if b"\0" in head else "the file host sent a text page instead of the file"
+
+
+def _fault(probe: Probe | MediaUnreadable, terms: ClipTerms) -> str | None:
+    """Why a file is not the clip that was asked for; None where it is."""
+    return probe.reason if isinstance(probe, MediaUnreadable) else media.judge(probe, terms)
 
 
 def _clip(file: str, size: int, sha256: str, probe: Probe | MediaUnreadable) -> Clip:

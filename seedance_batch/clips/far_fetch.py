@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,10 +24,18 @@ from seedance_batch.api.addresses import file_client
 from seedance_batch.clips.cluster import Cluster, NotDone, open_cluster
 from seedance_batch.clips.download import Downloader, in_threads
 from seedance_batch.clips.kept import KeptClips, StoringFetches, Unfit, Wanted, attempt_name
-from seedance_batch.clips.media import ClipTerms
 from seedance_batch.clips.partial import PARTIAL_FOLDER, inside
 from seedance_batch.clips.stills import poster, poster_name
-from seedance_batch.clips.transfer import Failed, Fetched, Fetches, Gone, NoFrame, Result, Wrong
+from seedance_batch.clips.transfer import (
+    ClipToFetch,
+    Failed,
+    Fetched,
+    Fetches,
+    Gone,
+    NoFrame,
+    Result,
+    Wrong,
+)
 from seedance_batch.errors import StorageFailed
 from seedance_batch.run_folder import POSTERS
 from seedance_batch.store import open_store
@@ -43,10 +51,7 @@ _WITHIN: Final = 300.0
 class FetchJob:
     """A clip to bring somewhere; neither its row nor its price is told."""
 
-    url: str
-    file: str
-    wanted: Wanted
-    last_frame_url: str | None
+    wanted: ClipToFetch
     allow_private: bool
     attempt: str
     """For those who look at an object of a store."""
@@ -86,9 +91,7 @@ async def _fetched(place: Path, job: FetchJob) -> Result:
     with anyio.fail_after(_WITHIN):
         async with file_client(allow_private=job.allow_private, lanes=1) as http:
             downloader = Downloader(place, http, allow_private=job.allow_private)
-            return await downloader.fetch(
-                job.url, file=job.file, intent=job.wanted, last_frame_url=job.last_frame_url
-            )
+            return await downloader.fetch(job.wanted)
 
 
 # ── who hands it over ───────────────────────────────────────────────────────────────────────────
@@ -147,22 +150,18 @@ class FarFetches:
         """As many as there are threads to work."""
         return self._cluster.threads
 
-    async def fetch(
-        self, url: str, *, file: str, intent: ClipTerms, last_frame_url: str | None
-    ) -> Result:
+    async def fetch(self, wanted: ClipToFetch) -> Result:
         """As `Downloader.fetch`."""
-        if self._cluster.threads and not await to_thread.run_sync(self._here.stands, file):
-            wanted, attempt = Wanted.of(intent), attempt_name(intent)
-            job = FetchJob(url, file, wanted, last_frame_url, self._allow_private, attempt)
+        if self._cluster.threads and not await to_thread.run_sync(self._here.stands, wanted.file):
+            told = replace(wanted, terms=Wanted.of(wanted.terms))
+            job = FetchJob(told, self._allow_private, attempt_name(wanted.terms))
             with contextlib.suppress(NotDone):
                 result = await (self._to_place if self._kept.store is None else self._to_store)(job)
                 if isinstance(result, Fetched | NoFrame):
                     self._observe(result.clip.bytes)
                 if result is not None:
                     return result
-        return await self._otherwise.fetch(
-            url, file=file, intent=intent, last_frame_url=last_frame_url
-        )
+        return await self._otherwise.fetch(wanted)
 
     async def _to_store(self, job: FetchJob) -> Result | None:
         store = self._kept.store
@@ -175,7 +174,7 @@ class FarFetches:
         try:
             work = partial(fetch_to_place, str(place))
             (result,) = await self._cluster.do(work, [job], within=_WITHIN, refuses=_useless)
-            return await to_thread.run_sync(self._published, place, job.file, result)
+            return await to_thread.run_sync(self._published, place, job.wanted.file, result)
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(partial(shutil.rmtree, place, ignore_errors=True))

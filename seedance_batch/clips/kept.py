@@ -24,7 +24,15 @@ from seedance_batch.clips import media
 from seedance_batch.clips.media import ClipTerms, MediaUnreadable
 from seedance_batch.clips.partial import inside, storage
 from seedance_batch.clips.stills import poster, poster_name
-from seedance_batch.clips.transfer import Fetched, Fetches, NoFrame, NotKept, Offload, Result
+from seedance_batch.clips.transfer import (
+    ClipToFetch,
+    Fetched,
+    Fetches,
+    NoFrame,
+    NotKept,
+    Offload,
+    Result,
+)
 from seedance_batch.core.attempt import Clip, Intent
 from seedance_batch.core.names import FOLDERS, MISMATCH_MARK
 from seedance_batch.errors import StoreAway
@@ -348,9 +356,9 @@ def stills(
 # ── on their way into a store ───────────────────────────────────────────────────────────────────
 
 
-def attempt_name(intent: ClipTerms) -> str:
+def attempt_name(terms: ClipTerms) -> str:
     """Which attempt an object is of, for those who look at it."""
-    return f"{intent.kind}-{intent.number}" if isinstance(intent, Intent) else ""
+    return f"{terms.kind}-{terms.number}" if isinstance(terms, Intent) else ""
 
 
 class StoringFetches:
@@ -366,16 +374,12 @@ class StoringFetches:
         """See `Fetches`."""
         return self._fetches.lanes
 
-    async def fetch(
-        self, url: str, *, file: str, intent: ClipTerms, last_frame_url: str | None
-    ) -> Result:
-        """Bring the clip to ``file``, then to the store; `NotKept` where that does not take it."""
-        found = await self._fetches.fetch(
-            url, file=file, intent=intent, last_frame_url=last_frame_url
-        )
+    async def fetch(self, wanted: ClipToFetch) -> Result:
+        """Bring the clip to its file, then to the store; `NotKept` where that does not take it."""
+        found = await self._fetches.fetch(wanted)
         if isinstance(found, Fetched | NoFrame):
             try:
-                await self._offload(self._kept.put, found.clip, attempt_name(intent))
+                await self._offload(self._kept.put, found.clip, attempt_name(wanted.terms))
             except NameTaken as error:
                 return NotKept(str(error), for_good=True)
             except StoreAway as error:

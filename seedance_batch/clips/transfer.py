@@ -100,6 +100,16 @@ class NotKept:
 Result = Fetched | NoFrame | Gone | Wrong | Failed | NotKept
 
 
+@dataclass(frozen=True, slots=True)
+class ClipToFetch:
+    """Where a clip comes from, what it has to be, and the name that the journal kept for it."""
+
+    url: str
+    file: str
+    terms: ClipTerms
+    last_frame_url: str | None = None
+
+
 class Fetches(Protocol):
     """Who brings clips into a run folder; see `download.Downloader`."""
 
@@ -107,10 +117,8 @@ class Fetches(Protocol):
     def lanes(self) -> int:
         """Fetches that can go on at once elsewhere than in this process."""
 
-    async def fetch(
-        self, url: str, *, file: str, intent: ClipTerms, last_frame_url: str | None
-    ) -> Result:
-        """Bring the clip to ``file``, verified and published."""
+    async def fetch(self, wanted: ClipToFetch) -> Result:
+        """Bring the clip to its file, verified and published."""
 
 
 # ── One URL into one `Partial`: every wait bounded, every redirect checked, cuts continued ────────

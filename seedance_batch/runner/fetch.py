@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 
 from seedance_batch.clips.transfer import (
+    ClipToFetch,
     Failed,
     Fetched,
     Fetches,
@@ -188,13 +189,9 @@ class Fetcher(Part):
             return
         if attempt.state.file is None:
             attempt = await self._attempts.apply(attempt.id, Named(self._name_for(attempt)))
-        result = await self._downloader.fetch(
-            url,
-            file=attempt.state.file or "",
-            intent=attempt.intent,
-            last_frame_url=attempt.state.last_frame_url,
-        )
-        await self._record(attempt, result)
+        state = attempt.state
+        wanted = ClipToFetch(url, state.file or "", attempt.intent, state.last_frame_url)
+        await self._record(attempt, await self._downloader.fetch(wanted))
 
     async def _record(self, attempt: Attempt, result: Result) -> None:
         at = self._tools.wall()

@@ -21,8 +21,8 @@ from pathlib import Path
 import anyio
 
 from seedance_batch.clips.download import Downloader
-from seedance_batch.clips.transfer import Fetched, Result
-from seedance_batch.core.attempt import Clip, Intent, Phase
+from seedance_batch.clips.transfer import ClipToFetch, Fetched, Result
+from seedance_batch.core.attempt import Clip, Phase
 from seedance_batch.events import AttemptChanged, RequestEnded, RunEvent
 from seedance_batch.runner.attempts import Attempts
 from seedance_batch.runner.sharing import Account, Membership
@@ -56,10 +56,8 @@ def serve(pipe: Connection) -> None:
 class Unfetched(Downloader):
     """Clips that count as fetched, where only the tasks in flight are measured."""
 
-    async def fetch(
-        self, url: str, *, file: str, intent: Intent, last_frame_url: str | None
-    ) -> Result:
-        return Fetched(Clip(file, 1, "0" * 64, 4.0, 864, 496, has_audio=True))
+    async def fetch(self, wanted: ClipToFetch) -> Result:
+        return Fetched(Clip(wanted.file, 1, "0" * 64, 4.0, 864, 496, has_audio=True))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seedance_batch.clips.download import Downloader
-from seedance_batch.clips.transfer import Limits, Result
+from seedance_batch.clips.transfer import ClipToFetch, Limits, Result
 from tests.clips.clips import intent
 
 FILE = "videos/a.mp4"
@@ -25,8 +25,7 @@ async def fetch(
     **asked: Any,
 ) -> Result:
     """Fetch the clip of a row that asks for 4 s of 480p, or for what ``asked`` changes."""
-    row = intent(**asked)
-    return await downloader.fetch(url, file=file, intent=row, last_frame_url=last_frame_url)
+    return await downloader.fetch(ClipToFetch(url, file, intent(**asked), last_frame_url))
 
 
 def leftovers(folder: Path) -> list[str]:

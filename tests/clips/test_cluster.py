@@ -9,6 +9,7 @@ import pytest
 from seedance_batch.clips.cluster import odd_one, without_keys
 from seedance_batch.clips.far_fetch import FetchJob, fetch_to_place
 from seedance_batch.clips.kept import Unfit, Wanted, our_version, work_through
+from seedance_batch.clips.transfer import ClipToFetch
 
 
 def test_a_local_cluster_inherits_no_key_under_whatever_name_it_stands() -> None:
@@ -55,8 +56,8 @@ def test_a_worker_of_another_version_refuses() -> None:
 def test_a_worker_that_is_too_late_finds_its_folder_gone_and_fetches_nothing(
     tmp_path: Path,
 ) -> None:
-    job = FetchJob("http://127.0.0.1:1/", "videos/a.mp4", Wanted("480p", 4, "16:9", True), None,
-                   allow_private=True, attempt="final-1")  # fmt: skip
+    wanted = ClipToFetch("http://127.0.0.1:1/", "videos/a.mp4", Wanted("480p", 4, "16:9", True))
+    job = FetchJob(wanted, allow_private=True, attempt="final-1")
     with pytest.raises(Unfit, match="does not see"):
         fetch_to_place(str(tmp_path / "gone"), job)
     assert list(tmp_path.iterdir()) == []
