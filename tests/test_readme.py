@@ -21,6 +21,8 @@ from PIL import Image
 
 from seedance_batch.clips import media
 from seedance_batch.core.model import AspectRatio, Resolution
+from tests.crash.forker import Forker, forking
+from tests.rig import PLAIN, until
 from tests.service import serving
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +30,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 """In the order in which they are followed; the README prepares what the others use."""
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 FIRST = "seedance-batch run manifests/storyboard.csv --sandbox"
-PLAIN = {"SEEDANCE_BATCH_SANDBOX_CONFIG": "plain.yaml"}
+PLAIN_CLIPS = {"SEEDANCE_BATCH_SANDBOX_CONFIG": "plain.yaml"}
 """For sessions whose clips nobody looks at."""
 
 
@@ -72,31 +74,27 @@ def _words(command: str) -> list[str]:
     return words[: words.index(">")] if ">" in words else words
 
 
-def _run(command: str, folder: Path, environment: Mapping[str, str]) -> Said:
+def _run(command: str, folder: Path, environment: Mapping[str, str], forker: Forker) -> Said:
     """A command at a terminal whose owner answers yes."""
-    words = [sys.executable, "-m", "seedance_batch", *_words(command)[1:]]
+    words = _words(command)[1:]
+    log = folder / "said"
+    log.write_text("", encoding="utf-8")
     ours, theirs = pty.openpty()
     os.write(ours, b"y\n")
     try:
-        with subprocess.Popen(
-            words,
-            cwd=folder,
-            env=environment,
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            if words[3] == "sandbox":  # serves until it is told to end
-                assert process.stdout is not None
-                first = process.stdout.readline()
-                process.send_signal(signal.SIGINT)
-                return Said(command, 0 if "http://127.0.0.1" in first else 1, first)
-            text, _ = process.communicate(timeout=600)
-            return Said(command, process.returncode, text)
+        pid = forker.start(
+            PLAIN, dict(environment), log,
+            folder=str(folder), terminal=os.ttyname(theirs), argv=words,
+        )  # fmt: skip
+        if words[0] == "sandbox":  # serves until it is told to end
+            until(lambda: "\n" in log.read_text(encoding="utf-8") or forker.ended(pid))
+            os.kill(pid, signal.SIGINT)
+        code = forker.wait(pid, 600)
     finally:
         os.close(ours)
         os.close(theirs)
+    text = log.read_text(encoding="utf-8")
+    return Said(command, code if words[0] != "sandbox" else "http://127.0.0.1" not in text, text)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +107,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sessions(studio: Path) -> Iterator[list[Said]]:
     """All sessions, one after another, with a sandbox where HiAPI would be."""
-    with serving() as service:
+    with serving() as service, forking() as forker:
         names = os.environ.keys() & {"PATH", "PYTHONPATH", "SSL_CERT_FILE", "LANG", "HOME"}
         kept = {name: os.environ[name] for name in names}
         environment = {**kept, "HIAPI_BASE_URL": service.api_url, "NO_PROXY": "*"}
@@ -123,7 +121,8 @@ def sessions(studio: Path) -> Iterator[list[Said]]:
             else:
                 # To draw clips is most of the work: those of the first session are looked at.
                 plain = "--sandbox" in command and command != FIRST
-                said.append(_run(command, studio, environment | (PLAIN if plain else {})))
+                more = PLAIN_CLIPS if plain else {}
+                said.append(_run(command, studio, environment | more, forker))
         yield said
 
 

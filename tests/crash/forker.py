@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import seedance_batch
+
 _PRELOADED = (
     "anyio._backends._asyncio",
     "av",
@@ -52,13 +54,16 @@ class Forker:
     process: subprocess.Popen[str]
 
     def start(self, call: str, environment: dict[str, str], log: Path, **arguments: Any) -> int:
-        """Call ``module:function`` with keyword arguments in a new child; returns its pid."""
+        """Call ``module:function`` with keyword arguments in a new child; returns its pid.
+
+        ``folder`` is where it works, and ``terminal`` what it reads from, where they are given.
+        """
         request = {"call": call, "environment": environment, "log": str(log), **arguments}
         return int(self._ask({"start": request}))
 
-    def wait(self, pid: int) -> int:
+    def wait(self, pid: int, seconds: float = 120) -> int:
         """A child's exit code, negative for the signal that ended it."""
-        return int(self._ask({"wait": pid}))
+        return int(self._ask({"wait": pid, "seconds": seconds}))
 
     def ended(self, pid: int) -> bool:
         """Whether a child has come to its end."""
@@ -105,7 +110,8 @@ def forking() -> Iterator[Forker]:
 
 def main() -> None:
     """Serve requests until standard input ends."""
-    for name in (*_PRELOADED, *_rooms("seedance_batch")):
+    rooms = pkgutil.walk_packages(seedance_batch.__path__, f"{seedance_batch.__name__}.")
+    for name in (*_PRELOADED, *(room.name for room in rooms)):
         importlib.import_module(name)
     # Reading all the world's certificates takes longer than a run; the sandbox speaks plain HTTP.
     ssl.SSLContext.load_verify_locations = lambda *_, **__: None  # type: ignore[method-assign]
@@ -118,7 +124,7 @@ def main() -> None:
 
 def _answer(request: dict[str, Any]) -> int | bool:
     if "wait" in request:
-        return _waited(request["wait"])
+        return _waited(request["wait"], request["seconds"])
     if "ended" in request:
         return os.waitid(os.P_PID, request["ended"], _LOOK) is not None
     return _started(**request["start"])
@@ -127,22 +133,25 @@ def _answer(request: dict[str, Any]) -> int | bool:
 _LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
-def _rooms(package: str) -> list[str]:
-    """Every module of it, but for what the sandbox alone wants: the children only speak to it."""
-    paths = importlib.import_module(package).__path__
-    found = (module.name for module in pkgutil.walk_packages(paths, f"{package}."))
-    return [name for name in found if not name.startswith(f"{package}.sandbox.")]
-
-
-def _started(call: str, environment: dict[str, str], log: str, **arguments: Any) -> int:
+def _started(
+    call: str,
+    environment: dict[str, str],
+    log: str,
+    folder: str = "",
+    terminal: str = os.devnull,
+    **arguments: Any,
+) -> int:
     pid = os.fork()
     if pid:
         return pid
     code = 99
     try:
-        with open(log, "a") as output:  # noqa: PTH123
+        with open(log, "a") as output, open(terminal) as given:  # noqa: PTH123
+            os.dup2(given.fileno(), 0)
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
+        if folder:
+            os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
         module, _, function = call.partition(":")
@@ -157,7 +166,7 @@ def _started(call: str, environment: dict[str, str], log: str, **arguments: Any)
         os._exit(code)
 
 
-def _waited(pid: int, seconds: float = 120.0) -> int:
+def _waited(pid: int, seconds: float) -> int:
     deadline = time.monotonic() + seconds
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
