@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import LocalCluster
-
 
 @contextlib.contextmanager
 def in_threads(workers: int = 2) -> Iterator[Any]:
     """A cluster whose scheduler and workers are threads of this process, over real sockets."""
+    from distributed import (
+        LocalCluster,
+    )  # half a second, and most test processes have no use for it
+
     with LocalCluster(
         n_workers=workers,
         threads_per_worker=1,

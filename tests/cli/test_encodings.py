@@ -22,6 +22,9 @@ def said(
 ) -> subprocess.CompletedProcess[bytes]:
     """A command in a process of its own, whose streams have that encoding."""
     (folder / "emoji.csv").write_text(ROWS, encoding="utf-8")
+    (folder / "plain.yaml").write_text("clips: plain\ngeneration_time: 0.1\n", encoding="utf-8")
+    if "--sandbox" in words:
+        words = (*words, "--sandbox-config", "plain.yaml")
     variables = environment(folder, PYTHONIOENCODING=encoding, **more)
     ended = subprocess.run(
         [*PROGRAM, *words], cwd=folder, env=variables, capture_output=True, check=False
@@ -44,9 +47,8 @@ def test_every_line_of_json_is_utf_8(tmp_path: Path, encoding: str) -> None:
         ["status", emoji, "--json", "--by", "prompt"],
         ["verify", emoji, "--json"],
     ):
-        for line in said(tmp_path, encoding, *words).stdout.splitlines():
-            json.loads(line.decode())
-    found = [json.loads(line) for line in said(tmp_path, encoding, *words).stdout.splitlines()]
+        lines = said(tmp_path, encoding, *words).stdout.splitlines()
+        found = [json.loads(line.decode()) for line in lines]
     assert found[-1]["checked"] == 3
     refused = said(tmp_path, encoding, "plan", "夜🚀.csv", "--json", code=2)
     assert "夜🚀.csv" in json.loads(refused.stdout.decode())["message"]
