@@ -106,23 +106,22 @@ def repeat(table: Table, times: int, noted: Noted) -> bool:
 
     False, with a problem noted, where that would be too many rows.
     """
-    if len(table.rows) * times > MOST_ROWS:
-        noted.problem(
-            table.heading_place(),
-            f"variants make {len(table.rows) * times:,} rows; the limit is {MOST_ROWS:,}",
-        )
+    id_and_seed = _position(table, "id"), _position(table, "seed")
+    return _repeat_each(table, [times] * len(table.rows), id_and_seed, noted)
+
+
+def _repeat_each(
+    table: Table, times: Sequence[int], id_and_seed: tuple[int | None, int | None], noted: Noted
+) -> bool:
+    """As `repeat`, each row as often as ``times`` says, which may be not at all."""
+    count = sum(times)
+    if count > max(MOST_ROWS, len(table.rows)):
+        words = f"variants make {count:,} rows; the limit is {MOST_ROWS:,}"
+        noted.problem(table.heading_place(), words)
         return False
-    id_position, seed_position = _position(table, "id"), _position(table, "seed")
-    repeat_each(table, [times] * len(table.rows), id_position, seed_position)
-    return True
-
-
-def repeat_each(
-    table: Table, times: Sequence[int], id_position: int | None, seed_position: int | None
-) -> None:
-    """Each row as often as ``times`` says, which may be not at all."""
-    _multiply(table, lambda index: _takes(table, index, times[index], id_position, seed_position))
+    _multiply(table, lambda index: _takes(table, index, times[index], *id_and_seed))
     table.is_repeated = True
+    return True
 
 
 # ── one row ─────────────────────────────────────────────────────────────────────────────────────
@@ -300,22 +299,12 @@ def keep_wanted(table: Table, layout: Layout, loading: Loading) -> Counter[str]:
     """
     wishes = list(_wishes(table, layout, loading))
     left_out = Counter(wish.why_not for wish in wishes if not wish.times)
-    id_ = layout.column_of("id")
-    if left_out and id_ is not None:
+    id_and_seed = layout.position_of("id"), layout.position_of("seed")
+    if left_out and (at := id_and_seed[0]) is not None:
         unwanted = (i for i, wish in enumerate(wishes) if not wish.times)
-        loading.left_out.update(text_of(table.rows[i][id_.position]).strip() for i in unwanted)
-    count = sum(wish.times for wish in wishes)
-    if count > max(MOST_ROWS, len(table.rows)):
-        words = f"variants make {count:,} rows; the limit is {MOST_ROWS:,}"
-        loading.noted.problem(table.heading_place(), words)
-    elif any(wish.times != 1 for wish in wishes):
-        seed = layout.column_of("seed")
-        repeat_each(
-            table,
-            [wish.times for wish in wishes],
-            None if id_ is None else id_.position,
-            None if seed is None else seed.position,
-        )
+        loading.left_out.update(text_of(table.rows[i][at]).strip() for i in unwanted)
+    if any(wish.times != 1 for wish in wishes):
+        _repeat_each(table, [wish.times for wish in wishes], id_and_seed, loading.noted)
     return left_out
 
 
@@ -396,10 +385,10 @@ def bands(table: Table, layout: Layout, noted: Noted) -> Mapping[int, str]:
     Of a table that a person keeps only: a program's file, and a sheet of ours, have none. A line
     that looks like the rows around it and lacks its prompt is a row, and a problem.
     """
-    prompt = layout.column_of("prompt")
+    prompt = layout.position_of("prompt")
     if layout.is_ours or prompt is None or not (table.is_csv or table.sheet):
         return {}
-    return _Lines(table, layout, prompt.position, noted).found()
+    return _Lines(table, layout, prompt, noted).found()
 
 
 class _Lines:

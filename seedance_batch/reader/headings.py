@@ -262,6 +262,11 @@ class Layout:
         """The column that feeds a field."""
         return next((column for column in self.inputs if column.field == field), None)
 
+    def position_of(self, field: str) -> int | None:
+        """Where that column stands."""
+        column = self.column_of(field)
+        return None if column is None else column.position
+
 
 def layout_of(table: Table, column_map: Mapping[str, str], noted: Noted) -> Layout:
     """Understand a table's headings. In our own CSV sheets, takes the formula guard off."""
