@@ -152,19 +152,10 @@ class _Stream:
     def take(self, sample: Sample) -> None:
         """Add a clip. Raises `ClipChanged`, of this clip or of one before."""
         digest, size = hashlib.sha256(), 0
-        with _reading(sample):
-            source = Path(sample.clip).open("rb", buffering=0)
-        with source:
-            while True:
-                room = self._room()
-                with _reading(sample):
-                    count = source.readinto(room)
-                if not count:
-                    break
-                size += count
-                job = self._hashing.submit(_hash, sample, digest, room[:count], size)
-                self._hashed.append(job)
-                self._fill(count)
+        for piece in _pieces(sample, self._room):
+            size += len(piece)
+            self._hashed.append(self._hashing.submit(_hash, sample, digest, piece, size))
+            self._fill(len(piece))
         if size != sample.bytes:
             raise ClipChanged(sample, _OTHER)
 
@@ -241,16 +232,10 @@ _OTHER: Final = "is not the file that was downloaded"
 def copy_clip(sample: Sample, target: Path) -> float:
     """Copy a sample's clip, checked, and tell its frame rate. Raises as `write_tar` does."""
     digest, buffer = hashlib.sha256(), memoryview(bytearray(_PIECE))
-    with _reading(sample):
-        source = Path(sample.clip).open("rb", buffering=0)
-    with source, target.open("wb", buffering=0) as out:
-        while True:
-            with _reading(sample):
-                count = source.readinto(buffer)
-            if not count:
-                break
-            digest.update(buffer[:count])
-            left = buffer[:count]
+    with target.open("wb", buffering=0) as out:
+        for piece in _pieces(sample, lambda: buffer):
+            digest.update(piece)
+            left = piece
             while left:
                 left = left[out.write(left) :]
     if digest.hexdigest() != sample.sha256:
@@ -271,6 +256,20 @@ def changed(samples: Iterable[Sample]) -> dict[Sample, str]:
         except ClipChanged as error:
             found[sample] = error.reason
     return found
+
+
+def _pieces(sample: Sample, room: Callable[[], memoryview]) -> Iterator[memoryview]:
+    """A clip, read into one room after the other. Raises `ClipChanged` where it cannot be read."""
+    with _reading(sample):
+        source = Path(sample.clip).open("rb", buffering=0)
+    with source:
+        while True:
+            piece = room()
+            with _reading(sample):
+                count = source.readinto(piece)
+            if not count:
+                return
+            yield piece[:count]
 
 
 @contextlib.contextmanager
@@ -371,13 +370,9 @@ _LINES: Final = 500
 
 
 def _typed(line: dict[str, Any]) -> dict[str, Any]:
+    found = {name: datetime.fromisoformat(line[name]) for name in _TIMES if line[name] is not None}
     cost = line["est_cost_usd"]
-    times = {name: _moment(line[name]) for name in _TIMES}
-    return {**line, **times, "est_cost_usd": None if cost is None else Decimal(cost)}
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    return {**line, **found, "est_cost_usd": None if cost is None else Decimal(cost)}
 
 
 def metadata_line(sample: Sample, fps: float) -> str:
