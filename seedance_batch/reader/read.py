@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -407,15 +408,11 @@ def grouped(findings: Iterable[Finding], *, numbered: bool = False) -> list[str]
 def _rows_of(findings: Iterable[Finding]) -> str:
     """Their rows' numbers, in brackets; nothing where they are no rows' own, or too many parts."""
     numbers = sorted({number for found in findings for number in found.rows})
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and ranges[-1][1] == number - 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
+    by_range = groupby(enumerate(numbers), lambda counted: counted[1] - counted[0])
+    ranges = [[number for _, number in part] for _, part in by_range]
     if not ranges or len(ranges) > MOST_PLACES:
         return ""
-    listed = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+    listed = ",".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in ranges)
     return f" (row{'s'[: len(numbers) > 1]} {listed})"
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
@@ -265,19 +266,12 @@ def _remembering(column: ManifestColumn) -> Callable[[Value], Cell]:
     if column.field == "prompt":
         return _prompt
     parse = parser(str(column.field))
-    known: dict[str, Cell] = {}
 
-    def read(value: Value) -> Cell:
-        if not isinstance(value, str):
-            return parse(value)
-        cell = known.get(value)
-        if cell is None:
-            cell = Cell() if is_blank(value) else parse(value)
-            if len(known) < _MOST_REMEMBERED:
-                known[value] = cell
-        return cell
+    @lru_cache(_MOST_REMEMBERED)
+    def of_text(text: str) -> Cell:
+        return Cell() if is_blank(text) else parse(text)
 
-    return read
+    return lambda value: of_text(value) if isinstance(value, str) else parse(value)
 
 
 def _prompt(value: Value) -> Cell:

@@ -50,13 +50,14 @@ def parquet_tables(source: Source, loading: Loading) -> list[Table]:
 def table_of_frame(frame: pandas.DataFrame, name: str, loading: Loading) -> list[Table]:
     """The one table in a DataFrame; of its index what has a name."""
     frame = _with_index(frame)
-    columns = [frame.iloc[:, position].tolist() for position in range(frame.shape[1])]
-    missing = [frame.iloc[:, position].isna().tolist() for position in range(frame.shape[1])]
-    known = [
-        [None if is_missing is True else value for value, is_missing in zip(*pair, strict=True)]
-        for pair in zip(columns, missing, strict=True)
-    ]
-    return [_table(name, [str(heading) for heading in frame.columns], known)]
+    columns = [_known(frame.iloc[:, position]) for position in range(frame.shape[1])]
+    return [_table(name, [str(heading) for heading in frame.columns], columns)]
+
+
+def _known(column: pandas.Series[Any]) -> list[Any]:
+    """A column's values, None where one is missing."""
+    pairs = zip(column.tolist(), column.isna().tolist(), strict=True)
+    return [None if is_missing is True else value for value, is_missing in pairs]
 
 
 def _with_index(frame: pandas.DataFrame) -> pandas.DataFrame:

@@ -43,7 +43,7 @@ def workbook_tables(source: Source, loading: Loading) -> list[Table]:
     try:
         table = _load(source, loading)
     except WorkbookFault as fault:
-        loading.noted.problem(source.place, fault.words)
+        loading.noted.problem(source.place, str(fault))
         return []
     return [] if table is None else [table]
 

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 from xml.parsers import expat
 
@@ -26,10 +27,6 @@ _CHUNK: Final = 1 << 20
 
 class WorkbookFault(Exception):
     """Why a workbook is not read, in words for its user."""
-
-    def __init__(self, words: str) -> None:
-        super().__init__(words)
-        self.words = words
 
 
 def opened_archive(data: bytes) -> zipfile.ZipFile:
@@ -208,7 +205,6 @@ class _XlsxWalk:
         self._has_formula = False
         self._value: list[str] = []
         self._in_value = False
-        self._columns: dict[str, int] = {}
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins."""
@@ -248,11 +244,7 @@ class _XlsxWalk:
         if match is None:
             self._column += 1
         else:
-            letters = match[1]
-            column = self._columns.get(letters)
-            if column is None:
-                column = self._columns[letters] = _column_index(letters)
-            self._column = column
+            self._column = _column_index(match[1])
             self._row = int(match[2]) - 1
         self._type = attributes.get("t", "")
         self._has_formula = False
@@ -268,6 +260,7 @@ class _XlsxWalk:
             self.facts.flaws[self._row, self._column] = NO_VALUE
 
 
+@cache
 def _column_index(letters: str) -> int:
     index = 0
     for letter in letters:

@@ -280,7 +280,6 @@ def _write_summary(path: Path, source: SheetSource, placing: Placing) -> None:
 # ── How a sheet takes its place: whole or not at all, and never over what a person changed ────────
 
 
-_NUMBERS: Final = range(1, 1_000)
 _SCRATCH: Final = ".sheet."
 
 
@@ -330,9 +329,7 @@ class Placing:
     def _places(self, name: str) -> Iterator[Path]:
         """Its name, then every sibling that is free or ours."""
         yield self.folder / name
-        for path in _numbered(self.folder / name, " ({})"):
-            if path.stem.endswith(" (1)"):
-                continue
+        for path in _numbered(self.folder / name, " ({})", first=2):
             if not path.exists() or self._is_ours(path):
                 yield path
 
@@ -387,8 +384,8 @@ def keep(path: Path) -> Path | None:
     raise FileExistsError(f"{path} already has a thousand kept copies")
 
 
-def _numbered(path: Path, mark: str) -> Iterator[Path]:
-    return (path.with_stem(path.stem + mark.format(number)) for number in _NUMBERS)
+def _numbered(path: Path, mark: str, first: int = 1) -> Iterator[Path]:
+    return (path.with_stem(path.stem + mark.format(number)) for number in range(first, 1_000))
 
 
 @contextlib.contextmanager
