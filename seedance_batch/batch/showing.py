@@ -122,7 +122,7 @@ class Showing:
                 "served": self._said() | {"at": self._sheet.change} | _marked(marks, 0),
             }
             words = page.page_words(title, self._outcomes, note)
-        return page.page_html(data, words, served=True), page.served_policy()
+        return page.page_html(data, words, served=True), page.policy(served=True)
 
     def news(self, rows: int, marks: int) -> Mapping[str, Any]:
         """What changed since."""

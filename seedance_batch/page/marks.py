@@ -443,11 +443,8 @@ def _pick(cells: dict[str, str]) -> tuple[Pick, dict[str, str]]:
     stars = cells.get("stars", "").strip()
     if stars not in {"", *"012345"}:
         wrong["stars"] = f"{stars!r} is not a number from 1 to 5"
-    return Pick(cells["id"], mark, cells.get("note", ""), take, _number(stars)), wrong
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    count = int(stars) if stars.isdecimal() else 0
+    return Pick(cells["id"], mark, cells.get("note", ""), take, count), wrong
 
 
 _TAKE: Final = re.compile(rf"({'|'.join(Kind)})\s*([1-9]\d{{0,8}})")

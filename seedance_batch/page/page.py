@@ -150,6 +150,7 @@ def store_name(folder: Path, folder_id: str) -> str:
 # run but our own script: the policy names it by its hash.
 
 
+_STYLE: Final = "review.css"
 _SCRIPTS: Final = (
     *("marks.js", "cards.js", "sheet.js", "large.js", "filters.js", "next.js", "review.js"),
     "live.js",
@@ -167,13 +168,12 @@ def page_html(data: Mapping[str, Any], words: Mapping[str, str], *, served: bool
     """
     from markupsafe import Markup
 
-    style, script = _asset("review.css"), "\n".join(map(_asset, _SCRIPTS))
     return _template().render(
         words,
-        policy=policy(style, script, served=served),
+        policy=policy(served=served),
         # Our own files and escaped JSON: the only texts that are not escaped by the template.
-        style=Markup(style),  # noqa: S704
-        script=Markup(script),  # noqa: S704
+        style=Markup(_asset(_STYLE)),  # noqa: S704
+        script=Markup(_script()),  # noqa: S704
         data=Markup(script_json(data)),  # noqa: S704
     )
 
@@ -188,18 +188,19 @@ def _template() -> Template:
     return environment.get_template("review.html")
 
 
-def policy(style: str, script: str, *, served: bool = False) -> str:
-    """The content security policy of a page with this style and this script, and no other.
+def policy(*, served: bool = False) -> str:
+    """The content security policy of a page with our style and our script, and no other.
 
     ``file:`` stands beside ``'self'`` because some browsers hold that a local file has no self.
     """
+    own = "'self'" if served else "'self' file:"
     return "; ".join(
         (
             "default-src 'none'",
-            f"script-src '{_hash(script)}'",
-            f"style-src '{_hash(style)}'",
-            "img-src 'self'" if served else "img-src 'self' file:",
-            "media-src 'self'" if served else "media-src 'self' file:",
+            f"script-src '{_hash(_script())}'",
+            f"style-src '{_hash(_asset(_STYLE))}'",
+            f"img-src {own}",
+            f"media-src {own}",
             *(["connect-src 'self'"] if served else []),
             "base-uri 'none'",
             "form-action 'none'",
@@ -207,11 +208,6 @@ def policy(style: str, script: str, *, served: bool = False) -> str:
             "trusted-types 'none'",
         )
     )
-
-
-def served_policy() -> str:
-    """The policy of every page that is served."""
-    return policy(_asset("review.css"), "\n".join(map(_asset, _SCRIPTS)), served=True)
 
 
 def script_json(value: object) -> str:
@@ -222,6 +218,11 @@ def script_json(value: object) -> str:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+@cache
+def _script() -> str:
+    return "\n".join(map(_asset, _SCRIPTS))
 
 
 @cache

@@ -50,10 +50,10 @@ def write_xlsx(
     """
     with _workbook(path, _newest(table)) as book:
         formats = Formats(book)
-        _write_rows(book, formats, table, "results" if about else "failed", posters)
+        _write_rows(formats, table, "results" if about else "failed", posters)
         if about:
-            _write_takes(book, formats, table)
-            write_summary_sheet(book, formats, about)
+            _write_takes(formats, table)
+            _write_summary(formats, about)
 
 
 @contextmanager
@@ -83,12 +83,10 @@ def _newest(table: ResultTable) -> datetime:
 # ── the rows ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _write_rows(
-    book: Workbook, formats: Formats, table: ResultTable, name: str, posters: Path | None
-) -> None:
+def _write_rows(formats: Formats, table: ResultTable, name: str, posters: Path | None) -> None:
     theirs = person_columns(table.columns, table.theirs())
     ours = [our_column(name) for name, _ in table.block]
-    sheet = Sheet(book, name, formats, [*theirs, *ours])
+    sheet = Sheet(formats, name, [*theirs, *ours])
     sheet.header(table.header, [HEADER_THEIRS] * len(theirs) + [HEADER_OURS] * len(ours))
     folder = posters if len(table.outcomes) <= MOST_POSTERS else None
     numbers = number_columns(table.theirs())
@@ -120,8 +118,8 @@ def _picture(folder: Path | None, shown: Attempt | None) -> Thumbnail | None:
 # ── the takes ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _write_takes(book: Workbook, formats: Formats, table: ResultTable) -> None:
-    sheet = Sheet(book, "takes", formats, [our_column(name) for name in TAKE_COLUMNS])
+def _write_takes(formats: Formats, table: ResultTable) -> None:
+    sheet = Sheet(formats, "takes", [our_column(name) for name in TAKE_COLUMNS])
     sheet.header(TAKE_COLUMNS, [HEADER_OURS] * len(TAKE_COLUMNS))
     for attempt, values in take_lines(table):
         sheet.line(values, {"status": STATUS_COLOURS[attempt.state.phase]})
@@ -371,9 +369,8 @@ _TEXT: Final = {"align": "left", "num_format": "@"}
 _HEADING: Final = {column.name: HEADER_OURS for column in _COLUMNS}
 
 
-def write_summary_sheet(book: Workbook, formats: Formats, about: About) -> None:
-    """Add the sheet ``summary``."""
-    sheet = Sheet(book, "summary", formats, _COLUMNS)
+def _write_summary(formats: Formats, about: About) -> None:
+    sheet = Sheet(formats, "summary", _COLUMNS)
     for label, words in _facts(about):
         sheet.line((label, words), {"label": _BOLD, "count": _TEXT})
     sheet.line((), {})
@@ -427,10 +424,10 @@ _LONGEST_LINK: Final = 2_000
 
 
 class Formats:
-    """The workbook's cell formats, each made once."""
+    """The cell formats of a workbook, each made once."""
 
     def __init__(self, book: Workbook) -> None:
-        self._book = book
+        self.book = book
         self._made: dict[tuple[tuple[str, Any], ...], Format] = {}
 
     def __call__(self, *looks: CellFormat) -> Format:
@@ -440,17 +437,15 @@ class Formats:
             joined |= look
         key = tuple(sorted(joined.items()))
         if key not in self._made:
-            self._made[key] = self._book.add_format(joined)
+            self._made[key] = self.book.add_format(joined)
         return self._made[key]
 
 
 class Sheet:
     """A worksheet and the place of its next line."""
 
-    def __init__(
-        self, book: Workbook, name: str, formats: Formats, columns: Sequence[SheetColumn]
-    ) -> None:
-        self._sheet: Worksheet = book.add_worksheet(name)
+    def __init__(self, formats: Formats, name: str, columns: Sequence[SheetColumn]) -> None:
+        self._sheet: Worksheet = formats.book.add_worksheet(name)
         self._formats = formats
         self._columns = columns
         self._plain = [formats(_base(column)) for column in columns]
