@@ -95,7 +95,11 @@ def template(table: Table, wording: str, place: Place, noted: Noted) -> None:
         if unknown:
             _set(table, index, position, wording, place)
         elif wraps or is_blank(table.rows[index][position]):
-            _word(table, index, position, wording, names, place, noted)
+            prompt, blank = _worded(table.rows[index], wording, names)
+            if blank:
+                words = f"prompt_template needs {', '.join(blank)}, which is blank here"
+                noted.problem(table.place(index), words)
+            _set(table, index, position, prompt, place)
 
 
 _NAMES: Final = re.compile(r"\{([^\W\d][\w .\-]{0,80})\}")
@@ -200,23 +204,11 @@ def _refuse_odd_exclusions(table: Table, axes: Axes, noted: Noted) -> None:
                 noted.problem(place, f"excludes by {quoted(heading)}, which is not a column")
 
 
-def _word(
-    table: Table,
-    index: int,
-    position: int,
-    wording: str,
-    names: dict[str, int],
-    place: Place,
-    noted: Noted,
-) -> None:
-    row = table.rows[index]
-    blank = sorted({m[1] for m in _NAMES.finditer(wording) if is_blank(row[names[plain(m[1])]])})
-    if blank:
-        noted.problem(
-            table.place(index), f"prompt_template needs {', '.join(blank)}, which is blank here"
-        )
-    prompt = _NAMES.sub(lambda match: text_of(row[names[plain(match[1])]]), wording)
-    _set(table, index, position, prompt, place)
+def _worded(row: Sequence[Value], wording: str, names: dict[str, int]) -> tuple[str, list[str]]:
+    """A template in the words of a row, and which of its names are blank there."""
+    values = {match[1]: row[names[plain(match[1])]] for match in _NAMES.finditer(wording)}
+    blank = sorted(name for name, value in values.items() if is_blank(value))
+    return _NAMES.sub(lambda match: text_of(values[match[1]]), wording), blank
 
 
 def _takes(
