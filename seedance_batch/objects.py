@@ -310,8 +310,9 @@ class Bucket(_Addressed):
         try:
             self._store, self._large = opened(min(longest, _SMALL_TAKES)), opened(longest)
         except (self._obstore.exceptions.BaseError, ValueError) as error:
+            first_line = str(error).partition("\n")[0].strip()[:200]
             raise StoreUnusable(
-                f"The store {url} cannot be opened: {_first_line(error)}.",
+                f"The store {url} cannot be opened: {first_line}.",
                 hint=f"set the {VARIABLES[scheme]}… variables that obstore documents",
             ) from error
 
@@ -470,10 +471,6 @@ def _answered(text: str) -> tuple[str | None, str | None]:
 
 
 _RIGHTS: Final = "check the credentials in the environment, and what they are allowed to do"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0].strip()[:200]
 
 
 def _library() -> ModuleType:

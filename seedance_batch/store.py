@@ -31,9 +31,10 @@ def store_url(given: str) -> str:
     except ValueError as error:
         raise StoreUnusable(f"--store is no address that can be used: {error}.") from error
     if secret or "@" in parts.netloc:
+        variables = ", ".join(f"{start}…" for start in VARIABLES.values())
         raise StoreUnusable(
             "--store has a user, a password or a query in it. The address is written into the run "
-            f"folder and the sheets; credentials come from variables ({_variables()}).",
+            f"folder and the sheets; credentials come from variables ({variables}).",
             hint="pass only scheme, bucket and prefix: --store s3://bucket/prefix",
         )
     scheme = parts.scheme.lower()
@@ -43,7 +44,7 @@ def store_url(given: str) -> str:
         raise StoreUnusable(
             f"--store {given!r} is not s3://bucket/prefix, gs://bucket/prefix, "
             "az://container/prefix or file:///folder.",
-            hint=_file_hint(given) if not scheme else None,
+            hint=None if scheme else f"for a folder: --store {Path(given).absolute().as_uri()}",
         )
     prefix = "/".join(filter(None, unquote(parts.path).split("/")))
     if {".", ".."} & set(prefix.split("/")):
@@ -60,14 +61,6 @@ def _disk_url(given: str, host: str, path: str) -> str:
 def disk_folder(url: str) -> Path | None:
     """The folder that a store is, if it is one."""
     return Path(url2pathname(urlsplit(url).path)) if url.startswith("file:") else None
-
-
-def _file_hint(given: str) -> str:
-    return f"for a folder: --store {Path(given).absolute().as_uri()}"
-
-
-def _variables() -> str:
-    return ", ".join(f"{start}…" for start in VARIABLES.values())
 
 
 def open_store(url: str, *, patience: float = PATIENCE, longest: float | None = None) -> Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -88,6 +88,7 @@ class Batch(Site):
     ) -> Plan:
         """What a run would do now, for all rows or the ``selected`` keys."""
         attempts = list(resumed(self.journal.attempts(), time.time()))
+        facts = self.journal.facts_of(self.kind)  # as they are now: a canary adds some on the way
         return make_plan(
             self.jobs,
             attempts,
@@ -96,7 +97,7 @@ class Batch(Site):
             rerun=rerun,
             selected=selected,
             rows_known=self._rows_elsewhere,
-            flags=Flags(self.flags, self._made_with(), self.settings.remake),
+            flags=Flags(self.flags, lambda a: facts.flags_of(a.intent), self.settings.remake),
             contents_elsewhere=self._contents_elsewhere(attempts),
         )
 
@@ -262,24 +263,18 @@ class Batch(Site):
 
     # ── flags ───────────────────────────────────────────────────────────────────────────────────
 
-    def _made_with(self) -> Callable[[Attempt], BodyFlags]:
-        """The flags of orders, as the journal has them now: a canary adds some on the way."""
-        facts = self.journal.facts_of(self.kind)
-        kept, usual = facts.made_with or {}, facts.flags or {}
-        return lambda a: kept.get(order_name(a.intent.key, a.intent.number), usual)
-
     def _flags_of(self, plan: Plan) -> dict[str, BodyFlags]:
         """Flags of all orders that are not the usual ones, once this plan is carried out.
 
         Noted before the order is: what is never sent has its number taken by the next plan.
         """
-        facts, made_with = self.journal.facts_of(self.kind), self._made_with()
+        facts = self.journal.facts_of(self.kind)
         found = dict(facts.made_with or {})
         for step in plan.new:
             found[order_name(step.key, step.number)] = self.flags
         for step in plan.steps:
             if step.action is Action.MOVED and step.attempt is not None:
-                found[order_name(step.key, step.number)] = made_with(step.attempt)
+                found[order_name(step.key, step.number)] = facts.flags_of(step.attempt.intent)
         return {order: flags for order, flags in found.items() if flags != (facts.flags or {})}
 
     # ── what is remembered ──────────────────────────────────────────────────────────────────────

@@ -84,7 +84,8 @@ def export_dataset(wish: ExportWish, stream: TextIO | None, hands: Hands | None 
     with room_for_samples(), contextlib.closing(gathered(wish)) as samples:
         try:
             with _holding(wish):
-                troubles = add_columns(wish, samples, stream, hands) if _is_looked_at(wish) else []
+                adds = wish.look or wish.judge is not None
+                troubles = add_columns(wish, samples, stream, hands) if adds else []
                 done = _completed(wish, samples, stream, hands)
                 out = {each.key for each in done.left_out}
                 return replace(done, troubles=tuple(t for t in troubles if t.key not in out))
@@ -441,10 +442,6 @@ def _mark_of(wish: ExportWish) -> dict[str, Any]:
     if wish.judge is not None:
         found["judge"] = wish.judge.name
     return found
-
-
-def _is_looked_at(wish: ExportWish) -> bool:
-    return wish.look or wish.judge is not None
 
 
 def _write_mark(wish: ExportWish) -> None:

@@ -167,16 +167,6 @@ def _check_name(source: str | Path) -> None:
         ) from None
 
 
-def sound_manifest(
-    source: ManifestSource, options: ReadOptions, *, allow_private: bool | None = None
-) -> Manifest:
-    """A manifest without problems. Raises `ManifestError` carrying all of them at once."""
-    manifest = read_source(source, options, allow_private=allow_private)
-    if manifest.problems:
-        raise _refused(manifest, manifest.problems)
-    return manifest
-
-
 def _refused(manifest: Manifest, problems: Sequence[Finding]) -> ManifestError:
     count = some(len(problems), "problem")
     return ManifestError(
@@ -396,12 +386,7 @@ def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool
     capped = any(cap is not None and cap.is_finite() for cap in caps)
     is_old = capped and prices is not None and too_old(prices, time.time())
     return Batch(
-        site.folder,
-        site.journal,
-        site.access,
-        settings,
-        site.kept,
-        owner=site.owner,
+        **{**vars(site), "settings": settings},
         manifest=manifest,
         prices=None if is_old else prices,
         flags=body_flags(options, settings),
@@ -416,7 +401,9 @@ def _found(
     source: ManifestSource, options: ReadOptions, settings: RunSettings
 ) -> tuple[Manifest, RunFolder]:
     private = settings.sandbox or public_access(os.environ, settings.api_url).private_files
-    manifest = sound_manifest(source, options, allow_private=private)
+    manifest = read_source(source, options, allow_private=private)
+    if manifest.problems:
+        raise _refused(manifest, manifest.problems)
     check_pattern(settings.name, [*manifest.columns, *_NAMED_INPUTS])
     folder, kind = folder_for(manifest, settings), Kind.DRAFT if settings.draft else Kind.FINAL
     check_names(manifest.jobs, settings.name, kind, folder)

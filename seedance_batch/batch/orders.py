@@ -58,10 +58,6 @@ _STILL_GOOD: Final = 1800.0
 """Seconds that the address of a clip has to last where the service is to read it."""
 
 
-def _no_take(_: str) -> Attempt | None:
-    return None
-
-
 _NO_CLIPS: Final = KeptClips(Path())
 
 
@@ -97,7 +93,7 @@ class IntentMaker:
         self._wall = wall
         self._offload = offload
 
-    async def make(self, step: Step, job: Job, take_of: TakeOf = _no_take) -> Intent:
+    async def make(self, step: Step, job: Job, take_of: TakeOf = lambda key: None) -> Intent:
         """The step's intent, its media stored. Raises `MediaChanged` where a file moved on, or a
         row that feeds this one has no clip to give."""
         await self.keep_media(job)
@@ -375,8 +371,8 @@ class ClipNames:
 
     def __call__(self, attempt: Attempt) -> str:
         intent = attempt.intent
-        cells = self._columns.get(intent.key, {})
-        columns = {**_input_columns(attempt), **cells}
+        inputs = {name: str(getattr(intent, name)) for name in INPUT_COLUMNS if name != "id"}
+        columns = {**inputs, **self._columns.get(intent.key, {})}
         pattern = self._pattern if intent.key in self._columns else "{id}"
         name = names.clip_name(
             intent.key,
@@ -387,10 +383,6 @@ class ClipNames:
         )
         self._taken.add(name, intent.key)
         return name
-
-
-def _input_columns(attempt: Attempt) -> dict[str, str]:
-    return {name: str(getattr(attempt.intent, name)) for name in INPUT_COLUMNS if name != "id"}
 
 
 # ── Brings the journal in line with a plan before anything is sent for it ─────────────────────────

@@ -50,22 +50,18 @@ def check_claim(journal: Journal, folder: RunFolder, manifest: Manifest, origin:
         return
     facts = journal.facts()
     owner, former = facts.origin, facts.manifest or ""
+    continued = former == manifest.path or continues(manifest, folder)
     if owner != origin and journal.attempts():
-        raise FolderMismatch(
-            f"The run folder {folder.path} belongs to {owner}, not to {origin}; rows "
-            "paid for there are not known here. Nothing was sent.",
-            free=_beside(folder),
-            manifest=manifest.path,
-        )
-    if former == manifest.path or continues(manifest, folder):
+        whose = f"{owner}, not to {origin}; rows paid for there are not known here"
+    elif not continued and not _is_the_same(journal, former, manifest):
+        whose = f"the manifest {former}, which asks for other clips"
+    else:
         return
-    if not _is_the_same(journal, former, manifest):
-        raise FolderMismatch(
-            f"The run folder {folder.path} belongs to the manifest {former}, which asks "
-            "for other clips. Nothing was sent.",
-            free=_beside(folder),
-            manifest=manifest.path,
-        )
+    raise FolderMismatch(
+        f"The run folder {folder.path} belongs to {whose}. Nothing was sent.",
+        free=_beside(folder),
+        manifest=manifest.path,
+    )
 
 
 def drop_unless_used(folder: RunFolder) -> None:

@@ -256,13 +256,9 @@ def _judged(answer: _Answer, kind: MediaKind) -> tuple[list[str], list[str]]:
     if content.kind is not kind:
         return [f"is {content.kind.value}, but {kind.value} is needed"], []
     words = file_warning(kind, content.mime, answer.size or 0)
-    return [], [*([words] if words else ()), *_sides_words(answer, kind)]
-
-
-def _sides_words(answer: _Answer, kind: MediaKind) -> list[str]:
     sides = _sides(answer.head) if kind is MediaKind.IMAGE else None
-    words = sides_warning(*sides) if sides else None
-    return [words] if words else []
+    about_sides = sides_warning(*sides) if sides else None
+    return [], [each for each in (words, about_sides) if each]
 
 
 def _sides(head: bytes) -> tuple[int, int] | None:

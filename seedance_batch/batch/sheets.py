@@ -28,7 +28,7 @@ from seedance_batch.events import Observer, PosterMade
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import look_into, open_journal
-from seedance_batch.journal.records import Facts, order_name
+from seedance_batch.journal.records import Facts, KindFacts
 from seedance_batch.page.page import PAGE, Offer, write_report
 from seedance_batch.publish import sha256_of
 from seedance_batch.run_folder import RunFolder, held, wal_is_safe
@@ -266,9 +266,9 @@ _SET = "set "
 def offers_of(journal: Journal, found: Iterable[Outcome]) -> dict[int, Offer]:
     """By attempt: what another take like it, and a final, would cost; and its flags."""
     estimator = Estimator(_prices(journal.facts().origin or DEFAULT_BASE_URL))
-    flags = {kind: _flags(journal, kind) for kind in Kind}
+    facts = {kind: journal.facts_of(kind) for kind in Kind}
     return {
-        attempt.id: _offer(outcome, attempt, estimator, flags[attempt.intent.kind])
+        attempt.id: _offer(outcome, attempt, estimator, facts[attempt.intent.kind])
         for outcome in found
         for attempt in outcome.attempts
     }
@@ -293,12 +293,6 @@ def _prices(origin: str) -> PriceTable | None:
     return parse_pricing(invented_prices(), source="sandbox", dated=time.time(), sandbox=True)
 
 
-def _flags(journal: Journal, kind: Kind) -> Callable[[Attempt], list[str]]:
-    facts = journal.facts_of(kind)
-    made_with, usual = facts.made_with or {}, facts.flags or {}
-    return lambda a: _words(made_with.get(order_name(a.intent.key, a.intent.number), usual))
-
-
 def _words(flags: Mapping[str, str]) -> list[str]:
     """The flags that change what is sent, as one types them."""
     words: list[str] = []
@@ -310,15 +304,13 @@ def _words(flags: Mapping[str, str]) -> list[str]:
     return words
 
 
-def _offer(
-    outcome: Outcome, take: Attempt, estimator: Estimator, flags: Callable[[Attempt], list[str]]
-) -> Offer:
+def _offer(outcome: Outcome, take: Attempt, estimator: Estimator, facts: KindFacts) -> Offer:
     row = outcome.row
     size = {} if row is None else {"resolution": row.resolution, "duration": row.duration}
     final = _cost(estimator, take, row.model if row else take.intent.model, size)
     is_draft = take.intent.kind is Kind.DRAFT
     again = _cost(estimator, take, take.intent.model, {}) if is_draft else final
-    return Offer(flags(take), _number(again), _number(final))
+    return Offer(_words(facts.flags_of(take.intent)), _number(again), _number(final))
 
 
 def _cost(

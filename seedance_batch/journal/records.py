@@ -218,6 +218,11 @@ class KindFacts:
     redone: Mapping[str, int] | None = None
     """The take of each row that was asked for anew last."""
 
+    def flags_of(self, intent: Intent) -> Mapping[str, str]:
+        """The flags that an order was made with."""
+        order = order_name(intent.key, intent.number)
+        return (self.made_with or {}).get(order, self.flags or {})
+
 
 def order_name(key: str, number: int) -> str:
     """What `KindFacts.made_with` calls the order of a row's attempt."""
