@@ -77,12 +77,12 @@ class Store(Protocol):
     where the store does not answer within the patience that it was opened with, or refuses.
     """
 
-    @property
-    def url(self) -> str:
-        """The store's address, with no secret in it and no slash at its end."""
+    url: str
+    """The store's address, with no secret in it and no slash at its end."""
 
     def address(self, name: str) -> str:
         """Where ``name`` lies or would lie, for people and other programs."""
+        return address_in(self.url, name)
 
     def put_new(
         self,
@@ -123,24 +123,10 @@ class Store(Protocol):
         """Remove an object; it is no error that there is none."""
 
 
-class _Addressed:
-    """A store's address, and those of what lies in it."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    @property
-    def url(self) -> str:
-        return self._url
-
-    def address(self, name: str) -> str:
-        return address_in(self._url, name)
-
-
 # ── A folder of a disk ────────────────────────────────────────────────────────────────────────────
 
 
-class Disk(_Addressed):
+class Disk(Store):
     """A folder as a store.
 
     By our own `publish`: obstore's LocalStore neither syncs what it writes nor compares states, and
@@ -148,7 +134,7 @@ class Disk(_Addressed):
     """
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
+        self.url = url
         self._root = Path(url2pathname(urlsplit(url).path))
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -255,7 +241,7 @@ class Disk(_Addressed):
             raise
         except OSError as error:
             why = error.strerror or str(error)
-            what = f"The store {self._url} refused {name or 'a list'}"
+            what = f"The store {self.url} refused {name or 'a list'}"
             raise StoreAway(f"{what}: {why}.") from error
 
 
@@ -278,11 +264,11 @@ def _fill(path: Path, content: Path | bytes) -> None:
 # ── A bucket ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class Bucket(_Addressed):
+class Bucket(Store):
     """S3 and its like, Google's and Azure's storage, by obstore."""
 
     def __init__(self, url: str, patience: float, longest: float) -> None:
-        super().__init__(url)
+        self.url = url
         self._obstore = _library()
         scheme = url.partition(":")[0]
         self._endpoints, self._variables = _ENDPOINTS[scheme][-1], VARIABLES[scheme]
@@ -334,7 +320,7 @@ class Bucket(_Addressed):
             if there is not None:
                 return self._ours(there, size, sha256)
             time.sleep(0.1 * 2**attempt)
-        raise StoreAway(f"The store {self._url} does not show {name} after it was put there.")
+        raise StoreAway(f"The store {self.url} does not show {name} after it was put there.")
 
     def _ours(self, there: Stored, size: int, sha256: str) -> Stored:
         """What lies under a name, where it is what was to get it."""
@@ -427,7 +413,7 @@ class Bucket(_Addressed):
     def _away(self, name: str, error: Exception, *, refused: bool = False) -> StoreAway:
         if _A_ROLES.search(str(error)):
             return StoreAway(
-                f"There are no credentials for {self._url}: no {self._variables}… variable holds "
+                f"There are no credentials for {self.url}: no {self._variables}… variable holds "
                 "them, and this machine has no role that gives them.",
                 hint=f"set the {self._variables}… variables that obstore documents",
                 refused=True,
@@ -435,11 +421,11 @@ class Bucket(_Addressed):
         answer, hint = _answered(str(error))
         if answer is None:
             return StoreAway(
-                f"The store {self._url} does not answer (about {name}).",
+                f"The store {self.url} does not answer (about {name}).",
                 hint=f"check the network and {self._endpoints}, then the same command again",
             )
         return StoreAway(
-            f"The store {self._url} refused {name}: {answer}.",
+            f"The store {self.url} refused {name}: {answer}.",
             hint=hint,
             refused=refused or bool(_REFUSED.search(str(error))),
         )
