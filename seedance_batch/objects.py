@@ -355,18 +355,15 @@ class Bucket(Store):
         self._send(name, content, mode="overwrite", attributes=_media_type_of(name))
 
     def get(self, name: str) -> tuple[bytes, Stored] | None:
-        got = self._asked(name, lambda: self._store.get(name))
-        if got is None:
-            return None
-        content = self._asked(name, lambda: bytes(got.bytes()))
-        return (content, _about(name, got.meta, got.attributes)) if content is not None else None
+        def read() -> tuple[bytes, Stored]:
+            got = self._store.get(name)
+            return bytes(got.bytes()), _about(name, got.meta, got.attributes)
+
+        return self._asked(name, read)
 
     def fetch(self, name: str, path: Path) -> Stored | None:
-        got = self._asked(name, lambda: self._large.get(name))
-        if got is None:
-            return None
-
         def write() -> Stored:
+            got = self._large.get(name)
             with path.open("wb") as file:
                 for chunk in got.stream():
                     file.write(chunk)
