@@ -129,7 +129,11 @@ async def look(
 
     async def one(url: str, kind: MediaKind) -> None:
         async with hosts.setdefault(_host(url), anyio.Lock()), limiter:
-            looks[url] = await _look(url, kind, http, now, needed_until, allow_private)
+            looks[url] = _lifetime(url, now, needed_until)
+            if not looks[url].problems:
+                found = await _look(url, kind, http, allow_private)
+                warnings = looks[url].warnings + found.warnings
+                looks[url] = AddressLook(url, found.problems, warnings)
 
     async with anyio.create_task_group() as group:
         for url, kind in urls.items():
@@ -144,45 +148,40 @@ def _host(url: str) -> str:
         return ""
 
 
-async def _look(
-    url: str,
-    kind: MediaKind,
-    http: httpx.AsyncClient,
-    now: float,
-    needed_until: float,
-    allow_private: bool,
-) -> AddressLook:
-    name = redact(url)[:120]
-    ends = expires_at(url)
+def _lifetime(url: str, now: float, needed_until: float) -> AddressLook:
+    """What an address's own signature tells."""
+    name, ends = _shown(url), expires_at(url)
     if ends is not None and ends <= now:
         return AddressLook(url, problems=(f"{name} expired at {_minute(ends)}",))
-    late: tuple[str, ...] = ()
     if ends is not None and ends < needed_until:
         when = f"{_minute(ends)}, before the last row is expected to be made"
-        late = (f"{name} expires at {when}",)
+        return AddressLook(url, warnings=(f"{name} expires at {when}",))
+    return AddressLook(url)
+
+
+async def _look(
+    url: str, kind: MediaKind, http: httpx.AsyncClient, allow_private: bool
+) -> AddressLook:
+    name = _shown(url)
     try:
         with anyio.fail_after(LOOK_PATIENCE):
             answer = await _first_bytes(url, http, allow_private)
     except _Refused as refused:
-        return AddressLook(url, (f"{name}: {refused}",), late)
+        return AddressLook(url, (f"{name}: {refused}",))
     except ValueError:  # IPv6 or IDNA that is none, by the words of three libraries
-        return AddressLook(
-            url, (f"{name} is, or redirects to, an address that cannot be read",), late
-        )
+        return AddressLook(url, (f"{name} is, or redirects to, an address that cannot be read",))
     except TimeoutError:
-        return AddressLook(
-            url, warnings=(*late, f"{name} does not answer within {LOOK_PATIENCE:.0f} s")
-        )
+        words = f"{name} does not answer within {LOOK_PATIENCE:.0f} s"
+        return AddressLook(url, warnings=(words,))
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        return AddressLook(
-            url, warnings=(*late, f"{name} cannot be reached ({type(error).__name__})")
-        )
-    problems, warnings = _judged(answer, kind)
-    return AddressLook(
-        url,
-        tuple(f"{name} {words}" for words in problems),
-        (*late, *(f"{name} {words}" for words in warnings)),
-    )
+        words = f"{name} cannot be reached ({type(error).__name__})"
+        return AddressLook(url, warnings=(words,))
+    problems, warnings = ([f"{name} {each}" for each in said] for said in _judged(answer, kind))
+    return AddressLook(url, tuple(problems), tuple(warnings))
+
+
+def _shown(url: str) -> str:
+    return redact(url)[:120]
 
 
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────
