@@ -393,6 +393,18 @@ def shared_account(
     sandbox has an account of its own, beside its state. Raises `BudgetExceeded` where a cap for
     the day was given, or may have been given before, and cannot be kept.
     """
+    account = _account(site, rows, tell)
+    if account is None:
+        yield None
+        return
+    try:
+        account.take_stock(site.journal.attempts(), key_fingerprint)
+        yield account
+    finally:
+        account.close()
+
+
+def _account(site: Site, rows: int, tell: Callable[[str], None]) -> Account | None:
     settings, facts = site.settings, site.journal.facts()
     membership = Membership(
         site.access.origin,
@@ -409,7 +421,7 @@ def shared_account(
         path = account_file_of(site.access, site.folder)
         if not wal_is_safe(path.parent):
             raise OSError("it lies on a network share or in a synced folder")
-        account = Account(path, membership, tell=tell)
+        return Account(path, membership, tell=tell)
     except OSError as error:
         if settings.max_cost_per_day is not None and settings.max_cost_per_day.is_finite():
             raise BudgetExceeded(
@@ -424,13 +436,7 @@ def shared_account(
                 "and give the cap anew",
             ) from error
         tell(alone_note(path, error))
-        yield None
-        return
-    try:
-        account.take_stock(site.journal.attempts(), key_fingerprint)
-        yield account
-    finally:
-        account.close()
+        return None
 
 
 def account_now(access: Access, folder: RunFolder) -> AccountView | None:

@@ -317,13 +317,7 @@ class _Run:
                 for attempt in tools.attempts.in_phase(Phase.DOWNLOADING):
                     doubted = Doubted("the sandbox was restarted")
                     await tools.attempts.apply(attempt.id, doubted)
-            if signals:
-                await group.start(self._listen)
-            if site.owner is not None:
-                owner = site.owner
-                owner.earlier_clock = tools.earlier_clock
-                group.start_soon(_watch_lease, owner.lease, tools, lambda: owner.trouble)
-            group.start_soon(self._keep_sheets_current, tools.attempts)
+            await self._begin_beside(group, tools, signals=signals)
             runner = Runner(
                 tools,
                 fetches,
@@ -367,6 +361,16 @@ class _Run:
         return free > _ROOM + sum(map(clip_bytes, coming))
 
     # ── beside the runner ───────────────────────────────────────────────────────────────────
+
+    async def _begin_beside(
+        self, group: anyio.abc.TaskGroup, tools: Tools, *, signals: bool
+    ) -> None:
+        if signals:
+            await group.start(self._listen)
+        if (owner := self.site.owner) is not None:
+            owner.earlier_clock = tools.earlier_clock
+            group.start_soon(_watch_lease, owner.lease, tools, lambda: owner.trouble)
+        group.start_soon(self._keep_sheets_current, tools.attempts)
 
     async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         with ending_signals() as received:
