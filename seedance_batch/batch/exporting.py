@@ -152,7 +152,7 @@ def _shards_completed(
     sizes: dict[str, int] = {}
     samples.made(_listed(wish.dest / SHARDS, sizes))
     files = _Files()
-    with bar_of(sum(samples.by_split().values()), wish.dest.name, stream) as told:
+    with bar_of(len(samples), wish.dest.name, stream) as told:
 
         def is_lacking(name: str) -> bool:
             there = size_of(wish.dest / name)
@@ -319,7 +319,7 @@ _BETWEEN: Final = re.compile(r"[\s,]*")
 def _folder_completed(wish: ExportWish, samples: Samples, stream: TextIO | None) -> _Files:
     files, home = _Files(), wish.dest / _CLIPS
     changed: dict[Sample, str] = {}
-    with bar_of(sum(samples.by_split().values()), wish.dest.name, stream) as told:
+    with bar_of(len(samples), wish.dest.name, stream) as told:
         for split, group in groupby(samples.in_splits(), key=lambda sample: sample.split):
             place = home / split
             place.mkdir(parents=True, exist_ok=True)

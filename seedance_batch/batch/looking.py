@@ -13,7 +13,7 @@ import pkgutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -74,7 +74,9 @@ def add_columns(
     Returns the rows of which something could not be found out, and why.
     """
     with contextlib.closing(_Seen(wish.dest / _CACHE)) as seen:
-        looking = _Looking(wish, samples, seen, stream, hands)
+        # What is brought from a store for a moment lies on this machine alone.
+        own = Here(os.cpu_count() or 1) if hands is None or samples.stores else hands
+        looking = _Looking(wish, samples, seen, stream, own)
         if wish.look:
             looking.look()
             _group(samples, seen)
@@ -86,70 +88,63 @@ def add_columns(
     return looking.troubles
 
 
+@dataclass(slots=True)
 class _Looking:
     """What is sought, and where."""
 
-    def __init__(
-        self,
-        wish: ExportWish,
-        samples: Samples,
-        seen: _Seen,
-        stream: TextIO | None,
-        hands: Hands | None,
-    ) -> None:
-        self._wish, self._samples, self._seen, self._stream = wish, samples, seen, stream
-        # What is brought from a store for a moment lies on this machine alone.
-        own = hands is None or samples.stores
-        self._hands = Here(os.cpu_count() or 1) if own or hands is None else hands
-        self._count = sum(samples.by_split().values())
-        self.troubles: list[Lacking] = []
+    wish: ExportWish
+    samples: Samples
+    seen: _Seen
+    stream: TextIO | None
+    hands: Hands
+    troubles: list[Lacking] = field(default_factory=list)
 
     def look(self) -> None:
         """Appearance at each clip at which nobody has looked."""
-        every = self._samples.in_splits()
-        with bar_of(self._count, "looking", self._stream) as told:
+        every = self.samples.in_splits()
+        with bar_of(len(self.samples), "looking", self.stream) as told:
             while some := [each for _, each in zip(range(_AT_ONCE), every, strict=False)]:
-                new = [sample for sample in some if self._seen.look(sample.sha256) is None]
+                new = [sample for sample in some if self.seen.look(sample.sha256) is None]
                 told(len(some) - len(new))
-                with self._samples.at_hand(new) as here:
-                    looks = self._hands.each(_looked, [_nameless(each) for each in here])
+                with self.samples.at_hand(new) as here:
+                    looks = self.hands.each(_looked, [_nameless(each) for each in here])
                     for sample, found in zip(new, looks, strict=True):
                         if isinstance(found, Appearance):
-                            self._seen.keep(sample.sha256, look=asdict(found))
+                            self.seen.keep(sample.sha256, look=asdict(found))
                         else:
                             self._trouble(sample, f"look: {found}")
                         told(1)
 
     def judge(self, judge: ClipJudge) -> None:
         """Ask the judge about each clip about which it has not said anything."""
-        with bar_of(self._count, "judging", self._stream) as told:
-            for sample in self._samples.in_splits():
-                if self._seen.judged(sample.sha256, judge) is None:
+        with bar_of(len(self.samples), "judging", self.stream) as told:
+            for sample in self.samples.in_splits():
+                if self.seen.judged(sample.sha256, judge) is None:
                     record = json.loads(sample.facts) | self.columns(sample)
                     try:
-                        with self._samples.at_hand([sample]) as (here,):
+                        with self.samples.at_hand([sample]) as (here,):
                             answer = judge.ask(_unchanged(here), dict(record))
                         judged = _checked(answer, record)
                     except Exception as error:  # it costs this row's columns alone
                         self._trouble(sample, f"judge: {type(error).__name__}: {error}")
                     else:
                         known = [judge.name, judge.version]
-                        self._seen.keep(sample.sha256, judge=known, judged=judged)
+                        self.seen.keep(sample.sha256, judge=known, judged=judged)
                 told(1)
 
     def columns(self, sample: Sample) -> dict[str, Any]:
         """What is known of a clip."""
         found: dict[str, Any] = {}
-        if self._wish.look:
+        if self.wish.look:
             unknown = dict.fromkeys(f.name for f in fields(Appearance))
-            look = self._seen.look(sample.sha256) or unknown
-            found |= look | {"alike": self._seen.alike(sample.sha256)}
-        if self._wish.judge is not None:
-            found |= self._seen.judged(sample.sha256, self._wish.judge) or {}
+            look = self.seen.look(sample.sha256) or unknown
+            found |= look | {"alike": self.seen.alike(sample.sha256)}
+        if self.wish.judge is not None:
+            found |= self.seen.judged(sample.sha256, self.wish.judge) or {}
         return found
 
     def _trouble(self, sample: Sample, reason: str) -> None:
-        self.troubles.append(Lacking(self._samples.row_of(sample), reason))
+        self.troubles.append(Lacking(self.samples.row_of(sample), reason))
 
 
 def _nameless(sample: Sample) -> Sample:

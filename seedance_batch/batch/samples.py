@@ -115,8 +115,9 @@ class Samples:
     def __contains__(self, sha256: str) -> bool:
         return bool(self._all("SELECT 1 FROM samples WHERE sha256 = ?", sha256))
 
-    def __bool__(self) -> bool:
-        return bool(self._all("SELECT 1 FROM samples LIMIT 1"))
+    def __len__(self) -> int:
+        ((count,),) = self._all("SELECT count(*) FROM samples")
+        return int(count)
 
     def add(self, sample: Sample, row: str, part: int) -> None:
         """Keep a sample, and where it comes from."""
