@@ -331,7 +331,7 @@ def claim_store(folder: RunFolder, journal: Journal, settings: RunSettings) -> K
 
 @contextlib.contextmanager
 def open_folder(
-    given: Path | str, settings: RunSettings, tell: Tell = silent
+    given: Path | str, settings: RunSettings, tell: Tell
 ) -> Iterator[tuple[RunFolder, Journal, Owner | None]]:
     """Hold the run folder that ``M`` or ``D`` names, as its batch's owner where it has a store.
 

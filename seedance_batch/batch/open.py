@@ -414,11 +414,7 @@ _E = TypeVar("_E", bound=StrEnum)
 
 
 def rerun_choice(
-    classes: Sequence[str],
-    *,
-    force: bool,
-    reasons: Sequence[str] = (),
-    stale: bool = False,
+    classes: Sequence[str], *, force: bool, reasons: Sequence[str], stale: bool
 ) -> RerunChoice:
     """Which rows to make again: failed ones, or those that are ``stale`` in their place.
 

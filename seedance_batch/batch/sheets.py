@@ -207,7 +207,7 @@ def review_page(folder: RunFolder, journal: Journal, hands: Hands | None = None)
         return page
 
 
-def watched_page(folder: RunFolder, every: float = 5.0) -> Iterator[Path]:
+def watched_page(folder: RunFolder) -> Iterator[Path]:
     """Write the page again and again while another process runs the folder; yields it first once.
 
     The page reloads itself meanwhile. The last one, written when the run is over, does not.
@@ -215,11 +215,11 @@ def watched_page(folder: RunFolder, every: float = 5.0) -> Iterator[Path]:
     shown = False
     while is_at_work(folder):
         with look_into(folder.journal) as journal:
-            page = write_page(folder, journal, refresh=every)
+            page = write_page(folder, journal, refresh=_EVERY)
         if not shown:
             yield page
         shown = True
-        time.sleep(every)
+        time.sleep(_EVERY)
     with look_into(folder.journal) as journal:
         page = write_page(folder, journal)
     if not shown:
@@ -250,6 +250,8 @@ def catch_up(folder: RunFolder) -> None:
                 rebuild(folder, journal)
 
 
+_EVERY: Final = 5.0
+"""Seconds between two pages while somebody watches a run."""
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _ALWAYS: Final = ("results.csv", "results.jsonl", "summary.json")
 

@@ -83,9 +83,8 @@ _MOST_COPIES: Final = 64
 class Showing:
     """One run folder on a served page; see `page.serving.Show`."""
 
-    def __init__(self, folder: RunFolder, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self._wall = wall
         self._lock = threading.Lock()
         self._posters = threading.Lock()
         self._fetching = threading.Lock()
@@ -184,7 +183,7 @@ class Showing:
         if now < self._look_at:
             return
         seen = [_stamp(path) for path in (self.folder.journal, log_of(self.folder.journal))]
-        is_fresh = any(self._wall() - stamp[0] / 1e9 < _TICK for stamp in seen if stamp)
+        is_fresh = any(time.time() - stamp[0] / 1e9 < _TICK for stamp in seen if stamp)
         if seen == self._seen:
             return
         with glance_at(self.folder.journal) as journal:
@@ -215,7 +214,7 @@ class Showing:
 
     def _course(self) -> dict[str, Any] | None:
         """How the run goes that is at work, if one is."""
-        began, now = self._facts.run_open, self._wall()
+        began, now = self._facts.run_open, time.time()
         if not began or not holder_is_alive(self.folder):
             return None
         attempts = [a for outcome in self._outcomes for a in outcome.attempts]
