@@ -32,6 +32,7 @@ from seedance_batch.core.text import some
 from seedance_batch.errors import EmptySelection, SeedanceBatchError, StoreAway, UsageError
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import glance_at, log_of, look_into
+from seedance_batch.journal.records import Facts
 from seedance_batch.page import page
 from seedance_batch.page.marks import TakeMark, mark_values, read_marks, save_mark
 from seedance_batch.progress import Course
@@ -274,21 +275,35 @@ def shared_copy(folder: RunFolder, journal: Journal, target: Path, wish: ShareWi
     if not target.parent.is_dir():
         raise UsageError(f"The folder {target.parent} does not exist.")
     facts = journal.facts()
-    columns = facts.columns or ()
-    found = chosen_of(standing(journal), columns, wish.selection)
-    shown = {o.key: o.shown.state.clip for o in found if o.shown and o.shown.state.clip}
     kept = kept_clips(folder, journal)
+    found = chosen_of(standing(journal), facts.columns or (), wish.selection)
+    shown = {o.key: o.shown.state.clip for o in found if o.shown and o.shown.state.clip}
     there = kept.present(shown.values())
     clips = {key: clip for key, clip in shown.items() if clip.file in there}
     if not clips:
         raise EmptySelection("No chosen row has a clip to share.")
     stills = {clip.file: poster_name(clip) if kept.still(clip) else None for clip in clips.values()}
-    of_clips = [outcome for outcome in found if outcome.key in clips]
-    rows = page.page_rows(columns, of_clips, stills)
+    html = _shared_page(folder, facts, [o for o in found if o.key in clips], stills, wish)
+    with _filling(target) as fill:
+        for name in (*stills, *filter(None, stills.values())):
+            with kept.at_hand(name) as home:
+                fill(name, home / name)
+        fill(FRONT, html)
+    return len(clips)
+
+
+def _shared_page(
+    folder: RunFolder,
+    facts: Facts,
+    found: Sequence[Outcome],
+    stills: Mapping[str, str | None],
+    wish: ShareWish,
+) -> str:
+    columns = facts.columns or ()
+    rows = page.page_rows(columns, found, stills)
     own, rows = page.for_others(columns, rows, prompts=wish.prompts, costs=wish.costs)
     takes = {(row.id, row.take) for row in rows}
     marks = [mark for mark in read_marks(folder.path) if (mark.key, mark.take) in takes]
-    sums = page.page_sums(tally(of_clips)) if wish.costs else some(len(rows), "clip")
     data = {
         "store": page.store_name(folder.path, f"shared {facts.folder_id}"),
         "columns": own,
@@ -300,19 +315,10 @@ def shared_copy(folder: RunFolder, journal: Journal, target: Path, wish: ShareWi
         "shared": True,
         "marks": mark_values(marks),
     }
-    note = facts.prices_note or "" if wish.costs else ""
-    words = page.page_words(facts.manifest_name or folder.path.name, of_clips, note)
-    html = page.page_html(data, words | {"sums": sums})
-    files = [
-        *(clip.file for clip in clips.values()),
-        *(still for still in stills.values() if still),
-    ]
-    with _filling(target) as fill:
-        for name in files:
-            with kept.at_hand(name) as home:
-                fill(name, home / name)
-        fill(FRONT, html)
-    return len(clips)
+    words = page.page_words(facts.manifest_name or folder.path.name, found, facts.prices_note or "")
+    if not wish.costs:
+        words |= {"sums": some(len(rows), "clip"), "prices": ""}
+    return page.page_html(data, words)
 
 
 Fill: TypeAlias = Callable[[str, Path | str], None]
