@@ -29,13 +29,7 @@ from seedance_batch.batch import ownership
 from seedance_batch.batch.access import Site, shared_account
 from seedance_batch.batch.batch import Batch
 from seedance_batch.batch.orders import ClipNames, IntentMaker, orders_for, settled_intents
-from seedance_batch.batch.sheets import (
-    put_away,
-    put_up,
-    rebuild,
-    standing,
-    write_closing,
-)
+from seedance_batch.batch.sheets import put_away, put_up, rebuild, standing, write_closing
 from seedance_batch.batch.summary import Report
 from seedance_batch.batch.takeover import LeaseHolder
 from seedance_batch.batch.takes import gone_from_disk, note_of_missing, set_aside
