@@ -42,8 +42,9 @@ def make_plan(
     in the other kind.
     """
     found = histories(jobs, attempts, kind, rows_known, flags)
+    chosen = frozenset(selected or ())
     rows = _Rows(found, kind, flags, Estimator(table))
-    wanted = _wanted(jobs, selected, rerun)
+    wanted = jobs if selected is None else [job for job in jobs if job.key in chosen]
     decided = (rows.step(job, rerun) for job in wanted)
     steps = [step for step in decided if step is not None]
     feeding = Feeding(jobs, found, rerun, rows.stands_for, rows.bought)
@@ -51,7 +52,7 @@ def make_plan(
         steps = feeding.steps(steps, {job.key for job in wanted})
     left_out = len(wanted) - len(steps)
     gone = _removed(jobs, found, rows_known, kind)
-    steps.extend(step for step in gone if selected is None or step.key in selected)
+    steps.extend(step for step in gone if selected is None or step.key in chosen)
     asked_for = _asked_for(jobs, found, rows_known, kind, flags, contents_elsewhere)
     taken_back = frozenset(
         a.id for a in attempts if a.state.phase is Phase.SUBMITTING and not asked_for(a)
@@ -136,16 +137,6 @@ def _asked_for(
         return job is not None and (job.content == content or flags.alone(job, attempt))
 
     return asked_for
-
-
-def _wanted(
-    jobs: Sequence[Job], selected: Collection[str] | None, rerun: RerunChoice | None
-) -> Sequence[Job]:
-    for keys in (selected, rerun.keys if rerun else None):
-        if keys is not None:
-            chosen = frozenset(keys)
-            jobs = [job for job in jobs if job.key in chosen]
-    return jobs
 
 
 def _removed(

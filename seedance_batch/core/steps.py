@@ -44,13 +44,12 @@ class RerunChoice:
 
     ``classes`` None means transient and released failures (with ``force`` also those that are the
     row's own fault); given, these classes only. ``reasons`` given: refusals for these alone, also
-    of rows that were changed since. ``keys`` None means every row.
+    of rows that were changed since.
     """
 
     classes: frozenset[ErrorClass] | None = None
     force: bool = False
     reasons: frozenset[Reason] | None = None
-    keys: Collection[str] | None = None
     redo: Mapping[str, TakeName] = field(default_factory=dict)
     """Rows to make anew although they are done, each with the take that the wish was for. A later
     take answers it, however it was made; so the same wish never buys two."""

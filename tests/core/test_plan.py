@@ -291,12 +291,6 @@ def test_a_planned_attempt_older_than_the_failure_is_no_consent() -> None:
     assert (step.action, step.number) == (Action.BLOCKED, 3)
 
 
-def test_a_rerun_may_name_rows() -> None:
-    rows = [job("a", 1), job("b", 2, duration=8)]
-    failed = [attempt(row, Phase.FAILED, id=n) for n, row in enumerate(rows, 1)]
-    assert actions(plan(rows, failed, rerun=RerunChoice(keys={"b"}))) == {"b": Action.RERUN}
-
-
 @pytest.mark.parametrize(
     ("others", "action"),
     [
