@@ -22,7 +22,7 @@ from seedance_batch.batch.looking import add_columns
 from seedance_batch.batch.samples import ClipsGone, ExportWish, Samples, gathered, room_for_samples
 from seedance_batch.batch.takes import Lacking
 from seedance_batch.clips.kept import Hands
-from seedance_batch.core.dataset import DatasetFormat, Sample, Shard, sharded
+from seedance_batch.core.clip_sets import DatasetFormat, Sample, Shard, sharded
 from seedance_batch.errors import FolderInUse, UsageError
 from seedance_batch.progress import bar_of
 from seedance_batch.publish import replacing, size_of

@@ -22,7 +22,7 @@ from seedance_batch.clips.kept import KeptClips, damage
 from seedance_batch.clips.media import MediaUnreadable
 from seedance_batch.clips.soundtrack import Unheard, heard
 from seedance_batch.core.attempt import Attempt, Kind
-from seedance_batch.core.cutting import FilmPlan, Shot, plan_film
+from seedance_batch.core.clip_sets import FilmPlan, Shot, plan_film
 from seedance_batch.core.manifest import folder_mark
 from seedance_batch.core.model import Link, LinkKind
 from seedance_batch.core.names import CLIP_ENDING, Taken, film_name, safe_folder

@@ -21,7 +21,7 @@ from seedance_batch.batch.samples import ClipJudge, ExportWish, Samples
 from seedance_batch.batch.takes import Lacking
 from seedance_batch.clips.kept import Hands, Here
 from seedance_batch.clips.media import Appearance, MediaUnreadable, appearance_of
-from seedance_batch.core.dataset import MOST_APART, Sample, apart, hash_parts
+from seedance_batch.core.clip_sets import MOST_APART, Sample, apart, hash_parts
 from seedance_batch.errors import UsageError
 from seedance_batch.progress import bar_of
 from seedance_batch.publish import replacing, sha256_of

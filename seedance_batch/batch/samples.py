@@ -21,7 +21,7 @@ from seedance_batch.batch.takes import Lacking, absence, chosen_of, take_of
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.clips.stills import poster_name
 from seedance_batch.core.attempt import Attempt, Clip, Intent, Kind
-from seedance_batch.core.dataset import DatasetFormat, Sample, Splits, sample_key
+from seedance_batch.core.clip_sets import DatasetFormat, Sample, Splits, sample_key
 from seedance_batch.core.outcome import Status, blocked_by, is_dead_end, outcomes
 from seedance_batch.core.select import Selection, meant_ids
 from seedance_batch.core.text import first_few, in_usd, some
@@ -184,7 +184,7 @@ class Samples:
         return map(_sample_from, self._each(f"{_SELECT} FROM samples ORDER BY split, key"))
 
     def in_shards(self) -> Iterator[tuple[int | None, Sample]]:
-        """All samples, in the order that `dataset.sharded` wants, each with its former shard."""
+        """All samples, in the order that `clip_sets.sharded` wants, each with its former shard."""
         query = (
             f"{_SELECT}, shard FROM samples LEFT JOIN made USING (key) "
             "ORDER BY shard IS NULL, shard, split, key"

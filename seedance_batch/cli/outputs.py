@@ -382,7 +382,7 @@ def _dataset_wish(given: Exporting) -> ExportWish:
     from seedance_batch.batch.looking import judge_named
     from seedance_batch.batch.samples import ExportWish
     from seedance_batch.core.attempt import Kind
-    from seedance_batch.core.dataset import DatasetFormat, Splits
+    from seedance_batch.core.clip_sets import DatasetFormat, Splits
     from seedance_batch.run_folder import folder_of
 
     folders = [folder_of(each, out=None, sandbox=given.sandbox) for each in given.folders]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.clips import media, soundtrack
-from seedance_batch.core.cutting import FilmPlan, How, PictureForm, Section, Shot
+from seedance_batch.core.clip_sets import FilmPlan, How, PictureForm, Section, Shot
 
 if TYPE_CHECKING:
     from av import Packet, VideoCodecContext, VideoFrame, VideoStream

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from seedance_batch.clips.media import any_texts
-from seedance_batch.core.cutting import PACKET, FilmPlan, How, SoundForm, Stretch, nearest
+from seedance_batch.core.clip_sets import PACKET, FilmPlan, How, SoundForm, Stretch, nearest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -45,7 +45,7 @@ from seedance_batch.batch.summary import (
 from seedance_batch.batch.takes import check_clips, lacking, write_claims
 from seedance_batch.clips.cluster import hands_on
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind
-from seedance_batch.core.dataset import DatasetFormat, Splits
+from seedance_batch.core.clip_sets import DatasetFormat, Splits
 from seedance_batch.core.steps import Plan, RerunChoice
 from seedance_batch.core.text import shown
 from seedance_batch.errors import Exit

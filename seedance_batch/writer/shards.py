@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 
 from seedance_batch.clips import media
 from seedance_batch.clips.stills import still
-from seedance_batch.core.dataset import Sample
+from seedance_batch.core.clip_sets import Sample
 from seedance_batch.publish import sha256_of
 
 _PIECE: Final = 1 << 18

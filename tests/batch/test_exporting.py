@@ -18,7 +18,7 @@ import pytest
 
 from seedance_batch.batch.exporting import Exported, export_dataset
 from seedance_batch.batch.samples import ClipsGone, ExportPart, ExportWish
-from seedance_batch.core.dataset import DatasetFormat, Splits
+from seedance_batch.core.clip_sets import DatasetFormat, Splits
 from seedance_batch.core.select import Selection
 from seedance_batch.errors import EmptySelection, FolderInUse, UsageError
 from seedance_batch.run_folder import RunFolder
@@ -292,7 +292,7 @@ from pathlib import Path
 from pyarrow import parquet
 from tests.batch.test_exporting import wish
 from seedance_batch.batch.exporting import export_dataset
-from seedance_batch.core.dataset import DatasetFormat
+from seedance_batch.core.clip_sets import DatasetFormat
 from seedance_batch.run_folder import RunFolder
 
 run, dest, form, deaths, look = sys.argv[1:]

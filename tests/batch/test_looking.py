@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from seedance_batch.batch.looking import judge_named, judge_of
-from seedance_batch.core.dataset import DatasetFormat
+from seedance_batch.core.clip_sets import DatasetFormat
 from seedance_batch.errors import UsageError
 from tests.batch.finished import finished_folder
 from tests.batch.test_exporting import exported, files, members

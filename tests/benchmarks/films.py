@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedance_batch.clips.film import QUALITY, FilmOrder, make_film, shot_of
-from seedance_batch.core.cutting import plan_film
+from seedance_batch.core.clip_sets import plan_film
 from seedance_batch.publish import replacing, sha256_of
 from tests.clips.filmed import filmed
 

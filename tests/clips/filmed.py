@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedance_batch.clips.film import FilmOrder, make_film, shot_of
-from seedance_batch.core.cutting import FilmPlan, plan_film
+from seedance_batch.core.clip_sets import FilmPlan, plan_film
 
 SIZE = (160, 96)
 Wave = Callable[[NDArray[Any]], NDArray[Any]]

@@ -13,7 +13,7 @@ import pytest
 from seedance_batch.clips.film import FilmOrder, make_film, mark_of, shot_of
 from seedance_batch.clips.media import MediaUnreadable, probe
 from seedance_batch.clips.soundtrack import Unheard
-from seedance_batch.core.cutting import plan_film
+from seedance_batch.core.clip_sets import plan_film
 from tests.clips.clips import turned
 from tests.clips.filmed import (
     SIZE,

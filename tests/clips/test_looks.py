@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from seedance_batch.clips.media import SILENCE, MediaUnreadable, appearance_of
-from seedance_batch.core.dataset import MOST_APART, apart, hash_parts
+from seedance_batch.core.clip_sets import MOST_APART, apart, hash_parts
 from tests.clips.filmed import filmed, hum
 
 Picture = Callable[[int], NDArray[np.uint8]]

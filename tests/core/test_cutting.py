@@ -8,7 +8,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedance_batch.core.cutting import (
+from seedance_batch.core.clip_sets import (
     PACKET,
     FilmPlan,
     How,

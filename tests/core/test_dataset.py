@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedance_batch.core.dataset import Sample, Shard, Splits, sample_key, sharded
+from seedance_batch.core.clip_sets import Sample, Shard, Splits, sample_key, sharded
 from seedance_batch.errors import SettingsError
 
 SPLITS = Splits.parse("train=90,validation=5,test=5")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seedance_batch.core.dataset import Sample
+from seedance_batch.core.clip_sets import Sample
 from seedance_batch.writer import shards
 
 
