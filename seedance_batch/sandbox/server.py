@@ -13,14 +13,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 import h11
-import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -28,7 +27,6 @@ from uvicorn.server import ServerState
 
 from seedance_batch.sandbox.answers import (
     DISCONNECT,
-    Disconnected,
     Reply,
     is_this_machine,
     send_answer,
@@ -38,6 +36,9 @@ from seedance_batch.sandbox.config import SandboxConfig
 from seedance_batch.sandbox.engine import Engine
 from seedance_batch.sandbox.file_origin import ClipFiles, Files, Offload
 from seedance_batch.sandbox.ledger import Ledger
+
+if TYPE_CHECKING:
+    import httpx
 
 # ── Serves the sandbox's two origins on loopback sockets, in one thread with its own event loop ───
 
@@ -306,26 +307,3 @@ def build(
     receivers of callbacks are reached through ``callback_transport``.
     """
     return Sandbox(Engine(config, Ledger(state), clock), offload, callback_transport)
-
-
-# ── Reaches an in-process sandbox as httpx does a real one: time-outs and resets included ─────────
-
-
-class InProcess(httpx.AsyncBaseTransport):
-    """httpx's ASGI transport ignores time-outs and lets our resets through untranslated; this one
-    raises `httpx.ReadTimeout` and `httpx.ReadError`. Bodies arrive whole, so a read time-out
-    bounds the whole answer, and a body that is cut arrives as an error."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._inner = httpx.ASGITransport(app=app)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends a request into the application."""
-        limit = request.extensions.get("timeout", {}).get("read")
-        try:
-            with anyio.fail_after(limit):
-                return await self._inner.handle_async_request(request)
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("the sandbox stalled", request=request) from error
-        except Disconnected as error:
-            raise httpx.ReadError(str(error), request=request) from error

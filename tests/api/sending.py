@@ -13,8 +13,8 @@ import anyio
 import httpx
 
 from seedance_batch.core.attempt import Attempt
-from seedance_batch.sandbox.server import InProcess
 from tests.benchmarks.world import SECRET, World
+from tests.in_process import InProcess
 
 
 def finished(task_id: str, url: str = "http://127.0.0.1/clip.mp4") -> dict[str, Any]:

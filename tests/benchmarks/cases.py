@@ -9,7 +9,7 @@ import anyio
 import httpx
 
 from seedance_batch.sandbox.config import ApiFault
-from seedance_batch.sandbox.server import InProcess
+from tests.in_process import InProcess
 
 from .figures import Figures, figures, goodput, most_in_a_window
 from .world import KEY, SECRET, START, Case, Played, Script, World, play

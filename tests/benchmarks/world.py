@@ -39,9 +39,10 @@ from seedance_batch.runner.gate import Stopper, tools_for
 from seedance_batch.runner.runner import RunEnding, Runner
 from seedance_batch.sandbox.config import checked
 from seedance_batch.sandbox.ledger import StoredRequest, StoredTask
-from seedance_batch.sandbox.server import InProcess, Sandbox, build
+from seedance_batch.sandbox.server import Sandbox, build
 from seedance_batch.sandbox.server import inline as sandbox_inline
 from seedance_batch.settings import RunSettings
+from tests.in_process import InProcess
 
 START = 1_800_000_000.0
 """Unix seconds at which every world begins."""

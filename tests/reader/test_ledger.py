@@ -14,7 +14,8 @@ from seedance_batch.api.client import Client
 from seedance_batch.core.manifest import Manifest, body_template, render_body
 from seedance_batch.reader.read import grouped, read_manifest
 from seedance_batch.sandbox.config import SandboxConfig
-from seedance_batch.sandbox.server import InProcess, build, inline
+from seedance_batch.sandbox.server import build, inline
+from tests.in_process import InProcess
 
 from .sheets import WRITERS
 

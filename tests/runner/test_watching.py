@@ -16,10 +16,10 @@ from seedance_batch.core.hiapi import TaskError, Verdict
 from seedance_batch.events import Remark, RequestEnded, RunEvent
 from seedance_batch.runner.gate import Gate
 from seedance_batch.sandbox.config import ApiFault
-from seedance_batch.sandbox.server import InProcess
 from tests.benchmarks.cases import always, configured
 from tests.benchmarks.figures import figures, lags_of
 from tests.benchmarks.world import KEY, Case, Played, World, play
+from tests.in_process import InProcess
 from tests.rig import some
 
 QUICK = {"generation_time": "lognormal:40:0.25"}

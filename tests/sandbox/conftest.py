@@ -15,7 +15,8 @@ import trio
 import trio.testing
 
 from seedance_batch.sandbox.config import SandboxConfig, checked
-from seedance_batch.sandbox.server import InProcess, Sandbox, SandboxAddress, build, inline, running
+from seedance_batch.sandbox.server import Sandbox, SandboxAddress, build, inline, running
+from tests.in_process import InProcess
 
 KEY = "sk-test"
 START = 1_800_000_000.0
