@@ -33,7 +33,7 @@ from seedance_batch.batch.sheets import put_away, put_up, rebuild, standing, wri
 from seedance_batch.batch.summary import Report
 from seedance_batch.batch.takeover import LeaseHolder
 from seedance_batch.batch.takes import gone_from_disk, note_of_missing, set_aside
-from seedance_batch.clips.far_fetch import fetching
+from seedance_batch.clips.download import fetching
 from seedance_batch.clips.partial import sweep
 from seedance_batch.clips.stills import PosterMaker
 from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Clip, Phase

@@ -1,13 +1,19 @@
 """Clips from URLs to checked files: stream to ``.partial/``, verify, publish; never half a file.
 
-Holds no key, knows no HiAPI URL and no journal. What a row does next is the caller's decision."""
+In this process, or by a cluster's workers. Holds no key, knows no HiAPI URL and no journal. What a
+row does next is the caller's decision.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import os
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +23,25 @@ import httpx
 
 from seedance_batch.api.addresses import file_client
 from seedance_batch.clips import media
+from seedance_batch.clips.cluster import Cluster, NotDone, open_cluster
+from seedance_batch.clips.kept import KeptClips, StoringFetches, Unfit, Wanted, attempt_name
 from seedance_batch.clips.media import ClipTerms, MediaUnreadable, Probe
-from seedance_batch.clips.partial import Partial, inside, make_durable, move_aside, move_in, storage
+from seedance_batch.clips.partial import (
+    PARTIAL_FOLDER,
+    Partial,
+    inside,
+    make_durable,
+    move_aside,
+    move_in,
+    storage,
+)
+from seedance_batch.clips.stills import poster, poster_name
 from seedance_batch.clips.transfer import (
     DEFAULT_LIMITS,
     ClipToFetch,
     Failed,
     Fetched,
+    Fetches,
     Gone,
     Known,
     Limits,
@@ -38,6 +56,8 @@ from seedance_batch.core import names
 from seedance_batch.core.attempt import Clip
 from seedance_batch.errors import StorageFailed
 from seedance_batch.publish import sha256_of, size_of
+from seedance_batch.run_folder import POSTERS
+from seedance_batch.store import open_store
 
 _THREADS: Final = 16
 """A fetch uses one at a time: with as many lanes, none waits for another's decoding."""
@@ -292,35 +312,6 @@ def _clip(file: str, size: int, sha256: str, probe: Probe | MediaUnreadable) -> 
     )
 
 
-# ── Looks at a clip without keeping it: what it is, for those who have to tell one from another ───
-
-
-_PATIENCE: Final = 90.0
-"""Seconds for the whole look."""
-
-
-async def look_at(folder: Path, url: str, *, allow_private: bool) -> Probe | None:
-    """What a clip is; None where it cannot be had or read. Nothing of it stays in ``folder``."""
-    partial, offload = Partial(folder, names.CLIP_ENDING), in_threads()
-    try:
-        with anyio.move_on_after(_PATIENCE):
-            async with file_client(allow_private=allow_private, lanes=1) as http:
-                transfer = Transfer(http, allow_private, DEFAULT_LIMITS, offload, lambda _: None)
-                arrived = await transfer.pull(url, partial, DEFAULT_LIMITS.max_bytes)
-                if isinstance(arrived, Known):
-                    return await offload(_probe, partial)
-        return None
-    finally:
-        partial.discard()
-
-
-def _probe(partial: Partial) -> Probe | None:
-    try:
-        return media.probe(partial.write())
-    except MediaUnreadable:
-        return None
-
-
 # ── A returned last frame: is it an image, and as a PNG. Pure: bytes in, bytes out ────────────────
 
 
@@ -350,3 +341,203 @@ def as_png(content: bytes) -> bytes | None:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a broken file makes of them
         raise NoImage(f"is not a complete image ({type(error).__name__})") from error
+
+
+# ── Looks at a clip without keeping it: what it is, for those who have to tell one from another ───
+
+
+_PATIENCE: Final = 90.0
+"""Seconds for the whole look."""
+
+
+async def look_at(folder: Path, url: str, *, allow_private: bool) -> Probe | None:
+    """What a clip is; None where it cannot be had or read. Nothing of it stays in ``folder``."""
+    partial, offload = Partial(folder, names.CLIP_ENDING), in_threads()
+    try:
+        with anyio.move_on_after(_PATIENCE):
+            async with file_client(allow_private=allow_private, lanes=1) as http:
+                transfer = Transfer(http, allow_private, DEFAULT_LIMITS, offload, lambda _: None)
+                arrived = await transfer.pull(url, partial, DEFAULT_LIMITS.max_bytes)
+                if isinstance(arrived, Known):
+                    return await offload(_probe, partial)
+        return None
+    finally:
+        partial.discard()
+
+
+def _probe(partial: Partial) -> Probe | None:
+    try:
+        return media.probe(partial.write())
+    except MediaUnreadable:
+        return None
+
+
+# ── By a cluster's workers: what they run, and what becomes of it here ────────────────────────────
+# Where the run folder keeps its clips, a worker brings each to a folder of its own on the common
+# disk, and it is published here. Where a store does, the worker puts it there, under a name that is
+# in the journal by then; as such names are given once, it may be done twice.
+
+
+_WITHIN: Final = 300.0
+"""Seconds that a worker has for a clip; it is then fetched here, where no such limit holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchJob:
+    """A clip to bring somewhere; neither its row nor its price is told."""
+
+    wanted: ClipToFetch
+    allow_private: bool
+    attempt: str
+    """For those who look at an object of a store."""
+
+
+def fetch_to_place(place: str, job: FetchJob) -> Result:
+    """Fetch, verify and make the poster, all below an empty folder that is the job's own.
+
+    Raises `Unfit` where this machine does not see the folder.
+    """
+    if not Path(place).is_dir():
+        raise Unfit(f"does not see {place}")
+    result = anyio.run(_fetched, Path(place), job)
+    if isinstance(result, Fetched | NoFrame):
+        with contextlib.suppress(OSError):  # the page makes those that it lacks
+            poster(Path(place), result.clip)
+    return result
+
+
+def fetch_to_store(store: str, job: FetchJob) -> Result | None:
+    """Fetch, verify, make the poster, and put all of it into a store.
+
+    None where the file has to be kept although it is wrong. Raises as `KeptClips.put` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="seedance-batch-") as place:
+        result = fetch_to_place(place, job)
+        if isinstance(result, Wrong):
+            return None
+        if isinstance(result, Fetched | NoFrame):
+            kept = KeptClips(Path(place), open_store(store))
+            kept.put(result.clip, job.attempt)
+            kept.put_poster(result.clip)
+        return result
+
+
+async def _fetched(place: Path, job: FetchJob) -> Result:
+    with anyio.fail_after(_WITHIN):
+        async with file_client(allow_private=job.allow_private, lanes=1) as http:
+            downloader = Downloader(place, http, allow_private=job.allow_private)
+            return await downloader.fetch(job.wanted)
+
+
+@contextlib.asynccontextmanager
+async def fetching(
+    kept: KeptClips,
+    files: httpx.AsyncClient,
+    dask: str | None,
+    *,
+    allow_private: bool,
+    observe: Callable[[int], None],
+    tell: Callable[[str], None],
+    secrets: Sequence[str],
+) -> AsyncIterator[Fetches]:
+    """Who brings clips to where they are kept: this process by ``files``, or a cluster's workers.
+
+    ``dask`` names the cluster. Raises as `open_cluster` does.
+    """
+    here = Downloader(kept.folder, files, allow_private=allow_private, observe=observe)
+    otherwise = here if kept.store is None else StoringFetches(here, kept, in_threads())
+    if dask is None:
+        yield otherwise
+        return
+    seen = kept.seen and kept.seen.resolve()
+    async with open_cluster(dask, seen, tell=tell, secrets=secrets) as cluster:
+        yield FarFetches(
+            here, cluster, kept, otherwise=otherwise, allow_private=allow_private, observe=observe
+        )
+
+
+class FarFetches:
+    """`Fetches` by workers; what stands here already, and what none of them does, is done here."""
+
+    def __init__(
+        self,
+        here: Downloader,
+        cluster: Cluster,
+        kept: KeptClips,
+        *,
+        otherwise: Fetches,
+        allow_private: bool,
+        observe: Callable[[int], None],
+    ) -> None:
+        """``otherwise`` fetches in this process; ``here`` is what publishes into the run folder."""
+        self._here = here
+        self._cluster = cluster
+        self._kept = kept
+        self._otherwise = otherwise
+        self._allow_private = allow_private
+        self._observe = observe
+
+    @property
+    def lanes(self) -> int:
+        """As many as there are threads to work."""
+        return self._cluster.threads
+
+    async def fetch(self, wanted: ClipToFetch) -> Result:
+        """As `Downloader.fetch`."""
+        if self._cluster.threads and not await anyio.to_thread.run_sync(
+            self._here.stands, wanted.file
+        ):
+            told = replace(wanted, terms=Wanted.of(wanted.terms))
+            job = FetchJob(told, self._allow_private, attempt_name(wanted.terms))
+            with contextlib.suppress(NotDone):
+                result = await (self._to_place if self._kept.store is None else self._to_store)(job)
+                if isinstance(result, Fetched | NoFrame):
+                    self._observe(result.clip.bytes)
+                if result is not None:
+                    return result
+        return await self._otherwise.fetch(wanted)
+
+    async def _to_store(self, job: FetchJob) -> Result | None:
+        store = self._kept.store
+        work = functools.partial(fetch_to_store, store.url if store else "")
+        (result,) = await self._cluster.do(work, [job], within=_WITHIN, refuses=_useless)
+        return result
+
+    async def _to_place(self, job: FetchJob) -> Result:
+        place = await anyio.to_thread.run_sync(self._new_place)
+        try:
+            work = functools.partial(fetch_to_place, str(place))
+            (result,) = await self._cluster.do(work, [job], within=_WITHIN, refuses=_useless)
+            return await anyio.to_thread.run_sync(self._published, place, job.wanted.file, result)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(
+                    functools.partial(shutil.rmtree, place, ignore_errors=True)
+                )
+
+    def _new_place(self) -> Path:
+        """An empty folder that no other try has; a worker that is too late finds it gone."""
+        home = inside(self._kept.folder, f"{PARTIAL_FOLDER}/-").parent
+        return Path(tempfile.mkdtemp(dir=home)).resolve()
+
+    def _published(self, place: Path, file: str, result: Result) -> Result:
+        try:
+            found = self._here.take_over(place, file, result)
+        except StorageFailed as error:
+            self._cluster.say_once("strange", f"dask: {error.message}; it is fetched here")
+            raise NotDone(error.message) from error
+        if isinstance(found, Fetched | NoFrame):
+            folder, name = self._kept.folder, poster_name(found.clip)
+            with contextlib.suppress(OSError):  # the page makes those that it lacks
+                (folder / POSTERS).mkdir(exist_ok=True)
+                (place / name).replace(folder / name)
+        return found
+
+
+def _useless(result: Result | None) -> str | None:
+    """Why a worker's answer settles nothing: what it cannot reach, this machine may."""
+    match result:
+        case Gone(message) | Failed(message):
+            return f"could not fetch a clip: {message}"
+        case _:
+            return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seedance_batch.clips.cluster import odd_one, without_keys
-from seedance_batch.clips.far_fetch import FetchJob, fetch_to_place
+from seedance_batch.clips.download import FetchJob, fetch_to_place
 from seedance_batch.clips.kept import Unfit, Wanted, our_version, work_through
 from seedance_batch.clips.transfer import ClipToFetch
 
