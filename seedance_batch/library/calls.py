@@ -81,6 +81,7 @@ Call: TypeAlias = Literal["run", "rerun", "promote"]
 # ── Looking: nothing is sent ─────────────────────────────────────────────────────────────────────
 
 
+@interface.speaking_python()
 def read(source: ManifestSource, **options: Unpack[ReadKeywords]) -> Reading:
     """Read a manifest: a file of any format, or a DataFrame.
 
@@ -88,14 +89,14 @@ def read(source: ManifestSource, **options: Unpack[ReadKeywords]) -> Reading:
     ``column_map``, ``model``, ``overrides``, … Problems are values, never exceptions. Raises
     `UsageError` for a file that cannot be opened, `SettingsError` for an option that there is not.
     """
-    with interface.speaking_python():
-        found = interface.choices(options, ReadKeywords)
-        _checked(source)
-        if is_address(source):  # which is asked in an event loop
-            return Reading(beside_any_loop(lambda: read_source(source, found.reading)))
-        return Reading(read_source(source, found.reading))
+    found = interface.choices(options, ReadKeywords)
+    _checked(source)
+    if is_address(source):  # which is asked in an event loop
+        return Reading(beside_any_loop(lambda: read_source(source, found.reading)))
+    return Reading(read_source(source, found.reading))
 
 
+@interface.speaking_python()
 def plan(
     source: ManifestSource,
     *,
@@ -112,20 +113,20 @@ def plan(
     ``stale``, or `promote`.
     Raises `ManifestError` carrying every problem, and what else is wrong before a run.
     """
-    with interface.speaking_python():
-        wish = _wish(of, classes, reasons, force=force, stale=stale)
-        chosen = _chosen(options, wish)
-        _checked(source)
+    wish = _wish(of, classes, reasons, force=force, stale=stale)
+    chosen = _chosen(options, wish)
+    _checked(source)
 
-        def make() -> Planned:
-            with open_plan(source, chosen.reading, chosen.settings, os.environ) as batch:
-                found = _wanted(batch, chosen, wish)
-                warnings = tuple(map(interface.finding_in_python, batch.warnings(found)))
-                return Planned(found, warnings, batch.absence)
+    def make() -> Planned:
+        with open_plan(source, chosen.reading, chosen.settings, os.environ) as batch:
+            found = _wanted(batch, chosen, wish)
+            warnings = tuple(map(interface.finding_in_python, batch.warnings(found)))
+            return Planned(found, warnings, batch.absence)
 
-        return beside_any_loop(make)
+    return beside_any_loop(make)
 
 
+@interface.speaking_python()
 def verify(
     source: Path | str,
     *,
@@ -140,20 +141,20 @@ def verify(
     the clips to claim a refund for; ``dask`` is the address of a scheduler whose workers read the
     clips, or ``local``. Raises `FolderMissing` where there is no run folder.
     """
-    with interface.speaking_python():
-        interface.check_type("claims", claims, Path | str | None)
-        given = {"out": out, "sandbox": sandbox, "dask": dask}
-        settings = interface.choices(given, FetchKeywords).settings
-        folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
-        with look_into(folder.journal) as journal:
-            kept = kept_clips(folder, journal)
-            with hands_on(dask, kept.seen, tell=_log) as hands:
-                found = check_clips(kept, journal.attempts(), hands)
-        if claims is not None:
-            write_claims(Path(claims), found)
-        return Verified(tuple(found))
+    interface.check_type("claims", claims, Path | str | None)
+    given = {"out": out, "sandbox": sandbox, "dask": dask}
+    settings = interface.choices(given, FetchKeywords).settings
+    folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
+    with look_into(folder.journal) as journal:
+        kept = kept_clips(folder, journal)
+        with hands_on(dask, kept.seen, tell=_log) as hands:
+            found = check_clips(kept, journal.attempts(), hands)
+    if claims is not None:
+        write_claims(Path(claims), found)
+    return Verified(tuple(found))
 
 
+@interface.speaking_python()
 def join(
     source: Path | str,
     *,
@@ -170,16 +171,16 @@ def join(
     ``by`` the folder of the films. Raises `UsageError`: its kind `ClipsLacking` where rows have no
     clip, unless ``skip_missing``.
     """
-    with interface.speaking_python():
-        interface.check_type("by", by, str | None)
-        film, track = interface.path("output", output), interface.path("audio", audio)
-        chosen = interface.choices(options, JoinKeywords)
-        settings, kind = chosen.settings, Kind.DRAFT if chosen.settings.draft else Kind.FINAL
-        wish = JoinWish(by, film, track, skip_missing, kind, chosen.selection)
-        folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
-        return join_films(folder, wish, sys.stderr if progress else None)
+    interface.check_type("by", by, str | None)
+    film, track = interface.path("output", output), interface.path("audio", audio)
+    chosen = interface.choices(options, JoinKeywords)
+    settings, kind = chosen.settings, Kind.DRAFT if chosen.settings.draft else Kind.FINAL
+    wish = JoinWish(by, film, track, skip_missing, kind, chosen.selection)
+    folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
+    return join_films(folder, wish, sys.stderr if progress else None)
 
 
+@interface.speaking_python()
 def export(
     sources: Path | str | Collection[Path | str],
     dest: Path | str,
@@ -202,29 +203,28 @@ def export(
     Raises `UsageError`: its kind `ClipsGone` where paid clips are not on disk any more, unless
     ``skip_missing``.
     """
-    with interface.speaking_python():
-        named = [sources] if isinstance(sources, str | Path) else list(sources)
-        if format not in set(DatasetFormat):
-            raise errors.SettingsError(f"format takes {', '.join(DatasetFormat)}, not {format!r}.")
-        if not isinstance(shard_size, int) or shard_size < 1:
-            raise errors.SettingsError(f"shard_size takes a whole number, not {shard_size!r}.")
-        chosen = interface.choices(options, interface.ClipKeywords)
-        settings, place = chosen.settings, interface.path("dest", dest)
-        folders = [folder_of(_named(each), out=None, sandbox=settings.sandbox) for each in named]
-        wish = ExportWish(
-            parts=tuple(ExportPart(folder, chosen.selection) for folder in folders),
-            dest=place or Path(),
-            form=DatasetFormat(format),
-            splits=Splits.parse(split),
-            kind=Kind.DRAFT if settings.draft else Kind.FINAL,
-            skip_missing=skip_missing,
-            shard_bytes=shard_size * 10**6,
-            look=look,
-            judge=judge_named(judge) if isinstance(judge, str) else judge and judge_of(judge),
-        )
-        interface.check_type("dask", dask, str | None)
-        with hands_on(dask, kept_of(wish).seen, tell=_log) as hands:
-            return export_dataset(wish, sys.stderr if progress else None, hands)
+    named = [sources] if isinstance(sources, str | Path) else list(sources)
+    if format not in set(DatasetFormat):
+        raise errors.SettingsError(f"format takes {', '.join(DatasetFormat)}, not {format!r}.")
+    if not isinstance(shard_size, int) or shard_size < 1:
+        raise errors.SettingsError(f"shard_size takes a whole number, not {shard_size!r}.")
+    chosen = interface.choices(options, interface.ClipKeywords)
+    settings, place = chosen.settings, interface.path("dest", dest)
+    folders = [folder_of(_named(each), out=None, sandbox=settings.sandbox) for each in named]
+    wish = ExportWish(
+        parts=tuple(ExportPart(folder, chosen.selection) for folder in folders),
+        dest=place or Path(),
+        form=DatasetFormat(format),
+        splits=Splits.parse(split),
+        kind=Kind.DRAFT if settings.draft else Kind.FINAL,
+        skip_missing=skip_missing,
+        shard_bytes=shard_size * 10**6,
+        look=look,
+        judge=judge_named(judge) if isinstance(judge, str) else judge and judge_of(judge),
+    )
+    interface.check_type("dask", dask, str | None)
+    with hands_on(dask, kept_of(wish).seen, tell=_log) as hands:
+        return export_dataset(wish, sys.stderr if progress else None, hands)
 
 
 # ── Working: what costs money needs a yes ────────────────────────────────────────────────────────
