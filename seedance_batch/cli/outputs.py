@@ -177,7 +177,7 @@ def until_ended() -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
 
 
-# ── Films: join ───────────────────────────────────────────────────────────────────────────────────
+# ── Films: ``join`` ───────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +298,7 @@ def film_object(planned: JoinedFilm, found: PlannedFilms) -> dict[str, Any]:
     }
 
 
-# ── Data sets: export ─────────────────────────────────────────────────────────────────────────────
+# ── Data sets: ``export`` ─────────────────────────────────────────────────────────────────────────
 
 _FORMATS = ("webdataset", "parquet", "hf")
 

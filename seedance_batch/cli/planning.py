@@ -54,7 +54,7 @@ def show(given: flags.Planning, meant: Meant) -> int:
     from seedance_batch.batch.summary import over_budget
     from seedance_batch.core.steps import budget_problem
 
-    given, saved = as_saved(given), saved_plan(given.plan_file)
+    given, saved = as_saved(given)
     with or_elsewhere(), open_plan(given.manifest, *chosen(given, saved), os.environ) as batch:
         found = wanted(batch, given, saved, meant)
         if given.as_json:
@@ -116,15 +116,15 @@ _BROUGHT: Final = frozenset({each.name for each in fields(flags.OfManifest)}) - 
 """Flags that a saved plan brings along: without them it would be held against other rows."""
 
 
-def as_saved(given: P) -> P:
-    """What was given, read as the saved plan's manifest and rows were, where there is one.
+def as_saved(given: P) -> tuple[P, SavedPlan | None]:
+    """What was given, read as the saved plan's manifest and rows were; and the plan, if any.
 
     What a file or variable says of those flags is overruled. Raises `SettingsError` where one was
     typed otherwise.
     """
-    saved = saved_plan(given.plan_file)
+    saved = _saved_plan(given.plan_file)
     if saved is None or saved.reading is None:
-        return given
+        return given, saved
     values = {each.name: _brought(each, saved.reading) for each in _brought_flags(given)}
     others = [n for n, value in values.items() if was_typed(n) and getattr(given, n) != value]
     if others:
@@ -135,7 +135,7 @@ def as_saved(given: P) -> P:
         )
     for name in saved.reading.keys() & values.keys():
         remember_as_typed(name, values[name])
-    return replace(given, **values)
+    return replace(given, **values), saved
 
 
 def _brought_flags(given: flags.Planning) -> list[Field[Any]]:
@@ -151,7 +151,7 @@ def _brought(flag: Field[Any], reading: Mapping[str, Any]) -> Any:
     return value
 
 
-def saved_plan(path: Path | None) -> SavedPlan | None:
+def _saved_plan(path: Path | None) -> SavedPlan | None:
     """The plan that ``--plan`` names. Raises `UsageError` for a file that is none."""
     from seedance_batch.core.saved_plan import from_json
 

@@ -1,4 +1,4 @@
-"""Commands from before a run: about manifests alone, the service, and the sandbox."""
+"""``init``, ``check``, ``schema``, ``prices``, ``doctor``, ``sandbox``: they need no run folder."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def schema(what: str) -> int:
     return Exit.OK
 
 
-# ── About the service itself: prices, doctor and sandbox ──────────────────────────────────────────
+# ── About the service itself: ``prices`` and ``doctor`` ───────────────────────────────────────────
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ def rerun(given: Rerunning) -> int:
     """
     from seedance_batch.batch.open import rerun_choice
 
-    given = planning.as_saved(given)
+    given, _ = planning.as_saved(given)
     choice = rerun_choice(
         given.classes, force=given.force, reasons=given.reasons, stale=given.stale
     )
@@ -133,7 +133,7 @@ def _carried_out(given: Running, meant: planning.Meant, served: contextlib.ExitS
     from seedance_batch.batch.summary import consented, opening_object
     from seedance_batch.core.steps import cheapest, fitting
 
-    given, saved = planning.as_saved(given), planning.saved_plan(given.plan_file)
+    given, saved = planning.as_saved(given)
     options, settings = planning.chosen(given, saved)
     with (
         or_elsewhere(),
