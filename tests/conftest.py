@@ -8,15 +8,18 @@ import signal
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import certifi
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests import moto
 
-hypothesis.settings.register_profile("promises", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("promises")  # a busy machine makes no example wrong
+# A busy machine makes no example wrong. Each run draws other examples.
+hypothesis.settings.register_profile("promises", deadline=None, print_blob=True, max_examples=50)
+hypothesis.settings.load_profile("promises")
 
 # A shell's background jobs ignore Ctrl-C, and what nohup starts ignores a closed terminal; so would
 # everything that is started here.
@@ -24,8 +27,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _LONGEST = (
-    *("tests/test_readme.py", "tests/crash/", "tests/faults/", "tests/benchmarks/"),
-    *("tests/test_budget.py", "tests/cli/test_talk.py", "tests/cli/test_chains.py"),
+    *("tests/test_readme.py", "tests/browser/", "tests/crash/", "tests/faults/"),
+    *("tests/benchmarks/", "tests/cli/test_talk.py", "tests/cli/test_chains.py"),
 )
 """Where single files take a minute: begun first, so that no worker is left alone with one."""
 
@@ -41,6 +44,20 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
+
+
+class _Scheduling(LoadFileScheduling):
+    """A file's tests run in one process, and all that want the browser too: it starts once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        browser = "tests/browser/"
+        return browser if nodeid.startswith(browser) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Who runs what."""
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)

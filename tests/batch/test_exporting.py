@@ -322,7 +322,8 @@ export_dataset(wished, None)
 @pytest.mark.parametrize(
     ("form", "look"),
     [
-        *((form, False) for form in DatasetFormat),
+        (DatasetFormat.WEBDATASET, False),
+        *(pytest.param(form, False, marks=pytest.mark.slow) for form in list(DatasetFormat)[1:]),
         *(pytest.param(form, True, marks=pytest.mark.slow) for form in DatasetFormat),
     ],
 )

@@ -9,9 +9,8 @@ from .cases import Bench
 
 QUICK = [
     cases.ten_slots(rows=60),
-    cases.ten_slots_called_back(rows=60),
-    cases.untold(1.0, rows=40),
-    cases.outage(rows=30),
+    cases.ten_slots_called_back(rows=40),
+    cases.outage(rows=20),
 ]
 
 

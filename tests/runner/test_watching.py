@@ -139,8 +139,10 @@ def test_rows_are_sent_in_their_order_however_often_they_are_refused() -> None:
     assert numbers == sorted(numbers)
 
 
-@pytest.mark.parametrize("rpm", [None, 60], ids=["no headers", "headers"])
-@pytest.mark.parametrize("retry_after", some("seconds", "none", slow=["date"]))
+@pytest.mark.parametrize(
+    ("rpm", "retry_after"),
+    some((60, "seconds"), (None, "none"), slow=[(60, "date"), (60, "none"), (None, "seconds")]),
+)
 def test_a_cap_on_tasks_is_found_with_and_without_headers(
     rpm: int | None, retry_after: str
 ) -> None:
