@@ -11,12 +11,9 @@ import pandas as pd
 import pytest
 
 import seedance_batch as sb
-from seedance_batch.reader.source import Loading, Noted, ReadOptions
 from seedance_batch.reader.typed_file import as_given, table_of_frame, types_of
 from tests import patient
 from tests.service import SMALL, Service, serving
-
-LOADING = Loading(ReadOptions(), Noted())
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +82,7 @@ def test_own_columns_come_back_with_their_types_and_can_be_merged(api: str) -> N
 )  # fmt: skip
 def test_an_index_with_a_name_is_a_column(index: pd.Index, headings: list[str]) -> None:
     frame = pd.DataFrame({"prompt": ["a boat", "a kite"]}, index=index)
-    (table,) = table_of_frame(frame, "frame", LOADING)
+    (table,) = table_of_frame(frame, "frame")
     assert table.headings == headings
     assert list(types_of(frame)) == headings
 

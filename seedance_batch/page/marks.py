@@ -291,8 +291,8 @@ def read_picks(path: Path) -> list[Pick]:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
-    if (file_format := format_of(data, path.name)) in _WORKBOOKS:
-        found, problems = _of_workbook(Source(data, path.name, path.parent), file_format)
+    if format_of(data, path.name) in _WORKBOOKS:
+        found, problems = _of_workbook(Source(data, path.name, path.parent))
     else:
         found, problems = parse_picks(data, path.name)
     if problems:
@@ -332,7 +332,7 @@ def kept_takes(picks: Iterable[Pick]) -> dict[str, frozenset[TakeName]]:
 _WORKBOOKS: Final = frozenset({Format.XLSX, Format.XLS, Format.ODS})
 
 
-def _of_workbook(source: Source, file_format: Format) -> tuple[list[Pick], list[Finding]]:
+def _of_workbook(source: Source) -> tuple[list[Pick], list[Finding]]:
     """As `parse_picks`, from the first sheet."""
     from seedance_batch.reader.read import tables_of
 

@@ -342,37 +342,25 @@ def for_others(
     mark is of stays: it comes back with the list that is exported.
     """
     own = [at for at, name in enumerate(columns) if field_of(name) is None]
-    shared = []
-    for row in rows:
-        takes = tuple(
-            replace(
-                take,
-                prompt="",
-                message="",
-                reason="",
-                cost=take.cost if costs else "",
-                offer=None,
-            )
-            for take in row.takes
-            if take.shown
+    unsaid: dict[str, Any] = {"reason": "", "message": ""} | ({} if costs else {"cost": ""})
+    shared = [
+        replace(
+            row,
+            **unsaid,
+            status="done",
+            step="",
+            prompt=row.prompt if prompts else "",
+            cells=tuple(row.cells[at] for at in own) if row.cells else (),
+            spent=row.spent if costs else 0.0,
+            takes=tuple(
+                replace(take, **unsaid, prompt="", offer=None) for take in row.takes if take.shown
+            ),
+            follows=(),
+            made_from=(),
+            stale=False,
         )
-        shared.append(
-            replace(
-                row,
-                status="done",
-                reason="",
-                step="",
-                message="",
-                prompt=row.prompt if prompts else "",
-                cells=tuple(row.cells[at] for at in own) if row.cells else (),
-                cost=row.cost if costs else "",
-                spent=row.spent if costs else 0.0,
-                takes=takes,
-                follows=(),
-                made_from=(),
-                stale=False,
-            )
-        )
+        for row in rows
+    ]
     return [columns[at] for at in own], shared
 
 

@@ -93,7 +93,7 @@ def read_frame(
 
     loading = Loading(options, Noted(), {"format": "DataFrame"})
     with _without_collections():
-        tables = table_of_frame(frame, name, loading)
+        tables = table_of_frame(frame, name)
         return _assembled(tables, STDIN, name, Path.cwd(), loading)
 
 

@@ -47,7 +47,7 @@ def parquet_tables(source: Source, loading: Loading) -> list[Table]:
     return [_table(source.file, content.column_names, columns)]
 
 
-def table_of_frame(frame: pandas.DataFrame, name: str, loading: Loading) -> list[Table]:
+def table_of_frame(frame: pandas.DataFrame, name: str) -> list[Table]:
     """The one table in a DataFrame; of its index what has a name."""
     frame = _with_index(frame)
     columns = [_known(frame.iloc[:, position]) for position in range(frame.shape[1])]

@@ -72,7 +72,6 @@ class YamlFault(Exception):
     def __init__(self, line: int, words: str) -> None:
         super().__init__(words)
         self.line = line
-        self.words = words
 
 
 def tree(text: str) -> tuple[YamlNode | None, list[YamlFault]]:
@@ -238,7 +237,7 @@ def yaml_tables(source: Source, loading: Loading) -> list[Table]:
     except YamlFault as fatal:
         root, faults = None, [fatal]
     for fault in faults:
-        loading.noted.problem(Place(source.file, line=fault.line), fault.words)
+        loading.noted.problem(Place(source.file, line=fault.line), str(fault))
     if faults:
         return []
     return _Form(source, loading).tables(root)
