@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -195,14 +196,18 @@ class RowReader:
         """Whether every cell of the person's is text that any file can hold."""
         texts = reading.row.cells
         joined = "".join(texts.values())
-        if "\0" not in joined and _is_unicode(joined):
+        if (joined.isascii() and "\0" not in joined) or not _NO_TEXT.search(joined):
             return True
         for column in reading.layout.own:
             text = texts[column.heading]
-            why = "a NUL character" if "\0" in text else "half a character (a lone surrogate)"
-            if "\0" in text or not _is_unicode(text):
+            if _NO_TEXT.search(text):
+                why = "a NUL character" if "\0" in text else "half a character (a lone surrogate)"
                 self._noted.problem(reading.cell(column), f"contains {why}")
         return False
+
+
+_NO_TEXT: Final = re.compile(r"[\0\ud800-\udfff]")
+"""Characters that no file can hold as text."""
 
 
 def _texts(values: Sequence[Value], layout: Layout) -> dict[str, str]:
@@ -216,16 +221,6 @@ def addressed(name: str, found: Sequence[Found]) -> str | list[str]:
     """What a media field holds: one address, or a list where the field takes one."""
     addresses = [one.address for one in found]
     return addresses if name in LIST_FIELDS else addresses[0]
-
-
-def _is_unicode(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_removed(values: Sequence[Value], status: int | None) -> bool:
