@@ -325,7 +325,8 @@ def _named(layout: Layout, name: str) -> ManifestColumn | None:
 
 def _is_skipped(table: Table, index: int, column: ManifestColumn, loading: Loading) -> bool:
     word = _text(table.rows[index], column.position).casefold()
-    if word and word not in _SKIP | _SEND and not _is_empty(table, index, column):
+    # One that says nothing beside that is a note, and no row.
+    if word and word not in _SKIP | _SEND and _filled(table.rows[index], column.position):
         loading.noted.problem(
             table.place(index, column.position, column.heading),
             f"{quoted(word)} does not say whether to skip the row: write yes or no "
@@ -334,16 +335,9 @@ def _is_skipped(table: Table, index: int, column: ManifestColumn, loading: Loadi
     return word in _SKIP
 
 
-def _is_empty(table: Table, index: int, but: ManifestColumn) -> bool:
-    """Whether a row says nothing beside that column: it is a note, and no row."""
-    return all(is_blank(v) for p, v in enumerate(table.rows[index]) if p != but.position)
-
-
 def _has_a_number(table: Table, column: ManifestColumn) -> bool:
     """Whether a column called variants counts them; names of variants are the person's own."""
-    return any(
-        _number(_text(table.rows[index], column.position)) for index in range(len(table.rows))
-    )
+    return any(_number(_text(row, column.position)) for row in table.rows)
 
 
 def _times(table: Table, index: int, column: ManifestColumn, loading: Loading) -> int:
