@@ -14,6 +14,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Final, NamedTuple
 
@@ -387,7 +388,6 @@ class _Lines:
         self._values = {c.position for c in layout.inputs if c.field not in {"id", "prompt"}}
         self._flawed = {row for row, _ in table.flaws}
         self._have_words: dict[int, bool] = {}
-        self._stands_alone: bool | None = None
 
     def found(self) -> dict[int, str]:
         kinds = {}
@@ -443,7 +443,7 @@ class _Lines:
             self._noted.receipt(place, words, Code.LEFT_OUT)
             return IN_PROMPT
         if _is_name(text):
-            if not _filled(row, self._prompt) and not self._prompts_stand_alone():
+            if not _filled(row, self._prompt) and not self._prompts_stand_alone:
                 words = f"{quoted(text)} stands alone like a scene name; it is left out"
                 self._noted.warning(place, words, Code.LEFT_OUT)
                 return IN_PROMPT
@@ -452,15 +452,12 @@ class _Lines:
                 self._noted.warning(place, words)
         return None
 
+    @cached_property
     def _prompts_stand_alone(self) -> bool:
         """Whether rows have nothing but their prompt, so that standing alone tells no band."""
-        if self._stands_alone is None:
-            rows = [row for row in self._table.rows if _text(row, self._prompt)]
-            alone = [row for row in rows if not _filled(row, self._prompt)]
-            self._stands_alone = len(alone) > len(rows) // 2 or any(
-                not _is_name(_text(row, self._prompt)) for row in alone
-            )
-        return self._stands_alone
+        rows = [row for row in self._table.rows if _text(row, self._prompt)]
+        alone = [_text(row, self._prompt) for row in rows if not _filled(row, self._prompt)]
+        return len(alone) > len(rows) // 2 or not all(map(_is_name, alone))
 
     def _is_heading(self, text: str) -> bool:
         return plain(text) == plain(self._table.headings[self._prompt]) or bool(field_of(text))
