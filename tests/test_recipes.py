@@ -94,7 +94,7 @@ def test_the_sandbox_has_the_same_fields() -> None:
 
 @pytest.mark.parametrize("form", Format)
 def test_a_format_has_a_loader(form: Format) -> None:
-    assert callable(read._loader(form)), "assembly._ROOMS"
+    assert callable(read._loader(form)), "read._LOADERS"
 
 
 def test_a_format_is_named_to_people_and_has_files_in_the_corpus() -> None:
