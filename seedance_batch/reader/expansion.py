@@ -14,7 +14,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod
 from typing import Final, NamedTuple
 
@@ -387,7 +387,7 @@ class _Lines:
         self._noted = noted
         self._values = {c.position for c in layout.inputs if c.field not in {"id", "prompt"}}
         self._flawed = {row for row, _ in table.flaws}
-        self._have_words: dict[int, bool] = {}
+        self._rows_have_words = cache(self._have_words)
 
     def found(self) -> dict[int, str]:
         kinds = {}
@@ -422,15 +422,10 @@ class _Lines:
         is_note = len(filled) == 1 and len(text.split()) >= _WORDS_OF_A_NOTE
         return is_note or not self._rows_have_words(names[0])
 
-    def _rows_have_words(self, position: int) -> bool:
+    def _have_words(self, position: int) -> bool:
         """Whether rows with a prompt have words in that column, so that words tell no band."""
-        if position not in self._have_words:
-            self._have_words[position] = any(
-                _is_wordy(_text(row, position))
-                for row in self._table.rows
-                if _text(row, self._prompt)
-            )
-        return self._have_words[position]
+        rows = (row for row in self._table.rows if _text(row, self._prompt))
+        return any(_is_wordy(_text(row, position)) for row in rows)
 
     # ── a line with something where the prompts are ─────────────────────────────────────────────
 

@@ -12,6 +12,7 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -68,18 +69,15 @@ class MediaFiles:
         self._root = Path(os.path.realpath(folder))
         self._max_body = max_body
         self._allow_outside = allow_outside
-        self._by_text: dict[tuple[str, MediaKind], Found] = {}
+        self._found = cache(self._find)
         self._by_path: dict[str, Found] = {}
-        self._listed: dict[str, frozenset[str]] = {}
+        self._names = cache(self._listed)
 
     def find(self, text: str, kind: MediaKind) -> Found:
         """What a cell's text names, where the field takes that kind of media."""
         if (link := Link.parse(text)) is not None:
             return _linked(link, text, kind)
-        found = self._by_text.get((text, kind))
-        if found is None:
-            found = self._by_text[text, kind] = self._find(text, kind)
-        return found
+        return self._found(text, kind)
 
     def _find(self, text: str, kind: MediaKind) -> Found:
         if text[:7].casefold() == "file://":
@@ -141,15 +139,11 @@ class MediaFiles:
             found += same
         return "/".join(found)
 
-    def _names(self, below: str) -> frozenset[str]:
-        names = self._listed.get(below)
-        if names is None:
-            try:
-                names = frozenset(entry.name for entry in (self._folder / below).iterdir())
-            except OSError:
-                names = frozenset()
-            self._listed[below] = names
-        return names
+    def _listed(self, below: str) -> frozenset[str]:
+        try:
+            return frozenset(entry.name for entry in (self._folder / below).iterdir())
+        except OSError:
+            return frozenset()
 
 
 def _composed(name: str) -> str:
