@@ -12,6 +12,7 @@ from typing import Final
 from seedance_batch.api.callbacks import SECRET, secrets_from
 from seedance_batch.api.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
 from seedance_batch.core.account import Priority
+from seedance_batch.core.attempt import Kind
 from seedance_batch.core.manifest import SANDBOX_ORIGIN
 from seedance_batch.core.text import HIDDEN
 from seedance_batch.errors import SettingsError
@@ -151,6 +152,11 @@ class RunSettings:
     remake: bool = False
     again: bool = False
     """A yes to rows that look bought already: see `core.plan.doubts`."""
+
+    @property
+    def kind(self) -> Kind:
+        """What is made: drafts or finals."""
+        return Kind.DRAFT if self.draft else Kind.FINAL
 
     @property
     def requests_per_minute(self) -> float:

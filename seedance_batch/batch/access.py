@@ -23,7 +23,6 @@ from seedance_batch.api.client import DEFAULT_BASE_URL, Answer, Client
 from seedance_batch.batch.takeover import STORE_PATIENCE, Owner, Tell, open_owned, silent
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.account import AccountView, Priority
-from seedance_batch.core.attempt import Kind
 from seedance_batch.core.hiapi import ACCOUNT, Verdict
 from seedance_batch.core.manifest import SANDBOX_ORIGIN, folder_mark
 from seedance_batch.core.overview import Absence, NoList
@@ -274,7 +273,7 @@ class Site:
     def lost_since(self) -> Callable[[str], float | None]:
         """See `Terms.lost_since`; a yes to buy such rows again settles it."""
         since = None if self.settings.again else self.journal.lost_since
-        lost = self.journal.lost(Kind.DRAFT if self.settings.draft else Kind.FINAL)
+        lost = self.journal.lost(self.settings.kind)
         return lambda key: since if lost(key) else None
 
 

@@ -67,7 +67,7 @@ class Batch(Site):
     @property
     def kind(self) -> Kind:
         """Drafts or finals."""
-        return Kind.DRAFT if self.settings.draft else Kind.FINAL
+        return self.settings.kind
 
     @cached_property
     def folder_mark(self) -> str | None:

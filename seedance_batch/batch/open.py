@@ -405,7 +405,7 @@ def _found(
     if manifest.problems:
         raise _refused(manifest, manifest.problems)
     check_pattern(settings.name, [*manifest.columns, *_NAMED_INPUTS])
-    folder, kind = folder_for(manifest, settings), Kind.DRAFT if settings.draft else Kind.FINAL
+    folder, kind = folder_for(manifest, settings), settings.kind
     check_names(manifest.jobs, settings.name, kind, folder)
     return manifest, folder
 

@@ -356,7 +356,7 @@ def outcome_lines(site: Site, report: Report, kept: Sequence[Step] = ()) -> Iter
         yield f"  … and {len(kept) - _SHOWN_TROUBLE:,} more"
     yield from _trouble(report.outcomes)
     yield ""
-    clips = names.FOLDERS[Kind.DRAFT if site.settings.draft else Kind.FINAL]
+    clips = names.FOLDERS[site.settings.kind]
     if site.kept.store is None:
         yield f"  clips    {relative(site.folder.path / clips)}{os.sep}"
     else:

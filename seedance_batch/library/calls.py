@@ -44,7 +44,7 @@ from seedance_batch.batch.summary import (
 )
 from seedance_batch.batch.takes import check_clips, lacking, write_claims
 from seedance_batch.clips.cluster import hands_on
-from seedance_batch.core.attempt import COMING_PHASES, Attempt, Kind
+from seedance_batch.core.attempt import COMING_PHASES, Attempt
 from seedance_batch.core.clip_sets import DatasetFormat, Splits
 from seedance_batch.core.steps import Plan, RerunChoice
 from seedance_batch.core.text import shown
@@ -174,8 +174,8 @@ def join(
     interface.check_type("by", by, str | None)
     film, track = interface.path("output", output), interface.path("audio", audio)
     chosen = interface.choices(options, JoinKeywords)
-    settings, kind = chosen.settings, Kind.DRAFT if chosen.settings.draft else Kind.FINAL
-    wish = JoinWish(by, film, track, skip_missing, kind, chosen.selection)
+    settings = chosen.settings
+    wish = JoinWish(by, film, track, skip_missing, settings.kind, chosen.selection)
     folder = folder_of(_named(source), out=settings.out, sandbox=settings.sandbox)
     return join_films(folder, wish, sys.stderr if progress else None)
 
@@ -216,7 +216,7 @@ def export(
         dest=place or Path(),
         form=DatasetFormat(format),
         splits=Splits.parse(split),
-        kind=Kind.DRAFT if settings.draft else Kind.FINAL,
+        kind=settings.kind,
         skip_missing=skip_missing,
         shard_bytes=shard_size * 10**6,
         look=look,

@@ -169,20 +169,17 @@ def _refuse_unknown(options: Mapping[str, Any], known: set[str]) -> None:
     raise SettingsError(f"There is no option {', '.join(map(repr, odd))}{advice}")
 
 
-_AMOUNTS: Final = frozenset({"max_cost", "max_cost_per_row", "max_cost_per_day"})
-_PATHS: Final = frozenset({"out", "sandbox_config", "price_file", "folder", "picks"})
-_LISTS: Final = frozenset({"ids", "from_ids"})
-
-
 def _as_field(name: str, value: Any) -> Any:
-    if name in _AMOUNTS:
+    hint = _hints()[name]
+    kinds = get_args(hint)
+    if Decimal in kinds:
         return None if value is None else _amount(name, value)
-    check_type(name, value, _hints()[name])
+    check_type(name, value, hint)
     if value is None:
         return None
-    if name in _PATHS:
+    if Path in kinds:
         return Path(value)
-    if name in _LISTS:
+    if Collection[str] in kinds:
         return names(name, value)
     if name == "overrides":  # 5 and "5" are the same order
         return {key: "" if each is None else str(each) for key, each in value.items()}
@@ -227,7 +224,6 @@ _FLAG: Final = re.compile(r"(?P<before>\b(?:with|use|choose|name) )?--(?P<flag>[
 _PAIR: Final = re.compile(r"--(map|set) (\w+)=('[^']*'|[^\s);,]+)")
 _COMMAND: Final = re.compile(r"seedance-batch (\w+) (.+)", re.DOTALL)
 _FUNCTIONS: Final = frozenset({"plan", "run", "rerun", "promote", "fetch", "verify"})
-_DICTS: Final[Mapping[str, str]] = {"map": "column_map", "set": "overrides"}
 
 
 def in_python(text: str) -> str:
@@ -255,7 +251,7 @@ def _split(text: str) -> list[str]:
 
 def _as_dict(found: re.Match[str]) -> str:
     name, key, value = found.groups()
-    return f'{_DICTS[name]}={{"{key}": "{value.strip(chr(39))}"}}'
+    return f'{_keyword(name)}={{"{key}": "{value.strip(chr(39))}"}}'
 
 
 def _named(found: re.Match[str]) -> str:
