@@ -95,6 +95,12 @@ class ErrorClass(StrEnum):
     """Whether a task exists is not known."""
 
 
+OWN_FAULTS: Final = frozenset({ErrorClass.INVALID, ErrorClass.REFUSED, ErrorClass.PERMANENT})
+"""The row's own fault: the same again would fail again."""
+PAID_FAULTS: Final = frozenset({ErrorClass.EXPIRED, ErrorClass.MEDIA_MISMATCH})
+"""Paid for already: only a person who names them pays again."""
+
+
 class Charged(StrEnum):
     """Whether the service charged for an attempt, as far as that can be known."""
 
@@ -445,8 +451,6 @@ code without ``Input`` is that of a text. Japanese: the same sentences as a tran
 would put them; no Japanese answer was found.
 """
 
-_MAY_BE_REFUSED: Final = frozenset({ErrorClass.REFUSED, ErrorClass.INVALID, ErrorClass.PERMANENT})
-
 
 def reason_in(text: str) -> Reason | None:
     """The reason that a message tells; None where its words are unknown."""
@@ -460,7 +464,7 @@ def reason_in(text: str) -> Reason | None:
 
 def reason_of(state: State) -> Reason | None:
     """Why an attempt was refused; None where it was not."""
-    if state.phase is not Phase.FAILED or state.error_class not in _MAY_BE_REFUSED:
+    if state.phase is not Phase.FAILED or state.error_class not in OWN_FAULTS:
         return None
     found = reason_in(f"{state.error_code or ''} {state.error_message or ''}")
     return found or (Reason.OTHER if state.error_class is ErrorClass.REFUSED else None)

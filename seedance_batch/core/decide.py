@@ -13,6 +13,8 @@ from typing import Final
 
 from seedance_batch.core.attempt import (
     FINAL_PHASES,
+    OWN_FAULTS,
+    PAID_FAULTS,
     UNDER_WAY_PHASES,
     UNSETTLED_PHASES,
     Attempt,
@@ -30,7 +32,7 @@ from seedance_batch.core.attempt import (
 from seedance_batch.core.manifest import Job, canonical_model
 from seedance_batch.core.model import FALSE_BY_DEFAULT, INPUT_FIELDS, family_model
 from seedance_batch.core.outcome import spent
-from seedance_batch.core.steps import Action, RerunChoice, error_class_of, is_content, is_paid
+from seedance_batch.core.steps import Action, RerunChoice, error_class_of
 from seedance_batch.core.text import shown
 
 
@@ -221,9 +223,9 @@ def _advice(attempt: Attempt) -> str:
     error_class = error_class_of(attempt)
     if error_class is ErrorClass.EXPIRED:
         return "paid: fetch asks for it again; only rerun --class expired pays again"
-    if is_paid(error_class):
+    if error_class in PAID_FAULTS:
         return f"paid; only rerun --class {error_class} makes it again"
-    return way_out(attempt, "or rerun --force") if is_content(error_class) else "rerun"
+    return way_out(attempt, "or rerun --force") if error_class in OWN_FAULTS else "rerun"
 
 
 # ── What the journal says about each row: its attempts, and which equal order it may take over ────

@@ -12,6 +12,8 @@ from functools import cached_property
 from typing import Final
 
 from seedance_batch.core.attempt import (
+    OWN_FAULTS,
+    PAID_FAULTS,
     UNDER_WAY_PHASES,
     UNFINISHED_PHASES,
     Attempt,
@@ -30,12 +32,6 @@ from seedance_batch.core.text import first_few
 from seedance_batch.errors import Exit
 
 # ── Which rows a rerun makes again: failures by their class, and takes that a person wants anew ───
-
-
-_CONTENT: Final = frozenset({ErrorClass.INVALID, ErrorClass.REFUSED, ErrorClass.PERMANENT})
-"""The row's own fault: the same again would fail again."""
-_PAID: Final = frozenset({ErrorClass.EXPIRED, ErrorClass.MEDIA_MISMATCH})
-"""Paid for already: only a person who names them pays again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +61,17 @@ class RerunChoice:
 
     def takes(self, error_class: ErrorClass) -> bool:
         """Whether an unchanged row that failed so is tried again."""
-        if is_content(error_class) and not self.force:
+        if error_class in OWN_FAULTS and not self.force:
             return False
         if self.classes is None:
-            return not is_paid(error_class)
+            return error_class not in PAID_FAULTS
         return error_class in self.classes
 
     def tries_again(self, failed: Attempt) -> bool:
         """Whether a take that was asked for anew is asked for once more after it failed."""
         error_class = error_class_of(failed)
-        if is_paid(error_class) or (is_content(error_class) and not self.force):
-            return False
-        return not self.answered
+        own = error_class in OWN_FAULTS and not self.force
+        return not (error_class in PAID_FAULTS or own or self.answered)
 
     def only_redo(self) -> RerunChoice:
         """The same wishes for takes, and no failure: to see which of them were answered."""
@@ -86,16 +81,6 @@ class RerunChoice:
 def error_class_of(failed: Attempt) -> ErrorClass:
     """Why it failed; the row's own fault where the journal does not say."""
     return failed.state.error_class or ErrorClass.PERMANENT
-
-
-def is_content(error_class: ErrorClass) -> bool:
-    """Whether a failure is the row's own fault."""
-    return error_class in _CONTENT
-
-
-def is_paid(error_class: ErrorClass) -> bool:
-    """Whether a failure has surely cost money."""
-    return error_class in _PAID
 
 
 # ── What a plan is: for every row what would be done, why, and for how much new money ─────────────
