@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
@@ -14,7 +14,7 @@ from seedance_batch.core.attempt import RESEND_WINDOW, UNDER_WAY_PHASES, Kind, P
 from seedance_batch.core.outcome import Outcome, Status, costs, made_otherwise, tally, tally_object
 from seedance_batch.core.overview import purchase
 from seedance_batch.core.plan import Sign
-from seedance_batch.core.pricing import money
+from seedance_batch.core.pricing import money, up_to_a_cent
 from seedance_batch.core.steps import UNSETTLED, Action, running_problem, total
 from seedance_batch.core.text import clock_words, first_few, in_usd, redact, shown, some, spaced
 from seedance_batch.errors import BudgetExceeded, ConsentNeeded, Exit
@@ -66,7 +66,7 @@ def lifetime_cost(plan: Plan) -> Decimal | None:
     committed, new = plan.spending.committed, plan.new_cost
     if committed is None or new is None:
         return None
-    return (committed + new).quantize(Decimal("0.01"), ROUND_UP)
+    return up_to_a_cent(committed + new)
 
 
 def opening_object(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, ROUND_UP, Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cached_property
 from math import ceil
@@ -252,6 +252,11 @@ def _reference(task_input: TaskInput, measured: Decimal | float | None) -> tuple
 
 _CENT: Final = Decimal("0.01")
 _FINE: Final = Decimal("0.0001")
+
+
+def up_to_a_cent(amount: Decimal) -> Decimal:
+    """The next cent up: an estimate that is shown is never below what is counted."""
+    return amount.quantize(_CENT, ROUND_UP)
 
 
 def money(amount: Decimal | None) -> str:

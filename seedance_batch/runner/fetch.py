@@ -23,7 +23,6 @@ from seedance_batch.core.attempt import Attempt, Clip, Phase
 from seedance_batch.core.lifecycle import Doubted, FileWrong, Named, Published, Unstored, UrlGone
 from seedance_batch.core.pace import file_pause
 from seedance_batch.core.text import shown
-from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.runner.gate import Part, Returns, Tools, Useless
 
 PATIENCE: Final = 600.0
@@ -127,12 +126,9 @@ class Fetcher(Part):
 
     async def _in_lane(self, attempt: Attempt) -> None:
         try:
-            await self._fetch(attempt)
-        except (SeedanceBatchError, OSError):
-            raise  # everybody's trouble
-        except Exception as error:
-            self._troubles[attempt.id] = _Trouble(anyio.current_time(), given_up=True)
-            self._stopper.failed(error, f"the clip of row {attempt.intent.key}")
+            what = f"the clip of row {attempt.intent.key}"
+            if not await self._stopper.outlive(self._fetch(attempt), what):
+                self._troubles[attempt.id] = _Trouble(anyio.current_time(), given_up=True)
         finally:
             self._busy.discard(attempt.id)
             self._attempts.wake()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -16,6 +16,7 @@ from seedance_batch.core.attempt import Attempt, Phase
 from seedance_batch.core.hiapi import Verdict, Voice
 from seedance_batch.core.pace import Breaker, RequestBudget, Slots, backoff, is_rate_refusal
 from seedance_batch.core.text import span
+from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Observer, Paused, Remark, RequestEnded, Stop, Stopping
 from seedance_batch.journal.journal import Journal
 from seedance_batch.runner.attempts import Attempts
@@ -277,14 +278,23 @@ class Stopper:
         if why not in _LETS_WORK_FINISH:
             self.leave()
 
-    def failed(self, error: Exception, where: str) -> None:
-        """An error of the program itself: it ends the run, but loses nothing that was paid for."""
-        self.fault = self.fault or error
-        words = f"{type(error).__name__}: {error}"
-        self.stop(
-            Stop.ERROR,
-            f"an internal error at {where} ({words}); tasks in flight are finished first",
-        )
+    async def outlive(self, work: Awaitable[None], where: str) -> bool:
+        """Whether the work came to its end. An error of the program itself ends the run, but loses
+        nothing that was paid for; any other is raised.
+        """
+        try:
+            await work
+        except (SeedanceBatchError, OSError):
+            raise  # everybody's trouble
+        except Exception as error:
+            self.fault = self.fault or error
+            words = f"{type(error).__name__}: {error}"
+            self.stop(
+                Stop.ERROR,
+                f"an internal error at {where} ({words}); tasks in flight are finished first",
+            )
+            return False
+        return True
 
     def leave(self) -> None:
         """Stop looking and downloading as well."""

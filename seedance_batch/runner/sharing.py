@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,11 +22,10 @@ import anyio
 from seedance_batch.core.account import AccountRun, FolderMoney, Priority, SharedAccount, fits
 from seedance_batch.core.attempt import Attempt
 from seedance_batch.core.pace import Slots
-from seedance_batch.core.pricing import money
+from seedance_batch.core.pricing import money, up_to_a_cent
 from seedance_batch.events import AttemptChanged, RowSkipped, RunEvent
 from seedance_batch.runner.account_file import AccountBusy, AccountFile, process_space, started_at
 
-_CENT: Final = Decimal("0.01")
 _TICK: Final = 0.1
 """Seconds between looks at what others have written."""
 _HEARTBEAT: Final = 5.0
@@ -375,7 +374,7 @@ class Account:
         total = sum((each.total for each in others), mine.total)
         return (
             f"row {key} would bring today's estimate, of all folders under this key, to "
-            f"{money(total.quantize(_CENT, ROUND_UP))}, over {money(cap)} a day"
+            f"{money(up_to_a_cent(total))}, over {money(cap)} a day"
         )
 
     def close(self) -> None:

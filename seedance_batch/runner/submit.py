@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from functools import partial
 from typing import Final, TypeVar
 
@@ -26,9 +26,8 @@ from seedance_batch.core.lifecycle import Accepted, Event, KeyMismatch, Refused,
 from seedance_batch.core.outcome import message as message_of
 from seedance_batch.core.pace import RetryBudget, Slots, backoff
 from seedance_batch.core.polling import Demand
-from seedance_batch.core.pricing import money
+from seedance_batch.core.pricing import money, up_to_a_cent
 from seedance_batch.core.text import first_few
-from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import RowSkipped, Stop
 from seedance_batch.runner.attempts import (
     BodyLost,
@@ -40,7 +39,6 @@ from seedance_batch.runner.attempts import (
 )
 from seedance_batch.runner.gate import Part, Returns, Tools
 
-_CENT: Final = Decimal("0.01")
 _NAP: Final = 1.0
 """Seconds after which a pause asks again whether it is still wanted."""
 _BAFFLED: Final = 4
@@ -239,7 +237,7 @@ class Submitter(Part):
         total = self._attempts.committed + self._reserved + order.cost
         if total <= cap:
             return None
-        estimate = money(total.quantize(_CENT, ROUND_UP))
+        estimate = money(up_to_a_cent(total))
         return f"row {order.key} would bring the estimate to {estimate}, over {money(cap)}"
 
     async def _hear_the_clock(self, unsettled: list[Attempt]) -> bool:
@@ -300,11 +298,7 @@ class Submitter(Part):
 
     async def _counted(self, work: Callable[[T], Awaitable[None]], what: T) -> None:
         try:
-            await work(what)
-        except (SeedanceBatchError, OSError):
-            raise  # everybody's trouble
-        except Exception as error:
-            self._stopper.failed(error, "the send of a row")
+            await self._stopper.outlive(work(what), "the send of a row")
         finally:
             self._under_way -= 1
             self._attempts.wake()

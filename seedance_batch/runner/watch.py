@@ -19,7 +19,6 @@ from seedance_batch.core import hiapi, polling
 from seedance_batch.core.attempt import Attempt, Phase, State
 from seedance_batch.core.hiapi import OutputType, Page, Task, TaskStatus, Verdict
 from seedance_batch.core.lifecycle import Forgotten
-from seedance_batch.errors import SeedanceBatchError
 from seedance_batch.events import Stop
 from seedance_batch.runner.gate import Part, Tools
 from seedance_batch.runner.sightings import Sightings, lacks_its_ending, took
@@ -147,13 +146,8 @@ class Watcher(Part):
 
     async def _look_safely(self, place: Target) -> None:
         """Clips that are known are fetched also where a look meets an error of our own."""
-        try:
-            await self._look(place)
-        except (SeedanceBatchError, OSError):
-            raise  # everybody's trouble
-        except Exception as error:
+        if not await self._stopper.outlive(self._look(place), "a look at tasks"):
             self.blind = True
-            self._stopper.failed(error, "a look at tasks")
 
     # ── one look ────────────────────────────────────────────────────────────────────────────
 
