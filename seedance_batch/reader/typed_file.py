@@ -217,7 +217,7 @@ class _Rows:
     def __init__(self, source: Source, loading: Loading) -> None:
         self._source = source
         self._loading = loading
-        self._headings: dict[str, int] = {}
+        self._headings: dict[str, None] = {}
         self._values: list[dict[str, Value]] = []
         self.lines: list[int] = []
         self.has_faults = False
@@ -226,15 +226,11 @@ class _Rows:
         """Add every object; note every piece that is none."""
         for line, item in pieces:
             if isinstance(item, dict):
-                self._add(line, item)
+                self._headings |= dict.fromkeys(item)
+                self._values.append({k: self._value(line, k, v) for k, v in item.items()})
+                self.lines.append(line)
             else:
                 self.refuse(line, str(item) if isinstance(item, _Refused) else "is not an object")
-
-    def _add(self, line: int, item: dict[str, Any]) -> None:
-        for key in item:
-            self._headings.setdefault(key, len(self._headings))
-        self._values.append({key: self._value(line, key, value) for key, value in item.items()})
-        self.lines.append(line)
 
     def _value(self, line: int, key: str, value: Any) -> Value:
         if _is_plain(value):

@@ -376,7 +376,7 @@ class _Form:
         if not isinstance(node, YamlListing) or not node.items:
             self._refuse(node.line, "rows", "is not a list of rows")
             return []
-        headings: dict[str, int] = {}
+        headings: dict[str, None] = {}
         rows = []
         for item in node.items:
             if not isinstance(item, YamlMapping):
@@ -385,7 +385,7 @@ class _Form:
             for key in item.entries:
                 if key not in headings:
                     self._check_row_key(key, item)
-                    headings[key] = len(headings)
+                    headings[key] = None
             rows.append(item)
         return [self._table(list(headings), rows, node.line)] if rows else []
 
