@@ -138,16 +138,14 @@ def local_url(sock: socket.socket) -> str:
 # ── proof ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def is_signed(
-    keys: Sequence[str], stamp: str | None, signature: str | None, body: bytes, now: float
-) -> bool:
+def is_signed(keys: Sequence[str], stamp: str, signature: str, body: bytes, now: float) -> bool:
     """Whether one of the keys signed exactly these bytes, at most 300 s from ``now``.
 
     HiAPI sends hex(HMAC-SHA256(key, timestamp + "." + raw body)) in lower case.
     """
-    if not (_STAMP.fullmatch(stamp or "") and _SIGNATURE.fullmatch(signature or "")):
+    if not (_STAMP.fullmatch(stamp) and _SIGNATURE.fullmatch(signature)):
         return False
-    if stamp is None or signature is None or abs(now - int(stamp)) > TOLERANCE:
+    if abs(now - int(stamp)) > TOLERANCE:
         return False
     message = f"{stamp}.".encode() + body
     wanted = [hmac.new(key.encode(), message, hashlib.sha256).hexdigest() for key in keys]

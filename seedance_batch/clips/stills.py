@@ -11,7 +11,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -248,11 +248,9 @@ def _returned(path: Path) -> Given | None:
     """The frame that came with the clip; None where it is gone: it can be decoded."""
     try:
         content = path.read_bytes()
-    except OSError:
+        return Given(_mime(content, MediaKind.IMAGE), content)
+    except (OSError, CannotGive):
         return None
-    found = content_of(content)
-    is_image = found is not None and found.kind is MediaKind.IMAGE
-    return Given(found.mime, content) if found is not None and is_image else None
 
 
 def _encoded(path: Path, kind: LinkKind) -> Iterator[Given]:
@@ -270,7 +268,7 @@ def _encoded(path: Path, kind: LinkKind) -> Iterator[Given]:
         yield Given("image/jpeg", out.getvalue())
 
 
-def _fitting(several: Iterator[Given] | list[Given], room: int, clip: Clip) -> Given:
+def _fitting(several: Iterable[Given], room: int, clip: Clip) -> Given:
     for one in several:
         if len(one.content) <= room:
             return one
