@@ -23,8 +23,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from seedance_batch.core import lease as leases
-from seedance_batch.core.lease import Lease, LeaseTimes, Tenure
+from seedance_batch.core.account import (
+    LEASE_TIMES,
+    Lease,
+    LeaseTimes,
+    Tenure,
+    given_back,
+    lease_from,
+    may_send,
+    may_take,
+    read_back,
+    renewal_at,
+    renewed,
+    renewing,
+    sighted,
+    successor,
+)
 from seedance_batch.core.text import clock_words, shown, span
 from seedance_batch.errors import FolderInUse, FolderMismatch, StorageFailed, StoreAway
 from seedance_batch.journal import records
@@ -44,7 +58,7 @@ def silent(words: str) -> None:
 
 
 # ── The lease of a batch, renewed by a thread of its own ──────────────────────────────────────────
-# What may be done under it is `core.lease`'s; this asks the store and the clock.
+# What may be done under it is `core.account`'s; this asks the store and the clock.
 
 
 LEASE_NAME: Final = "lease.json"
@@ -73,7 +87,7 @@ class LeaseHolder:
         self._store = store
         self.url = store.url
         self._home = home
-        self._times = times or leases.TIMES
+        self._times = times or LEASE_TIMES
         self._tenure: Tenure | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -98,7 +112,7 @@ class LeaseHolder:
         tenure = self._tenure
         if tenure is None or self.lost_to is not None:
             return False
-        return leases.may_send(tenure, _steady_clock(), self._times)
+        return may_send(tenure, _steady_clock(), self._times)
 
     def take(self, tell: Tell) -> None:
         """Wait until the lease is this process's, and keep it so until `close`.
@@ -112,8 +126,8 @@ class LeaseHolder:
             if mine is not None and found == mine:  # the answer to our own was lost
                 break
             if found is not None:
-                seen = leases.sighted(seen, found, now)
-                if not leases.may_take(seen, self._home, now, self._times):
+                seen = sighted(seen, found, now)
+                if not may_take(seen, self._home, now, self._times):
                     if seen.changed:
                         raise _in_use(found, self.url)
                     if not told:
@@ -123,7 +137,7 @@ class LeaseHolder:
                     continue
             self.former = found
             name = f"process {os.getpid()} on {platform.node()}"
-            mine = leases.successor(found, self.owner, name, self._home, time.time())
+            mine = successor(found, self.owner, name, self._home, time.time())
             asked_at = _steady_clock()
             state = self._store.put_if(LEASE_NAME, mine.to_bytes(), state)
             if state is not None:
@@ -139,7 +153,7 @@ class LeaseHolder:
             return
         self._thread.join()
         if self.lost_to is None:
-            back = leases.given_back(self._tenure, time.time(), self.event)
+            back = given_back(self._tenure, time.time(), self.event)
             with contextlib.suppress(StoreAway):
                 self._store.put_if(LEASE_NAME, back.to_bytes(), self._tenure.state)
 
@@ -148,7 +162,7 @@ class LeaseHolder:
         if found is None:
             return None, None
         try:
-            return leases.lease_from(found[0]), found[1].etag
+            return lease_from(found[0]), found[1].etag
         except ValueError as error:
             raise FolderInUse(
                 f"{self._store.address(LEASE_NAME)} cannot be read ({error}), so that nobody knows "
@@ -160,25 +174,25 @@ class LeaseHolder:
 
     def _keep(self) -> None:
         while (tenure := self._tenure) is not None and self.lost_to is None:
-            due = leases.renewal_at(tenure, self._times) - _steady_clock()
+            due = renewal_at(tenure, self._times) - _steady_clock()
             if self._ended.wait(max(due, self._times.renew / 10)):
                 return
             with contextlib.suppress(StoreAway):
                 self._renew(tenure)
 
     def _renew(self, tenure: Tenure) -> None:
-        self._tenure = tenure = leases.renewing(tenure, _steady_clock(), time.time(), self.event)
+        self._tenure = tenure = renewing(tenure, _steady_clock(), time.time(), self.event)
         content = (tenure.tried or tenure.lease).to_bytes()
         state = self._store.put_if(LEASE_NAME, content, tenure.state)
         if state is not None:
-            self._tenure = leases.renewed(tenure, state)
+            self._tenure = renewed(tenure, state)
             return
         try:
             found, now = self._look()
         except FolderInUse as error:
             self.lost_to = error.message
             return
-        kept = leases.read_back(tenure, found, now or "")
+        kept = read_back(tenure, found, now or "")
         if kept is None:
             self.lost_to = _taken_by(found, self.url)
         else:
@@ -267,7 +281,7 @@ def _owned(folder: RunFolder, url: str, tell: Tell) -> Iterator[tuple[Journal, O
     with contextlib.ExitStack() as stack:
         store = open_store(url, patience=STORE_PATIENCE, longest=SLOWEST)
         try_out(store)
-        quick = open_store(url, patience=max(2.0, leases.TIMES.renew * _QUICK))
+        quick = open_store(url, patience=max(2.0, LEASE_TIMES.renew * _QUICK))
         lease = LeaseHolder(quick, home=_home(folder))
         stack.callback(lease.close)
         lease.take(tell)

@@ -14,9 +14,9 @@ import pytest
 from filelock import FileLock
 
 from seedance_batch import objects
+from seedance_batch.batch import takeover
 from seedance_batch.batch.takeover import LeaseHolder
-from seedance_batch.core import lease
-from seedance_batch.core.lease import LeaseTimes
+from seedance_batch.core.account import LeaseTimes
 from seedance_batch.errors import Exit
 from seedance_batch.store import open_store
 from tests.cli.shop import Shop, say, shots
@@ -26,7 +26,7 @@ from tests.rig import some, until
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases are renewed often, and never taken from whoever is only slow."""
-    monkeypatch.setattr(lease, "TIMES", LeaseTimes(0.1, 30.0, 1e6))
+    monkeypatch.setattr(takeover, "LEASE_TIMES", LeaseTimes(0.1, 30.0, 1e6))
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedance_batch.core.lease import (
-    TIMES,
+from seedance_batch.core.account import (
+    LEASE_TIMES,
     Lease,
     Sighting,
     Tenure,
@@ -26,7 +26,7 @@ from seedance_batch.core.lease import (
     successor,
 )
 
-POST = TIMES.silence - TIMES.lapse
+POST = LEASE_TIMES.silence - LEASE_TIMES.lapse
 """Seconds that a POST may last."""
 
 
@@ -66,7 +66,7 @@ class Machine:
         return now + self.offset
 
     def sends(self, now: float) -> bool:
-        return self.tenure is not None and may_send(self.tenure, self.clock(now), TIMES)
+        return self.tenure is not None and may_send(self.tenure, self.clock(now), LEASE_TIMES)
 
     def step(self, now: float) -> None:
         """One step of its own thread; a slow request is a step later."""
@@ -132,7 +132,7 @@ class Machine:
             back = given_back(self.tenure, now, 0)
             self.bucket.put_if(back.to_bytes(), int(self.tenure.state))
             self.die()
-        elif clock >= renewal_at(self.tenure, TIMES) or self.tenure.tried is not None:
+        elif clock >= renewal_at(self.tenure, LEASE_TIMES) or self.tenure.tried is not None:
             self.tenure = renewing(self.tenure, clock, now, 0)
             self._slowly(now, "put", (self.tenure.tried, int(self.tenure.state)))
 
@@ -146,7 +146,7 @@ class Machine:
                 self.tenure, self.took = Tenure(lease, str(state), self.took[1]), None
                 return
             self.seen = sighted(self.seen, lease, self.clock(now))
-            if not may_take(self.seen, f"{self.name}{self.life}", self.clock(now), TIMES):
+            if not may_take(self.seen, f"{self.name}{self.life}", self.clock(now), LEASE_TIMES):
                 return
         mine = successor(
             lease, f"{self.name}{self.life}{now}", self.name, f"{self.name}{self.life}", now
@@ -187,32 +187,34 @@ LEASE = Lease(3, "owner", "process 7 on here", "here:/runs/a", 1000.0)
 
 def test_a_stranger_waits_until_it_has_seen_no_change_for_ninety_seconds() -> None:
     seen = sighted(None, LEASE, 10.0)
-    assert not may_take(seen, "there", 99.9, TIMES)
-    assert may_take(seen, "there", 100.0, TIMES)
+    assert not may_take(seen, "there", 99.9, LEASE_TIMES)
+    assert may_take(seen, "there", 100.0, LEASE_TIMES)
     again = sighted(seen, replace(LEASE, beat=1), 60.0)
     assert again.changed
-    assert not may_take(again, "there", 149.9, TIMES)
+    assert not may_take(again, "there", 149.9, LEASE_TIMES)
 
 
 def test_whoever_holds_the_dead_owners_own_folder_need_not_wait() -> None:
-    assert may_take(sighted(None, LEASE, 0.0), LEASE.home, 0.0, TIMES)
-    assert not may_take(sighted(None, LEASE, 0.0), "there", 0.0, TIMES)
+    assert may_take(sighted(None, LEASE, 0.0), LEASE.home, 0.0, LEASE_TIMES)
+    assert not may_take(sighted(None, LEASE, 0.0), "there", 0.0, LEASE_TIMES)
 
 
 def test_what_was_given_back_is_anybodys_at_once_under_the_next_epoch() -> None:
     back = given_back(Tenure(LEASE, "1", 0.0), 1001.0, 12)
-    assert may_take(sighted(None, back, 0.0), "there", 0.0, TIMES)
+    assert may_take(sighted(None, back, 0.0), "there", 0.0, LEASE_TIMES)
     after = successor(back, "other", "process 8 on there", "there", 1002.0)
     assert (after.epoch, after.free, after.event) == (4, False, 12)
 
 
 def test_an_owner_that_could_not_renew_for_thirty_seconds_sends_nothing_until_it_could() -> None:
     tenure = renewing(Tenure(LEASE, "1", 0.0), 10.0, 1010.0, 5)
-    assert may_send(tenure, 29.9, TIMES)
-    assert not may_send(tenure, 30.0, TIMES)
-    assert not may_send(renewed(tenure, "2"), 40.0, TIMES)  # it began 30 s ago, if it arrived then
+    assert may_send(tenure, 29.9, LEASE_TIMES)
+    assert not may_send(tenure, 30.0, LEASE_TIMES)
+    assert not may_send(
+        renewed(tenure, "2"), 40.0, LEASE_TIMES
+    )  # it began 30 s ago, if it arrived then
     again = renewing(renewed(tenure, "2"), 40.0, 1040.0, 5)
-    assert may_send(renewed(again, "3"), 41.0, TIMES)
+    assert may_send(renewed(again, "3"), 41.0, LEASE_TIMES)
 
 
 def test_an_owner_finds_its_own_renewal_whose_answer_was_lost_and_yields_to_anybody_elses() -> None:

@@ -132,10 +132,10 @@ def hurried(argv: list[str], pace: float, copies: float = 5.0) -> int:
     """Run a command line for which a lease's times are so many times shorter; seconds between
     copies of its journal."""
     from seedance_batch.batch import takeover
-    from seedance_batch.core import lease
+    from seedance_batch.core.account import LEASE_TIMES, LeaseTimes
 
-    times = (getattr(lease.TIMES, name) / pace for name in lease.TIMES.__slots__)
-    lease.TIMES = lease.LeaseTimes(*times)  # type: ignore[misc]
+    times = (getattr(LEASE_TIMES, name) / pace for name in LEASE_TIMES.__slots__)
+    takeover.LEASE_TIMES = LeaseTimes(*times)  # type: ignore[misc]
     takeover._EVERY = copies  # type: ignore[misc]
     return plain(argv)
 
