@@ -348,11 +348,11 @@ def _of_workbook(source: Source) -> tuple[list[Pick], list[Finding]]:
 
 def parse_picks(data: bytes, file: str) -> tuple[list[Pick], list[Finding]]:
     """Picks, and the problems that forbid using them; ``file`` names the places."""
-    text = _decoded(data)
-    if text is None:
-        return [], [_problem(Place(file), "is not UTF-8; save it as “CSV UTF-8”")]
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        lines = _lines(text)
+        lines = _lines(data.decode("utf-16" if wide else "utf-8-sig"))
+    except UnicodeDecodeError:
+        return [], [_problem(Place(file), "is not UTF-8; save it as “CSV UTF-8”")]
     except csv.Error as error:
         return [], [_problem(Place(file), f"cannot be read as CSV: {error}")]
     return _found_in(file, lines) if lines else ([], [_problem(Place(file), "is empty")])
@@ -368,14 +368,6 @@ def _found_in(
         place = Place(file, line=heading_line)
         return [], [_problem(place, f"has no column {' and no '.join(missing)}")]
     return _picks(file, at, rest)
-
-
-def _decoded(data: bytes) -> str | None:
-    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    try:
-        return data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError:
-        return None
 
 
 def _lines(text: str) -> list[tuple[int, list[str]]]:
