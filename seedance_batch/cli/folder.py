@@ -199,27 +199,11 @@ def reconcile(given: Deciding) -> int:
     import anyio
 
     from seedance_batch.batch.access import open_site
-    from seedance_batch.batch.reconcile import adopt, questions, release
+    from seedance_batch.batch.reconcile import questions
     from seedance_batch.batch.sheets import put_up, rebuild
-    from seedance_batch.core.pricing import money
 
     with open_site(given.folder, flags.run_settings(given), os.environ, say_aside) as site:
-        for key, task_id in flags.pairs("--adopt", given.adopt).items():
-            note = anyio.run(adopt, site, key, task_id)
-            click.echo(
-                f"{key} is task {task_id}; run continues the task at no further cost.", err=True
-            )
-            if note is not None:
-                click.echo(f"  {shown(note)}", err=True)
-        for key in given.release:
-            freed = anyio.run(release, site, key)
-            cost = freed.intent.est_cost
-            price = "an unknown price" if cost is None else money(cost)
-            click.echo(
-                f"{key} is released; rerun makes the clip again for {price}. If its task exists "
-                "after all, that clip was paid for as well.",
-                err=True,
-            )
+        _decide(site, given)
         left = anyio.run(questions, site)
         put_up(site.kept, site.journal, rebuild(site.folder, site.journal), None)
     if given.as_json:
@@ -232,6 +216,29 @@ def reconcile(given: Deciding) -> int:
         for line in _question_lines(question, left):
             click.echo(line)
     return Exit.UNFINISHED if left else Exit.OK
+
+
+def _decide(site: Site, given: Deciding) -> None:
+    """Record what ``--adopt`` and ``--release`` say, and what follows of it."""
+    import anyio
+
+    from seedance_batch.batch.reconcile import adopt, release
+    from seedance_batch.core.pricing import money
+
+    for key, task_id in flags.pairs("--adopt", given.adopt).items():
+        note = anyio.run(adopt, site, key, task_id)
+        click.echo(f"{key} is task {task_id}; run continues the task at no further cost.", err=True)
+        if note is not None:
+            click.echo(f"  {shown(note)}", err=True)
+    for key in given.release:
+        freed = anyio.run(release, site, key)
+        cost = freed.intent.est_cost
+        price = "an unknown price" if cost is None else money(cost)
+        click.echo(
+            f"{key} is released; rerun makes the clip again for {price}. If its task exists "
+            "after all, that clip was paid for as well.",
+            err=True,
+        )
 
 
 def _as_object(question: Question) -> dict[str, Any]:
