@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import signal
 import ssl
@@ -26,11 +28,25 @@ hypothesis.settings.load_profile("promises")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+HERE = Path(__file__).parent
 _LONGEST = (
     *("tests/test_readme.py", "tests/browser/", "tests/crash/", "tests/faults/"),
     *("tests/benchmarks/", "tests/cli/test_talk.py", "tests/cli/test_chains.py"),
 )
 """Where single files take a minute: begun first, so that no worker is left alone with one."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Each process begins with other files, so that in a new checkout a file is compiled once.
+
+    Every process imports all of them; in one order, all would compile each at the same time.
+    """
+    number = int(os.getenv("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    processes = int(os.getenv("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for file in sorted(HERE.rglob("test_*.py"))[number::processes]:
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # told when it is collected
+            importlib.import_module(".".join(file.relative_to(HERE.parent).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,7 +86,7 @@ def clean() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def programs_as_installed() -> None:
     """What a test starts finds no more installed than a person has (`tests/as_installed`)."""
-    here = str(Path(__file__).parent / "as_installed")
+    here = str(HERE / "as_installed")
     os.environ["PYTHONPATH"] = os.pathsep.join([here, *filter(None, [os.getenv("PYTHONPATH")])])
 
 
