@@ -85,16 +85,12 @@ class Store(Protocol):
         return address_in(self.url, name)
 
     def put_new(
-        self,
-        name: str,
-        content: Path | bytes,
-        sha256: str,
-        metadata: Mapping[str, str] | None = None,
+        self, name: str, content: Path | bytes, sha256: str, about: Mapping[str, str] | None = None
     ) -> Stored:
         """Give ``content`` a name that nothing has, and look at what then lies there.
 
         Equal bytes under that name are taken for ours. Raises ``FileExistsError`` where other ones
-        have it; they stay as they are. ``metadata``: ASCII; names of letters and digits.
+        have it; they stay as they are. ``about`` is kept beside it: ASCII; names of letters and digits.
         """
 
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
@@ -143,11 +139,7 @@ class Disk(Store):
             raise StoreUnusable(f"The store {url} cannot be made: {why}.") from error
 
     def put_new(
-        self,
-        name: str,
-        content: Path | bytes,
-        sha256: str,
-        metadata: Mapping[str, str] | None = None,
+        self, name: str, content: Path | bytes, sha256: str, about: Mapping[str, str] | None = None
     ) -> Stored:
         path = self._path(name)
         with self._refusals(name):
@@ -303,13 +295,9 @@ class Bucket(Store):
             ) from error
 
     def put_new(
-        self,
-        name: str,
-        content: Path | bytes,
-        sha256: str,
-        metadata: Mapping[str, str] | None = None,
+        self, name: str, content: Path | bytes, sha256: str, about: Mapping[str, str] | None = None
     ) -> Stored:
-        beside = {**(metadata or {}), "sha256": sha256, **_media_type_of(name)}
+        beside = {**(about or {}), "sha256": sha256, **_media_type_of(name)}
         size = _length(content)
         for attempt in range(_CONFLICTS):
             try:
