@@ -1,7 +1,8 @@
 """Objects under names that are given once: in S3, Google's or Azure's storage, or a disk's folder.
 
 The one seam to what lies beyond the run folder. It knows nothing of clips or journals. obstore is
-imported where a bucket is opened and nowhere else.
+imported where a bucket is opened and nowhere else. No address holds a secret: credentials and
+endpoints come from the variables that obstore documents.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 from filelock import FileLock
@@ -30,13 +31,13 @@ from seedance_batch.core.names import address_in
 from seedance_batch.errors import StoreAway, StoreUnusable
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import ObjectMeta, PutResult
 
 T = TypeVar("T")
 
-PATIENCE: Final = 60.0
+_PATIENCE: Final = 60.0
 """Seconds for which a request that meets a server's bad moment is sent again."""
-SLOWEST: Final = 900.0
+_SLOWEST: Final = 900.0
 """Seconds that one upload may take: 100 MB over a line of 1 Mbit/s."""
 _SMALL: Final = 1 << 20
 _SMALL_TAKES: Final = 60.0
@@ -47,7 +48,7 @@ _CONFLICTS: Final = 5
 _LOCK: Final = ".store.lock"
 _HELD: Final = 10.0
 """Seconds; longer than anybody holds that lock who is not stopped."""
-VARIABLES: Final = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_VARIABLES: Final = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 """How the variables begin that obstore reads for each kind of bucket."""
 _ENDPOINTS: Final = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -90,7 +91,7 @@ class Store(Protocol):
         """Give ``content`` a name that nothing has, and look at what then lies there.
 
         Equal bytes under that name are taken for ours. Raises ``FileExistsError`` where other ones
-        have it; they stay as they are. ``about`` is kept beside it: ASCII; names of letters and digits.
+        have it; they stay as they are. ``about`` is kept beside it, in ASCII.
         """
 
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
@@ -263,20 +264,18 @@ class Bucket(Store):
         self.url = url
         self._obstore = _library()
         scheme = url.partition(":")[0]
-        self._endpoints, self._variables = _ENDPOINTS[scheme][-1], VARIABLES[scheme]
+        self._endpoints, self._variables = _ENDPOINTS[scheme][-1], _VARIABLES[scheme]
         endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS[scheme])), "")
-        allowed = os.environ.get(f"{VARIABLES[scheme]}ALLOW_HTTP", "").lower() in ("true", "1")
+        allowed = os.environ.get(f"{_VARIABLES[scheme]}ALLOW_HTTP", "").lower() in ("true", "1")
         on_loopback = bool(_LOOPBACK.match(endpoint))
         if endpoint.lower().startswith("http://") and not (allowed or on_loopback):
             raise StoreUnusable(
                 f"{_ENDPOINTS[scheme][-1]} is an http:// address: others on the way can read "
                 "what is sent. Nothing was sent.",
-                hint=f"use https://, or allow it by {VARIABLES[scheme]}ALLOW_HTTP=true",
+                hint=f"use https://, or allow it by {_VARIABLES[scheme]}ALLOW_HTTP=true",
             )
-        options = {
-            "connect_timeout": timedelta(seconds=min(10.0, patience)),
-            "user_agent": "seedance-batch",
-        }
+        connect = timedelta(seconds=min(10.0, patience))
+        options = {"connect_timeout": connect, "user_agent": "seedance-batch"}
         if on_loopback:
             options["allow_http"] = True
         retry = {"retry_timeout": timedelta(seconds=patience)}
@@ -291,7 +290,7 @@ class Bucket(Store):
             first_line = str(error).partition("\n")[0].strip()[:200]
             raise StoreUnusable(
                 f"The store {url} cannot be opened: {first_line}.",
-                hint=f"set the {VARIABLES[scheme]}… variables that obstore documents",
+                hint=f"set the {_VARIABLES[scheme]}… variables that obstore documents",
             ) from error
 
     def put_new(
@@ -320,14 +319,14 @@ class Bucket(Store):
 
     def _hashed(self, there: Stored) -> Stored:
         """With the hash of its bytes, where whoever put it there did not say."""
-        digest = hashlib.sha256()
 
-        def read() -> None:
+        def read() -> str:
+            digest = hashlib.sha256()
             for chunk in self._large.get(there.name).stream():
                 digest.update(chunk)
+            return digest.hexdigest()
 
-        self._asked(there.name, read)
-        return replace(there, sha256=digest.hexdigest())
+        return replace(there, sha256=self._asked(there.name, read))
 
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
         known, _, version = (etag or "").partition(" ")
@@ -378,7 +377,7 @@ class Bucket(Store):
         store = self._store if _length(content) <= _SMALL else self._large
         try:
             put = store.put(_checked(name), content, use_multipart=False, **how)
-            return _state(put["e_tag"], put["version"])
+            return _state(put)
         except (raised.AlreadyExistsError, raised.PreconditionError) as error:
             raise _taken(self.address(name)) from error
         except FileNotFoundError as error:  # by a PUT: the bucket is missing
@@ -426,6 +425,9 @@ _HINTS: Final = {
     "ExpiredToken": "renew the credentials in the environment, then the same command again",
     "NoSuchBucket": "make the bucket, or name another one",
     "SlowDown": "the store asks for fewer requests: the same command again, later",
+    **dict.fromkeys(
+        ("401", "403"), "check the credentials in the environment, and what they are allowed to do"
+    ),
 }
 
 
@@ -436,12 +438,8 @@ def _answered(text: str) -> tuple[str | None, str | None]:
     if status is None:
         return None, None
     named = code[1] if code else ""
-    denied = status[1].startswith(("401", "403"))
-    hint = _HINTS.get(named, _RIGHTS if denied else None)
+    hint = _HINTS.get(named) or _HINTS.get(status[1][:3])
     return status[1].strip() + (f" ({named})" if named else ""), hint
-
-
-_RIGHTS: Final = "check the credentials in the environment, and what they are allowed to do"
 
 
 def _library() -> ModuleType:
@@ -457,14 +455,13 @@ def _library() -> ModuleType:
     return obstore
 
 
-def _state(e_tag: str | None, version: str | None) -> str:
+def _state(told: PutResult | ObjectMeta) -> str:
     """What a conditional write names: Google compares versions, others compare tags."""
-    return f"{e_tag or ''} {version or ''}".rstrip()
+    return f"{told['e_tag'] or ''} {told['version'] or ''}".rstrip()
 
 
 def _about(name: str, meta: ObjectMeta, attributes: Mapping[str, str] | None = None) -> Stored:
-    state = _state(meta["e_tag"], meta["version"])
-    return Stored(name, meta["size"], state, (attributes or {}).get("sha256"))
+    return Stored(name, meta["size"], _state(meta), (attributes or {}).get("sha256"))
 
 
 _MEDIA_TYPES: Final = {
@@ -495,3 +492,109 @@ def _checked(name: str) -> str:
 
 def _taken(address: str) -> FileExistsError:
     return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), address)
+
+
+# ── Which store: its address in one spelling, opened, and tried out before money is spent ─────────
+
+
+_MARKER: Final = ".seedance-batch"
+_MARKED: Final = b"seedance-batch puts clips here\n"
+
+
+def store_url(given: str) -> str:
+    """The one spelling of a store's address, so that two can be compared.
+
+    Raises `StoreUnusable` where it is none, or holds what must not be written down.
+    """
+    try:
+        parts = urlsplit(given)
+        secret = bool(parts.username or parts.password or parts.query or parts.fragment)
+    except ValueError as error:
+        raise StoreUnusable(f"--store is no address that can be used: {error}.") from error
+    if secret or "@" in parts.netloc:
+        variables = ", ".join(f"{start}…" for start in _VARIABLES.values())
+        raise StoreUnusable(
+            "--store has a user, a password or a query in it. The address is written into the run "
+            f"folder and the sheets; credentials come from variables ({variables}).",
+            hint="pass only scheme, bucket and prefix: --store s3://bucket/prefix",
+        )
+    scheme = parts.scheme.lower()
+    if scheme == "file":
+        if parts.netloc not in ("", "localhost") or not re.match("/+[^/]", parts.path):
+            raise StoreUnusable(f"--store {given!r} names no folder: write file:///folder.")
+        return Path(url2pathname(parts.path)).as_uri()
+    if scheme not in _VARIABLES or not parts.netloc:
+        raise StoreUnusable(
+            f"--store {given!r} is not s3://bucket/prefix, gs://bucket/prefix, "
+            "az://container/prefix or file:///folder.",
+            hint=None if scheme else f"for a folder: --store {Path(given).absolute().as_uri()}",
+        )
+    prefix = "/".join(filter(None, unquote(parts.path).split("/")))
+    if {".", ".."} & set(prefix.split("/")):
+        raise StoreUnusable(f"--store {given!r} has a part that is only dots.")
+    return f"{scheme}://{parts.netloc}/{quote(prefix)}".rstrip("/")
+
+
+def disk_folder(url: str) -> Path | None:
+    """The folder that a store is, if it is one."""
+    return Path(url2pathname(urlsplit(url).path)) if url.startswith("file:") else None
+
+
+def open_store(url: str, *, patience: float = _PATIENCE, longest: float = _SLOWEST) -> Store:
+    """The store at ``url``. Nothing is sent yet; a folder of a disk is made where it is missing.
+
+    ``patience``: seconds for which a request is repeated, ``longest``: those that one may take. A
+    lease that must be renewed in time wants fewer.
+    Raises `StoreUnusable` for an address, variables or a library that cannot be used.
+    """
+    url = store_url(url)
+    if url.startswith("file:"):
+        return Disk(url)
+    start = _VARIABLES[url.partition(":")[0]]
+    settings = tuple(sorted(each for each in os.environ.items() if each[0].startswith(start)))
+    return _bucket(url, patience, longest, settings)
+
+
+@lru_cache(maxsize=16)
+def _bucket(
+    url: str, patience: float, longest: float, _settings: tuple[tuple[str, str], ...]
+) -> Bucket:
+    """One for each address and environment: it keeps connections."""
+    return Bucket(url, patience, longest)
+
+
+def check_mounted(url: str) -> None:
+    """Raise `StoreUnusable` where a store that was in use is a folder in which nothing of it is.
+
+    A disk that is not mounted leaves such a folder: clips would go to another disk, and vanish with
+    the next mount.
+    """
+    home = disk_folder(url)
+    if home is not None and not (home / _MARKER).exists():
+        raise StoreUnusable(
+            f"In the store {url} is nothing of what was put there. Nothing was sent.",
+            hint="mount its disk; or, to begin anew in an empty folder: "
+            f"seedance-batch doctor --store {url}",
+        )
+
+
+def try_out(store: Store) -> None:
+    """Show that the store lets us in and never gives a taken name away, before money is spent.
+
+    Leaves a small marker there. Raises `StoreUnusable` where it does not, `StoreAway` where it does
+    not answer.
+    """
+    try:
+        for content in (_MARKED, os.urandom(16)):
+            store.put_new(_MARKER, content, hashlib.sha256(content).hexdigest())
+    except FileExistsError:
+        return
+    except StoreAway as error:
+        if error.refused:
+            raise StoreUnusable(error.message, hint=error.hint) from error
+        raise
+    raise StoreUnusable(
+        f"The store {store.url} overwrites an object although it was told to create one only where "
+        "there is none (If-None-Match). Clips would not be safe there, and nothing was sent.",
+        hint="use a server that knows conditional writes, or AWS_CONDITIONAL_PUT=etag",
+    )

@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from seedance_batch.errors import Exit, StoreAway, StoreUnusable
-from seedance_batch.objects import Store
-from seedance_batch.store import open_store, store_url, try_out
+from seedance_batch.objects import Store, open_store, store_url, try_out
 
 
 def sha256(content: bytes) -> str:
@@ -129,7 +128,7 @@ def test_an_endpoint_that_is_not_there_is_away(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreAway, match="does not answer") as away:
-        try_out(open_store(bucket, patience=0.2))
+        try_out(open_store(bucket, patience=0.2, longest=0.2))
     assert away.value.exit_code is Exit.UNFINISHED
     assert not away.value.refused
 

@@ -38,13 +38,12 @@ from seedance_batch.errors import (
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.records import Facts
-from seedance_batch.objects import SLOWEST
+from seedance_batch.objects import disk_folder, open_store, store_url
 from seedance_batch.publish import replacing
 from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
 from seedance_batch.runner.account_file import account_path, view_of
 from seedance_batch.runner.sharing import Account, Membership, alone_note, local_day, unusable
 from seedance_batch.settings import Access, RunSettings, access_from, check_settings, public_access
-from seedance_batch.store import disk_folder, open_store, store_url
 
 if TYPE_CHECKING:
     import yaml
@@ -325,7 +324,7 @@ def claim_store(folder: RunFolder, journal: Journal, settings: RunSettings) -> K
         return KeptClips(folder.path)
     if journal.facts().store is None:
         journal.write(records.set_facts(Facts(store=url)))
-    return KeptClips(folder.path, open_store(url, patience=STORE_PATIENCE, longest=SLOWEST))
+    return KeptClips(folder.path, open_store(url, patience=STORE_PATIENCE))
 
 
 @contextlib.contextmanager

@@ -51,9 +51,9 @@ from seedance_batch.core.plan import make_plan
 from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.text import redact, some
 from seedance_batch.errors import SeedanceBatchError
+from seedance_batch.objects import open_store, try_out
 from seedance_batch.run_folder import wal_is_safe
 from seedance_batch.settings import Access, RunSettings, access_from, public_access
-from seedance_batch.store import open_store, try_out
 
 # ── A look at the addresses that rows name, before money is spent: ``check --net`` ────────────────
 # Asks each distinct address once, a few at a time, for its first bytes only; sends no key. Private
@@ -472,7 +472,7 @@ def examine(settings: RunSettings, environ: Mapping[str, str]) -> list[Diagnosis
 
 
 def _store(url: str) -> tuple[bool, str]:
-    store = open_store(url, patience=15.0)
+    store = open_store(url, patience=15.0, longest=15.0)
     try_out(store)
     return True, f"{store.url} takes new objects, and gives no name twice"
 

@@ -45,10 +45,9 @@ from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
 from seedance_batch.journal.opening import copy_journal, damaged, look_into, open_journal
 from seedance_batch.journal.records import Facts
-from seedance_batch.objects import SLOWEST, Store
+from seedance_batch.objects import Store, check_mounted, open_store, try_out
 from seedance_batch.publish import TEMPORARY, fsync_file, fsync_folder, scratch_file
 from seedance_batch.run_folder import COPY_PARTS, HOME_MARK, JOURNAL, RunFolder, wal_is_safe
-from seedance_batch.store import check_mounted, open_store, try_out
 
 Tell = Callable[[str], None]
 
@@ -279,9 +278,10 @@ def open_owned(
 @contextlib.contextmanager
 def _owned(folder: RunFolder, url: str, tell: Tell) -> Iterator[tuple[Journal, Owner | None]]:
     with contextlib.ExitStack() as stack:
-        store = open_store(url, patience=STORE_PATIENCE, longest=SLOWEST)
+        store = open_store(url, patience=STORE_PATIENCE)
         try_out(store)
-        quick = open_store(url, patience=max(2.0, LEASE_TIMES.renew * _QUICK))
+        soon = max(2.0, LEASE_TIMES.renew * _QUICK)
+        quick = open_store(url, patience=soon, longest=soon)
         lease = LeaseHolder(quick, home=_home(folder))
         stack.callback(lease.close)
         lease.take(tell)

@@ -55,9 +55,9 @@ from seedance_batch.clips.transfer import (
 from seedance_batch.core import names
 from seedance_batch.core.attempt import Clip
 from seedance_batch.errors import StorageFailed
+from seedance_batch.objects import open_store
 from seedance_batch.publish import sha256_of, size_of
 from seedance_batch.run_folder import POSTERS
-from seedance_batch.store import open_store
 
 _THREADS: Final = 16
 """A fetch uses one at a time: with as many lanes, none waits for another's decoding."""

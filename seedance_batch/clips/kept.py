@@ -36,10 +36,9 @@ from seedance_batch.clips.transfer import (
 from seedance_batch.core.attempt import Clip, Intent
 from seedance_batch.core.names import FOLDERS, MISMATCH_MARK
 from seedance_batch.errors import StoreAway
-from seedance_batch.objects import Store
+from seedance_batch.objects import Store, open_store
 from seedance_batch.publish import replacing, sha256_of, size_of
 from seedance_batch.run_folder import JOURNAL
-from seedance_batch.store import open_store
 
 J = TypeVar("J")
 T = TypeVar("T")

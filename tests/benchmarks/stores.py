@@ -20,8 +20,8 @@ from pathlib import Path
 
 from seedance_batch.clips.kept import Here, KeptClips
 from seedance_batch.core.attempt import Clip
+from seedance_batch.objects import open_store
 from seedance_batch.settings import RunSettings
-from seedance_batch.store import open_store
 from tests import moto
 
 MB = 10**6

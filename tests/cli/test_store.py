@@ -12,7 +12,7 @@ import pytest
 
 from seedance_batch.core.attempt import Phase
 from seedance_batch.errors import Exit
-from seedance_batch.store import open_store
+from seedance_batch.objects import open_store
 from tests import moto, s3_faults
 from tests.cli.shop import Shop, say, shot
 from tests.s3_faults import Fault, FaultyStore

@@ -18,7 +18,7 @@ from seedance_batch.batch import takeover
 from seedance_batch.batch.takeover import LeaseHolder
 from seedance_batch.core.account import LeaseTimes
 from seedance_batch.errors import Exit
-from seedance_batch.store import open_store
+from seedance_batch.objects import open_store
 from tests.cli.shop import Shop, say, shots
 from tests.rig import some, until
 

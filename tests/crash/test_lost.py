@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from seedance_batch.core.attempt import Phase
 from seedance_batch.errors import Exit
-from seedance_batch.store import open_store
+from seedance_batch.objects import open_store
 from tests import moto
 from tests.crash.forker import Forker, forking
 from tests.crash.tables import Tell

@@ -15,7 +15,7 @@ import pytest
 
 from seedance_batch.core.attempt import Phase
 from seedance_batch.errors import Exit
-from seedance_batch.store import open_store
+from seedance_batch.objects import open_store
 from tests import moto, s3_faults
 from tests.crash.tables import Tell
 from tests.rig import Bench, Service
