@@ -145,21 +145,19 @@ class Disk(Store):
         path = self._path(name)
         with self._refusals(name):
             self._make_room(path)
-            temporary = publish.scratch_file(
-                path.parent, prefix=f".{path.name[:40]}.", suffix=publish.TEMPORARY
-            )
-            try:
+            prefix = f".{path.name[:40]}."
+            scratch = publish.scratch_file(path.parent, prefix=prefix, suffix=publish.TEMPORARY)
+            with scratch as temporary:
                 _fill(temporary, content)
                 if publish.sha256_of(temporary) != sha256:
                     raise StoreAway(f"{name} changed on its way to the store.")
                 temporary.chmod(0o644)
-                publish.publish(temporary, path)
-            except FileExistsError:
-                if publish.sha256_of(path) != sha256:
-                    raise _taken(self.address(name)) from None
-                publish.fsync_folder(path.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
+                try:
+                    publish.publish(temporary, path)
+                except FileExistsError:
+                    if publish.sha256_of(path) != sha256:
+                        raise _taken(self.address(name)) from None
+                    publish.fsync_folder(path.parent)
             return _on_disk(name, path)
 
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:

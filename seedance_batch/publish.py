@@ -29,8 +29,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FileExistsError(errno.EEXIST, "is not an ordinary file", str(path))
-    temporary = scratch_file(path.parent, prefix=f".{path.name[:40]}.", suffix=TEMPORARY)
-    try:
+    with scratch_file(path.parent, prefix=f".{path.name[:40]}.", suffix=TEMPORARY) as temporary:
         yield temporary
         temporary.chmod(0o644)
         if durable:
@@ -38,16 +37,19 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.replace(path)
         if durable:
             fsync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
-def scratch_file(folder: Path, *, prefix: str, suffix: str) -> Path:
-    """A new, empty file in ``folder``, for its user alone."""
+@contextlib.contextmanager
+def scratch_file(folder: Path, *, prefix: str, suffix: str) -> Iterator[Path]:
+    """A new, empty file in ``folder``, for its user alone; gone after the block, unless moved."""
     descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
     os.close(descriptor)
-    return Path(name)
+    path = Path(name)
+    try:
+        yield path
+    finally:
+        if path.exists():
+            path.unlink(missing_ok=True)
 
 
 def publish(temporary: Path, final: Path) -> None:

@@ -443,14 +443,9 @@ def _copies(store: Store) -> list[int]:
     return [int(name) for name in names if name.isdecimal()]
 
 
-@contextlib.contextmanager
-def _scratch(folder: RunFolder) -> Iterator[Path]:
+def _scratch(folder: RunFolder) -> contextlib.AbstractContextManager[Path]:
     """A file in the run folder for the length of a block; a death leaves it to the next owner."""
-    path = scratch_file(folder.path, prefix=COPY_PARTS, suffix=TEMPORARY)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+    return scratch_file(folder.path, prefix=COPY_PARTS, suffix=TEMPORARY)
 
 
 # ── Looking only ──────────────────────────────────────────────────────────────────────────────────

@@ -387,11 +387,6 @@ def _numbered(path: Path, mark: str, first: int = 1) -> Iterator[Path]:
     return (path.with_stem(path.stem + mark.format(number)) for number in range(first, 1_000))
 
 
-@contextlib.contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
+def _scratch(path: Path) -> contextlib.AbstractContextManager[Path]:
     """A temporary file beside ``path``, gone afterwards."""
-    temporary = scratch_file(path.parent, prefix=_SCRATCH, suffix=path.suffix)
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
+    return scratch_file(path.parent, prefix=_SCRATCH, suffix=path.suffix)
