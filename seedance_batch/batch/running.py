@@ -36,6 +36,7 @@ from seedance_batch.batch.takes import gone_from_disk, note_of_missing, set_asid
 from seedance_batch.clips.download import fetching
 from seedance_batch.clips.partial import sweep
 from seedance_batch.clips.stills import PosterMaker
+from seedance_batch.clips.transfer import Fetches
 from seedance_batch.core.attempt import COMING_PHASES, UNDER_WAY_PHASES, Attempt, Clip, Phase
 from seedance_batch.core.lifecycle import Doubted, Refetch, step
 from seedance_batch.core.outcome import FAILED, Outcome, unfinished
@@ -279,6 +280,26 @@ class _Run:
     async def _carry_out(
         self, attempts: Sequence[Attempt], steps: Sequence[Step], *, signals: bool, settle: bool
     ) -> RunEnding:
+        async with self._opened(attempts) as (tools, fetches), anyio.create_task_group() as group:
+            await self._begin_beside(group, tools, signals=signals)
+            runner = Runner(
+                tools,
+                fetches,
+                self.site.settings,
+                self._terms(tools.attempts),
+                name_for=ClipNames(self.site, attempts),
+                called_back=self._hearing.socket is not None,
+            )
+            async with self._hearing.listening(runner.hear):
+                ending = await runner.run(
+                    orders_for(steps, self.maker, tools.attempts, self._fitting), settle=settle
+                )
+            group.cancel_scope.cancel()
+        return ending
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, attempts: Sequence[Attempt]) -> AsyncIterator[tuple[Tools, Fetches]]:
+        """What talks to the service, and what brings clips."""
         site, settings = self.site, self.site.settings
         allow_private = site.access.private_files
         if not allow_private and (note := unpinned_note()) is not None:
@@ -295,7 +316,6 @@ class _Run:
                 tell=self._remark,
                 secrets=(site.access.api_key, *site.access.webhook_keys),
             ) as fetches,
-            anyio.create_task_group() as group,
         ):
             tools = tools_for(
                 client,
@@ -307,25 +327,7 @@ class _Run:
                 jitter=random.random,
                 account=self._account,
             )
-            if site.access.sandbox:  # it serves its files at another port each time
-                for attempt in tools.attempts.in_phase(Phase.DOWNLOADING):
-                    doubted = Doubted("the sandbox was restarted")
-                    await tools.attempts.apply(attempt.id, doubted)
-            await self._begin_beside(group, tools, signals=signals)
-            runner = Runner(
-                tools,
-                fetches,
-                settings,
-                self._terms(tools.attempts),
-                name_for=ClipNames(site, attempts),
-                called_back=self._hearing.socket is not None,
-            )
-            async with self._hearing.listening(runner.hear):
-                ending = await runner.run(
-                    orders_for(steps, self.maker, tools.attempts, self._fitting), settle=settle
-                )
-            group.cancel_scope.cancel()
-        return ending
+            yield tools, fetches
 
     def _terms(self, attempts: Attempts) -> Terms:
         return Terms(
@@ -359,6 +361,10 @@ class _Run:
     async def _begin_beside(
         self, group: anyio.abc.TaskGroup, tools: Tools, *, signals: bool
     ) -> None:
+        if self.site.access.sandbox:  # it serves its files at another port each time
+            for attempt in tools.attempts.in_phase(Phase.DOWNLOADING):
+                doubted = Doubted("the sandbox was restarted")
+                await tools.attempts.apply(attempt.id, doubted)
         if signals:
             await group.start(self._listen)
         if (owner := self.site.owner) is not None:
