@@ -17,7 +17,8 @@ from seedance_batch.reader.read import grouped, read_manifest
 from seedance_batch.reader.source import ReadOptions
 
 CORPUS = Path(__file__).parent.parent / "data" / "manifests"
-CASES: list[dict[str, Any]] = yaml.safe_load((CORPUS / "expected.yaml").read_text(encoding="utf-8"))
+EXPECTED = (CORPUS / "expected.yaml").read_text(encoding="utf-8")
+CASES: list[dict[str, Any]] = yaml.load(EXPECTED, yaml.CSafeLoader)
 
 
 def options_of(case: dict[str, Any]) -> ReadOptions:

@@ -22,7 +22,7 @@ api = described.exclude(operation_id="changeConfig")
 setup = described.include(operation_id="changeConfig")
 AUTH = {"Authorization": f"Bearer {KEY}"}
 ALL_WELL = list(HealthCheck)
-QUICK = settings(max_examples=20, derandomize=True, suppress_health_check=ALL_WELL)
+QUICK = settings(max_examples=10, derandomize=True, suppress_health_check=ALL_WELL)
 LONG = settings(max_examples=1000, suppress_health_check=ALL_WELL)
 
 
