@@ -15,14 +15,13 @@ import yaml
 from seedance_batch import progress
 from seedance_batch.cli import flags, starter
 from seedance_batch.cli.run import run
-from seedance_batch.core import attempt, decide, model, outcome, shapes
+from seedance_batch.core import attempt, columns, decide, model, outcome, shapes
 from seedance_batch.core.attempt import Phase
 from seedance_batch.core.manifest import Code, Severity
 from seedance_batch.core.model import INPUT_FIELDS, LIST_FIELDS, MEDIA_FIELDS, TaskInput
 from seedance_batch.core.outcome import Status
 from seedance_batch.core.select import Selection
 from seedance_batch.core.steps import Action
-from seedance_batch.core.text import RESULT_COLUMNS
 from seedance_batch.events import Stop
 from seedance_batch.reader import cells, read, rows
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of
@@ -47,8 +46,8 @@ SENT = set(Phase) - {Phase.PLANNED}
 
 
 def test_a_column_of_ours_has_a_value_and_a_width() -> None:
-    assert set(RESULT_COLUMNS) == _OF_OUTCOME.keys()
-    assert {*RESULT_COLUMNS, *TAKE_COLUMNS} == xlsx._WIDTHS.keys()
+    assert set(columns.RESULT_COLUMNS) == _OF_OUTCOME.keys()
+    assert {*columns.RESULT_COLUMNS, *TAKE_COLUMNS} == xlsx._WIDTHS.keys()
 
 
 # ── an input field ──────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ from seedance_batch.batch.access import Site
 from seedance_batch.batch.orders import resumed
 from seedance_batch.batch.ownership import Neighbour, continues, whereabouts
 from seedance_batch.core.attempt import Attempt, Kind, Phase, TakeName
+from seedance_batch.core.columns import is_part
 from seedance_batch.core.decide import BodyFlags, Flags
 from seedance_batch.core.manifest import (
     Asked,
@@ -34,7 +35,6 @@ from seedance_batch.core.plan import Doubt, Traces, contents_of, doubts, draft_j
 from seedance_batch.core.pricing import PriceTable
 from seedance_batch.core.select import Selection, meant_ids, select
 from seedance_batch.core.steps import Action, Plan, RerunChoice, Step
-from seedance_batch.core.text import is_part
 from seedance_batch.errors import UsageError
 from seedance_batch.journal import records
 from seedance_batch.journal.records import Facts, KindFacts, order_name

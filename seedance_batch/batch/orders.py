@@ -22,6 +22,7 @@ from seedance_batch.clips.partial import files_on_disk
 from seedance_batch.core import names
 from seedance_batch.core.attempt import Attempt, Clip, Intent, Kind, MadeFrom, Phase
 from seedance_batch.core.chains import heights
+from seedance_batch.core.columns import INPUT_COLUMNS
 from seedance_batch.core.lifecycle import Refetch, step, was_given_up_early
 from seedance_batch.core.manifest import (
     Job,
@@ -36,7 +37,6 @@ from seedance_batch.core.manifest import (
 )
 from seedance_batch.core.model import BLOB_PREFIX, LinkKind
 from seedance_batch.core.steps import Action, Plan, Step
-from seedance_batch.core.text import INPUT_COLUMNS
 from seedance_batch.errors import StorageFailed, UsageError
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal

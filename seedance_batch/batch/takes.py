@@ -32,10 +32,11 @@ from seedance_batch.core.attempt import (
     TakeName,
     charged,
 )
+from seedance_batch.core.columns import guarded
 from seedance_batch.core.model import INPUT_FIELDS
 from seedance_batch.core.outcome import Outcome, RowRecord, Status
 from seedance_batch.core.select import Selection, meant_ids, select
-from seedance_batch.core.text import first_few, guarded, in_usd, spaced
+from seedance_batch.core.text import first_few, in_usd, spaced
 from seedance_batch.errors import StoreAway
 from seedance_batch.publish import replacing
 from seedance_batch.reader.headings import field_of

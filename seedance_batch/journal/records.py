@@ -171,7 +171,7 @@ class Facts:
     columns: tuple[str, ...] | None = None
     """The person's columns of the last-read manifest, in their order."""
     given_inputs: tuple[str, ...] | None = None
-    """Inputs that the manifest has under other headings; see `text.result_columns`."""
+    """Inputs that the manifest has under other headings; see `columns.result_columns`."""
     mended: Mapping[str, Mapping[str, Any]] | None = None
     """By row key: what a row was ordered as since its failed sheet was fed back (``ordered``, a
     content, and ``cells``), while the manifest reads as before (``read``, a content). Of drafts

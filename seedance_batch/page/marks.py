@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedance_batch.core.attempt import Attempt, Kind, TakeName
+from seedance_batch.core.columns import unguarded
 from seedance_batch.core.manifest import Finding, Place, Severity
 from seedance_batch.core.outcome import Outcome, Status
-from seedance_batch.core.text import unguarded
 from seedance_batch.errors import EmptySelection, FolderUnusable, ManifestError, UsageError
 from seedance_batch.reader.cells import text_of
 from seedance_batch.reader.source import Format, Loading, Noted, ReadOptions, Source, format_of

@@ -34,6 +34,7 @@ from seedance_batch.core.attempt import (
     charged,
     reason_of,
 )
+from seedance_batch.core.columns import folded
 from seedance_batch.core.outcome import (
     Outcome,
     RowRecord,
@@ -46,7 +47,7 @@ from seedance_batch.core.outcome import (
     tally,
 )
 from seedance_batch.core.pricing import money
-from seedance_batch.core.text import folded, redact, some, spaced
+from seedance_batch.core.text import redact, some, spaced
 from seedance_batch.publish import replacing, size_of
 from seedance_batch.reader.headings import field_of
 

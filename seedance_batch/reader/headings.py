@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from seedance_batch.core.columns import INPUT_COLUMNS, folded, our_columns, unguarded, was_altered
 from seedance_batch.core.manifest import Code
 from seedance_batch.core.model import INPUT_FIELDS, MEDIA_FIELDS
-from seedance_batch.core.text import INPUT_COLUMNS, folded, our_columns, unguarded, was_altered
 from seedance_batch.reader.cells import Table, column_letter, is_blank, parser, quoted
 from seedance_batch.reader.source import Noted
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.core.chains import KnownRow, linked
+from seedance_batch.core.columns import folded, is_part
 from seedance_batch.core.manifest import (
     Code,
     Finding,
@@ -28,7 +29,7 @@ from seedance_batch.core.manifest import (
     row_keys,
 )
 from seedance_batch.core.model import MEDIA_FIELDS
-from seedance_batch.core.text import folded, is_part, some
+from seedance_batch.core.text import some
 from seedance_batch.reader.advice import DEFAULTS, id_offer, warn_of_hidden, warn_of_unsent
 from seedance_batch.reader.cells import Table, quoted
 from seedance_batch.reader.expansion import keep_wanted

@@ -15,9 +15,9 @@ from typing import Final
 
 import yaml
 
+from seedance_batch.core.columns import folded
 from seedance_batch.core.manifest import Place
 from seedance_batch.core.model import LIST_FIELDS, MEDIA_FIELDS
-from seedance_batch.core.text import folded
 from seedance_batch.errors import UsageError
 from seedance_batch.reader.cells import SEVERAL, Origin, Scalar, Table, Value, quoted
 from seedance_batch.reader.expansion import Axes, cross, fill, repeat, template

@@ -21,8 +21,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from seedance_batch.core.columns import guarded
 from seedance_batch.core.outcome import FAILED, Outcome, Status, exit_code, tally, tally_object
-from seedance_batch.core.text import guarded, json_line, redact
+from seedance_batch.core.text import json_line, redact
 from seedance_batch.publish import publish, replacing, scratch_file, sha256_of
 from seedance_batch.writer.lines import Line, ResultTable, SheetValue, table, text
 from seedance_batch.writer.xlsx import About, fits_workbook, write_xlsx

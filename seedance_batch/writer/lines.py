@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Final
 
 from seedance_batch.core.attempt import Attempt, Clip, Phase, charged, reason_of, surety
+from seedance_batch.core.columns import INPUT_COLUMNS, folded, result_columns
 from seedance_batch.core.names import address_in
 from seedance_batch.core.outcome import Outcome, message, next_step, spent
-from seedance_batch.core.text import INPUT_COLUMNS, folded, result_columns
 
 SheetValue = str | int | float | Decimal | None
 """A cell: text, a number, US dollars, or nothing."""
@@ -73,7 +73,7 @@ def table(
     given_inputs: Collection[str] = (),
     store: str | None = None,
 ) -> ResultTable:
-    """The results of a run folder; ``given_inputs`` as `text.result_columns` has it."""
+    """The results of a run folder; ``given_inputs`` as `columns.result_columns` has it."""
     block = tuple(result_columns(columns, given_inputs))
     return ResultTable(tuple(columns), block, tuple(outcomes), store)
 

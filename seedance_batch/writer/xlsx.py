@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seedance_batch.clips.stills import Thumbnail, poster, thumbnail
 from seedance_batch.core.attempt import Attempt, Surety
+from seedance_batch.core.columns import stored
 from seedance_batch.core.outcome import Status, Sum, Tally
-from seedance_batch.core.text import stored
 from seedance_batch.run_folder import WORKBOOK_PARTS
 from seedance_batch.writer.lines import TAKE_COLUMNS, Line, ResultTable, SheetValue, take_lines, utc
 

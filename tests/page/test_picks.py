@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedance_batch.core.attempt import Kind, TakeName
-from seedance_batch.core.text import guarded
+from seedance_batch.core.columns import guarded
 from seedance_batch.errors import ManifestError, UsageError
 from seedance_batch.page.marks import Mark, Pick, kept_takes, parse_picks, picked, read_picks
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import xlsxwriter
 
+from seedance_batch.core.columns import RESULT_COLUMNS
 from seedance_batch.core.manifest import Manifest, Severity
-from seedance_batch.core.text import RESULT_COLUMNS
 from seedance_batch.reader import expansion
 from seedance_batch.reader.read import read_manifest
 from seedance_batch.reader.source import ReadOptions

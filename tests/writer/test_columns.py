@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedance_batch.core.text import INPUT_COLUMNS, RESULT_COLUMNS, our_columns, result_columns
+from seedance_batch.core.columns import INPUT_COLUMNS, RESULT_COLUMNS, our_columns, result_columns
 
 
 def header(person: list[str]) -> list[str]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seedance_batch.core.text import CELL_LIMIT, guarded, redact, stored, unguarded, was_altered
+from seedance_batch.core.columns import CELL_LIMIT, guarded, stored, unguarded, was_altered
+from seedance_batch.core.text import redact
 
 EDGES = st.text("'=+-@\t\r\n ＝1.5eE\0a", max_size=8)
 

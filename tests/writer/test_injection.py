@@ -12,8 +12,8 @@ from openpyxl import load_workbook
 from python_calamine import CalamineWorkbook
 
 from seedance_batch.core.attempt import Phase
+from seedance_batch.core.columns import unguarded, was_altered
 from seedance_batch.core.outcome import Outcome, outcomes
-from seedance_batch.core.text import unguarded, was_altered
 from seedance_batch.writer.files import write_sheets
 
 from .office import converted

@@ -18,8 +18,8 @@ from openpyxl import load_workbook
 from pyarrow import parquet
 
 from seedance_batch.core.attempt import Kind, Phase
+from seedance_batch.core.columns import RESULT_COLUMNS, unguarded
 from seedance_batch.core.outcome import Outcome, outcomes, spent_in_words, tally
-from seedance_batch.core.text import RESULT_COLUMNS, unguarded
 from seedance_batch.page.page import page_rows
 from seedance_batch.writer import files
 from seedance_batch.writer.files import SHEETS, write_sheets

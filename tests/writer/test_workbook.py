@@ -13,8 +13,8 @@ from openpyxl import load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
 from seedance_batch.clips.stills import poster, poster_name
+from seedance_batch.core.columns import RESULT_COLUMNS, was_altered
 from seedance_batch.core.outcome import Outcome, outcomes
-from seedance_batch.core.text import RESULT_COLUMNS, was_altered
 from seedance_batch.reader.read import read_manifest
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.writer.files import write_sheets
