@@ -237,6 +237,17 @@ def test_a_manifest_that_was_copied_elsewhere_is_told_where_its_rows_were_bought
     assert len(shop.tasks()) == 5
 
 
+def test_what_another_folder_buys_after_it_was_looked_into_is_seen(shop: Shop) -> None:
+    shop.fill(1)
+    assert shop.run().code == Exit.OK
+    copied = shop.folder / "copied.csv"
+    write_rows(copied, shots(2))
+    assert "runs/shots has bought 1 of these rows" in shop.plan(of=copied).out
+    shop.fill(2)
+    assert shop.run().code == Exit.OK
+    assert "runs/shots has bought 2 of these rows" in shop.plan(of=copied).out
+
+
 def test_what_the_disk_refuses_to_remember_stops_no_run(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
