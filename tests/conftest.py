@@ -37,14 +37,20 @@ _LONGEST = (
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection() -> None:
+def pytest_collection(session: pytest.Session) -> None:
     """Each process begins with other files, so that in a new checkout a file is compiled once.
 
-    Every process imports all of them; in one order, all would compile each at the same time.
+    Every process imports all that are asked for; in one order, all would compile each at the same
+    time.
     """
-    number = int(os.getenv("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    processes = int(os.getenv("PYTEST_XDIST_WORKER_COUNT", "1"))
-    for file in sorted(HERE.rglob("test_*.py"))[number::processes]:
+    number = os.getenv("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if not number:
+        return
+    places = [session.config.rootpath / arg.partition("::")[0] for arg in session.config.args]
+    files = [
+        file for file in sorted(HERE.rglob("test_*.py")) if any(map(file.is_relative_to, places))
+    ]
+    for file in files[int(number) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
         with contextlib.suppress(Exception, pytest.skip.Exception):  # told when it is collected
             importlib.import_module(".".join(file.relative_to(HERE.parent).with_suffix("").parts))
 

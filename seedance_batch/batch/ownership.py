@@ -345,27 +345,35 @@ def bought_beside(
     another run folder, where each of its rows is new. An order that failed, or never was sent, is
     not worth going there. ``spellings`` maps contents that are the same order to the wanted one.
     """
+    journals = tuple((path, _stamp(path)) for path in _neighbours(folder, elsewhere))
+    if not journals:
+        return None
+    return _bought_in(journals, origin, frozenset(wanted.items()), frozenset(spellings.items()))
+
+
+@functools.lru_cache(maxsize=1)
+def _bought_in(
+    journals: tuple[tuple[Path, object], ...],
+    origin: str,
+    wanted: frozenset[tuple[str, int]],
+    spellings: frozenset[tuple[str, str]],
+) -> Neighbour | None:
+    """What `bought_beside` says. A command asks several times, and to open a hundred journals takes
+    0.1 s: as long as all bear the same stamps, one look is enough."""
+    orders, spelled = Counter(dict(wanted)), dict(spellings)
     found = list[Neighbour]()
-    for path in _neighbours(folder, elsewhere):
-        with _passing_over_damage():
-            facts, contents = _sent_by(path, _stamp(path))
+    for path, _ in journals:
+        with _passing_over_damage(), glance_at(path) as journal:
+            facts = journal.facts()
             if facts.origin == origin:
                 bought = Counter[str]()
-                for content, count in contents.items():
-                    bought[spellings.get(content, content)] += count
-                orders = bought & wanted
+                for content, count in journal.contents_bought().items():
+                    bought[spelled.get(content, content)] += count
+                same = bought & orders
                 owner = facts.manifest or "-"
-                found.append(Neighbour(path.parent, orders.total(), owner, frozenset(orders)))
+                found.append(Neighbour(path.parent, same.total(), owner, frozenset(same)))
     best = max(found, key=lambda each: each.orders, default=None)
     return best if best is not None and best.orders else None
-
-
-@functools.lru_cache(maxsize=_MOST)
-def _sent_by(path: Path, stamp: object) -> tuple[Facts, Counter[str]]:
-    """Whose a journal is, and what was bought in it. A command asks several times, and to open a
-    hundred journals takes 0.1 s: as long as files bear the same ``stamp``, one look is enough."""
-    with glance_at(path) as journal:
-        return journal.facts(), journal.contents_bought()
 
 
 def _stamp(path: Path) -> tuple[object, ...]:
