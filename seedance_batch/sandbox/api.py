@@ -417,7 +417,11 @@ class Callbacks:
 
     async def serve(self) -> None:
         """Delivers until cancelled."""
-        import httpx  # late: only a sandbox that serves callbacks needs a client
+        while not self._engine.ledger.due_callbacks():
+            await self._news.wait()
+            self._news = anyio.Event()
+
+        import httpx  # late, as is the client: a sandbox without callbacks needs neither
 
         async with (
             httpx.AsyncClient(
