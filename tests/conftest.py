@@ -8,6 +8,8 @@ import importlib
 import os
 import signal
 import ssl
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,12 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from tests import moto
+from tests.crash.forker import Forker, forking
+
+# Many containers tell Python to keep no compiled files. Several processes import all tests, and
+# some tests start Python: to compile for each would add a minute.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A busy machine makes no example wrong. Each run draws other examples.
 hypothesis.settings.register_profile("promises", deadline=None, print_blob=True, max_examples=50)
@@ -55,9 +63,19 @@ def pytest_collection(session: pytest.Session) -> None:
             importlib.import_module(".".join(file.relative_to(HERE.parent).with_suffix("").parts))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, the others in their order."""
+    """The longest first, the others in their order; cases beyond the first are ``more``."""
     items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+    usual: Counter[str] = Counter()
+    for item in items:
+        first = item.get_closest_marker("cases")
+        if first is None or item.get_closest_marker("slow"):
+            continue
+        test = item.nodeid.partition("[")[0]
+        usual[test] += 1
+        if usual[test] > first.args[0]:
+            item.add_marker(pytest.mark.more)
 
 
 def pytest_collection_finish() -> None:
@@ -105,6 +123,13 @@ def few_authorities(tmp_path_factory: pytest.TempPathFactory) -> None:
     one.write_text("".join(found[:2]) + "\n", encoding="utf-8")
     os.environ["SSL_CERT_FILE"] = str(one)
     assert ssl.create_default_context(cafile=str(one)).cert_store_stats()["x509_ca"] == 1
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    """Where commands are forked from; it takes a second to begin."""
+    with forking() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from PIL import Image
 
 from seedance_batch.clips import media
 from seedance_batch.core.model import AspectRatio, Resolution
-from tests.crash.forker import Forker, forking
+from tests.crash.forker import Forker
 from tests.rig import PLAIN, until
 from tests.service import serving
 
@@ -105,9 +105,9 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sessions(studio: Path) -> Iterator[list[Said]]:
+def sessions(studio: Path, forker: Forker) -> Iterator[list[Said]]:
     """All sessions, one after another, with a sandbox where HiAPI would be."""
-    with serving() as service, forking() as forker:
+    with serving() as service:
         names = os.environ.keys() & {"PATH", "PYTHONPATH", "SSL_CERT_FILE", "LANG", "HOME"}
         kept = {name: os.environ[name] for name in names}
         environment = {**kept, "HIAPI_BASE_URL": service.api_url, "NO_PROXY": "*"}
@@ -119,9 +119,8 @@ def sessions(studio: Path) -> Iterator[list[Said]]:
                 name, _, value = command.removeprefix("export ").partition("=")
                 environment[name] = value.replace("…", "0123456789abcdef")
             else:
-                # To draw clips is most of the work: those of the first session are looked at.
-                plain = "--sandbox" in command and command != FIRST
-                more = PLAIN_CLIPS if plain else {}
+                # To draw clips would be most of the work.
+                more = PLAIN_CLIPS if "--sandbox" in command else {}
                 said.append(_run(command, studio, environment | more, forker))
         yield said
 

@@ -40,6 +40,7 @@ def sent(played: Played, method: str) -> int:
     return sum(1 for request in played.requests if request.method == method)
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize(
     "faults",
     [

@@ -116,6 +116,7 @@ def test_new_rows_make_new_shards_and_touch_no_other(tmp_path: Path) -> None:
     assert (fewer.samples, len(fewer.removed)) == (10, 1)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("cut", [0, 1, 30, 200, -3, -1])
 def test_a_list_that_was_cut_or_is_none_is_made_anew(tmp_path: Path, cut: int) -> None:
     folder, dest = finished_folder(tmp_path / "run", range(1, 8)), tmp_path / "set"
@@ -319,6 +320,7 @@ export_dataset(wished, None)
 """Exports that die at the nth file that they open, rename or remove, and one that does not."""
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("form", "look"),
     [

@@ -9,6 +9,7 @@ import pytest
 from .exports import LEAST_RATIO, MOST_MEMORY, TURNS, archiving, exporting, finished_clips
 
 
+@pytest.mark.more
 def test_memory_does_not_grow_with_the_bytes_of_the_clips() -> None:
     with finished_clips(8, size=1_000) as folder:
         small = exporting(folder)

@@ -20,6 +20,7 @@ def held(bench: Bench) -> None:
     assert not missed, f"{bench.name}\n{found}\n" + "\n".join(missed)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("bench", QUICK, ids=lambda bench: bench.name)
 def test_a_run_is_as_fast_as_the_account_allows(bench: Bench) -> None:
     held(bench)

@@ -17,6 +17,7 @@ from .films import (
 )
 
 
+@pytest.mark.more
 def test_memory_does_not_grow_with_the_number_of_clips() -> None:
     with copied_clips(40, size=(320, 192)) as paths:
         target = paths[0].with_name("film.mp4")

@@ -79,6 +79,7 @@ def test_without_the_file_a_run_says_so_once_and_does_its_work(shop: Shop) -> No
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_a_cap_that_is_kept_in_a_damaged_file_is_not_forgotten(shop: Shop) -> None:
     shop.fill(1)
     assert shop.run("--max-cost-per-day", "0.30").code == Exit.OK
@@ -103,6 +104,7 @@ def _block(state: Path) -> None:
     state.write_text("")
 
 
+@pytest.mark.more
 def test_status_without_a_folder_shows_the_account_and_its_folders(two: tuple[Shop, Shop]) -> None:
     first, second = two
     assert "No run has used an API key" in say("status").out
@@ -125,14 +127,14 @@ def test_status_without_a_folder_shows_the_account_and_its_folders(two: tuple[Sh
 
 def test_a_rehearsal_has_an_account_of_its_own(shop: Shop) -> None:
     shop.fill(3)
-    said = say(
-        "run", str(shop.manifest), "--sandbox", "-q", "--max-cost-per-day", str(2 * ROW_COST)
-    )
+    (shop.folder / "plain.yaml").write_text("clips: plain\ngeneration_time: 0.2\n")
+    words = ("run", str(shop.manifest), "--sandbox", "--sandbox-config", "plain.yaml", "-q")
+    said = say(*words, "--max-cost-per-day", str(2 * ROW_COST))
     assert said.code == Exit.BUDGET
     assert "1 row is left" in said.out
     assert "No run has used an API key" in say("status").out
     shop.run_folder.parent.joinpath("shots-sandbox", "sandbox-account.db").unlink()
-    assert say("run", str(shop.manifest), "--sandbox", "-q").code == Exit.OK
+    assert say(*words).code == Exit.OK
 
 
 def test_a_priority_is_one_of_three(shop: Shop) -> None:

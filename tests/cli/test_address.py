@@ -13,6 +13,7 @@ from seedance_batch.core.attempt import Phase
 from tests.cli.shop import QUICK, Shop, say
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("stranger", ["404", "405", "page", "redirect"])
 def test_an_address_where_somebody_else_answers_is_exit_9_and_takes_no_folder(
     shop: Shop, stranger: str
@@ -29,6 +30,7 @@ def test_an_address_where_somebody_else_answers_is_exit_9_and_takes_no_folder(
     assert shop.run().code == 0
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("end", ["/v1", "/v1/tasks", "/v1/tasks/"])
 def test_an_address_may_be_pasted_whole(shop: Shop, end: str) -> None:
     shop.fill(1)
@@ -38,6 +40,7 @@ def test_an_address_may_be_pasted_whole(shop: Shop, end: str) -> None:
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_creates_that_are_redirected_end_with_exit_9_and_are_sent_again_by_the_same_command(
     shop: Shop,
 ) -> None:
@@ -75,6 +78,7 @@ def test_a_refusal_with_http_200_has_the_exit_code_of_its_own_code(
     assert shop.tasks() == []
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("output", ["relative", "no_scheme", "blanks", "strings"])
 def test_a_clip_is_fetched_from_where_its_odd_address_leads(shop: Shop, output: str) -> None:
     shop.fill(1)

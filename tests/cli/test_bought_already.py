@@ -75,6 +75,7 @@ def test_a_folder_without_its_journal_is_not_said_to_be_none(shop: Shop, command
     assert not list(shop.run_folder.glob("journal.db*"))
 
 
+@pytest.mark.more
 def test_at_a_terminal_the_question_says_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK
@@ -110,6 +111,7 @@ def test_clips_of_other_names_are_believed_where_the_journal_knows_of_nothing(sh
     refused(shop, shop.run(), charged=2, why="apparently of 2 new rows")
 
 
+@pytest.mark.more
 def test_a_failed_row_of_a_lost_journal_was_not_bought(shop: Shop) -> None:
     shop.write(shot(1, prompt="forbidden"), shot(2))
     assert shop.run().code == Exit.SOME_FAILED
@@ -118,6 +120,7 @@ def test_a_failed_row_of_a_lost_journal_was_not_bought(shop: Shop) -> None:
     assert shop.run().code == Exit.OK
 
 
+@pytest.mark.more
 def test_a_journal_of_last_week_does_not_buy_what_newer_sheets_have(shop: Shop) -> None:
     """Inside the window the keys lead to the same tasks; see test_journal_lost."""
     shop.fill(1)
@@ -160,6 +163,7 @@ def test_a_journal_that_lost_its_log_long_ago_is_not_believed_about_new_rows(
 # ── results sheets from elsewhere ───────────────────────────────────────────────────────────────
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("sheet", ["results.csv", "results.xlsx", "results.jsonl"])
 def test_a_results_sheet_on_the_desktop_says_itself_that_its_rows_are_done(
     shop: Shop, sheet: str
@@ -178,6 +182,7 @@ def test_a_results_sheet_on_the_desktop_says_itself_that_its_rows_are_done(
     assert len(shop.tasks()) == 4
 
 
+@pytest.mark.more
 def test_a_results_sheet_in_its_own_folder_goes_on_there(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK
@@ -188,6 +193,7 @@ def test_a_results_sheet_in_its_own_folder_goes_on_there(shop: Shop) -> None:
 # ── pipes ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.more
 def test_a_table_that_is_piped_in_two_directories_is_bought_once(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +214,7 @@ def test_a_table_that_is_piped_in_two_directories_is_bought_once(
     assert len(shop.tasks()) == 4
 
 
+@pytest.mark.more
 def test_a_manifest_that_was_bought_from_its_file_is_not_bought_from_a_pipe(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +226,7 @@ def test_a_manifest_that_was_bought_from_its_file_is_not_bought_from_a_pipe(
     refused(shop, shop.run(of=Path("-")), charged=2, why="2 new rows are bought in")
 
 
+@pytest.mark.more
 def test_a_manifest_that_was_copied_elsewhere_is_told_where_its_rows_were_bought(
     shop: Shop,
 ) -> None:
@@ -260,6 +268,7 @@ def test_what_the_disk_refuses_to_remember_stops_no_run(
 # ── neighbours, and saved plans ─────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.more
 def test_a_renamed_manifest_is_not_bought_again_by_a_yes_alone(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK
@@ -269,6 +278,7 @@ def test_a_renamed_manifest_is_not_bought_again_by_a_yes_alone(shop: Shop) -> No
     assert len(shop.tasks()) == 4
 
 
+@pytest.mark.more
 def test_a_second_take_is_no_doubt_where_a_copy_of_the_folder_lies_beside_it(shop: Shop) -> None:
     shop.fill(1)
     assert shop.run().code == Exit.OK
@@ -310,6 +320,7 @@ def test_the_sandbox_says_it_and_never_refuses(shop: Shop) -> None:
     assert "say that 1 new row was bought" in said.err
 
 
+@pytest.mark.more
 def test_another_api_has_bought_nothing(shop: Shop) -> None:
     shop.fill(1)
     assert shop.run().code == Exit.OK

@@ -68,6 +68,7 @@ def test_each_row_is_made_from_the_last_frame_of_the_one_before(shop: Shop) -> N
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_in_the_sandbox_a_followers_clip_begins_with_the_picture_that_was_sent(shop: Shop) -> None:
     chain(shop, "", "last_frame:a")
     assert say("run", str(shop.manifest), "--sandbox", "-q").code == Exit.OK
@@ -79,6 +80,7 @@ def test_in_the_sandbox_a_followers_clip_begins_with_the_picture_that_was_sent(s
     assert max(ImageStat.Stat(ImageChops.difference(before, after)).mean) < 12
 
 
+@pytest.mark.more
 def test_a_returned_last_frame_is_what_is_sent(shop: Shop) -> None:
     chain(shop, "", "last_frame:a", return_last_frame="yes")
     assert shop.run().code == Exit.OK
@@ -88,6 +90,7 @@ def test_a_returned_last_frame_is_what_is_sent(shop: Shop) -> None:
         assert journal.blob(taken.sent.removeprefix("sha256:"))[1] == returned.read_bytes()
 
 
+@pytest.mark.more
 def test_a_sheet_without_ids_can_be_one_long_take(shop: Shop) -> None:
     row = {"prompt": "the boat drifts on", "duration": 4, "resolution": "480p"}
     shop.write({**row, FED: ""}, *[{**row, FED: "last_frame:previous"}] * 3)
@@ -96,6 +99,7 @@ def test_a_sheet_without_ids_can_be_one_long_take(shop: Shop) -> None:
     assert [[each.attempt for each in taken] for taken in made] == [[], [1], [2], [3]]
 
 
+@pytest.mark.more
 def test_takes_of_one_line_have_the_same_row_above(shop: Shop) -> None:
     row = {"duration": 4, "resolution": "480p"}
     shop.write(
@@ -184,6 +188,7 @@ def test_a_source_without_a_clip_leaves_its_followers_blocked_and_unpaid(shop: S
     assert len(shop.tasks()) == 5
 
 
+@pytest.mark.more
 def test_a_failed_sheet_knows_the_rows_that_it_lacks(shop: Shop) -> None:
     chain(shop, "", "last_frame:previous", "last_frame:previous")
     with shop.service.having(faults={"moderation": {"part 1": "prompt"}}):
@@ -225,6 +230,7 @@ def test_an_edited_source_leaves_its_followers_stale_and_only_a_rerun_makes_them
         assert len(shop.tasks()) == 6
 
 
+@pytest.mark.more
 def test_a_row_that_stands_below_another_one_by_now_is_told_as_made_from_another_row(
     shop: Shop,
 ) -> None:
@@ -245,6 +251,7 @@ def test_a_row_that_stands_below_another_one_by_now_is_told_as_made_from_another
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_a_stale_row_that_is_refused_keeps_its_clip_and_says_so(shop: Shop) -> None:
     chain(shop, "", "last_frame:a")
     assert shop.run().code == Exit.OK
@@ -260,6 +267,7 @@ def test_a_stale_row_that_is_refused_keeps_its_clip_and_says_so(shop: Shop) -> N
     assert shop.run("--stale", "--force", command="rerun").code == Exit.OK
 
 
+@pytest.mark.more
 def test_the_way_out_of_a_failed_row_beside_stale_ones_makes_it(shop: Shop) -> None:
     chain(shop, "", "last_frame:a", "")
     with shop.service.having(faults={"moderation": {"part 2": "prompt"}}):
@@ -273,6 +281,7 @@ def test_the_way_out_of_a_failed_row_beside_stale_ones_makes_it(shop: Shop) -> N
     assert shop.statuses() == ["done"] * 3
 
 
+@pytest.mark.more
 def test_drafts_are_made_from_drafts_and_finals_from_finals(shop: Shop) -> None:
     chain(shop, "", "last_frame:a")
     assert shop.run("--draft").code == Exit.OK
@@ -294,6 +303,7 @@ def test_a_cap_a_canary_and_a_limit_mean_the_same_for_rows_in_a_chain(shop: Shop
     assert len(shop.tasks()) == 4
 
 
+@pytest.mark.more
 def test_a_canary_is_no_row_that_waits(shop: Shop) -> None:
     chain(shop, "last_frame:b", "", "last_frame:b")
     assert shop.run("--canary", "1").code == Exit.OK
@@ -311,6 +321,7 @@ def test_a_saved_plan_of_a_chain_is_carried_out_once(shop: Shop) -> None:
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_results_fed_back_moved_folders_and_new_words_for_the_same_row_buy_nothing(
     shop: Shop, tmp_path: Path
 ) -> None:
@@ -330,6 +341,7 @@ def test_results_fed_back_moved_folders_and_new_words_for_the_same_row_buy_nothi
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("kind", [[], ["--draft"]], ids=["finals", "drafts"])
 def test_rows_that_all_have_new_ids_or_are_numbered_anew_keep_their_clips(
     shop: Shop, kind: list[str]
@@ -366,12 +378,14 @@ def test_rows_that_all_have_new_ids_or_are_numbered_anew_keep_their_clips(
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_a_link_may_be_set_for_some_rows_by_a_flag(shop: Shop) -> None:
     chain(shop, "", "", "")
     assert shop.run("--set", "first_frame_url=last_frame:previous").code == Exit.OK
     assert [[e.attempt for e in a.intent.made_from] for a in shop.attempts()] == [[], [1], [2]]
 
 
+@pytest.mark.more
 def test_a_folder_of_before_goes_on_with_a_chain(shop: Shop) -> None:
     chain(shop, "")
     assert shop.run().code == Exit.OK
@@ -402,6 +416,7 @@ def test_a_clip_that_was_changed_on_disk_feeds_nobody(shop: Shop) -> None:
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_a_source_whose_clip_was_deleted_is_fetched_before_its_follower_is_made(
     shop: Shop,
 ) -> None:
@@ -414,6 +429,7 @@ def test_a_source_whose_clip_was_deleted_is_fetched_before_its_follower_is_made(
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_a_draft_that_ends_during_a_run_of_finals_feeds_no_final(shop: Shop) -> None:
     chain(shop, "", "last_frame:a")
     with shop.service.having(generation_time="1.5"):
@@ -424,6 +440,7 @@ def test_a_draft_that_ends_during_a_run_of_finals_feeds_no_final(shop: Shop) -> 
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_a_take_that_is_fetched_again_feeds_its_follower_also_after_a_newer_failure(
     shop: Shop,
 ) -> None:
@@ -446,6 +463,7 @@ def test_a_chain_whose_first_send_got_no_answer_goes_on_in_the_next_run(shop: Sh
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_a_source_that_is_renamed_while_it_is_made_is_waited_for(shop: Shop) -> None:
     chain(shop, "", "last_frame:a")
     with shop.service.having(generation_time="3"):

@@ -51,6 +51,7 @@ def test_only_selected_rows_are_sent_and_the_others_stay_new(shop: Shop) -> None
     assert shop.statuses() == ["new", "done", "done", "new"]
 
 
+@pytest.mark.more
 def test_a_sample_is_the_same_for_the_same_seed(shop: Shop) -> None:
     shop.fill(8)
     flags = ["--sample", "3", "--sample-seed", "7"]
@@ -82,6 +83,7 @@ def test_a_selection_of_nothing_is_exit_2_and_sends_nothing(shop: Shop, flags: l
 # ── rerun ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.more
 def test_rerun_takes_transient_failures_and_leaves_refused_content(shop: Shop) -> None:
     shop.write(shot(1), shot(2, prompt="forbidden fruit"), shot(3))
     with shop.service.having(faults=BROKEN):
@@ -123,6 +125,7 @@ def test_an_edited_row_is_a_new_attempt_whose_former_cost_is_shown(shop: Shop) -
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_paid_clips_are_made_anew_only_where_their_class_is_named(shop: Shop) -> None:
     shop.fill(1)
     with shop.service.having(faults={"outputs": {"other_size": 1.0}}):
@@ -163,6 +166,7 @@ def test_redo_makes_exactly_one_new_take_and_the_same_command_again_none(shop: S
     assert (shop.run_folder / "videos/shot1.mp4").is_file()
 
 
+@pytest.mark.more
 def test_redo_of_drafts_asks_for_drafts_and_keeps_the_list_good(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run("--draft").code == Exit.OK
@@ -176,6 +180,7 @@ def test_redo_of_drafts_asks_for_drafts_and_keeps_the_list_good(shop: Shop) -> N
     assert (shop.run_folder / "drafts/shot1.take2.mp4").is_file()
 
 
+@pytest.mark.more
 def test_flags_of_a_promotion_that_is_kept_back_change_no_row(shop: Shop) -> None:
     shop.fill(3)
     assert shop.run().code == Exit.OK
@@ -190,6 +195,7 @@ def test_flags_of_a_promotion_that_is_kept_back_change_no_row(shop: Shop) -> Non
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_a_redo_that_the_account_turned_away_is_had_once_the_balance_allows(shop: Shop) -> None:
     shop.fill(1)
     assert shop.run().code == Exit.OK
@@ -201,6 +207,7 @@ def test_a_redo_that_the_account_turned_away_is_had_once_the_balance_allows(shop
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_flags_speak_for_the_rows_that_they_buy_and_no_run_without_them_buys_again(
     shop: Shop,
 ) -> None:
@@ -222,6 +229,7 @@ def test_flags_speak_for_the_rows_that_they_buy_and_no_run_without_them_buys_aga
     assert shop.tasks()[-1]["input"]["resolution"] == "480p"
 
 
+@pytest.mark.more
 def test_a_renamed_row_takes_its_clip_along_whatever_flags_it_was_made_with(shop: Shop) -> None:
     shop.write(shot(1), shot(2))
     assert shop.run("--set", "aspect_ratio=9:16").code == Exit.OK
@@ -246,6 +254,7 @@ def test_a_promoted_row_stays_promoted(shop: Shop) -> None:
     assert shop.statuses()[0] == "done"
 
 
+@pytest.mark.more
 def test_a_redo_that_was_saved_is_run_as_it_was_approved(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK
@@ -333,6 +342,7 @@ def test_results_fed_back_with_one_edited_cell_are_one_changed_row(shop: Shop) -
     assert shop.statuses() == ["done", "done", "done"]
 
 
+@pytest.mark.more
 def test_a_manifest_and_its_run_folder_may_stand_for_each_other(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK
@@ -340,6 +350,7 @@ def test_a_manifest_and_its_run_folder_may_stand_for_each_other(shop: Shop) -> N
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_rows_that_were_not_chosen_stay_done_whatever_flags_the_others_are_remade_with(
     shop: Shop,
 ) -> None:

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from seedance_batch.batch.running import code_of_signal
 from tests.cli.shop import QUICK, Shop
 
@@ -41,6 +43,7 @@ def test_a_terminal_that_goes_away_leaves_a_whole_journal_and_whole_sheets(shop:
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_under_nohup_the_run_goes_on(shop: Shop) -> None:
     shop.fill(2)
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -54,6 +54,7 @@ def test_workers_fetch_and_verify_and_nothing_of_it_stays_in_the_cluster(
     assert cluster.scheduler.tasks == {}
 
 
+@pytest.mark.more
 def test_what_a_worker_finds_wrong_is_said_as_without_one(shop: Shop, cluster: Any) -> None:
     shop.fill(5)
     assert shop.run().code == Exit.OK
@@ -118,6 +119,7 @@ def test_without_the_package_a_sentence_says_how_to_get_it(
     assert shop.prompts() == []
 
 
+@pytest.mark.more
 def test_workers_put_clips_into_a_store_and_check_them_there(
     shop: Shop, cluster: Any, tmp_path: Path
 ) -> None:
@@ -142,6 +144,7 @@ def test_workers_put_clips_into_a_store_and_check_them_there(
     assert len(list((shop.run_folder / "posters").iterdir())) == 3
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("form", some("webdataset", slow=["parquet"]))
 def test_a_data_set_that_workers_write_has_the_same_bytes(
     form: str, shop: Shop, cluster: Any, tmp_path: Path

@@ -19,6 +19,7 @@ def test_status_of_rows_that_were_never_sent_or_edited_since_is_not_0(shop: Shop
     assert shop.at("status").code == Exit.UNFINISHED
 
 
+@pytest.mark.more
 def test_a_draft_that_failed_beside_its_final_is_no_success(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK
@@ -83,6 +84,7 @@ def test_a_clip_of_long_ago_is_asked_for_by_fetch_alone(
     monkeypatch.undo()
 
 
+@pytest.mark.more
 def test_a_paid_clip_of_a_former_text_that_is_gone_is_told_by_the_run_that_loses_it(
     shop: Shop,
 ) -> None:
@@ -95,6 +97,7 @@ def test_a_paid_clip_of_a_former_text_that_is_gone_is_told_by_the_run_that_loses
     assert said.code == Exit.SOME_FAILED
 
 
+@pytest.mark.more
 def test_an_edit_that_waits_for_its_former_content_is_told_to_be_run_again(shop: Shop) -> None:
     shop.fill(1)
     lost = {"create": {"reset_after": 1.0}}

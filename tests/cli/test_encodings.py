@@ -38,6 +38,7 @@ def said(
 ENCODINGS = some("cp1252", slow=["ascii", "latin-1", "cp932", "utf-16", "cp437", "koi8-r"])
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_line_of_json_is_utf_8(tmp_path: Path, encoding: str) -> None:
     emoji, sandbox = "emoji.csv", "--sandbox"
@@ -54,6 +55,7 @@ def test_every_line_of_json_is_utf_8(tmp_path: Path, encoding: str) -> None:
     assert "夜🚀.csv" in json.loads(refused.stdout.decode())["message"]
 
 
+@pytest.mark.more
 def test_json_may_be_asked_for_by_a_variable_or_the_config_file(tmp_path: Path) -> None:
     plan = ("plan", "emoji.csv", "--sandbox")
     asked = said(tmp_path, "cp1252", *plan, SEEDANCE_BATCH_JSON="1")
@@ -74,6 +76,7 @@ def test_words_for_people_lose_no_more_than_the_characters_that_are_not_there(
     assert "caf" in shown.decode(encoding, "replace")
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(
     "words",
     [

@@ -63,6 +63,7 @@ def test_rows_that_wait_for_a_failed_one_are_left_out_as_blocked(
     assert reasons == {"shot1": "failed", "shot2": "blocked", "shot3": "blocked"}
 
 
+@pytest.mark.more
 def test_rows_are_chosen_as_for_a_film(three: Shop, tmp_path: Path) -> None:
     for flags in (["--ids", "shot1"], ["--rows", "1"], ["--where", "scene == 'opening'"]):
         dest = tmp_path / flags[0]
@@ -72,6 +73,7 @@ def test_rows_are_chosen_as_for_a_film(three: Shop, tmp_path: Path) -> None:
     assert (none.code, "None of 3 rows has a clip" in none.err) == (Exit.USAGE, True)
 
 
+@pytest.mark.more
 def test_marks_of_the_served_page_choose_rows_and_takes(three: Shop, tmp_path: Path) -> None:
     folder = str(three.run_folder)
     none = say("export", folder, str(tmp_path / "none"), "--from", "marks")

@@ -63,6 +63,7 @@ def test_every_row_takes_the_model_of_the_flag(shop: Shop) -> None:
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_drafts_by_a_cheaper_model_are_bought_once_and_promoted_by_the_rows_own(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_film_for_each_scene_and_chosen_rows(three: Shop) -> None:
     assert "There is no column 'scenes'; did you mean scene?" in wrong.err
 
 
+@pytest.mark.more
 def test_the_frame_that_a_row_took_from_the_one_before_is_shown_once(shop: Shop) -> None:
     link = "last_frame:previous"
     shop.write(shot(1), *(shot(n, first_frame_url=link) for n in (2, 3)))
@@ -87,6 +88,7 @@ def test_rows_without_a_clip_are_named_and_left_out_on_request(shop: Shop) -> No
     assert (none.code, "None of 1 row has a clip" in none.err) == (Exit.USAGE, True)
 
 
+@pytest.mark.more
 def test_clips_that_are_gone_or_were_changed_are_named(three: Shop) -> None:
     videos = three.run_folder / "videos"
     (videos / "shot1.mp4").unlink()
@@ -102,6 +104,7 @@ def test_clips_that_are_gone_or_were_changed_are_named(three: Shop) -> None:
     assert three.at("join").code == Exit.OK
 
 
+@pytest.mark.more
 def test_an_edited_rows_clip_is_shown_and_that_is_said(three: Shop) -> None:
     three.write(shot(1), shot(2, prompt="another boat"), shot(3, prompt="a kite"))
     three.run("--ids", "shot1")
@@ -151,6 +154,7 @@ def test_a_full_disk_leaves_no_half_film_and_the_film_before(three: Shop) -> Non
     assert [path.name for path in film.parent.iterdir()] == [film.name]
 
 
+@pytest.mark.more
 def test_a_track_is_laid_under_the_clips(three: Shop, tmp_path: Path) -> None:
     track = filmed(tmp_path / "song.mp4", 1, frames=30)
     (film,) = three.at("join", "--audio", str(track), "--json").lines

@@ -49,6 +49,7 @@ def in_flight(shop: Shop, count: int) -> Callable[[], bool]:
     return known
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("flags", [(), CALLED], ids=["looks", "callbacks"])
 def test_a_journal_without_its_log_buys_nothing_again(shop: Shop, flags: tuple[str, ...]) -> None:
     shop.fill(3)
@@ -61,6 +62,7 @@ def test_a_journal_without_its_log_buys_nothing_again(shop: Shop, flags: tuple[s
     assert shop.statuses() == ["done"] * 3
 
 
+@pytest.mark.more
 def test_a_body_that_cannot_come_out_the_same_is_refused_by_the_service_and_not_bought(
     shop: Shop,
 ) -> None:
@@ -98,6 +100,7 @@ def test_a_copy_from_before_the_last_rows_leads_to_the_same_tasks(shop: Shop) ->
     assert len(shop.tasks()) == 4
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("written_by", ["us", "another"])
 def test_sheets_of_a_run_that_died_before_its_summary_are_its_own(
     shop: Shop, written_by: str

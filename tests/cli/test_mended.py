@@ -37,6 +37,7 @@ def failed(shop: Shop) -> Path:
     return shop.run_folder / "failed.csv"
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("mend", [mend_csv, mend_workbook])
 def test_the_manifests_next_run_knows_the_row_as_mended(
     shop: Shop, failed: Path, mend: Callable[..., Path]
@@ -55,6 +56,7 @@ def test_the_manifests_next_run_knows_the_row_as_mended(
     assert shop.prompts().count("a kite") == 1
 
 
+@pytest.mark.more
 def test_mended_twice_counts_as_it_was_mended_last(shop: Shop, failed: Path) -> None:
     assert shop.run(of=mend_csv(failed, prompt="forbidden too")).code == Exit.SOME_FAILED
     assert "forbidden too" in shop.results()[0]["prompt"]
@@ -81,6 +83,7 @@ def test_the_same_mend_written_into_the_manifest_buys_nothing(shop: Shop, failed
     assert len(shop.tasks()) == charged
 
 
+@pytest.mark.more
 def test_a_mend_that_was_refused_too_is_what_the_manifest_is_told_of(
     shop: Shop, failed: Path
 ) -> None:
@@ -91,6 +94,7 @@ def test_a_mend_that_was_refused_too_is_what_the_manifest_is_told_of(
     assert len(shop.tasks()) == charged
 
 
+@pytest.mark.more
 def test_another_take_of_a_mended_row_is_made_of_the_mended_text(shop: Shop, failed: Path) -> None:
     assert shop.run(of=mend_csv(failed, prompt="a kite")).code == Exit.OK
     (shop.folder / "picks.csv").write_text("id,mark\nshot1,redo\n")
@@ -100,12 +104,14 @@ def test_another_take_of_a_mended_row_is_made_of_the_mended_text(shop: Shop, fai
     assert (shop.run_folder / "videos/shot1.take2.mp4").is_file()
 
 
+@pytest.mark.more
 def test_drafts_of_the_manifest_are_made_as_the_mended_row_reads(shop: Shop, failed: Path) -> None:
     assert shop.run(of=mend_csv(failed, prompt="a kite")).code == Exit.OK
     assert shop.run("--draft").code == Exit.OK
     assert shop.prompts().count("a kite") == 2
 
 
+@pytest.mark.more
 def test_a_manifest_that_goes_back_to_a_refused_text_is_told_of_the_clip_that_there_is(
     shop: Shop, failed: Path
 ) -> None:
@@ -118,6 +124,7 @@ def test_a_manifest_that_goes_back_to_a_refused_text_is_told_of_the_clip_that_th
     assert "videos/shot1.mp4" in shop.plan("-v").out
 
 
+@pytest.mark.more
 def test_a_row_that_was_mended_as_a_draft_is_mended_for_its_manifest_and_its_final(
     shop: Shop,
 ) -> None:
@@ -143,6 +150,7 @@ def test_a_row_that_was_mended_as_a_draft_is_mended_for_its_manifest_and_its_fin
     assert len(shop.tasks()) == charged + 1
 
 
+@pytest.mark.more
 def test_an_edit_of_a_row_that_was_mended_as_a_draft_counts_as_ever(shop: Shop) -> None:
     shop.write(shot(1, prompt="forbidden"), shot(2))
     assert shop.run("--draft").code == Exit.SOME_FAILED

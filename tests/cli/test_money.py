@@ -173,6 +173,7 @@ def _model(**entry: Any) -> dict[str, Any]:
 _ODD_RULE = {"rule": {"resolution": {"over": 1}}, "pricing_type": "fixed", "usd_value": 0.01}
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize(
     ("status", "content"),
     [
@@ -445,6 +446,7 @@ def _age_kept_lists(shop: Shop, days: float) -> None:
         path.write_text(json.dumps(kept | {"dated": time.time() - days * 86_400}))
 
 
+@pytest.mark.more
 def test_under_a_cap_a_list_kept_from_before_is_not_todays(shop: Shop) -> None:
     shop.fill(6)
     run = ["run", "shots.csv", "--yes", *QUICK, "--max-cost", "1.20"]
@@ -501,6 +503,7 @@ def test_a_canary_is_taken_from_what_fits_under_the_cap(shop: Shop) -> None:
     assert shop.prompts() == [shot(1)["prompt"]]
 
 
+@pytest.mark.more
 def test_a_canary_that_fails_is_not_bought_again_for_the_same_yes(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

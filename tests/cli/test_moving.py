@@ -26,6 +26,7 @@ def done(shop: Shop) -> Shop:
     return project
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("deed", ["move", "copy"])
 def test_a_project_that_is_moved_or_copied_goes_on_where_it_was(done: Shop, deed: str) -> None:
     there = done.folder.with_name("elsewhere")
@@ -40,6 +41,7 @@ def test_a_project_that_is_moved_or_copied_goes_on_where_it_was(done: Shop, deed
     assert moved.statuses() == ["done"] * 3
 
 
+@pytest.mark.more
 def test_a_run_folder_stands_for_the_manifest_beside_it(done: Shop) -> None:
     """Also where the one that it was made from is still there, as after a copy."""
     copy = replace(done, folder=done.folder.with_name("copy"))
@@ -65,6 +67,7 @@ def test_a_sheet_that_is_fed_back_after_a_move_finds_the_files_beside_the_manife
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_a_manifest_saved_in_another_format_keeps_its_clips(done: Shop) -> None:
     workbook = done.manifest.with_suffix(".xlsx")
     pd.read_csv(done.manifest).to_excel(workbook, index=False)
@@ -73,6 +76,7 @@ def test_a_manifest_saved_in_another_format_keeps_its_clips(done: Shop) -> None:
     assert len(done.tasks()) == 2
 
 
+@pytest.mark.more
 def test_a_renamed_manifest_with_every_row_edited_is_the_same_while_its_ids_are(
     done: Shop,
 ) -> None:
@@ -99,6 +103,7 @@ def test_another_manifest_is_refused_and_the_hint_buys_it_into_a_folder_of_its_o
     assert (Path(f"{done.run_folder}-2") / "results.csv").exists()
 
 
+@pytest.mark.more
 def test_flags_that_were_left_out_make_no_other_manifest_of_another_format(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run("--set", "seed=7").code == Exit.OK
@@ -118,6 +123,7 @@ def test_a_run_that_nobody_agreed_to_leaves_the_folder_to_its_manifest(done: Sho
     assert len(done.tasks()) == 2
 
 
+@pytest.mark.more
 def test_a_table_from_a_pipe_does_not_take_a_folder_from_its_file(
     done: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +141,7 @@ def command_in(said: Said) -> list[str]:
     return shlex.split(command.splitlines()[0])[1:]
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("flags", [[], ["--draft"]], ids=["finals", "drafts"])
 def test_the_plan_of_a_renamed_manifest_names_the_folder_that_bought_its_rows(
     shop: Shop, flags: list[str]
@@ -151,6 +158,7 @@ def test_the_plan_of_a_renamed_manifest_names_the_folder_that_bought_its_rows(
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_the_folder_that_bought_its_rows_is_named_whichever_way_one_asks(done: Shop) -> None:
     renamed = done.manifest.rename(done.folder / "shots_v2.csv")
     write_rows(renamed, [shot(1), shot(2), shot(3)])
@@ -175,6 +183,7 @@ def test_a_folder_whose_manifest_is_still_there_is_named_and_nobody_is_sent_to_i
     assert "would continue there, instead of project/shots.csv." in said.out
 
 
+@pytest.mark.more
 def test_ids_alone_do_not_make_a_living_manifest_give_up_its_folder(done: Shop) -> None:
     workbook = done.manifest.with_suffix(".xlsx")
     rows = [shot(n, prompt=f"a kite, number {n}") for n in (1, 2)]
@@ -185,6 +194,7 @@ def test_ids_alone_do_not_make_a_living_manifest_give_up_its_folder(done: Shop) 
     assert len(done.tasks()) == 2
 
 
+@pytest.mark.more
 def test_a_run_folder_knows_its_manifest_among_others_of_its_name(done: Shop) -> None:
     january = done.folder / "january"
     january.mkdir()
@@ -227,6 +237,7 @@ def test_a_neighbour_of_another_api_or_without_a_sound_journal_is_not_named(done
     assert "to continue there" not in say("plan", str(renamed), "--sandbox").out
 
 
+@pytest.mark.more
 def test_a_run_folder_of_another_api_leads_to_its_manifest_in_a_folder_of_its_own(
     done: Shop,
 ) -> None:

@@ -31,6 +31,7 @@ def spoil(shop: Shop) -> None:
     journal.close()
 
 
+@pytest.mark.more
 def test_a_send_whose_frame_the_journal_has_damaged_waits_for_a_person_and_others_go_on(
     shop: Shop,
 ) -> None:
@@ -51,6 +52,7 @@ def test_a_send_whose_frame_the_journal_has_damaged_waits_for_a_person_and_other
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("faults", [UNANSWERED, REFUSED], ids=["unanswered", "refused"])
 def test_a_frame_that_the_journal_has_damaged_is_taken_from_disk_again(
     faults: dict[str, dict[str, float]], shop: Shop
@@ -77,6 +79,7 @@ def test_a_new_row_is_never_sent_with_a_damaged_copy_of_its_frame(shop: Shop) ->
     assert size == (shop.folder / "frame.png").stat().st_size
 
 
+@pytest.mark.more
 def test_paid_rows_in_flight_are_seen_to_their_end_before_a_missing_frame_is_a_problem(
     shop: Shop,
 ) -> None:

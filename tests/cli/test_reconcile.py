@@ -41,6 +41,7 @@ def _until_its_date_is_ours(shop: Shop) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("ahead", [2 * HOUR, -2 * HOUR], ids=["behind", "ahead"])
 def test_where_our_clock_is_two_hours_off_the_task_is_found_and_adopted(
     shop: Shop, ahead: float
@@ -58,6 +59,7 @@ def test_where_our_clock_is_two_hours_off_the_task_is_found_and_adopted(
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_where_our_clock_was_off_and_is_right_again_the_task_is_less_likely_and_shown(
     shop: Shop,
 ) -> None:
@@ -76,6 +78,7 @@ def test_where_our_clock_was_off_and_is_right_again_the_task_is_less_likely_and_
     assert [each["task_id"] for each in asked["less_likely"]] == [task["task_id"]]
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("name", "likely"),
     [
@@ -102,6 +105,7 @@ def test_however_the_service_names_the_model_the_task_is_shown(
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_no_page_of_the_list_is_left_out_because_of_its_size_or_total(shop: Shop) -> None:
     shop.fill(3)
     _lose(shop)
@@ -134,6 +138,7 @@ def _both_in_doubt(shop: Shop, **faults: Any) -> tuple[str, str]:
     return tasks[4], tasks[5]
 
 
+@pytest.mark.more
 def test_a_draft_and_its_final_in_doubt_are_told_apart_by_what_the_service_says(
     shop: Shop,
 ) -> None:
@@ -170,6 +175,7 @@ def test_adopt_looks_at_the_clip_and_refuses_the_finals_task_for_the_draft(shop:
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_while_a_task_runs_that_nobody_can_tell_adopt_waits_for_it(shop: Shop) -> None:
     with shop.service.having(generation_time="600"):
         draft, _ = _both_in_doubt(shop)
@@ -189,6 +195,7 @@ def test_a_task_that_fits_no_row_is_adopted_all_the_same_and_it_is_said(shop: Sh
     assert "it does not look like this row's" in said.err
 
 
+@pytest.mark.more
 def test_what_is_adopted_while_it_runs_is_said_to_be_unchecked(shop: Shop) -> None:
     shop.fill(1)
     with shop.service.having(generation_time="600"):

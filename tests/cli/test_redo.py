@@ -40,6 +40,7 @@ def again(shop: Shop, path: str, *flags: str) -> Exit:
     return Exit(shop.run("--from", path, *flags, command="rerun").code)
 
 
+@pytest.mark.more
 def test_however_the_list_was_saved_since_it_buys_one_more_take(shop: Shop) -> None:
     bought(shop, 2)
     for path in (
@@ -54,6 +55,7 @@ def test_however_the_list_was_saved_since_it_buys_one_more_take(shop: Shop) -> N
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_a_wish_for_the_new_take_is_another_one(shop: Shop) -> None:
     bought(shop, 1)
     for number in (1, 2, 3):
@@ -79,6 +81,7 @@ def test_a_list_without_takes_means_the_take_that_was_shown_when_it_was_first_us
     assert len(shop.tasks()) == 5
 
 
+@pytest.mark.more
 def test_what_an_earlier_version_noted_of_a_list_holds(shop: Shop) -> None:
     bought(shop, 1)
     plain = picks(shop, {"id": "shot1", "mark": "redo"})
@@ -90,6 +93,7 @@ def test_what_an_earlier_version_noted_of_a_list_holds(shop: Shop) -> None:
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_a_take_that_is_refused_is_no_success_and_is_bought_again_by_force_alone(
     shop: Shop,
 ) -> None:
@@ -110,6 +114,7 @@ def test_a_take_that_is_refused_is_no_success_and_is_bought_again_by_force_alone
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_a_take_that_failed_for_a_passing_reason_is_no_success_and_is_made_by_the_same_command(
     shop: Shop,
 ) -> None:
@@ -123,6 +128,7 @@ def test_a_take_that_failed_for_a_passing_reason_is_no_success_and_is_made_by_th
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_a_paid_take_that_is_not_what_was_asked_for_is_no_success_and_is_not_bought_again(
     shop: Shop,
 ) -> None:
@@ -159,6 +165,7 @@ def test_drafts_and_finals_of_one_list_are_each_made_by_their_own_command(shop: 
     assert len(shop.tasks()) == 6
 
 
+@pytest.mark.more
 def test_a_take_that_the_folder_does_not_have_is_not_made_again(shop: Shop) -> None:
     bought(shop, 1)
     said = shop.run("--from", picks(shop, redo("shot1", "final 7")), command="rerun")

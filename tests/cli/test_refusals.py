@@ -44,6 +44,7 @@ def mended(shop: Shop, reason: str, mend: dict[str, Any]) -> int:
     return int(shop.run().code)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("reason", REFUSED)
 def test_from_the_refusal_to_the_clip_by_what_the_sheet_says(shop: Shop, reason: str) -> None:
     fields, mend, step = REFUSED[reason]

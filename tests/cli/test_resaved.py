@@ -41,6 +41,7 @@ def nothing_new(shop: Shop, text: str) -> None:
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("name", RESAVED)
 def test_rows_with_ids_stay_bought(shop: Shop, name: str) -> None:
     bought(shop, LINES)
@@ -48,6 +49,7 @@ def test_rows_with_ids_stay_bought(shop: Shop, name: str) -> None:
         nothing_new(shop, text)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("name", RESAVED)
 def test_rows_without_ids_stay_bought(shop: Shop, name: str) -> None:
     def without_ids(text: str) -> str:
@@ -58,6 +60,7 @@ def test_rows_without_ids_stay_bought(shop: Shop, name: str) -> None:
         nothing_new(shop, without_ids(text))
 
 
+@pytest.mark.more
 def test_with_flags_they_stay_bought(shop: Shop) -> None:
     bought(shop, LINES)
     shop.manifest.write_bytes(RESAVED["windows"].encode())
@@ -65,6 +68,7 @@ def test_with_flags_they_stay_bought(shop: Shop) -> None:
     assert len(shop.tasks()) == 2
 
 
+@pytest.mark.more
 def test_in_another_format_they_stay_bought(shop: Shop) -> None:
     bought(shop, LINES)
     other = shop.folder / "shots.yaml"

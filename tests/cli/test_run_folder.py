@@ -144,6 +144,7 @@ def given_up_early(shop: Shop) -> None:
     journal.close()
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("command", ["run", "fetch", "rerun"])
 def test_a_clip_that_was_given_up_before_its_time_is_taken_up_again_for_nothing(
     command: str, shop: Shop
@@ -172,6 +173,7 @@ def test_a_clip_that_does_not_come_stays_downloading_and_says_what_to_do(shop: S
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_a_paid_clip_that_our_rules_refuse_may_be_saved_by_hand(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run("--limit", "1").code == Exit.OK
@@ -218,6 +220,7 @@ def test_fetch_brings_whatever_is_not_what_the_journal_says_and_loses_no_file(sh
     assert shop.service.posts() == posts
 
 
+@pytest.mark.more
 def test_what_damaged_downloads_took_from_a_paid_clip_fetch_brings_back_for_nothing(
     shop: Shop,
 ) -> None:
@@ -250,6 +253,7 @@ def test_a_whole_clip_that_is_not_what_was_asked_for_is_not_fetched_for_ever(sho
     assert shop.attempts() == before
 
 
+@pytest.mark.more
 def test_a_second_take_and_a_row_of_that_name_are_told_apart(shop: Shop) -> None:
     shop.write(shot(1, id="1"))
     assert shop.run().code == Exit.OK
@@ -289,6 +293,7 @@ def test_verify_finds_what_is_wrong_and_lists_what_to_claim_back(shop: Shop) -> 
     assert [fault["id"] for fault in found["faults"]] == ["shot1", "shot2"]
 
 
+@pytest.mark.more
 def test_a_clip_that_was_never_what_was_asked_for_can_be_claimed_back(shop: Shop) -> None:
     shop.fill(1)
     with shop.service.having(faults={"outputs": {"other_length": 1.0}}):
@@ -373,6 +378,7 @@ def test_an_ambiguous_row_is_adopted_by_the_hint_and_brings_its_clip_at_no_charg
     assert shop.tasks() == [task | {"status": "success"}]
 
 
+@pytest.mark.more
 def test_a_task_that_another_row_or_a_neighbouring_journal_holds_is_no_candidate(
     shop: Shop,
 ) -> None:
@@ -394,6 +400,7 @@ def test_a_task_that_another_row_or_a_neighbouring_journal_holds_is_no_candidate
     assert "belongs to another row" in said.err
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("details", [{}, {"404": 1.0}], ids=["whole", "no details"])
 def test_a_task_is_adopted_for_a_row_that_was_said_to_have_failed(
     details: dict[str, float], shop: Shop
@@ -414,6 +421,7 @@ def test_a_task_is_adopted_for_a_row_that_was_said_to_have_failed(
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_a_row_whose_task_the_service_has_forgotten_can_be_released(shop: Shop) -> None:
     shop.write(shot(1))
     with shop.service.having(faults={"forgotten": ["a"]}):
@@ -478,6 +486,7 @@ def test_a_mistyped_address_does_not_take_the_folder(shop: Shop) -> None:
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_where_several_tasks_could_be_a_rows_no_hint_chooses_one(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

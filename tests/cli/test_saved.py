@@ -64,6 +64,7 @@ def _workbook(shop: Shop) -> str:
     return str(path)
 
 
+@pytest.mark.more
 def test_a_saved_plan_brings_the_flags_along_by_which_it_was_made(shop: Shop) -> None:
     shop.folder.mkdir(exist_ok=True)
     flags = ("--sheet", "Final", "--map", "prompt=What", "--visible")
@@ -110,6 +111,7 @@ def test_a_saved_rerun_brings_what_it_takes(shop: Shop) -> None:
     assert shop.statuses() == ["done"]
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("moved", ["edited", "priced", "bought", "removed"])
 def test_a_plan_that_no_longer_holds_is_exit_8_and_its_hint_makes_it_anew(
     shop: Shop, moved: str
@@ -139,6 +141,7 @@ def test_a_plan_that_no_longer_holds_is_exit_8_and_its_hint_makes_it_anew(
         assert say(*anew.hint, *QUICK).code == Exit.OK
 
 
+@pytest.mark.more
 def test_a_plan_that_shows_one_new_row_buys_nothing_where_the_others_are_not_known(
     shop: Shop,
 ) -> None:
@@ -165,6 +168,7 @@ def test_a_plan_brings_its_own_flags(shop: Shop) -> None:
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_a_plan_overrules_what_the_config_file_and_variables_say_of_its_rows(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +183,7 @@ def test_a_plan_overrules_what_the_config_file_and_variables_say_of_its_rows(
     assert [task["input"]["duration"] for task in shop.tasks()] == [5, 5]
 
 
+@pytest.mark.more
 def test_a_plan_overrules_the_selection_of_a_config_file_beside_a_list_of_picks(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def test_it_prints_one_address_serves_there_and_ends_well_by_ctrl_c(two: Shop) -
     assert (Exit.OK, "", "Ctrl-C ends it.\n") == (process.returncode, out, err)
 
 
+@pytest.mark.more
 def test_to_let_the_network_in_is_warned_of(two: Shop) -> None:
     with serving(two, "--bind", "::1") as (process, address):
         assert address.startswith("http://[::1]:")
@@ -69,6 +70,7 @@ def test_to_let_the_network_in_is_warned_of(two: Shop) -> None:
     assert (Exit.USAGE, "cannot be served at 192.0.2.1") == (said.code, said.err[16:45])
 
 
+@pytest.mark.more
 def test_a_redo_on_the_page_buys_one_take_and_one_of_the_new_take_another(two: Shop) -> None:
     mark(two, "shot1", "final 1", "redo")
     mark(two, "shot2", "final 1", "keep")
@@ -81,6 +83,7 @@ def test_a_redo_on_the_page_buys_one_take_and_one_of_the_new_take_another(two: S
         assert 4 == len(two.tasks())
 
 
+@pytest.mark.more
 def test_kept_drafts_are_promoted_and_kept_clips_joined(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run("--draft").code == Exit.OK
@@ -95,6 +98,7 @@ def test_kept_drafts_are_promoted_and_kept_clips_joined(shop: Shop) -> None:
     assert ["shot2"] == film["ids"]
 
 
+@pytest.mark.more
 def test_python_takes_the_marks_too(two: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIAPI_BASE_URL", two.service.api_url)
     mark(two, "shot2", "final 1", "redo")

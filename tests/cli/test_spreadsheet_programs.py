@@ -91,6 +91,7 @@ def test_failed_rows_that_come_back_with_numbers_for_ids_are_the_same_rows(shop:
     assert [line["id"] for line in shop.results()] == ["1.0", "2.0"]
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(("delimiter", "kept"), [(";", ";"), ("\t", "\t"), (",", ","), ("|", ",")])
 def test_sheets_keep_the_delimiter_of_the_manifest(shop: Shop, delimiter: str, kept: str) -> None:
     lines = [

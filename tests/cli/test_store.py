@@ -83,6 +83,7 @@ def test_clips_whose_uploads_are_spoilt_arrive_in_the_same_run(
     check(shop, bucket, 3)
 
 
+@pytest.mark.more
 def test_who_is_let_in_no_more_goes_on_later_by_the_same_command(
     shop: Shop, bucket: str, faulty: FaultyStore
 ) -> None:
@@ -188,6 +189,7 @@ def test_a_run_folder_is_no_store_of_itself(shop: Shop, tmp_path: Path) -> None:
     assert (shop.run_folder / "videos" / "shot1.mp4").is_file()
 
 
+@pytest.mark.more
 def test_a_persons_file_in_a_clips_place_stays(shop: Shop, disk: str) -> None:
     shop.fill(1)
     assert shop.run("--store", disk).code == Exit.OK
@@ -198,6 +200,7 @@ def test_a_persons_file_in_a_clips_place_stays(shop: Shop, disk: str) -> None:
     assert mine.read_bytes() == b"a cut of mine"
 
 
+@pytest.mark.more
 def test_a_store_whose_disk_is_not_mounted_is_told_and_takes_nothing(
     shop: Shop, disk: str, tmp_path: Path
 ) -> None:
@@ -226,6 +229,7 @@ def test_a_store_with_a_password_in_its_address_is_refused(shop: Shop) -> None:
     assert shop.tasks() == []
 
 
+@pytest.mark.more
 def test_clips_that_were_made_without_a_store_are_brought_there(shop: Shop, disk: str) -> None:
     shop.fill(2)
     assert shop.run().code == Exit.OK
@@ -251,6 +255,7 @@ def test_what_is_missing_in_the_store_is_told_and_fetched(shop: Shop, disk: str)
     assert got[0] == b"damaged"
 
 
+@pytest.mark.more
 def test_films_shares_pages_and_chains_take_their_clips_from_the_store(
     shop: Shop, disk: str, tmp_path: Path
 ) -> None:
@@ -276,6 +281,7 @@ def test_films_shares_pages_and_chains_take_their_clips_from_the_store(
     assert shop.at("results").code == Exit.OK
 
 
+@pytest.mark.more
 def test_sheets_that_were_taken_away_are_brought_again_with_what_is_new(
     shop: Shop, disk: str
 ) -> None:

@@ -33,6 +33,7 @@ def edited(number: int) -> dict[str, object]:
     return shot(number, prompt=f"another boat, number {number}")
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     "rows", [[shot(1)], [shot(1), edited(2), edited(3)]], ids=["deleted", "edited"]
 )
@@ -56,6 +57,7 @@ def test_what_was_taken_back_is_shown_with_its_cost_and_not_bought_without_a_yes
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 def test_at_a_terminal_the_question_names_them_and_a_no_leaves_them(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +97,7 @@ def _spent(shop: Shop) -> Decimal:
     return Decimal(str(shop.service.ledger()["counters"]["charged_total"]))
 
 
+@pytest.mark.more
 def test_a_place_that_is_left_alone_stops_nobody(shop: Shop) -> None:
     cut_short(shop, NEVER_ARRIVES)
     shop.write(shot(4))
@@ -107,6 +110,7 @@ def test_a_place_that_is_left_alone_stops_nobody(shop: Shop) -> None:
     assert shop.prompts() == [shot(5)["prompt"]]
 
 
+@pytest.mark.more
 def test_a_saved_plan_is_a_yes_to_the_resends_that_it_shows_and_to_no_others(shop: Shop) -> None:
     cut_short(shop, ANSWER_LOST)
     shop.write(shot(1), edited(2))
@@ -121,6 +125,7 @@ def test_a_saved_plan_is_a_yes_to_the_resends_that_it_shows_and_to_no_others(sho
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_drafts_that_were_taken_back_are_not_bought_by_a_run_of_finals(shop: Shop) -> None:
     shop.fill(2)
     with shop.service.having(faults=NEVER_ARRIVES):
@@ -132,6 +137,7 @@ def test_drafts_that_were_taken_back_are_not_bought_by_a_run_of_finals(shop: Sho
     assert "? unanswered      2 rows" in shop.plan("--draft").out
 
 
+@pytest.mark.more
 def test_what_was_turned_away_is_dropped_with_its_row_and_new_money_with_an_edit(
     shop: Shop,
 ) -> None:

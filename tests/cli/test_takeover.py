@@ -85,6 +85,7 @@ def test_a_folder_that_is_older_than_the_stores_copy_is_told_and_set_aside(
     assert "older" not in shop.run().err
 
 
+@pytest.mark.more
 def test_a_journal_that_was_put_back_from_a_backup_is_older_as_well(
     shop: Shop, elsewhere: Shop, store: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_journal_that_was_put_back_from_a_backup_is_older_as_well(
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_where_the_copies_were_removed_any_row_may_have_been_sent(
     shop: Shop, elsewhere: Shop, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +111,7 @@ def test_where_the_copies_were_removed_any_row_may_have_been_sent(
     assert len(shop.tasks()) == 3
 
 
+@pytest.mark.more
 def test_a_store_of_another_batch_is_refused_and_nothing_of_it_stays(
     shop: Shop, elsewhere: Shop, store: Path
 ) -> None:
@@ -141,6 +144,7 @@ def held(store: Path) -> Iterator[LeaseHolder]:
     holder.close()
 
 
+@pytest.mark.more
 def test_who_waits_for_an_owner_that_ends_in_order_waits_no_longer(
     shop: Shop, elsewhere: Shop, store: Path
 ) -> None:
@@ -180,6 +184,7 @@ def test_an_owner_without_its_store_may_send_nothing_until_it_is_back(
     held.close()
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("hours", some(1, slow=[24]))
 def test_a_plan_says_whose_copy_it_is_and_what_becomes_of_what_it_does_not_know(
     shop: Shop, elsewhere: Shop, store: Path, hours: int

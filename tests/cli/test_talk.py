@@ -33,16 +33,9 @@ COMMANDS = cli.list_commands(click.Context(cli))
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, None])
-def test_help_fits_on_one_screen(command: str | None) -> None:
-    words = [*([command] if command else []), "--help"]
-    done = subprocess.run(
-        [sys.executable, "-m", "seedance_batch", *words],
-        env={**os.environ, "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = done.stdout.splitlines()
+def test_help_fits_on_one_screen(command: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = say(*([command] if command else []), "--help").out.splitlines()
     assert len(lines) <= 45
     assert max(map(len, lines)) <= 100
 
@@ -222,6 +215,7 @@ def _shot1_in_flight(shop: Shop) -> None:
         assert shop.leave("--ids", "shot1").code == Exit.UNFINISHED
 
 
+@pytest.mark.more
 def test_at_a_terminal_a_row_outside_the_selection_may_end_and_is_counted(shop: Shop) -> None:
     shop.fill(2)
     assert shop.run("--ids", "shot2").code == Exit.OK
@@ -235,6 +229,7 @@ def test_at_a_terminal_a_row_outside_the_selection_may_end_and_is_counted(shop: 
     assert shop.statuses() == ["done", "done"]
 
 
+@pytest.mark.more
 def test_at_a_terminal_fetch_counts_missing_clips_and_tasks_in_flight(shop: Shop) -> None:
     shop.fill(3)
     assert shop.run("--ids", "shot2").code == Exit.OK
@@ -427,6 +422,7 @@ def test_a_folder_in_use_is_exit_7_for_whoever_would_write_and_status_still_look
         assert shop.plan().code == Exit.OK
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
@@ -477,6 +473,7 @@ def test_the_doctor_sees_a_resolver_in_fake_ip_mode(
     assert "resolver not checked" in say("doctor", "--api-url", shop.service.api_url).out
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("odd", "command", "word"),
     [
@@ -510,6 +507,7 @@ def test_a_wait_that_ends_fails_no_row_and_says_which_command_continues(shop: Sh
     assert len(shop.tasks()) == 1
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("number", "code"), some((signal.SIGINT, 130), slow=[(signal.SIGTERM, 143)])
 )
@@ -556,6 +554,7 @@ def test_a_reader_that_went_away_is_no_error(shop: Shop, words: str) -> None:
     assert (done.returncode, done.stderr) == (Exit.OK, "")
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("flags", "code"),
     [
@@ -612,6 +611,7 @@ def test_the_key_is_nowhere_whatever_happens(shop: Shop, monkeypatch: pytest.Mon
     assert Path(shop.run_folder / "journal.db").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_commands_and_flags_complete_in_a_shell(shell: str) -> None:
     words = {"COMP_WORDS": "seedance-batch plan --max-", "COMP_CWORD": "2"}

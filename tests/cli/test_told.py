@@ -34,6 +34,7 @@ def test_fetch_says_which_clips_it_has_brought_and_when_there_was_nothing(shop: 
     assert shop.online("fetch").out.splitlines()[0] == "Nothing was fetched."
 
 
+@pytest.mark.more
 def test_status_says_that_sandbox_money_is_none(shop: Shop) -> None:
     shop.fill(1)
     run = ("run", str(shop.manifest), "--sandbox", "-q")

@@ -86,6 +86,7 @@ def listening(serve: Callable[[socket.socket], bytes]) -> Iterator[tuple[int, li
 REFUSED = b"\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00"
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(
     ("name", "form"),
     [
@@ -132,6 +133,7 @@ def test_a_port_that_speaks_no_socks_is_exit_9(shop: Shop, environment: pytest.M
             assert f"127.0.0.1:{port} (all_proxy) does not connect" in said.err
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(
     "proxy",
     [
@@ -165,6 +167,7 @@ def test_a_proxy_for_the_clips_alone_is_looked_at_before_anything_is_sent(
     assert not shop.run_folder.exists()
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(
     "exceptions",
     ["localhost,fd07:b51a:cc66:f0::/64", "[::1]", "::1,10.0.0.0/8", "[fd00::]:80", ","],
@@ -182,6 +185,7 @@ def test_exceptions_of_any_form_break_nothing(
 # ── certificates ────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -215,6 +219,7 @@ def test_certificates_of_ones_own_are_used(environment: pytest.MonkeyPatch, tmp_
     assert authorities().verify_mode is ssl.CERT_REQUIRED
 
 
+@pytest.mark.more
 def test_the_sandbox_needs_neither_proxies_nor_certificates(
     shop: Shop, environment: pytest.MonkeyPatch
 ) -> None:

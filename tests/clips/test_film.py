@@ -107,6 +107,7 @@ def test_a_clip_that_players_turn_is_encoded_upright(tmp_path: Path) -> None:
 # ── sound ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("rates", [(44_100,), (44_100, 48_000)], ids=["copied", "encoded"])
 def test_sound_keeps_to_its_picture_through_ten_clips(
     rates: tuple[int, ...], tmp_path: Path
@@ -136,6 +137,7 @@ def test_no_cut_clicks(rates: tuple[int, ...], tmp_path: Path) -> None:
     assert np.abs(np.diff(samples[rate // 10 : -rate // 10], 2)).max() < click / 10
 
 
+@pytest.mark.more
 def test_a_track_lies_under_the_clips_sound_and_fades_out(tmp_path: Path) -> None:
     paths = [filmed(tmp_path / f"{n}.mp4", n, frames=49, wave=beep) for n in range(3)]
     track = filmed(tmp_path / "track.mp4", 9, frames=24 * 8, rate=48_000, layout="mono")

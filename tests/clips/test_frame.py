@@ -40,6 +40,7 @@ async def test_a_frame_that_is_not_there_yet_is_told_apart_and_its_clip_stands(
     assert leftovers(tmp_path) == ["frames/a.png", FILE]
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 async def test_the_returned_last_frame_is_saved_as_a_png(
     form: str, server: HostileServer, downloader: Downloader, tmp_path: Path

@@ -28,6 +28,7 @@ def clip(tmp_path: Path) -> Clip:
     return Clip(FILE, len(CLIP), hashlib.sha256(CLIP).hexdigest(), 4.0, 864, 496, True)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("kind", [LinkKind.FIRST_FRAME, LinkKind.LAST_FRAME])
 def test_its_own_frame_comes_at_full_size_and_without_loss(
     kind: LinkKind, clip: Clip, tmp_path: Path
@@ -40,6 +41,7 @@ def test_its_own_frame_comes_at_full_size_and_without_loss(
     assert given(tmp_path, clip, kind, ROOM) == found
 
 
+@pytest.mark.more
 def test_where_that_does_not_fit_it_is_a_fine_jpeg_and_then_nothing(
     clip: Clip, tmp_path: Path
 ) -> None:

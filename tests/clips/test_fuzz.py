@@ -109,6 +109,7 @@ def damaged(content: bytes, chance: random.Random, end: int) -> bytes:
     return bytes(changed[: len(content)])
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("read", [probe, still])
 def test_no_damage_to_a_clip_is_worse_than_unreadable(
     read: Callable[[Path], object], tmp_path: Path

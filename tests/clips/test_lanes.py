@@ -32,6 +32,7 @@ SLOW: dict[str, Answer] = {
 }
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("name", SLOW)
 async def test_a_slow_host_frees_its_lane(
     name: str, server: HostileServer, http: httpx.AsyncClient, tmp_path: Path

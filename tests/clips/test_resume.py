@@ -21,6 +21,7 @@ BIG = encoded(noise=20)
 CUT_EVERY = 64 * 1024
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     "lines",
     [

@@ -110,12 +110,6 @@ def test_killed_batches_pay_for_every_row_once(
 # ── amid downloads ──────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    with forking() as found:
-        yield found
-
-
 @pytest.mark.parametrize("kills", some(8, slow=[20]))
 def test_kills_amid_downloads_leave_every_clip_whole_and_fetch_none_twice(
     kills: int, slower: Service, forker: Forker, tmp_path: Path, tell: Tell

@@ -102,12 +102,6 @@ def slower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    with forking() as found:
-        yield found
-
-
 def lose_until_done(machine: Machine, chance: random.Random) -> int:
     """Kill a run and lose its folder, one to three times, then let another machine finish; how
     many kills hit."""

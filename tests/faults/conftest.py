@@ -6,15 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.forker import Forker, forking
+from tests.crash.forker import Forker
 from tests.crash.tables import pytest_terminal_summary, tell
 from tests.rig import Bench, Service, serving
-
-
-@pytest.fixture(scope="session")
-def forker() -> Iterator[Forker]:
-    with forking() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ def posts(bench: Bench) -> int:
     return len(bench.service.requests("api", "POST"))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("shift", some(-26 * HOUR, 600.0, slow=(-2 * HOUR, -600.0, 2 * HOUR)))
 def test_a_clock_that_is_off_after_the_death_makes_no_second_charge(
     shift: float, make_bench: MakeBench
@@ -47,6 +48,7 @@ def test_a_clock_that_is_off_after_the_death_makes_no_second_charge(
     assert bench.verdict(ROWS).holds
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("shift", some(25 * HOUR, -600.0, slow=(-2 * HOUR, 600.0)))
 def test_a_clock_that_was_off_before_the_death_makes_no_second_charge(
     shift: float, make_bench: MakeBench
@@ -107,6 +109,7 @@ def test_another_api_key_never_resends_what_the_first_one_sent(make_bench: MakeB
     assert len(bench.tasks()) == ROWS
 
 
+@pytest.mark.more
 def test_a_row_refused_under_one_key_and_sent_under_another_belongs_to_the_other(
     make_bench: MakeBench,
 ) -> None:

@@ -34,6 +34,7 @@ def ended_clearly(ran: Ran) -> None:
     assert "hint:" in ran.output
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("reason", "step"),
     some(
@@ -67,6 +68,7 @@ CALLS = ("fsync", "link", "replace", "open")
 USUAL = tuple(zip(CALLS, ERRORS, strict=True))
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(
     ("call", "error"), some(*USUAL, slow=sorted({*product(CALLS, ERRORS)} - {*USUAL}))
 )

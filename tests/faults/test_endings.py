@@ -31,6 +31,7 @@ def fetching(bench: Bench, count: int) -> bool:
 # ── signals ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
@@ -51,6 +52,7 @@ def test_a_signal_ends_the_run_gently_and_the_next_one_finishes(
     assert bench.verdict(ROWS).holds
 
 
+@pytest.mark.more
 def test_a_signal_amid_submits_waits_for_the_answers_under_way(make_bench: MakeBench) -> None:
     bench = make_bench(ROWS)
     bench.service.configure(faults={"create": {"late": 1.0}, "late_seconds": 1.0})
@@ -115,6 +117,7 @@ def test_an_empty_balance_stops_submits_and_after_a_top_up_the_same_command_goes
     assert bench.verdict(6).holds
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("status", some(401, slow=(403,)))
 def test_a_key_that_is_revoked_amid_a_run_loses_nothing(status: int, make_bench: MakeBench) -> None:
     bench = make_bench(6)

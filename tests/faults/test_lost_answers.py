@@ -31,6 +31,7 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key(
     assert all(attempt.state.replayed for attempt in bench.attempts())
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("loss", LOST)
 def test_a_lost_answer_and_a_kill_still_make_one_charge(loss: Loss, make_bench: MakeBench) -> None:
     bench = make_bench(ROWS)
@@ -47,6 +48,7 @@ def test_a_lost_answer_and_a_kill_still_make_one_charge(loss: Loss, make_bench: 
     assert any(attempt.state.replayed for attempt in bench.attempts())
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     "fault",
     some("html_after", "processing", slow=("empty_after", "cut", "500_after", "504_after")),
@@ -112,6 +114,7 @@ def test_a_day_after_a_gateways_refusal_nothing_is_bought_again(
     assert len(bench.tasks()) == taken
 
 
+@pytest.mark.more
 def test_another_key_after_a_gateways_refusal_buys_nothing_again(make_bench: MakeBench) -> None:
     bench = make_bench()
     left_to_a_gateway(bench, "503_gateway_after")

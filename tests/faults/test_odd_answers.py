@@ -41,6 +41,7 @@ def test_a_key_of_another_account_stops_and_the_right_one_finishes(make_bench: M
     assert bench.verdict(2).holds
 
 
+@pytest.mark.more
 def test_an_old_url_that_nobody_may_look_up_does_not_hold_the_run(make_bench: MakeBench) -> None:
     bench = make_bench(2)
     bench.service.configure(faults={"files": {"late": 1.0}, "late_seconds": 30})

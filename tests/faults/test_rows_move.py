@@ -55,6 +55,7 @@ def test_sorting_deleting_and_inserting_shift_nothing(bench: Bench) -> None:
     assert bench.verdict(5).holds
 
 
+@pytest.mark.more
 def test_renumbered_and_swapped_rows_keep_their_clips(bench: Bench) -> None:
     before = clips(bench.results())
     renumbered = [{**each, "id": f"shot{n}"} for n, each in enumerate(rows()[::-1])]
@@ -124,6 +125,7 @@ def test_rows_without_ids_are_known_by_what_they_ask_for(make_bench: MakeBench) 
     assert bench.phases() == {Phase.DONE: 5}
 
 
+@pytest.mark.more
 def test_a_renumbered_row_in_flight_is_watched_under_its_new_name(make_bench: MakeBench) -> None:
     bench = make_bench(2)
     bench.service.configure(generation_time="2")

@@ -236,6 +236,7 @@ def test_what_a_watcher_raises_ends_the_run_in_order_and_is_raised_bare(
     assert len(service.ledger()["tasks"]) == before + 5
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("fault", [SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("awaited", [False, True])
 def test_a_watcher_that_leaves_the_program_ends_the_run_in_order_without_a_traceback(

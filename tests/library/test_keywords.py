@@ -67,6 +67,7 @@ def _texts() -> list[str]:
     return found
 
 
+@pytest.mark.more
 def test_no_text_that_the_package_holds_keeps_a_flag_in_python() -> None:
     texts = _texts()
     assert len(texts) > 50

@@ -21,6 +21,7 @@ from seedance_batch.journal.opening import open_journal
 from seedance_batch.journal.records import Facts
 from seedance_batch.page.serving import Listening, listening, serving
 from seedance_batch.run_folder import RunFolder
+from tests.service import NO_TLS
 from tests.writer.samples import PERSON, add_clips
 
 
@@ -85,7 +86,7 @@ class Page:
 
     def get(self, name: str = "", **headers: str) -> httpx.Response:
         """One file of it."""
-        return httpx.get(self.address + name, headers=headers, trust_env=False)
+        return httpx.get(self.address + name, headers=headers, trust_env=False, verify=NO_TLS)
 
     def news(self, rows: int = 0, marks: int = 0) -> Any:
         """What changed."""
@@ -101,7 +102,9 @@ class Page:
         own = {"content-type": "application/json", "origin": self.origin}
         sent = {k: v for k, v in (own | headers).items() if v}
         url = self.address + "marks"
-        return httpx.post(url, content=body, headers=sent, trust_env=False, timeout=60)
+        return httpx.post(
+            url, content=body, headers=sent, trust_env=False, timeout=60, verify=NO_TLS
+        )
 
     def raw(self, request: bytes) -> bytes:
         """The first bytes of the answer to exactly this."""

@@ -110,6 +110,7 @@ def filmed(path: Path, width: int, height: int, fps: int = 24) -> Path:
     return path
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("name", "shape", "words"),
     [

@@ -83,6 +83,7 @@ def test_a_url_that_our_own_rules_refuse_is_never_the_clips_end() -> None:
     assert any("by hand" in words for words in remarks(played))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("form", ["fragmented", "rotated", "webm"])
 def test_a_good_clip_in_another_form_is_done_and_named_by_its_content(form: str) -> None:
     case = Case(1, settings=faulty(outputs={form: 1.0}))
@@ -104,6 +105,7 @@ def test_a_file_is_read_however_it_is_handed_over(way: str) -> None:
 # ── nothing usable comes ────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("limit", [1, 4, 10])
 def test_where_no_file_ever_comes_buying_waits_and_then_stops(limit: int) -> None:
     case = Case(60, rpm=300, concurrency=5, settings=faulty(files={"404": 1.0}), max_failures=limit)

@@ -54,6 +54,7 @@ NO_PAGES = some(
 )
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("fault", NO_PAGES)
 def test_where_list_pages_never_come_tasks_are_asked_for_by_id(fault: ApiFault) -> None:
     settings = {**QUICK, "rpm": 60, "faults": {"retry_after": "none"}}
@@ -78,6 +79,7 @@ def test_a_list_that_comes_back_is_used_again() -> None:
     assert len(good) > 5
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("odd", some("stale", "says_fail_once", slow=("says_fail", "missing")))
 def test_a_list_that_is_wrong_about_tasks_ends_none_of_them(odd: str) -> None:
     found = played(20, listed={odd: 1.0})
@@ -167,6 +169,7 @@ def played_until(seconds: float, rows: int, concurrency: int, **more: Any) -> Pl
 STUCK = ("boat 1 drifts", "boat 2 drifts", "boat 3 drifts")
 
 
+@pytest.mark.more
 def test_tasks_that_never_end_are_named_and_lend_their_places_to_others() -> None:
     found = played_until(1500, 12, 4, faults={"stuck": STUCK})
     assert sorted(phases(found)) == [Phase.DONE] * 9 + [Phase.IN_FLIGHT] * 3

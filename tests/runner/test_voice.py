@@ -46,6 +46,7 @@ def assert_done_once(played: Played) -> None:
 # ── only HiAPI's own answer is a refusal ────────────────────────────────────────────────────────
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("form", ["text", "html", "json"])
 @pytest.mark.parametrize(
     "fault",
@@ -108,6 +109,7 @@ def test_refusals_in_200_are_waited_out_like_others() -> None:
 SHAPES = ["bare", "task", "id", "list", "array"]
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_creates_details_and_pages_are_read_in_every_shape(shape: str) -> None:
     faults = {"created_as": shape, "shown_as": shape, "listed_as": shape}
@@ -126,6 +128,7 @@ OUTPUTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_a_clip_is_found_under_every_name(output: str) -> None:
     assert_done_once(play(case(2, outputs={output: 1.0})))
@@ -212,6 +215,7 @@ def test_a_wrong_address_ends_within_a_minute_and_nothing_is_recorded(
     assert phases(played) == {}
 
 
+@pytest.mark.cases(8)
 @pytest.mark.parametrize("rows", [1, 2, 3, 8])
 @pytest.mark.parametrize("rpm", [60.0, 6000.0])
 @pytest.mark.parametrize("fault", ["redirect", "404_gateway", "405_gateway"])
@@ -227,6 +231,7 @@ def test_creates_that_somebody_else_answers_end_soon_and_leave_their_rows_safe(
     assert len(played.requests) < 12
 
 
+@pytest.mark.more
 def test_creates_that_strangers_answer_for_a_while_are_waited_for() -> None:
     astray = {"create": {ApiFault.MISSING_GATEWAY: 1.0}}
     script = configured((15.0, astray), (40.0, {"create": {}}))
@@ -329,6 +334,7 @@ def test_a_server_that_knows_no_path_is_no_service_without_a_list() -> None:
 # ── 429 without a wait ──────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("fault", ["429", "429_gateway"])
 def test_refusals_that_name_no_wait_are_met_with_ever_longer_pauses(fault: str) -> None:
     faults = {"create": {fault: 1.0}}

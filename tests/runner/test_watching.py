@@ -139,6 +139,7 @@ def test_rows_are_sent_in_their_order_however_often_they_are_refused() -> None:
     assert numbers == sorted(numbers)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("rpm", "retry_after"),
     some((60, "seconds"), (None, "none"), slow=[(60, "date"), (60, "none"), (None, "seconds")]),

@@ -29,6 +29,7 @@ def _start(*options: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_json_is_one_line_and_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     process = _start("--json", "--api-key", "sk-mine")

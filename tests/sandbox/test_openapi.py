@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).with_name("described.py")
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("chosen", some("not slow", slow=["slow"]))
 def test_schemathesis_finds_no_difference(chosen: str, tmp_path: Path) -> None:
     words = ["-n0", "-p", "schemathesis", "-p", "no:cacheprovider", "-m", chosen]
