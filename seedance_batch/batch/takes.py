@@ -91,7 +91,7 @@ def chosen_of(rows: list[Outcome], columns: Sequence[str], selection: Selection)
 def _kept_only(outcome: Outcome, kept: Collection[TakeName]) -> Outcome:
     """The row as if no other takes of the kept ones' kinds were made; the best of them is shown."""
     done = [a for a in outcome.attempts if a.state.phase is Phase.DONE]
-    meant = [a for a in done if TakeName(a.intent.kind, a.intent.number) in kept]
+    meant = [a for a in done if a.intent.take in kept]
     if not meant:
         return outcome
     kinds = {a.intent.kind for a in meant}

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from seedance_batch.core.text import with_commas
 from seedance_batch.errors import SettingsError
 
 CONSENT: Final = frozenset(
@@ -153,7 +154,7 @@ def _value(path: Path, flag: str, option: click.Option, value: Any) -> Any:
             return [f"{name}={_text(path, flag, each)}" for name, each in value.items()]
         return [_text(path, flag, each) for each in (value if isinstance(value, list) else [value])]
     if isinstance(value, list) and _JOINED & set(option.opts):
-        return ",".join(_text(path, flag, each) for each in value)
+        return with_commas(_text(path, flag, each) for each in value)
     return value if isinstance(value, bool) else _text(path, flag, value)
 
 

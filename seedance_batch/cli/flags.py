@@ -412,12 +412,12 @@ def chosen_rows(
 ) -> Selection:
     """The part of a selection that names rows; see `selection`."""
     from seedance_batch.core.select import Selection
+    from seedance_batch.core.text import comma_parts
     from seedance_batch.page.marks import kept_takes, picked
 
-    ids = None if given.ids is None else [part.strip() for part in given.ids.split(",")]
     return Selection(
         rows=given.rows,
-        ids=None if ids is None else [each for each in ids if each],
+        ids=None if given.ids is None else comma_parts(given.ids),
         where=given.where,
         from_ids=None if given.picks is None else picked(picks or (), marks, given.picks, page),
         takes=kept_takes(picks or ()),

@@ -169,6 +169,11 @@ class Intent:
     """What it took from takes of other rows."""
 
     @property
+    def take(self) -> TakeName:
+        """Which take of its row this is."""
+        return TakeName(self.kind, self.number)
+
+    @property
     def asked(self) -> dict[str, Any]:
         """The request's body as the row asked for it: links stand where they stood."""
         body: dict[str, Any] = json.loads(self.template)

@@ -185,7 +185,7 @@ def _with_sources(found: Sequence[Outcome]) -> list[Outcome]:
         former = shown is not None and shown.id != attempt.id
         follows = row.follows if row else ()
         others = bool(follows) and intent.key not in follows
-        return TakeOfRow(intent.key, TakeName(intent.kind, intent.number), former, others)
+        return TakeOfRow(intent.key, intent.take, former, others)
 
     def with_sources(outcome: Outcome) -> Outcome:
         if outcome.shown is None or not outcome.shown.intent.made_from:

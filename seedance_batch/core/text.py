@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import ceil
@@ -22,6 +22,24 @@ def first_few(names: Sequence[str], most: int) -> str:
     """Names in a row, ``most`` of them at most: ``a, b and 3 more``."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+_PART: Final = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*(?:,|$)')
+
+
+def comma_parts(text: str) -> list[str]:
+    """The parts of ``a, b, "c, at dusk"``: quotes are around one with a comma, as in CSV."""
+    found = (match[2] or (match[1] or "").replace('""', '"') for match in _PART.finditer(text))
+    return [part.strip() for part in found if part.strip()]
+
+
+def with_commas(parts: Iterable[str]) -> str:
+    """What `comma_parts` reads as these parts."""
+    return ",".join(map(_quoted, parts))
+
+
+def _quoted(part: str) -> str:
+    return '"' + part.replace('"', '""') + '"' if re.search('[,"]', part) else part
 
 
 def spaced(name: str) -> str:

@@ -36,6 +36,7 @@ from seedance_batch.core.outcome import Outcome, tally
 from seedance_batch.core.overview import Absence
 from seedance_batch.core.select import Selection
 from seedance_batch.core.steps import Plan
+from seedance_batch.core.text import comma_parts
 from seedance_batch.errors import Exit, ManifestError, SeedanceBatchError, SettingsError
 from seedance_batch.reader.source import ReadOptions
 from seedance_batch.reader.typed_file import as_given
@@ -189,7 +190,7 @@ def _as_field(name: str, value: Any) -> Any:
 def names(keyword: str, value: Collection[str] | str) -> list[str]:
     """A list of names, which may be one text with commas, as the flag has it."""
     check_type(keyword, value, Collection[str] | str)
-    parts = value.split(",") if isinstance(value, str) else value
+    parts = comma_parts(value) if isinstance(value, str) else value
     return [part.strip() for part in parts if part.strip()]
 
 

@@ -232,7 +232,7 @@ def _marked(found: Sequence[Outcome], marks: Sequence[TakeMark]) -> Iterator[Pic
     for outcome in found:
         takes: Sequence[Attempt | None] = outcome.attempts or [None]
         for attempt in takes:
-            name = None if attempt is None else _name(attempt)
+            name = None if attempt is None else attempt.intent.take
             there = said.get((outcome.key, str(name or "")))
             if there is None:
                 continue
@@ -260,10 +260,6 @@ def _counts(outcome: Outcome, attempt: Attempt, said: TakeMark) -> bool:
         seen = all(said.at >= (a.state.finished_at or 0.0) for a in newer)
         return outcome.status is not Status.CHANGED and (alike or seen)
     return True
-
-
-def _name(attempt: Attempt) -> TakeName:
-    return TakeName(attempt.intent.kind, attempt.intent.number)
 
 
 def _has_clip(attempt: Attempt | None) -> bool:

@@ -30,7 +30,6 @@ from seedance_batch.core.attempt import (
     Intent,
     Kind,
     Phase,
-    TakeName,
     charged,
     reason_of,
 )
@@ -418,7 +417,7 @@ def _row(
         cost=_cost(outcome.attempts),
         spent=float(spent(outcome.attempts)),
         clip=str(filmed.id) if filmed else "",
-        take=str(TakeName(shown.intent.kind, shown.intent.number)) if shown else "",
+        take=str(shown.intent.take) if shown else "",
         made=(filmed.state.finished_at if filmed else None) or 0.0,
         takes=_takes(outcome, prompt, stills, offers),
         follows=outcome.row.follows if outcome.row else (),
@@ -505,7 +504,7 @@ def _take(
     made_from = intent.prompt.strip()
     return PageTake(
         name=name,
-        take=str(TakeName(intent.kind, intent.number)),
+        take=str(intent.take),
         kind=intent.kind.value,
         status=spaced(attempt.state.phase),
         shown=attempt is outcome.shown,

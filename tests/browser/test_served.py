@@ -185,6 +185,34 @@ def test_each_command_works_when_it_is_pasted_and_costs_what_the_page_said(
         assert "--set aspect_ratio=9:16" in command
 
 
+@pytest.mark.more
+def test_rows_of_other_flags_have_commands_of_their_own_also_where_ids_hold_commas(
+    chromium: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 'id,prompt\n"boat, dawn",A paper boat\n"5"" kite, dusk",A kite\nc,A lamp\n'
+    (tmp_path / "shots.csv").write_text(rows)
+    (tmp_path / "fast.yaml").write_text("generation_time: '0'\nclips: plain\n")
+    flags = ["--sandbox", "--sandbox-config", "fast.yaml", "--poll-interval", "0.1", "-q"]
+    for chosen, ratio in (("1,2", "9:16"), ("3", "1:1")):
+        more = ["--rows", chosen, "--set", f"aspect_ratio={ratio}", "--draft"]
+        run = given("run", "shots.csv", *flags, *more, at=tmp_path)
+        assert 0 == run.returncode, run.stderr
+    monkeypatch.chdir(tmp_path)
+    with chromium.new_context(viewport=VIEWPORT) as profile:
+        tab = profile.new_page()
+        with served(tmp_path / "runs" / "shots-sandbox") as page:
+            tab.goto(page.address)
+            press(tab, "yjyjy")
+            tab.click("#go-on")
+            commands = tab.locator("#next code").all_text_contents()
+            while len(read_marks(tmp_path / "runs" / "shots-sandbox")) < 3:
+                tab.wait_for_timeout(25)
+        tab.close()
+    planned = [given(*shlex.split(each)[1:], "--dry-run", at=tmp_path) for each in commands]
+    assert [0, 0] == [each.returncode for each in planned], [each.stderr for each in planned]
+    assert [2, 1] == [int("2 rows" in each.stdout) + 1 for each in planned]
+
+
 def test_what_a_client_chose_on_a_copy_comes_back_as_a_list(
     folder: Kept, chromium: Any, tmp_path: Path
 ) -> None:

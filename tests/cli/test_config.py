@@ -138,14 +138,14 @@ def test_numbers_switches_and_lists_mean_what_they_mean_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "max-cost = 0.50\nconcurrency = 4\nno-progress = true\nset = ['a=b', 'c=d']\n"
-    text += "map = 'prompt=Text'\nids = ['a', 7]\n"
+    text += "map = 'prompt=Text'\nids = ['a', 7, 'c, d']\n"
     _written(tmp_path, monkeypatch, text + "sheet = 2026\nverbose = 2\n")
     found = _understood("run", "x.csv")
     assert (found["max_cost"], found["concurrency"]) == (Decimal("0.50"), 4)
     assert (found["no_progress"], found["verbose"]) == (True, 2)
     assert (found["overrides"], found["column_map"]) == (("a=b", "c=d"), ("prompt=Text",))
     assert (found["sheet"], found["name"]) == ("2026", "{id}")
-    assert found["ids"] == "a,7"
+    assert found["ids"] == 'a,7,"c, d"'
 
 
 def test_set_and_map_may_be_written_as_a_mapping(

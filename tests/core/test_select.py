@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from seedance_batch.core.attempt import ErrorClass, Phase
 from seedance_batch.core.outcome import Outcome, Status
 from seedance_batch.core.select import Selection, select
+from seedance_batch.core.text import comma_parts, with_commas
 from seedance_batch.errors import EmptySelection, UsageError
 from tests.core.plan_builders import attempt, job
 
@@ -60,6 +61,15 @@ def test_rows_that_make_no_sense_are_refused(rows: str) -> None:
 
 def test_a_row_number_is_the_manifests_also_where_rows_are_missing() -> None:
     assert select([job("x", 7), job("y", 9)], [], Selection(rows="8-9")) == ("y",)
+
+
+@given(st.lists(st.text("ab,\"' ", min_size=1).filter(lambda each: each.strip() == each)))
+def test_ids_with_commas_and_quotes_are_read_as_they_were_listed(ids: list[str]) -> None:
+    assert comma_parts(with_commas(ids)) == ids
+
+
+def test_a_list_of_ids_is_read_as_people_type_it() -> None:
+    assert comma_parts(' a, b ,, "c, at dusk",it\'s,') == ["a", "b", "c, at dusk", "it's"]
 
 
 def test_ids_come_in_manifest_order() -> None:

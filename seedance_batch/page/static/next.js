@@ -56,8 +56,13 @@ function alike(picks) {
     const name = JSON.stringify(take.offer?.flags ?? []);
     groups.set(name, [...(groups.get(name) ?? []), [row, take]]);
   }
-  const ids = (found) => (groups.size > 1 ? ["--ids", found.map(([row]) => row.id).join(",")] : []);
+  const ids = (found) => (groups.size > 1 ? ["--ids", found.map(([row]) => named(row.id)).join(",")] : []);
   return [...groups].map(([name, found]) => [JSON.parse(name), found, ids(found)]);
+}
+
+/** An id as `--ids` takes it: in quotes where it holds a comma or begins with a quote, as in CSV. */
+function named(id) {
+  return /[",]/.test(id) ? `"${id.replaceAll('"', '""')}"` : id;
 }
 
 function priced(picks, price) {
