@@ -98,7 +98,6 @@ def downloader(
     return Downloader(tmp_path, http, allow_private=True, limits=limits)
 
 
-@pytest.mark.cases(12)
 @pytest.mark.parametrize("fault", FileFault)
 async def test_a_fault_in_every_answer_never_leaves_a_half_clip(
     fault: FileFault,
@@ -115,7 +114,6 @@ async def test_a_fault_in_every_answer_never_leaves_a_half_clip(
     assert leftovers(tmp_path) == kept.get(expected, [])
 
 
-@pytest.mark.cases(12)
 @pytest.mark.parametrize("fault", FileFault)
 async def test_a_fault_that_passes_costs_no_clip(
     fault: FileFault,
@@ -134,7 +132,6 @@ async def test_a_fault_that_passes_costs_no_clip(
     assert leftovers(tmp_path) == [FILE]
 
 
-@pytest.mark.more
 @pytest.mark.parametrize("places", [60, pytest.param(300, marks=pytest.mark.slow)])
 async def test_cuts_each_in_another_place_are_survived(
     places: int,
