@@ -188,7 +188,8 @@ mean no sound."""
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _POINT_ZERO: Final = re.compile(r"([+-]?[0-9]{1,18})[.,]0+")
 _SECONDS: Final = re.compile(
-    r"([0-9]{1,18})(?:[.,]0+)?[ \u00a0-]?(?:s|secs?|seconds?|se[ck]s?\.|秒|秒钟|초|″|\"|''|’’|”"
+    r"([0-9]{1,18})(?:[.,]0+)?[ \u00a0\u202f-]?"
+    r"(?:s|secs?|seconds?|se[ck]s?\.|秒|秒钟|초|″|\"|''|’’|”"
     r"|sek|sekunden?|segundos?|secondes?|secondi|seconden|segs?\.?)\.?",
     re.IGNORECASE,
 )
@@ -198,6 +199,18 @@ what a spreadsheet makes of ``0:05``; no clip lasts minutes."""
 _RANGE: Final = re.compile(
     r"[0-9.,]+ ?[a-z]*\.? ?(?:[-–—/~]|to|bis|or|oder|à|a) ?[0-9.,]+.*", re.IGNORECASE
 )
+
+
+_THOUSANDS: Final = re.compile(r"([+-]?[1-9][0-9]{0,2})[.,]000")
+
+
+def whole_number(value: Value) -> Cell:
+    """A number without a part after its point; ``1,000`` and ``1.000`` may be one or a thousand."""
+    text = value.strip() if isinstance(value, str) else ""
+    if match := _THOUSANDS.fullmatch(text):
+        words = f"may be {match[1]} or {match[1]}000; write only its digits"
+        return Cell(problem=f"{quoted(text)} {words}")
+    return _whole_number(value)
 
 
 def _whole_number(value: Value) -> Cell:
@@ -478,7 +491,7 @@ _PARSERS: Final[dict[str, Callable[[Value], Cell]]] = {
     "aspect_ratio": _ratio,
     "resolution": _resolution,
     "duration": _duration,
-    "seed": _whole_number,
+    "seed": whole_number,
     "return_last_frame": _truth,
     "generate_audio": _truth,
     "web_search": _truth,

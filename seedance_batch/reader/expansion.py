@@ -28,6 +28,7 @@ from seedance_batch.reader.cells import (
     is_blank,
     quoted,
     text_of,
+    whole_number,
 )
 from seedance_batch.reader.headings import Layout, ManifestColumn, field_of, plain
 from seedance_batch.reader.source import MOST_VARIANTS, Loading, Noted
@@ -225,9 +226,9 @@ def _takes(
 
 
 def _next_seed(seed: Value, take: int) -> Value:
-    text = text_of(seed).strip()
+    number = whole_number(seed).value
     # A seed that is no number is a problem of its own, and stays to be named.
-    return str(int(text) + take) if text.isascii() and text.isdigit() and len(text) < 12 else seed
+    return seed if number is None else str(number + take)
 
 
 # ── columns ─────────────────────────────────────────────────────────────────────────────────────
@@ -338,7 +339,13 @@ def _is_skipped(table: Table, index: int, column: ManifestColumn, loading: Loadi
 
 def _has_a_number(table: Table, column: ManifestColumn) -> bool:
     """Whether a column called variants counts them; names of variants are the person's own."""
-    return any(_number(_text(row, column.position)) for row in table.rows)
+    return any(_COUNT.fullmatch(_text(row, column.position)) for row in table.rows)
+
+
+_COUNT: Final = re.compile(
+    r"[x×]?\s?-?[0-9]{1,9}(?:[.,]0+)?\s?(?:[x×]|takes?|times|variants?)?", re.IGNORECASE
+)
+"""What is meant for a number of takes, also where it is none that can be read: ``x2``, ``0``."""
 
 
 def _times(table: Table, index: int, column: ManifestColumn, loading: Loading) -> int:
@@ -354,8 +361,8 @@ def _times(table: Table, index: int, column: ManifestColumn, loading: Loading) -
 
 
 def _number(text: str) -> int | None:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-    return number if 1 <= number <= MOST_VARIANTS else None
+    number = whole_number(text).value
+    return number if number is not None and 1 <= number <= MOST_VARIANTS else None
 
 
 # ── Lines of a table that are no rows: names of scenes, totals, notes, the headings once more ─────

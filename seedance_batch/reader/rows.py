@@ -160,9 +160,12 @@ class RowReader:
     def _id(self, reading: RowReading) -> str | None:
         row_id: str | None = reading.fields.pop("id", None)
         if row_id:
-            here = reading.place("id")
-            earlier = self._ids.setdefault(row_id, here)
-            if earlier is not here:
+            here, earlier = reading.place("id"), self._ids.get(row_id)
+            self._ids[row_id] = earlier or here
+            if earlier is here:  # a value for all rows, or of a matrix
+                words = f"{quoted(row_id)} would be the id of several rows; each needs its own"
+                self._noted.problem(here, words, Code.DUPLICATE_ID)
+            elif earlier is not None:
                 words = f"{quoted(row_id)} is already the id in {earlier.seen_from(here)}"
                 self._noted.problem(here, words, Code.DUPLICATE_ID)
         return row_id or None

@@ -381,6 +381,8 @@ def test_a_dash_stands_for_nothing(tmp_path: Path, field: str, dash: str) -> Non
             ("duration", text, "is not a whole number of seconds, 4 to 15")
             for text in ("five", "5 min", "0:05:30", "4.5", "~5")
         ),
+        ("seed", "1,000", "may be 1 or 1000; write only its digits"),
+        ("seed", "12.000", "may be 12 or 12000; write only its digits"),
         ("generate_audio", "x", "is neither true nor false; write yes or no"),
         ("generate_audio", "none", "is neither true nor false; write yes or no"),
         *(
@@ -396,7 +398,7 @@ def test_a_dash_stands_for_nothing(tmp_path: Path, field: str, dash: str) -> Non
 def test_what_cannot_be_read_is_refused_saying_what_is_wanted(
     tmp_path: Path, field: str, text: str, wanted: str
 ) -> None:
-    (said,) = problems(read(tmp_path, f"prompt,{field}\nA cat walks,{text}\n"))
+    (said,) = problems(read(tmp_path, f'prompt,{field}\nA cat walks,"{text}"\n'))
     assert f"‘{text}’ {wanted}" in said
 
 

@@ -281,3 +281,22 @@ def test_a_cell_of_a_row_over_many_lines_has_the_number_of_its_row(tmp_path: Pat
 def test_takes_of_one_line_are_numbered_together(tmp_path: Path) -> None:
     text = "prompt,variants,duration\na lake,3,99\na sea,,5\n"
     assert numbered(written(tmp_path, text)) == ["shots.csv:2:duration (rows 1-3)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("defaults: {id: a}\nrows:\n- prompt: a lake\n- prompt: a sea\n", ["a"]),
+        ("matrix:\n  id: [a, b]\nrows:\n- prompt: a lake\n- prompt: a sea\n", ["a", "b"]),
+        ("matrix:\n  id: [a]\n  duration: [5, 6]\nrows:\n- prompt: a lake\n", ["a"]),
+        ("defaults: {id: a}\nvariants: 2\nrows: [{prompt: a lake}, {prompt: a sea}]", ["a", "a-2"]),
+    ],
+)
+def test_an_id_that_stands_once_and_names_several_rows_is_a_problem(
+    tmp_path: Path, text: str, ids: list[str]
+) -> None:
+    manifest = read_manifest(written(tmp_path, text, "shots.yaml"))
+
+    assert [said.partition(": ")[2] for said in told(manifest, Severity.PROBLEM)] == [
+        f"‘{one}’ would be the id of several rows; each needs its own" for one in ids
+    ]

@@ -106,6 +106,22 @@ def test_what_is_no_number_of_takes_is_a_problem(tmp_path: Path, text: str) -> N
     ]
 
 
+@pytest.mark.parametrize("text", ["0", "x2", "2x", "2 takes", "-1", "2,000"])
+def test_a_column_whose_only_number_of_takes_cannot_be_read_is_no_column_of_names(
+    tmp_path: Path, text: str
+) -> None:
+    (problem,) = read(tmp_path, f'id,prompt,variants\na,a calm lake,"{text}"\n').problems
+
+    assert f"‘{text}’ is not a number of takes" in str(problem)
+
+
+def test_numbers_that_a_data_frame_wrote_count_takes_and_seeds(tmp_path: Path) -> None:
+    found = read(tmp_path, "id,prompt,variants,seed\na,a calm lake,2.0,7.0\nb,a calm sea,,\n")
+
+    assert keys(found) == ["a", "a-2", "b"]
+    assert [job.input.seed for job in found.jobs] == [7, 8, None]
+
+
 def test_a_column_of_names_that_is_called_variants_is_the_persons_own(tmp_path: Path) -> None:
     found = read(tmp_path, "id,prompt,Variants\na,a calm lake,A/B\nb,a calm sea,\n")
 
