@@ -174,7 +174,13 @@ def placeholder(text: str) -> str | None:
         return f"is {plain}, a spreadsheet error value"
     if plain.casefold() in _UNFINISHED:
         return f"is {quoted(plain)}, a placeholder for missing text"
+    if _RULE.fullmatch(plain):
+        return f"is {quoted(plain)}, which has no word in it"
     return None
+
+
+_RULE: Final = re.compile(r"[\s\-–—−=_.…*/\\|:+~?!,;'\"()\[\]<>]+")
+"""A line between rows, or three dots for a text to come."""
 
 
 _DASHES: Final = frozenset("- – — − -- / n/a".split())
@@ -402,6 +408,8 @@ def _seconds_of_text(text: str) -> float | None:
 _WRAPPING: Final = " \t\r\n\u00a0\u200b\u200e\u200f\u2060\ufeff\"'“”„‟‘’‚‛«»‹›"
 _STRAY: Final = re.compile(r"[\s\x00-\x20\x7f\u200b-\u200f\u202a-\u202e\u2060\ufeff“”„‟‘’«»]")
 """What word processors put into addresses, and no address holds."""
+_JOINED: Final = re.compile(r"://[^\s,;]+[\s,;][\s,;\"']*(?:https?|asset)://", re.IGNORECASE)
+"""Two addresses in one; a comma inside of one is its own."""
 SEVERAL: Final = re.compile(r"[|\r\n]+")
 
 
@@ -412,6 +420,8 @@ def _single_address(value: Value) -> Cell:
         value = value[0]
     if not isinstance(value, str):
         return Cell(problem=f"{quoted(text_of(value))} is neither a file nor a URL")
+    if _JOINED.search(value):
+        return Cell(problem=f"{quoted(value.strip())} holds several addresses; one is taken here")
     return _addresses([value]) if value.strip() else Cell()
 
 
@@ -424,6 +434,9 @@ def _list(value: Value) -> Cell:
     texts = [item for item in items if isinstance(item, str)]
     if not isinstance(value, tuple):
         texts = SEVERAL.split(texts[0])
+        if joined := next(filter(_JOINED.search, texts), None):
+            words = "holds several addresses; put | or a line break between them"
+            return Cell(problem=f"{quoted(joined.strip())} {words}")
     elif any(not item.strip() for item in texts):
         return Cell(problem="has an empty item")
     return _addresses([text for text in texts if text.strip()])

@@ -407,7 +407,21 @@ class _Lines:
                 kinds[index] = kind
         if kinds and len(kinds) == len(self._table.rows):
             self._noted.problem(self._table.heading_place(), "has no row with a prompt")
+        self._refuse_names_of_fields()
         return kinds
+
+    def _refuse_names_of_fields(self) -> None:
+        """Of a table that lies on its side, a row would be bought whose prompt is ``duration``."""
+        rows = [row for row in self._table.rows if _filled(row, self._prompt)]
+        texts = [text for row in rows if (text := _text(row, self._prompt))]
+        names = [t for t in texts if len(t) < _LONGEST and field_of(t) not in {None, "prompt"}]
+        if names and len(names) * 2 >= len(texts):
+            listed = ", ".join(map(quoted, names[:3]))
+            words = (
+                f"has names of fields in place of prompts ({listed}): one row is one clip, "
+                "with its fields side by side; transpose the table"
+            )
+            self._noted.problem(self._table.heading_place(self._prompt), words)
 
     # ── a line without a prompt ─────────────────────────────────────────────────────────────────
 

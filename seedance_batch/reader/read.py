@@ -221,10 +221,10 @@ def _has_rows(table: Table, layout: Layout, overrides: Overrides, noted: Noted) 
     if any(slip_of(heading) == "prompt" for heading in table.headings):
         return False  # that was said already
     headings = ", ".join(quoted(heading, 30) for heading in table.headings[:12])
-    noted.problem(
-        table.heading_place(),
-        f"no column is the prompt; the headings are {headings}; name one: --map prompt=…",
-    )
+    is_barred = any(field_of(cell) for heading in table.headings for cell in heading.split("|")[1:])
+    way = "split them: --delimiter bar" if is_barred else "name one: --map prompt=…"
+    words = f"no column is the prompt; the headings are {headings}; {way}"
+    noted.problem(table.heading_place(), words)
     return False
 
 

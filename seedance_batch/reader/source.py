@@ -151,11 +151,13 @@ def opened(path: str | Path, *, included: bool = False) -> Source:
     return Source(data, given.name, Path(path).absolute().parent)
 
 
+LIST_ENDING: Final = ".txt"
+"""Of a table, or of a list with one prompt a line."""
 _ENDINGS: Final = {
     ".csv": Format.CSV,
     ".tsv": Format.CSV,
     ".tab": Format.CSV,
-    ".txt": Format.CSV,
+    LIST_ENDING: Format.CSV,
     ".yaml": Format.YAML,
     ".yml": Format.YAML,
     ".jsonl": Format.JSONL,
@@ -170,6 +172,11 @@ _YAML_START: Final = re.compile(
     rb"(?:- |-\n|(?:" + "|".join(YAML_KEYS).encode() + rb")\s*:(?:\s|$))"
 )
 
+_NO_LIST: Final = re.compile(
+    rb'\s*(?:\[\s*)?\{\s*"[^"\n]*"\s*:|\s*(?:---\s+)?(?:- (?:id|prompt)|rows|defaults|matrix)\s*:\s'
+)
+"""How JSON and YAML begin, and no list of prompts does."""
+
 
 def format_of(data: bytes, file: str) -> Format | None:
     """What the bytes are; a name's ending decides between texts only. None for no manifest."""
@@ -180,6 +187,8 @@ def format_of(data: bytes, file: str) -> Format | None:
     if data[:1] > b"\x7f" and content_of(data[:HEAD_SIZE]):
         return None
     ending = Path(file).suffix.casefold()
+    if ending == LIST_ENDING and _NO_LIST.match(data.removeprefix(b"\xef\xbb\xbf")):
+        return _text_format(data)
     return _ENDINGS.get(ending) or _text_format(data)
 
 

@@ -12,9 +12,10 @@ from itertools import islice, pairwise
 from typing import Final
 
 from seedance_batch.core.manifest import Place
+from seedance_batch.core.text import some
 from seedance_batch.reader.cells import HEADINGS_BELOW, Table, Value, is_blank, quoted
 from seedance_batch.reader.headings import field_of, heading_index
-from seedance_batch.reader.source import Loading, Source
+from seedance_batch.reader.source import LIST_ENDING, Loading, Source
 
 # ── Bytes of a text manifest into text: UTF-8 and UTF-16 are recognised, others must be named ─────
 
@@ -339,12 +340,13 @@ def _sharing(records: Iterable[list[str]]) -> Iterator[list[str]]:
 def _check_widths(table: Table, loading: Loading) -> None:
     """A row that is wider than the headings has lost its columns, mostly to a comma."""
     width = len(table.headings)
+    there = f"there {'is' if width == 1 else 'are'} {some(width, 'heading')}"
     for index, row in enumerate(table.rows):
         if len(row) > width:
             if any(row[width:]):
                 loading.noted.problem(
                     table.place(index),
-                    f"has {len(row)} cells, but there are {width} headings; a cell that contains "
+                    f"has {len(row)} cells, but {there}; a cell that contains "
                     "the delimiter needs quotes around it",
                 )
             table.rows[index] = row[:width]
@@ -352,15 +354,15 @@ def _check_widths(table: Table, loading: Loading) -> None:
 
 # ── A text file with one prompt a line ────────────────────────────────────────────────────────────
 
-_LIST: Final = ".txt"
 _BARS: Final = "\t;|"
 """What divides the cells of a table; a comma is too common in prompts to tell one."""
+_LINE_END: Final = re.compile(r"\r\n?|\n")
 _MARK: Final = re.compile(r"\s*(?:[-*•–]|[0-9]{1,4}[.)])\s+")
 
 
 def _is_list(source: Source, text: str, loading: Loading) -> bool:
     """Whether a text is a list of prompts, and no table that was saved as ``.txt``."""
-    if not source.file.casefold().endswith(_LIST) or loading.options.delimiter:
+    if not source.file.casefold().endswith(LIST_ENDING) or loading.options.delimiter:
         return False
     lines = [line for line in text[:_SNIFFED].splitlines() if line.strip()]
     if _is_heading(lines[0]):
@@ -384,10 +386,10 @@ def _is_heading(line: str) -> bool:
 
 def _listed(source: Source, text: str, loading: Loading) -> list[Table]:
     loading.about["format"] = "a list of prompts, one per line"
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = [(n, line) for n, line in enumerate(_LINE_END.split(text), 1) if line.strip()]
     if lines and _is_heading(lines[0][1]):
         lines = lines[1:]
-    told = [(n, line.rstrip("\r")) for n, line in lines if not line.lstrip().startswith("#")]
+    told = [(n, line) for n, line in lines if not line.lstrip().startswith("#")]
     for number in sorted({n for n, _ in lines} - {n for n, _ in told}):
         words = "begins with # and is left out as a comment"
         loading.noted.warning(Place(source.file, line=number), words)
@@ -397,7 +399,7 @@ def _listed(source: Source, text: str, loading: Loading) -> list[Table]:
         words = "the list mark or number at the start of each line is left out"
         loading.noted.receipt(source.place, words)
     rows = [[_MARK.sub("", line, count=1) if marked else line] for _, line in told]
-    return [Table(source.file, ["prompt"], list(rows), [n for n, _ in told])]
+    return [Table(source.file, ["prompt"], list(rows), [n for n, _ in told], is_csv=True)]
 
 
 def _warn_of_wrapped(source: Source, lines: Sequence[tuple[int, str]], loading: Loading) -> None:

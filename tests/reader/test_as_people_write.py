@@ -107,7 +107,19 @@ PLACEHOLDERS = (
     *("#GETTING_DATA", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#UNKNOWN!", "#BUSY!", "#ERROR!"),
     *("#BEZUG!", "#WERT!", "#NV", "#ÜBERLAUF!", "#¡REF!", "#¿NOMBRE?", "#VALEUR!", "#N/D"),
     *("Err:508", "Err:502", "Loading...", "Loading…", "nan", "NaN", "None", "null", "NULL"),
-    *("undefined", "<NA>", "n/a", "TBD", "####", " #REF! "),
+    *(
+        "undefined",
+        "<NA>",
+        "n/a",
+        "TBD",
+        "####",
+        " #REF! ",
+        "-----",
+        "...",
+        "???",
+        "=====",
+        " * * * ",
+    ),
 )
 
 
@@ -118,6 +130,7 @@ def test_what_a_broken_or_unfinished_sheet_leaves_is_no_prompt(tmp_path: Path, t
     assert (
         said.startswith(f"shots.csv:2:prompt: is {text.strip()}")
         or "placeholder for missing text" in said
+        or "has no word in it" in said
     )
 
 
@@ -210,6 +223,46 @@ def test_other_headings_further_down_are_a_problem(tmp_path: Path) -> None:
     assert problems(manifest)[0] == (
         "shots.csv:3: contains other headings: a second table begins here; put it in its own file"
     )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "field,shot 1,shot 2\nprompt,A cat walks,A dog runs\nduration,5,6\n",
+        "prompt,A cat walks,A dog runs\nduration,5,6\nclient,Acme,Acme\n",
+        "shot\t1\t2\nPrompt\tA cat walks\tA dog runs\nAspect Ratio\t16:9\t9:16\n",
+    ],
+)
+def test_a_table_that_lies_on_its_side_is_a_problem(tmp_path: Path, content: str) -> None:
+    assert any("transpose the table" in said for said in problems(read(tmp_path, content)))
+
+
+def test_a_prompt_that_is_a_fields_name_among_others_is_one(tmp_path: Path) -> None:
+    content = "id,prompt\na,Sound\nb,A lake at dawn\nc,A sea at dusk\n"
+    assert problems(read(tmp_path, content)) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "advice"),
+    [
+        ("reference_image_urls", "https://a.eu/1.png,https://a.eu/2.png", "put | or a line break"),
+        ("reference_image_urls", "https://a.eu/1.png; https://a.eu/2.png", "put | or a line break"),
+        ("reference_image_urls", "['asset://a', 'asset://b']", "put | or a line break"),
+        ("reference_video_urls", "https://a.eu/1.mp4 https://a.eu/2.mp4", "put | or a line break"),
+        ("first_frame_url", "https://a.eu/1.png,https://a.eu/2.png", "one is taken here"),
+    ],
+)
+def test_several_addresses_are_never_sent_as_one(
+    tmp_path: Path, field: str, text: str, advice: str
+) -> None:
+    (said,) = problems(read(tmp_path, f'prompt,{field}\nA cat walks,"{text}"\n'))
+    assert f"holds several addresses; {advice}" in said
+
+
+@pytest.mark.parametrize("text", ["https://a.eu/a,b.png", "https://a.eu/web/https://b.eu/c.png"])
+def test_an_address_with_a_comma_or_another_one_inside_is_one(tmp_path: Path, text: str) -> None:
+    content = f'prompt,reference_image_urls\nA cat walks,"{text}"\n'
+    assert problems(read(tmp_path, content)) == []
 
 
 def test_a_table_without_any_row_is_a_problem(tmp_path: Path) -> None:

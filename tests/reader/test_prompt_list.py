@@ -19,7 +19,7 @@ def prompts(manifest: Manifest) -> list[tuple[int | None, str]]:
     return [(job.row.place.line, job.input.prompt) for job in manifest.jobs]
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("head", ["", "\ufeff", "prompt\n"])
 def test_each_line_is_a_prompt(tmp_path: Path, end: str, head: str) -> None:
     found = read(tmp_path, head + end.join(["A cat walks, slowly", "", "A dog; runs", ""]))
@@ -70,3 +70,35 @@ def test_a_table_that_was_saved_as_text_is_read_as_one(tmp_path: Path, text: str
 
     assert found.source["format"] == "CSV"
     assert found.problems or [text for _, text in prompts(found)] == ["A cat walks"]
+
+
+@pytest.mark.parametrize(
+    ("text", "read_as"),
+    [
+        ('{"prompt": "A cat walks"}\n{"prompt": "A dog runs"}\n', "JSONL"),
+        ('[\n  {"prompt": "A cat walks"},\n  {"prompt": "A dog runs"}\n]\n', "JSON"),
+        ("rows:\n- prompt: A cat walks\n- prompt: A dog runs\n", "YAML"),
+        ("- id: a\n  prompt: A cat walks\n- prompt: A dog runs\n", "YAML"),
+    ],
+)
+def test_what_a_program_wrote_and_was_saved_as_text_is_no_list_of_prompts(
+    tmp_path: Path, text: str, read_as: str
+) -> None:
+    found = read(tmp_path, text)
+
+    assert found.source["format"] == read_as
+    assert [prompt for _, prompt in prompts(found)] == ["A cat walks", "A dog runs"]
+
+
+@pytest.mark.parametrize("first", ["[Shot 1] A cat walks", "{slow} A cat walks", "Rows of trees"])
+def test_a_prompt_may_begin_with_a_bracket(tmp_path: Path, first: str) -> None:
+    assert [text for _, text in prompts(read(tmp_path, f"{first}\nA dog runs\n"))] == [
+        *(first, "A dog runs")
+    ]
+
+
+def test_names_of_scenes_in_a_list_are_warned_of_and_totals_left_out(tmp_path: Path) -> None:
+    found = read(tmp_path, "Scene 1:\nA cat walks\nTotal\n")
+
+    assert [text for _, text in prompts(found)] == ["Scene 1:", "A cat walks"]
+    assert "looks like a scene name" in str(found.findings[0])
