@@ -71,7 +71,7 @@ def _in_order(given: type) -> list[Field[Any]]:
 def _parameter(flag: Field[Any]) -> click.Parameter:
     """A field as click has it, under the field's own name."""
     if "argument" in flag.metadata:
-        return click.Argument(
+        return _Argument(
             [flag.name],
             metavar=flag.metadata["argument"],
             type=_Source(path_type=Path),
@@ -79,7 +79,27 @@ def _parameter(flag: Field[Any]) -> click.Parameter:
             nargs=flag.metadata["count"],
         )
     names, attributes = flag.metadata["option"]
-    return click.Option([*names, flag.name], **_BY_TYPE.get(str(flag.type), {}) | attributes)
+    return _Option([*names, flag.name], **_BY_TYPE.get(str(flag.type), {}) | attributes)
+
+
+class _Filled(click.Parameter):
+    """One for which an empty text is an error. What comes of a shell's variable that is not set
+    would be the working directory as a path, and the real API as an address."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
+        value, source = super().consume_value(ctx, opts)
+        if value == "" or (isinstance(value, tuple | list) and "" in value):
+            words = "it is empty; is a variable in the command not set?"
+            raise click.BadParameter(words, ctx, self)
+        return value, source
+
+
+class _Argument(_Filled, click.Argument):
+    pass
+
+
+class _Option(_Filled, click.Option):
+    pass
 
 
 _PATH: Final = click.Path(path_type=Path)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import subprocess
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 import click
 from click.core import ParameterSource
 
-from seedance_batch.errors import FolderMismatch
+from seedance_batch.errors import FolderMismatch, ManifestError
 
 if TYPE_CHECKING:
     from seedance_batch.batch.batch import Batch
@@ -26,6 +26,11 @@ ALSO_AT_A_FOLDER: Final = frozenset({"api_url", "sandbox_config"})
 """Flags that a command on a run folder takes over."""
 CHOICE: Final = frozenset({"rows", "ids", "where", "picks", "sample", "sample_seed", "limit"})
 """Flags that choose rows."""
+_READING: Final = frozenset(
+    "sheet visible encoding delimiter column_map overrides model allow_4k allow_mixed fix_mixed "
+    "allow_outside max_body".split()
+)
+"""Flags by which a manifest is read: `check` has them too."""
 _ONCE: Final = frozenset({"yes", "dry_run", "save"})
 """Flags that belong to the command that was given, not to one that follows it."""
 
@@ -72,17 +77,27 @@ def command_again(
 
     context = click.get_current_context()
     words = ["seedance-batch", command or context.info_name or ""]
-    flags: list[str] = []
     for parameter in context.command.params:
-        name, value = parameter.name or "", context.params.get(parameter.name or "")
         if isinstance(parameter, click.Argument):
-            words.append(str(value) if source is None else relative(source))
-        elif name in changed:
-            flags += _flag(parameter, changed.get(name))
+            typed = context.params.get(parameter.name or "")
+            words.append(str(typed) if source is None else relative(source))
+    return as_typed([*words, *_flags(only, without, changed)])
+
+
+def _flags(
+    only: Collection[str] | None, without: Collection[str] = (), changed: Mapping[str, Any] = {}
+) -> Iterator[str]:
+    """What was typed beside the command and its arguments; see `command_again`."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if isinstance(parameter, click.Argument):
+            continue
+        if name in changed:
+            yield from _flag(parameter, changed.get(name))
         elif was_typed(name) and name not in _ONCE and name not in without:
             if only is None or name in only:
-                flags += _flag(parameter, value)
-    return as_typed([*words, *flags])
+                yield from _flag(parameter, context.params.get(name))
 
 
 def as_typed(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
@@ -92,11 +107,16 @@ def as_typed(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
 
 @contextlib.contextmanager
 def or_elsewhere() -> Iterator[None]:
-    """A run folder that is another's leads to the same command with one that is not."""
+    """A run folder that is another's leads to the same command with one that is not; a manifest's
+    problems lead to `check` with the flags by which it was read."""
     from seedance_batch.batch.summary import relative
 
     try:
         yield
+    except ManifestError as error:
+        if error.hint is not None and " seedance-batch check " in error.hint:
+            error.hint = " ".join(filter(None, (error.hint, as_typed([*_flags(_READING)]))))
+        raise
     except FolderMismatch as error:
         if error.free is not None:
             # In a folder where nothing was run nothing failed, and nothing was kept.

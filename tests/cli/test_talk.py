@@ -98,6 +98,51 @@ def test_a_wrong_word_hints_at_the_commands_help(shop: Shop) -> None:
     assert say(*say("walk").hint).code == Exit.OK
 
 
+@pytest.mark.cases(3)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "shots.csv", "--yes", "--out", ""],
+        ["run", "shots.csv", "--yes", "--api-url", ""],
+        ["plan", ""],
+        ["plan", "shots.csv", "--map", "id=shot", "--map", ""],
+        ["status", ""],
+        ["verify", "runs/shots", "--ids", ""],
+        ["export", "runs/shots", "", "--to", "set"],
+    ],
+)
+def test_what_a_variable_that_is_not_set_leaves_is_an_error_and_never_the_folder_at_hand(
+    words: list[str], shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(1)
+    monkeypatch.chdir(shop.folder)
+    before = sorted(Path().rglob("*"))
+    said = say(*words)
+
+    assert said.code == Exit.USAGE
+    assert "it is empty; is a variable in the command not set?" in said.err
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_flags_own_variable_that_is_set_to_nothing_is_not_set(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill(1)
+    monkeypatch.setenv("SEEDANCE_BATCH_MAX_BODY", "")
+    monkeypatch.setenv("SEEDANCE_BATCH_SHEET", "")
+    assert shop.plan().code == Exit.OK
+
+
+def test_the_hint_of_a_manifest_with_problems_reads_it_in_the_same_way(shop: Shop) -> None:
+    write_rows(shop.manifest, [{"id": "a", "shot": "same"}, {"id": "b", "shot": "same"}])
+    said = shop.plan("--map", "id=shot", "--set", "prompt=A lake", "--rows", "1", "--name", "x{id}")
+
+    (command,) = [line for line in said.err.splitlines() if "seedance-batch check" in line]
+    words = shlex.split(command.partition("seedance-batch ")[2])
+    assert words[2:] == ["--map", "id=shot", "--set", "prompt=A lake"]
+    assert say(*words).code == Exit.USAGE
+
+
 def test_a_manifest_that_is_not_there_is_answered_with_the_one_that_was_meant(shop: Shop) -> None:
     shop.fill(1)
     for command in ("check", "plan", "run", "status", "fetch"):
