@@ -10,7 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -448,6 +447,8 @@ def _problems(error: ValidationError) -> str:
 
 def load_config(path: Path) -> SandboxConfig:
     """Reads a YAML file; raises `SandboxConfigError` naming file, line or setting."""
+    import yaml
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

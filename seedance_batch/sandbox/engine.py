@@ -23,7 +23,7 @@ from seedance_batch.sandbox.config import (
     phases,
 )
 from seedance_batch.sandbox.ledger import Ledger, StoredKey, StoredTask
-from seedance_batch.sandbox.validation import Unreadable, checker_for, strict_json
+from seedance_batch.sandbox.validation import Checker, Unreadable, checker_for, strict_json
 from seedance_batch.sandbox.views import Links, View
 
 _KEY_LIMIT: Final = 255
@@ -78,7 +78,6 @@ class Engine:
     def configure(self, config: SandboxConfig) -> None:
         """Puts a configuration in force; accepted tasks keep the times they were given."""
         self.config = config
-        self._checker = checker_for(config.allow_4k, config.allow_mixed, config.refuse_seed)
         self._generation = GenerationTime.parse(config.generation_time)
 
     # -- who may ask ---------------------------------------------------------------------------
@@ -120,6 +119,10 @@ class Engine:
 
     # -- creating ------------------------------------------------------------------------------
 
+    def _checker(self) -> Checker:
+        config = self.config
+        return checker_for(config.allow_4k, config.allow_mixed, config.refuse_seed)
+
     def read_order(self, account: str, body: bytes, key: str | None) -> CreateOrder:
         """The create that a body asks for; 400 and 404."""
         if key is not None and len(key.encode("latin-1", "replace")) > _KEY_LIMIT:
@@ -129,7 +132,7 @@ class Engine:
         except Unreadable as error:
             raise invalid(f"the body is no JSON: {error}") from error
         model = _model_of(asked)
-        problems = self._checker.problems(asked, model) or _mixed_count(asked["input"])
+        problems = self._checker().problems(asked, model) or _mixed_count(asked["input"])
         if problems:
             raise invalid("; ".join(problems[:10]))
         route = self._route(asked)
