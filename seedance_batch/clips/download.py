@@ -24,7 +24,7 @@ import httpx
 from seedance_batch.api.addresses import file_client
 from seedance_batch.clips import media
 from seedance_batch.clips.cluster import Cluster, NotDone, open_cluster
-from seedance_batch.clips.kept import KeptClips, StoringFetches, Unfit, Wanted, attempt_name
+from seedance_batch.clips.kept import KeptClips, NameTaken, Unfit, Wanted
 from seedance_batch.clips.media import ClipTerms, MediaUnreadable, Probe
 from seedance_batch.clips.partial import (
     PARTIAL_FOLDER,
@@ -46,6 +46,7 @@ from seedance_batch.clips.transfer import (
     Known,
     Limits,
     NoFrame,
+    NotKept,
     Offload,
     Result,
     T,
@@ -53,8 +54,8 @@ from seedance_batch.clips.transfer import (
     Wrong,
 )
 from seedance_batch.core import names
-from seedance_batch.core.attempt import Clip
-from seedance_batch.errors import StorageFailed
+from seedance_batch.core.attempt import Clip, Intent
+from seedance_batch.errors import StorageFailed, StoreAway
 from seedance_batch.objects import open_store
 from seedance_batch.publish import sha256_of, size_of
 from seedance_batch.run_folder import POSTERS
@@ -454,6 +455,37 @@ async def fetching(
         yield FarFetches(
             here, cluster, kept, otherwise=otherwise, allow_private=allow_private, observe=observe
         )
+
+
+def attempt_name(terms: ClipTerms) -> str:
+    """Which attempt an object is of, for those who look at it."""
+    return f"{terms.kind}-{terms.number}" if isinstance(terms, Intent) else ""
+
+
+class StoringFetches:
+    """`Fetches` whose clips go on to the store once they are right."""
+
+    def __init__(self, fetches: Fetches, kept: KeptClips, offload: Offload) -> None:
+        self._fetches = fetches
+        self._kept = kept
+        self._offload = offload
+
+    @property
+    def lanes(self) -> int:
+        """See `Fetches`."""
+        return self._fetches.lanes
+
+    async def fetch(self, wanted: ClipToFetch) -> Result:
+        """Bring the clip to its file, then to the store; `NotKept` where that does not take it."""
+        found = await self._fetches.fetch(wanted)
+        if isinstance(found, Fetched | NoFrame):
+            try:
+                await self._offload(self._kept.put, found.clip, attempt_name(wanted.terms))
+            except NameTaken as error:
+                return NotKept(str(error), for_good=True)
+            except StoreAway as error:
+                return NotKept(error.message, for_good=error.refused)
+        return found
 
 
 class FarFetches:

@@ -24,18 +24,8 @@ from seedance_batch.clips import media
 from seedance_batch.clips.media import ClipTerms, MediaUnreadable
 from seedance_batch.clips.partial import inside, storage
 from seedance_batch.clips.stills import poster, poster_name
-from seedance_batch.clips.transfer import (
-    ClipToFetch,
-    Fetched,
-    Fetches,
-    NoFrame,
-    NotKept,
-    Offload,
-    Result,
-)
-from seedance_batch.core.attempt import Clip, Intent
+from seedance_batch.core.attempt import Clip
 from seedance_batch.core.names import FOLDERS, MISMATCH_MARK
-from seedance_batch.errors import StoreAway
 from seedance_batch.objects import Store, open_store
 from seedance_batch.publish import replacing, sha256_of, size_of
 from seedance_batch.run_folder import JOURNAL
@@ -350,37 +340,3 @@ def stills(
     for _ in hands.each(partial(make_stored_poster, kept.store.url), clips):
         pass
     return Here(here).each(kept.still, clips)
-
-
-# ── on their way into a store ───────────────────────────────────────────────────────────────────
-
-
-def attempt_name(terms: ClipTerms) -> str:
-    """Which attempt an object is of, for those who look at it."""
-    return f"{terms.kind}-{terms.number}" if isinstance(terms, Intent) else ""
-
-
-class StoringFetches:
-    """`Fetches` whose clips go on to the store once they are right."""
-
-    def __init__(self, fetches: Fetches, kept: KeptClips, offload: Offload) -> None:
-        self._fetches = fetches
-        self._kept = kept
-        self._offload = offload
-
-    @property
-    def lanes(self) -> int:
-        """See `Fetches`."""
-        return self._fetches.lanes
-
-    async def fetch(self, wanted: ClipToFetch) -> Result:
-        """Bring the clip to its file, then to the store; `NotKept` where that does not take it."""
-        found = await self._fetches.fetch(wanted)
-        if isinstance(found, Fetched | NoFrame):
-            try:
-                await self._offload(self._kept.put, found.clip, attempt_name(wanted.terms))
-            except NameTaken as error:
-                return NotKept(str(error), for_good=True)
-            except StoreAway as error:
-                return NotKept(error.message, for_good=error.refused)
-        return found
