@@ -24,8 +24,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
-from filelock import FileLock
-
 from seedance_batch import publish
 from seedance_batch.core.names import address_in
 from seedance_batch.errors import StoreAway, StoreUnusable
@@ -161,6 +159,8 @@ class Disk(Store):
             return _on_disk(name, path)
 
     def put_if(self, name: str, content: bytes, etag: str | None) -> str | None:
+        from filelock import FileLock
+
         path = self._path(name)
         with self._refusals(name), FileLock(self._root / _LOCK, timeout=_HELD):
             there = publish.sha256_of(path) if path.exists() else None

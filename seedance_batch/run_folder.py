@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from seedance_batch.errors import FolderInUse, FolderMissing, FolderUnusable
 from seedance_batch.reader.source import absent, address_of, is_address, manifests_in
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 JOURNAL: Final = "journal.db"
 SANDBOX_STATE: Final = "sandbox.db"
@@ -181,6 +182,8 @@ def held(folder: RunFolder, *, briefly: bool = False, patient: bool = True) -> I
     of that. The system frees the lock when its holder dies. Raises `FolderInUse` naming pid and
     host, and `FolderUnusable` where the folder cannot be written.
     """
+    from filelock import FileLock, Timeout
+
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.path / _LOCK, thread_local=False)
@@ -221,6 +224,8 @@ def holder_is_alive(folder: RunFolder) -> bool:
 
 
 def _acquire(lock: FileLock, folder: RunFolder, *, patient: bool) -> None:
+    from filelock import Timeout
+
     try:
         lock.acquire(timeout=_A_LOOK, poll_interval=0.05)
     except Timeout:
