@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from seedance_batch.api.callbacks import SECRET, secrets_from
+from seedance_batch.api.callbacks import SECRET, check_url, secrets_from
 from seedance_batch.api.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
 from seedance_batch.core.account import Priority
 from seedance_batch.core.attempt import Kind
@@ -198,3 +198,16 @@ _AT_LEAST: Final[Mapping[str, float]] = {
     "max_failures": 1,
 }
 """A library call names these without the command line's own checks."""
+
+
+def check_callbacks(settings: RunSettings, access: Access) -> None:
+    """Raise `SettingsError` for callback flags that cannot work with this API."""
+    private = access.private_files
+    if settings.callback_url is not None:
+        check_url(settings.callback_url, allow_private=private)
+    elif settings.callback_bind is not None and not private:
+        raise SettingsError(
+            "--callback-bind needs --callback-url: HiAPI needs an address of this machine "
+            "that it can reach.",
+            hint="--callback-url https://your.host/hiapi --callback-bind 127.0.0.1:8787",
+        )

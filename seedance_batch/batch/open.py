@@ -40,9 +40,7 @@ from seedance_batch.batch.ownership import (
     manifest_of,
 )
 from seedance_batch.batch.preflight import unknown_model_findings
-from seedance_batch.batch.running import check_callbacks
 from seedance_batch.batch.takeover import Tell, look_owned, open_owned, silent
-from seedance_batch.clips.cluster import check_dask
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase, Reason
 from seedance_batch.core.chains import KnownRow, is_unlinked, linked
@@ -76,7 +74,14 @@ from seedance_batch.reader.source import (
     is_address,
 )
 from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held
-from seedance_batch.settings import NO_CAP, RunSettings, access_from, check_settings, public_access
+from seedance_batch.settings import (
+    NO_CAP,
+    RunSettings,
+    access_from,
+    check_callbacks,
+    check_settings,
+    public_access,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -189,6 +194,8 @@ def open_batch(
     ``tell`` is told what is waited for, and which journal is used, where the batch has a store.
     Raises what is wrong before anything could be: settings, manifest, folder, journal, API.
     """
+    from seedance_batch.clips.cluster import check_dask
+
     source, settings = at_home(source, settings)
     check_settings(settings)
     access = None if settings.sandbox else access_from(environ, settings.api_url)

@@ -43,7 +43,7 @@ from seedance_batch.core.outcome import FAILED, Outcome, unfinished
 from seedance_batch.core.overview import clip_bytes
 from seedance_batch.core.steps import Action, Plan, Step, exit_of, fitting, left_over
 from seedance_batch.core.text import span
-from seedance_batch.errors import Exit, FolderUnusable, SettingsError, StorageFailed, StoreAway
+from seedance_batch.errors import Exit, FolderUnusable, StorageFailed, StoreAway
 from seedance_batch.events import (
     AttemptChanged,
     BytesArrived,
@@ -61,7 +61,7 @@ from seedance_batch.runner.attempts import Attempts, Terms
 from seedance_batch.runner.gate import Reins, Stopper, Tools, tools_for
 from seedance_batch.runner.runner import RunEnding, Runner
 from seedance_batch.runner.sharing import Account
-from seedance_batch.settings import Access, RunSettings
+from seedance_batch.settings import Access, RunSettings, check_callbacks
 
 _SHEETS_EVERY = 8.0
 """Seconds between sheets while rows end; the promise is ten."""
@@ -563,19 +563,6 @@ class Hearing:
         )
         async with callbacks.served(receiver, self.socket):
             yield
-
-
-def check_callbacks(settings: RunSettings, access: Access) -> None:
-    """Raise `SettingsError` for callback flags that cannot work with this API."""
-    private = access.private_files
-    if settings.callback_url is not None:
-        callbacks.check_url(settings.callback_url, allow_private=private)
-    elif settings.callback_bind is not None and not private:
-        raise SettingsError(
-            "--callback-bind needs --callback-url: HiAPI needs an address of this machine "
-            "that it can reach.",
-            hint="--callback-url https://your.host/hiapi --callback-bind 127.0.0.1:8787",
-        )
 
 
 @contextlib.contextmanager

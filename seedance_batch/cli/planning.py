@@ -153,10 +153,10 @@ def _brought(flag: Field[Any], reading: Mapping[str, Any]) -> Any:
 
 def _saved_plan(path: Path | None) -> SavedPlan | None:
     """The plan that ``--plan`` names. Raises `UsageError` for a file that is none."""
-    from seedance_batch.core.saved_plan import from_json
-
     if path is None:
         return None
+    from seedance_batch.core.saved_plan import from_json
+
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -169,9 +169,7 @@ def wanted(batch: Batch, given: flags.Planning, saved: SavedPlan | None, meant: 
     Raises `PlanDrifted` where a saved plan moved on.
     """
     from seedance_batch.batch.open import check_troubles
-    from seedance_batch.batch.sheets import standing
     from seedance_batch.core.attempt import Kind
-    from seedance_batch.page.marks import picks_of
 
     choice, selected = meant.choice, None
     picks: Sequence[Pick] | None = None
@@ -182,6 +180,9 @@ def wanted(batch: Batch, given: flags.Planning, saved: SavedPlan | None, meant: 
             else None
         )
         if given.picks is not None:
+            from seedance_batch.batch.sheets import standing
+            from seedance_batch.page.marks import picks_of
+
             picks = picks_of(given.picks, batch.folder.path, lambda: standing(batch.journal), page)
         selected = batch.chosen(flags.selection(given, picks, marks=meant.marks, page=page))
     if choice is not None and picks is not None:

@@ -15,7 +15,6 @@ import click
 
 from seedance_batch.cli import flags, planning
 from seedance_batch.cli.hints import command_again, next_command, or_elsewhere, was_typed
-from seedance_batch.cli.outputs import page_served, until_ended
 from seedance_batch.core.text import shown, some
 from seedance_batch.errors import Exit, ManifestError, UsageError
 from seedance_batch.streams import say_aside, tell
@@ -121,6 +120,8 @@ def carry_out(given: Running, meant: planning.Meant) -> int:
     with contextlib.ExitStack() as served:
         code = _carried_out(given, meant, served)
         if given.serve and code not in _BY_SIGNAL and _at_a_terminal():
+            from seedance_batch.cli.outputs import until_ended
+
             click.echo("The page is served until Ctrl-C.", err=True)
             with until_ended() as wait:
                 wait()
@@ -148,6 +149,8 @@ def _carried_out(given: Running, meant: planning.Meant, served: contextlib.ExitS
         found, over_budget = planning.under_caps(batch, found)
         found = consented(batch, found, _consent(given, saved))
         if given.serve:
+            from seedance_batch.cli.outputs import page_served
+
             address = served.enter_context(page_served(batch.folder, "127.0.0.1", 0))
             click.echo(f"page     {address}", err=True)
             if _at_a_terminal():

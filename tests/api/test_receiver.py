@@ -21,12 +21,12 @@ from seedance_batch.api.callbacks import (
     token_in,
     token_of,
 )
-from seedance_batch.batch.running import Hearing, check_callbacks, hearing
+from seedance_batch.batch.running import Hearing, hearing
 from seedance_batch.cli.main import main
 from seedance_batch.core.manifest import body_template, callback_token, content_hash
 from seedance_batch.core.model import TaskInput
 from seedance_batch.errors import Exit, SettingsError
-from seedance_batch.settings import Access, RunSettings, access_from
+from seedance_batch.settings import Access, RunSettings, access_from, check_callbacks
 from tests.api.sending import encoded, finished, signed
 from tests.benchmarks.world import SECRET
 
