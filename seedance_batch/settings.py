@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from seedance_batch.api.callbacks import SECRET, check_url, secrets_from
-from seedance_batch.api.client import DEFAULT_BASE_URL, is_loopback, normal_base_url
 from seedance_batch.core.account import Priority
 from seedance_batch.core.attempt import Kind
 from seedance_batch.core.manifest import SANDBOX_ORIGIN
@@ -20,6 +20,8 @@ from seedance_batch.errors import SettingsError
 KEY: Final = "HIAPI_API_KEY"
 KEY_FILE: Final = "HIAPI_API_KEY_FILE"
 BASE_URL: Final = "HIAPI_BASE_URL"
+SECRET: Final = "HIAPI_WEBHOOK_SECRET"  # noqa: S105  (a variable's name)
+DEFAULT_BASE_URL: Final = "https://api.hiapi.ai"
 DEFAULT_RPM: Final = 60.0
 SANDBOX_RPM: Final = 600.0
 NO_CAP: Final = Decimal("Infinity")
@@ -100,6 +102,69 @@ def _key_from(path: Path) -> str:
         return content.decode("utf-16" if wide else "utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{KEY_FILE} cannot be read: {error}") from error
+
+
+def secrets_from(value: str | None) -> tuple[str, ...]:
+    """Signing keys, comma separated: two while one replaces the other. Raises `SettingsError`."""
+    found = tuple(part.strip() for part in (value or "").split(",") if part.strip())
+    if any(not 16 <= len(secret) <= 256 for secret in found):
+        raise SettingsError(f"{SECRET} holds a signing key that is not 16 to 256 characters long.")
+    return found
+
+
+# ── the API's address ───────────────────────────────────────────────────────────────────────────
+
+
+def normal_base_url(text: str) -> str:
+    """The API's address without ``/v1``, ``/v1/tasks`` and what else spells the same.
+
+    Raises `SettingsError` for an address that cannot be used, and for ``http`` off loopback:
+    the key would travel in the clear.
+    """
+    address = text.strip()
+    parts = _split(address)
+    if parts is None or parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
+        raise SettingsError(f"The API address {text!r} is not an http(s) address.", hint=_ADDRESS)
+    if parts.query or parts.fragment:
+        raise SettingsError(f"The API address {text!r} has a query or a fragment.", hint=_ADDRESS)
+    if parts.scheme == "http" and not is_loopback(address):
+        raise SettingsError(
+            f"The API address {text} is not encrypted; http is accepted only on loopback.",
+            hint=_ADDRESS,
+        )
+    path = parts.path.rstrip("/").removesuffix("/v1/tasks").removesuffix("/v1").rstrip("/")
+    host = parts.netloc.lower().removesuffix(f":{_PORTS[parts.scheme]}")
+    return urlunsplit((parts.scheme, host, path, "", ""))
+
+
+_PORTS: Final = {"http": 80, "https": 443}
+_ADDRESS: Final = f"export HIAPI_BASE_URL={DEFAULT_BASE_URL}"
+
+
+def _split(address: str) -> SplitResult | None:
+    """The parts of an address that a request can be made to; None where there are none."""
+    if not address.isprintable() or " " in address:
+        return None
+    try:
+        parts = urlsplit(address)
+        return parts if parts.port is None or parts.port > 0 else None
+    except ValueError:
+        return None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address names this machine by a loopback address or as ``localhost``."""
+    parts = _split(url)
+    host = ((parts.hostname if parts else None) or "").rstrip(".")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# ── how a batch is run ──────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +267,8 @@ _AT_LEAST: Final[Mapping[str, float]] = {
 
 def check_callbacks(settings: RunSettings, access: Access) -> None:
     """Raise `SettingsError` for callback flags that cannot work with this API."""
+    from seedance_batch.api.callbacks import check_url
+
     private = access.private_files
     if settings.callback_url is not None:
         check_url(settings.callback_url, allow_private=private)

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from seedance_batch.errors import SettingsError
-from seedance_batch.settings import RunSettings, access_from, check_settings, public_access
+from seedance_batch.settings import (
+    RunSettings,
+    access_from,
+    check_settings,
+    is_loopback,
+    normal_base_url,
+    public_access,
+)
 
 KEY = {"HIAPI_API_KEY": "sk-test"}
 
@@ -101,3 +108,50 @@ def test_choices_that_contradict_each_other_or_make_no_sense_are_refused(
 def test_every_default_makes_sense() -> None:
     check_settings(RunSettings())
     check_settings(RunSettings(concurrency=None, max_failures=None, wait=0, max_cost=Decimal(0)))
+
+
+# ── addresses ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("https://api.hiapi.ai", "https://api.hiapi.ai"),
+        (" https://api.hiapi.ai/v1/ ", "https://api.hiapi.ai"),
+        ("https://API.hiapi.ai:443/v1", "https://api.hiapi.ai"),
+        ("https://api.hiapi.ai:8443", "https://api.hiapi.ai:8443"),
+        ("https://gate.example/hiapi/v1", "https://gate.example/hiapi"),
+        ("http://127.0.0.1:8787/v1", "http://127.0.0.1:8787"),
+        ("http://localhost", "http://localhost"),
+        ("http://[::1]:80/", "http://[::1]"),
+    ],
+)
+def test_every_spelling_of_an_address_becomes_one(text: str, normal: str) -> None:
+    assert normal_base_url(text) == normal
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "api.hiapi.ai", "ftp://api.hiapi.ai", "https://", "https:///v1", "https://me@host",
+        "https://:secret@host", "https://host?x=1", "https://host#x", "https://host:none",
+        "https://host:99999", "http://[::1", "https://a b", "https://ex\nample.com", "https://\x00",
+        "http://api.hiapi.ai", "http://10.0.0.1", "http://127.1", "http://[::ffff:127.0.0.1]",
+        "http://localhost.evil.example", "http://169.254.169.254",
+    ],
+)  # fmt: skip
+def test_an_address_to_which_no_key_may_go_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        normal_base_url(text)
+    assert refused.value.hint
+
+
+def test_loopback_is_this_machine_by_name_or_number() -> None:
+    assert is_loopback("http://localhost:1")
+    assert is_loopback("http://LOCALHOST./")
+    assert is_loopback("https://127.8.8.8")
+    assert is_loopback("http://[::1]/")
+    assert not is_loopback("https://0.0.0.0")
+    assert not is_loopback("https://api.hiapi.ai")
+    assert not is_loopback("127.0.0.1")
+    assert not is_loopback("http://[")

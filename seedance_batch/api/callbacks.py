@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-SECRET: Final = "HIAPI_WEBHOOK_SECRET"  # noqa: S105  (a variable's name)
 MAX_CALLBACK: Final = 1 << 20
 """Bytes; a task object has about a thousand."""
 TOLERANCE: Final = 300.0
@@ -104,14 +103,6 @@ def check_url(url: str, *, allow_private: bool) -> str:
     if urlsplit(url).query or urlsplit(url).fragment:
         raise SettingsError(f"--callback-url {url!r} has a query or a fragment; use a path.")
     return url
-
-
-def secrets_from(value: str | None) -> tuple[str, ...]:
-    """Signing keys, comma separated: two while one replaces the other. Raises `SettingsError`."""
-    found = tuple(part.strip() for part in (value or "").split(",") if part.strip())
-    if any(not 16 <= len(secret) <= 256 for secret in found):
-        raise SettingsError(f"{SECRET} holds a signing key that is not 16 to 256 characters long.")
-    return found
 
 
 def listen(bind: str) -> socket.socket:

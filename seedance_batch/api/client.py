@@ -5,14 +5,13 @@ Every call returns an `Answer` with a verdict; nothing is resent here, and no an
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import anyio
 import httpx
@@ -36,9 +35,9 @@ from seedance_batch.core.hiapi import (
     Verdict,
     Voice,
 )
-from seedance_batch.errors import SettingsError, root_reason
+from seedance_batch.errors import root_reason
+from seedance_batch.settings import DEFAULT_BASE_URL, normal_base_url
 
-DEFAULT_BASE_URL: Final = "https://api.hiapi.ai"
 PUBLIC_SITE: Final = "https://www.hiapi.ai"
 """Pages that need no key; no key is ever sent there."""
 MAX_CONNECTIONS: Final = 10
@@ -396,55 +395,6 @@ def _no_answer(error: Exception, *, connected: bool, way: str = "") -> Answer[An
     return Answer(Verdict.UNKNOWN, error=TaskError("", words), connected=connected)
 
 
-def normal_base_url(text: str) -> str:
-    """The API's address without ``/v1``, ``/v1/tasks`` and what else spells the same.
-
-    Raises `SettingsError` for an address that cannot be used, and for ``http`` off loopback:
-    the key would travel in the clear.
-    """
-    address = text.strip()
-    parts = _split(address)
-    if parts is None or parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
-        raise SettingsError(f"The API address {text!r} is not an http(s) address.", hint=_ADDRESS)
-    if parts.query or parts.fragment:
-        raise SettingsError(f"The API address {text!r} has a query or a fragment.", hint=_ADDRESS)
-    if parts.scheme == "http" and not is_loopback(address):
-        raise SettingsError(
-            f"The API address {text} is not encrypted; http is accepted only on loopback.",
-            hint=_ADDRESS,
-        )
-    path = parts.path.rstrip("/").removesuffix("/v1/tasks").removesuffix("/v1").rstrip("/")
-    host = parts.netloc.lower().removesuffix(f":{_PORTS[parts.scheme]}")
-    return urlunsplit((parts.scheme, host, path, "", ""))
-
-
 def public_site(base_url: str) -> str:
     """Where HiAPI publishes models' schemas, for the API at that address."""
     return PUBLIC_SITE if base_url == DEFAULT_BASE_URL else base_url
-
-
-_PORTS: Final = {"http": 80, "https": 443}
-_ADDRESS: Final = f"export HIAPI_BASE_URL={DEFAULT_BASE_URL}"
-
-
-def _split(address: str) -> SplitResult | None:
-    """The parts of an address that a request can be made to; None where there are none."""
-    if not address.isprintable() or " " in address:
-        return None
-    try:
-        parts = urlsplit(address)
-        return parts if parts.port is None or parts.port > 0 else None
-    except ValueError:
-        return None
-
-
-def is_loopback(url: str) -> bool:
-    """Whether an address names this machine by a loopback address or as ``localhost``."""
-    parts = _split(url)
-    host = ((parts.hostname if parts else None) or "").rstrip(".")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

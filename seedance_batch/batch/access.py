@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import anyio
 import anyio.to_thread
 
-from seedance_batch.api.client import DEFAULT_BASE_URL, Answer, Client
 from seedance_batch.batch.takeover import STORE_PATIENCE, Owner, Tell, open_owned, silent
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.account import AccountView, Priority
@@ -43,10 +42,19 @@ from seedance_batch.publish import replacing
 from seedance_batch.run_folder import RunFolder, folder_of, held, wal_is_safe
 from seedance_batch.runner.account_file import account_path, view_of
 from seedance_batch.runner.sharing import Account, Membership, alone_note, local_day, unusable
-from seedance_batch.settings import Access, RunSettings, access_from, check_settings, public_access
+from seedance_batch.settings import (
+    DEFAULT_BASE_URL,
+    Access,
+    RunSettings,
+    access_from,
+    check_settings,
+    public_access,
+)
 
 if TYPE_CHECKING:
     import yaml
+
+    from seedance_batch.api.client import Answer, Client
 
 # ── Gets the price list: a file, the API in use, or the last list that it gave ────────────────────
 
@@ -75,6 +83,8 @@ async def load_prices(
     earlier list is kept. Raises `SettingsError` for a price file that
     cannot be used.
     """
+    from seedance_batch.api.client import Client
+
     table = None if price_file is None else read_price_file(price_file)
     if table is not None and not needed:
         return Prices(table)

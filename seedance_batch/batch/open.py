@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from seedance_batch.api.addresses import Answered, NotFetched, check_file_proxy, fetch_small
 from seedance_batch.batch.access import (
     Site,
     check_store,
@@ -39,7 +38,6 @@ from seedance_batch.batch.ownership import (
     drop_unless_used,
     manifest_of,
 )
-from seedance_batch.batch.preflight import unknown_model_findings
 from seedance_batch.batch.takeover import Tell, look_owned, open_owned, silent
 from seedance_batch.clips.kept import KeptClips
 from seedance_batch.core.attempt import COMING_PHASES, Attempt, ErrorClass, Kind, Phase, Reason
@@ -86,6 +84,8 @@ from seedance_batch.settings import (
 if TYPE_CHECKING:
     import pandas
 
+    from seedance_batch.api.addresses import Answered
+
 ManifestSource: TypeAlias = "str | Path | pandas.DataFrame"
 """A manifest's path or its address on the web, ``-`` for standard input, a run folder for the
 manifest that was last run there, or a table in memory."""
@@ -121,6 +121,8 @@ _PATIENCE: Final = 60.0
 
 def _fetched(link: str, options: ReadOptions, allow_private: bool) -> Manifest:
     """The manifest at an address: fetched once, and kept in memory only."""
+    from seedance_batch.api.addresses import NotFetched, fetch_small
+
     address = address_of(link, workbook=options.visible or options.sheet is not None)
     try:
         answer = anyio.run(
@@ -194,6 +196,7 @@ def open_batch(
     ``tell`` is told what is waited for, and which journal is used, where the batch has a store.
     Raises what is wrong before anything could be: settings, manifest, folder, journal, API.
     """
+    from seedance_batch.api.addresses import check_file_proxy
     from seedance_batch.clips.cluster import check_dask
 
     source, settings = at_home(source, settings)
@@ -380,6 +383,8 @@ def _as_ordered(manifest: Manifest, journal: Journal) -> Manifest:
 def _batch(site: Site, manifest: Manifest, options: ReadOptions, *, needed: bool) -> Batch:
     """A batch under the cap that is in force, with prices that it can be held against; ``needed``
     as in `load_prices`."""
+    from seedance_batch.batch.preflight import unknown_model_findings
+
     given = site.settings.max_cost
     cap = site.journal.facts().max_cost if given is None else given
     settings = replace(site.settings, max_cost=None if cap == NO_CAP else cap)

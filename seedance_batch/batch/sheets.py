@@ -14,7 +14,6 @@ from typing import Final
 
 import anyio.from_thread
 
-from seedance_batch.api.client import DEFAULT_BASE_URL
 from seedance_batch.batch.access import Site, kept_clips, kept_prices
 from seedance_batch.clips.kept import Hands, KeptClips
 from seedance_batch.core.attempt import Attempt, Kind, Phase
@@ -32,6 +31,7 @@ from seedance_batch.journal.records import Facts, KindFacts
 from seedance_batch.page.page import PAGE, Offer, write_report
 from seedance_batch.publish import sha256_of
 from seedance_batch.run_folder import RunFolder, held, wal_is_safe
+from seedance_batch.settings import DEFAULT_BASE_URL
 from seedance_batch.writer.files import SHEETS, SheetSource, Written, write_sheets
 
 

@@ -7,11 +7,10 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from seedance_batch.api.client import Answer, Created
 from seedance_batch.core.attempt import (
     FINAL_PHASES,
     UNDER_WAY_PHASES,
@@ -36,6 +35,9 @@ from seedance_batch.core.lifecycle import (
 from seedance_batch.events import AttemptChanged, Observer
 from seedance_batch.journal import records
 from seedance_batch.journal.journal import Journal
+
+if TYPE_CHECKING:
+    from seedance_batch.api.client import Answer, Created
 
 # ── What is to be bought and on which terms, and what a create's answer means for it ──────────────
 

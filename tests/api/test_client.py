@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 
-from seedance_batch.api.client import Answer, Client, is_loopback, normal_base_url
+from seedance_batch.api.client import Answer, Client
 from seedance_batch.core.hiapi import Verdict, Voice
-from seedance_batch.errors import SettingsError
 from tests.service import Service, serving
 
 T = TypeVar("T")
@@ -438,51 +437,7 @@ def test_where_nobody_listens_nothing_can_have_been_received() -> None:
     assert answer.error.message
 
 
-# ── addresses ───────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("text", "normal"),
-    [
-        ("https://api.hiapi.ai", "https://api.hiapi.ai"),
-        (" https://api.hiapi.ai/v1/ ", "https://api.hiapi.ai"),
-        ("https://API.hiapi.ai:443/v1", "https://api.hiapi.ai"),
-        ("https://api.hiapi.ai:8443", "https://api.hiapi.ai:8443"),
-        ("https://gate.example/hiapi/v1", "https://gate.example/hiapi"),
-        ("http://127.0.0.1:8787/v1", "http://127.0.0.1:8787"),
-        ("http://localhost", "http://localhost"),
-        ("http://[::1]:80/", "http://[::1]"),
-    ],
-)
-def test_every_spelling_of_an_address_becomes_one(text: str, normal: str) -> None:
-    assert normal_base_url(text) == normal
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "api.hiapi.ai", "ftp://api.hiapi.ai", "https://", "https:///v1", "https://me@host",
-        "https://:secret@host", "https://host?x=1", "https://host#x", "https://host:none",
-        "https://host:99999", "http://[::1", "https://a b", "https://ex\nample.com", "https://\x00",
-        "http://api.hiapi.ai", "http://10.0.0.1", "http://127.1", "http://[::ffff:127.0.0.1]",
-        "http://localhost.evil.example", "http://169.254.169.254",
-    ],
-)  # fmt: skip
-def test_an_address_to_which_no_key_may_go_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError) as refused:
-        normal_base_url(text)
-    assert refused.value.hint
-
-
-def test_loopback_is_this_machine_by_name_or_number() -> None:
-    assert is_loopback("http://localhost:1")
-    assert is_loopback("http://LOCALHOST./")
-    assert is_loopback("https://127.8.8.8")
-    assert is_loopback("http://[::1]/")
-    assert not is_loopback("https://0.0.0.0")
-    assert not is_loopback("https://api.hiapi.ai")
-    assert not is_loopback("127.0.0.1")
-    assert not is_loopback("http://[")
+# ── who cannot be reached ───────────────────────────────────────────────────────────────────────
 
 
 def test_an_unreachable_api_says_what_the_system_said() -> None:

@@ -26,7 +26,13 @@ from seedance_batch.cli.main import main
 from seedance_batch.core.manifest import body_template, callback_token, content_hash
 from seedance_batch.core.model import TaskInput
 from seedance_batch.errors import Exit, SettingsError
-from seedance_batch.settings import Access, RunSettings, access_from, check_callbacks
+from seedance_batch.settings import (
+    Access,
+    RunSettings,
+    access_from,
+    check_callbacks,
+    secrets_from,
+)
 from tests.api.sending import encoded, finished, signed
 from tests.benchmarks.world import SECRET
 
@@ -107,7 +113,7 @@ async def test_what_the_run_cannot_take_is_asked_for_again() -> None:
 
 
 def test_while_one_signing_key_replaces_another_both_are_good() -> None:
-    keys = callbacks.secrets_from(" the-new-signing-key , the-old-signing-key,")
+    keys = secrets_from(" the-new-signing-key , the-old-signing-key,")
     for key in ("the-new-signing-key", "the-old-signing-key"):
         headers = signed(b"body", 1000, key)
         stamp, signature = headers["x-hiapi-timestamp"], headers["x-hiapi-signature"]
@@ -119,7 +125,7 @@ def test_while_one_signing_key_replaces_another_both_are_good() -> None:
 @pytest.mark.parametrize("value", ["short", "long-enough-to-be-one,short", "x" * 257])
 def test_a_signing_key_of_impossible_length_is_refused(value: str) -> None:
     with pytest.raises(SettingsError):
-        callbacks.secrets_from(value)
+        secrets_from(value)
 
 
 def test_the_signing_keys_come_from_the_environment_and_are_in_no_repr() -> None:
