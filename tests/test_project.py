@@ -347,6 +347,42 @@ def test_starting_the_command_line_is_light_with_a_config_file_too(
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+NEEDS_OF_A_RUN = {
+    *("av", "PIL", "numpy", "pandas", "xlsxwriter", "jinja2", "filelock", "yaml"),
+    *(f"seedance_batch.clips.{name}" for name in ("cluster", "download", "transfer")),
+    *(f"seedance_batch.runner.{name}" for name in ("fetch", "gate", "runner", "submit", "watch")),
+    *(f"seedance_batch.batch.{name}" for name in ("running", "sheets", "takes")),
+    *("seedance_batch.writer.files", "seedance_batch.page.page"),
+}
+"""Libraries and rooms for sending, fetching and writing."""
+NEEDS_OF_REQUESTS = {"httpx", "httpcore", "seedance_batch.api.client"}
+
+
+@pytest.mark.parametrize(
+    ("words", "needless"),
+    [
+        (["plan", "shots.csv", "--sandbox"], NEEDS_OF_A_RUN),
+        (["check", "shots.csv"], NEEDS_OF_A_RUN | NEEDS_OF_REQUESTS),
+        (["status"], NEEDS_OF_A_RUN | NEEDS_OF_REQUESTS),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_a_command_imports_only_what_it_needs(
+    words: list[str], needless: set[str], tmp_path: Path
+) -> None:
+    (tmp_path / "shots.csv").write_text("prompt\nA fox\n", encoding="utf-8")
+    script = (
+        f"import sys; from seedance_batch.cli.main import main; code = main({words!r}); "
+        "print(code, sorted(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    code, _, imported = done.stdout.splitlines()[-1].partition(" ")
+    assert code == "0"
+    assert needless & set(ast.literal_eval(imported)) == set()
+
+
 @pytest.mark.parametrize("word", [r"/work/", r"\.\./shared", r"\bhelper[- ]session"])
 def test_the_project_speaks_of_itself_alone(word: str) -> None:
     listed = subprocess.run(
