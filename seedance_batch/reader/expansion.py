@@ -523,7 +523,7 @@ _BAND: Final = re.compile(
     r"|第.{1,4}[场場幕集](?:[\s:：·—-].{0,30})?",
     re.IGNORECASE,
 )
-_WORD: Final = re.compile(r"[^\W\d_]{3}|[\u3040-\u9fff\uac00-\ud7af]")
+_WORD: Final = r"[^\W\d_]{3}|[\u3040-\u9fff\uac00-\ud7af]"
 
 
 def _is_name(text: str) -> bool:
@@ -537,4 +537,4 @@ def _is_sum(text: str) -> bool:
 
 
 def _is_wordy(text: str) -> bool:
-    return _WORD.search(text) is not None
+    return re.search(_WORD, text) is not None
