@@ -102,16 +102,21 @@ def lengths_at(path: Path) -> Lengths:
         return Lengths(255, 4095)
 
 
+def real(path: Path | str) -> Path:
+    """Where a path leads, links followed: a ring of links leads to itself, and opens nowhere."""
+    return Path(os.path.realpath(path))
+
+
 def default_folder(manifest: Path, *, sandbox: bool) -> RunFolder:
     """``runs/<name>`` beside the manifest, so that another working directory buys nothing twice.
 
     A sheet of ours, fed back from its run folder, continues that folder.
     """
-    own = RunFolder(manifest.resolve().parent)
+    own = RunFolder(real(manifest).parent)
     if own.exists():
         return own
     name = manifest.stem + ("-sandbox" if sandbox else "")
-    return RunFolder(manifest.resolve().parent / "runs" / name)
+    return RunFolder(real(manifest).parent / "runs" / name)
 
 
 def folder_of(given: Path | str, *, out: Path | None, sandbox: bool) -> RunFolder:
@@ -122,9 +127,9 @@ def folder_of(given: Path | str, *, out: Path | None, sandbox: bool) -> RunFolde
     is_web = is_address(given)
     given = Path(f"{address_of(str(given)).name}.csv" if is_web else given)
     if out is not None:
-        found = RunFolder(out.resolve())
+        found = RunFolder(real(out))
     elif given.is_dir():
-        found = RunFolder(given.resolve())
+        found = RunFolder(real(given))
     else:
         named = Path("stdin") if given == _STDIN else given
         found = default_folder(named, sandbox=sandbox)

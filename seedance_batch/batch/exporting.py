@@ -26,7 +26,7 @@ from seedance_batch.core.clip_sets import DatasetFormat, Sample, Shard, sharded
 from seedance_batch.errors import FolderInUse, UsageError
 from seedance_batch.progress import bar_of
 from seedance_batch.publish import replacing, size_of
-from seedance_batch.run_folder import RunFolder, sweep_place
+from seedance_batch.run_folder import RunFolder, real, sweep_place
 from seedance_batch.writer import shards as shard_files
 
 SHARDS: Final = "shards.json"
@@ -395,7 +395,7 @@ def _check_parquet() -> None:
 
 def _check_place(wish: ExportWish) -> None:
     """Refuse a place where a data set would mix with something else."""
-    dest = wish.dest.resolve()
+    dest = real(wish.dest)
     for folder in map(RunFolder, (dest, *dest.parents)):
         if folder.journal.exists():
             raise UsageError(

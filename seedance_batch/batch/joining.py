@@ -65,9 +65,11 @@ class ClipsLacking(UsageError):
         have = "has" if len(rows) == 1 else "have"
         super().__init__(
             f"{len(rows):,} of {of} {have} no {clip} to join: {named}. No film was made.",
-            hint="--skip-missing leaves them out",
+            hint=None if len(rows) == chosen else "--skip-missing leaves them out",
         )
         self.rows = tuple(rows)
+        self.are_all = len(rows) == chosen
+        """Whether no chosen row has a clip."""
         self.drafts_will_do = {each.reason for each in rows} == {f"only a {Kind.DRAFT}"}
         """Whether a film of the drafts lacks none of these."""
         self.can_be_fetched = any(each.is_paid for each in rows)

@@ -71,7 +71,7 @@ from seedance_batch.reader.source import (
     address_of,
     is_address,
 )
-from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held
+from seedance_batch.run_folder import RunFolder, default_folder, folder_of, held, real
 from seedance_batch.settings import (
     NO_CAP,
     RunSettings,
@@ -106,7 +106,7 @@ def read_source(
             allow_private = public_access(os.environ).private_files
         return _fetched(str(source), options, allow_private)
     _check_name(source)
-    home = RunFolder(Path(source).resolve().parent)
+    home = RunFolder(real(source).parent)
     if options.folder is None and home.exists():
         with look_into(home.journal) as journal:  # a sheet of ours: files lie where they lay
             manifest = Path(manifest_of(journal, home) or source)
@@ -160,7 +160,7 @@ def check_answer(address: WebManifest, answer: Answered) -> None:
 def _check_name(source: str | Path) -> None:
     # Journal and sheets hold the paths of manifest and run folder as text.
     try:
-        str(Path(source).resolve()).encode()
+        str(real(source)).encode()
     except UnicodeEncodeError:
         shown_name, encoding = os.fsencode(source).decode(errors="replace"), locale_encoding()
         if encoding is not None:
@@ -471,7 +471,7 @@ def folder_for(manifest: Manifest, settings: RunSettings) -> RunFolder:
     """Where this manifest's runs are kept."""
     if settings.out is not None:
         _check_name(settings.out)
-        return RunFolder(settings.out.resolve())
+        return RunFolder(real(settings.out))
     named = Path(manifest.path)
     if not named.is_file():  # standard input, or a table in memory
         named = Path.cwd() / f"{manifest.name}.csv"

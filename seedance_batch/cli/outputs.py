@@ -225,6 +225,8 @@ def join(given: Joining) -> int:
             error.hint = command_again("fetch", source=folder.path, only=())
         elif error.drafts_will_do:
             error.hint = command_again(draft=True)
+        elif error.are_all:
+            error.hint = command_again("status", source=folder.path, only=())
         else:
             error.hint = command_again(skip_missing=True)
         raise

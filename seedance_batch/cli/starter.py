@@ -33,6 +33,7 @@ from seedance_batch.core.model import (
 from seedance_batch.errors import UsageError
 from seedance_batch.publish import replacing
 from seedance_batch.reader.source import MOST_VARIANTS
+from seedance_batch.run_folder import real
 
 if TYPE_CHECKING:
     from xlsxwriter.worksheet import Worksheet
@@ -195,7 +196,7 @@ def _rows_of(pictures: Path, manifest: Path) -> Rows:
 
     Raises `UsageError` where there is none, or where the manifest could not name them.
     """
-    home, folder = manifest.absolute().parent.resolve(), pictures.resolve()
+    home, folder = real(manifest).parent, real(pictures)
     if not folder.is_dir():
         raise UsageError(f"{pictures} is not a folder of pictures.")
     if not folder.is_relative_to(home):

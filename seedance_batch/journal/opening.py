@@ -123,7 +123,7 @@ def glance_at(path: Path) -> Iterator[Journal]:
 
 def _connect_to_look(path: Path) -> sqlite3.Connection:
     """A connection that reads a journal, wherever it lies. Raises ``sqlite3.Error``."""
-    uri = f"{path.resolve().as_uri()}?mode=ro"
+    uri = f"{Path(os.path.realpath(path)).as_uri()}?mode=ro"
     connection = _connect(uri, uri=True)
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()

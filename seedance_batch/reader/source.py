@@ -312,7 +312,7 @@ def manifests_in(folder: Path) -> list[str]:
                 for entry in entries
                 if os.path.splitext(entry.name)[1].casefold() in _MANIFESTS  # noqa: PTH122
                 and not entry.name.startswith(".")
-                and entry.is_file()
+                and os.path.isfile(entry.path)  # noqa: PTH113 - a ring of links is none
             )
     except OSError:
         return []
@@ -324,7 +324,10 @@ def absent(given: Path) -> tuple[str, str | None]:
     if not folder.is_dir():
         return f"There is no {given}: the folder {folder} does not exist.", None
     there = manifests_in(folder)
-    close = difflib.get_close_matches(given.name, there, n=1)
+    by_name = {name.casefold(): name for name in there}
+    close = [
+        by_name[name] for name in difflib.get_close_matches(given.name.casefold(), by_name, n=1)
+    ]
     sentence = f"There is no {given.name} in {folder.resolve()}"
     if close:
         return f"{sentence}; did you mean {close[0]}?", _check(folder / close[0])

@@ -84,6 +84,7 @@ def test_rows_without_a_clip_are_named_and_left_out_on_request(shop: Shop) -> No
     (film,) = shop.at("join", "--skip-missing", "--json").lines
     assert film["ids"] == ["shot1", "shot3"]
     assert film["left_out"] == [{"id": "shot2", "reason": "failed"}]
+    assert shop.at("join", "--ids", "shot2").hint == ["status", "runs/shots"]
     none = shop.at("join", "--ids", "shot2", "--skip-missing")
     assert (none.code, "None of 1 row has a clip" in none.err) == (Exit.USAGE, True)
 

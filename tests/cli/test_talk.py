@@ -63,14 +63,21 @@ def test_help_fits_on_one_screen(command: str | None, monkeypatch: pytest.Monkey
         ["sandbox", "--config", "none.yaml"],
         ["run", "shots.csv", "--sandbox", "--sandbox-config", "none.yaml"],
         ["run", "shots.csv", "--name", "../{id}"],
+        ["plan", "ring.csv"],
+        ["run", "ring.csv", "--yes"],
+        ["status", "ring.csv"],
+        ["run", "shots.csv", "--yes", "--out", "ring.csv"],
+        ["init", "new.csv", "ring.csv"],
         ["run", "shots.csv", "--callback-url", "http://127.0.0.1"],
         ["run", "shots.csv", "--callback-bind", "0.0.0.0:99999"],
     ],
 )
 def test_a_command_that_makes_no_sense_is_an_error_in_a_sentence(
-    shop: Shop, words: list[str]
+    shop: Shop, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.fill(1)
+    (shop.folder / "ring.csv").symlink_to("ring.csv")
+    monkeypatch.chdir(shop.folder)
     said = say(*words)
     assert said.code == Exit.USAGE, said.err
     assert said.out == ""
@@ -150,6 +157,7 @@ def test_a_manifest_that_is_not_there_is_answered_with_the_one_that_was_meant(sh
         assert said.code == Exit.USAGE
         assert f"There is no shot.csv in {shop.folder}; did you mean shots.csv?" in said.err
         assert say(*said.hint).code == Exit.OK
+    assert "did you mean shots.csv?" in say("check", "SHOTS.CSV").err
     said = say("check", "storyboard.yaml")
     assert "no storyboard.yaml in" in said.err
     assert "but shots.csv." in said.err
