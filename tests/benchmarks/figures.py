@@ -85,15 +85,24 @@ def limit_of(played: Played, slots: int | None) -> float:
 
 
 def _best_of_chains(played: Played, slots: int) -> float:
-    """No run of these tasks can be shorter: than its longest chain, and than all work shared out
-    among the places."""
+    """When the last of these tasks ends if no place is ever idle while a row could be sent, and the
+    longest chain goes first."""
     seconds = {
         json.loads(t.input_json)["prompt"]: t.times.final - t.times.created for t in played.tasks
     }
     lengths = [seconds[job.input.prompt] for job in jobs(played.case)]
     chain = played.case.chain
-    chains = [sum(lengths[at : at + chain]) for at in range(0, len(lengths), chain)]
-    return max(*chains, sum(lengths) / slots)
+    ready = [(-chain, row) for row in range(0, len(lengths), chain)]
+    running: list[tuple[float, int, int]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < slots:
+            height, row = heapq.heappop(ready)
+            heapq.heappush(running, (now + lengths[row], height, row))
+        now, height, row = heapq.heappop(running)
+        if height < -1:
+            heapq.heappush(ready, (height + 1, row + 1))
+    return now
 
 
 def best_makespan(seconds: list[float], rpm: float, slots: int | None) -> float:
