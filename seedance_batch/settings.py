@@ -159,9 +159,14 @@ def is_loopback(url: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    return any(address in network for network in _LOOPBACK)
+
+
+_LOOPBACK: Final = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")
+"""``is_loopback`` of `ipaddress` differs by Python's release for IPv4 addresses inside IPv6."""
 
 
 # ── how a batch is run ──────────────────────────────────────────────────────────────────────────

@@ -167,6 +167,8 @@ _ENDINGS: Final = {
 YAML_KEYS: Final = ("defaults", "rows", "matrix", "variants", "include", "prompt_template")
 """Everything that may stand at the top of a YAML manifest."""
 MOST_VARIANTS: Final = 1_000
+MOST_NESTING: Final = 8
+TOO_DEEP: Final = f"is nested more than {MOST_NESTING} deep"
 _YAML_START: Final = re.compile(
     rb"\s*(?:#[^\n]*\n\s*|---[^\n]*\n\s*|%[^\n]*\n\s*)*"
     rb"(?:- |-\n|(?:" + "|".join(YAML_KEYS).encode() + rb")\s*:(?:\s|$))"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeGuard, cast
 
 from seedance_batch.core.manifest import Place
 from seedance_batch.reader.cells import Scalar, Table, Value, quoted
-from seedance_batch.reader.source import Loading, Source
+from seedance_batch.reader.source import MOST_NESTING, TOO_DEEP, Loading, Source
 from seedance_batch.reader.text_file import decoded
 
 if TYPE_CHECKING:
@@ -172,27 +172,53 @@ def _array(text: str) -> Iterator[_Piece]:
         counted = position
         if text[position : position + 1] == "]" and not text[position + 1 :].strip():
             return
-        try:
-            item, position = _DECODER.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            yield line, _refused(error)
-            return
+        item, position = _decoded(text, position)
         yield line, item
+        if isinstance(item, _Refused):
+            return
 
 
 def _parsed(line: str) -> Any:
+    start = len(line) - len(line.lstrip(_BLANKS))
+    item, end = _decoded(line, start)
+    rest = line[end:].lstrip(_BLANKS)
+    if isinstance(item, _Refused) or not rest:
+        return item
+    return _Refused(f"is not JSON from character {len(line) - len(rest) + 1} on")
+
+
+_BLANKS: Final = " \t\r\n"
+"""What JSON leaves out."""
+
+
+def _decoded(text: str, start: int) -> tuple[Any, int]:
+    """What begins there, `_Refused` where that is no row, and where it ends."""
     try:
-        return _DECODER.decode(line)
-    except (ValueError, RecursionError) as error:
-        return _refused(error)
+        item, end = _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        item, end = _Refused(f"is not JSON from character {error.colno} on"), error.pos
+    except RecursionError:
+        return _Refused(TOO_DEEP), start
+    except ValueError as error:  # Python reads no number of more than 4,300 digits
+        own = isinstance(error, _Refused)
+        item, end = error if own else _Refused("holds too long a number"), start
+    return (_Refused(TOO_DEEP) if _is_deep(text, start, end) else item), end
 
 
-def _refused(error: Exception) -> _Refused:
-    if isinstance(error, json.JSONDecodeError):
-        return _Refused(f"is not JSON from character {error.colno} on")
-    if isinstance(error, _Refused):
-        return error
-    return _Refused("is JSON nested too deep, or with too long a number")
+def _is_deep(text: str, start: int, end: int) -> bool:
+    """How deep a library goes differs by its release, so that a limit of our own is kept."""
+    if text.count("[", start, end) + text.count("{", start, end) <= MOST_NESTING:
+        return False
+    depth = 0
+    for found in _BRACKET.finditer(text, start, end):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth > MOST_NESTING:
+            return True
+    return False
+
+
+_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{}\]]')
+"""A bracket, or a text that may hold some."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,15 +23,21 @@ from seedance_batch.reader.cells import SEVERAL, Origin, Scalar, Table, Value, q
 from seedance_batch.reader.expansion import Axes, cross, fill, repeat, template
 from seedance_batch.reader.headings import FORBIDDEN, field_of, names_prompt, plain
 from seedance_batch.reader.media_files import is_url
-from seedance_batch.reader.source import MOST_VARIANTS, YAML_KEYS, Loading, Source, opened
+from seedance_batch.reader.source import (
+    MOST_NESTING,
+    MOST_VARIANTS,
+    TOO_DEEP,
+    YAML_KEYS,
+    Loading,
+    Source,
+    opened,
+)
 from seedance_batch.reader.text_file import decoded
 
 # ── YAML text into plain nodes that know their lines: scalars keep their text, nothing is typed ───
 # No tags, no aliases, no duplicate keys, bounded depth: what is refused here cannot blow up later.
 
 
-MOST_NESTING: Final = 8
-_TOO_DEEP: Final = f"is nested more than {MOST_NESTING} deep"
 _NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -107,7 +113,7 @@ def _unreadable(text: str, index: int) -> YamlFault:
     before = text[:index]
     line = before.count("\n") + 1
     if too_deep := _too_deep(before):
-        return YamlFault(too_deep, _TOO_DEEP)
+        return YamlFault(too_deep, TOO_DEEP)
     here = text[index : index + 1]
     if here == "\t":
         return YamlFault(line, "there is a tab where YAML needs spaces")
@@ -185,7 +191,7 @@ class _Builder:
 
     def _open(self, node: YamlListing | YamlMapping) -> None:
         if len(self._stack) >= MOST_NESTING:
-            raise YamlFault(node.line, _TOO_DEEP)
+            raise YamlFault(node.line, TOO_DEEP)
         self._add(node)
         self._stack.append(node)
         self._keys.append(None)

@@ -32,6 +32,7 @@ _PRELOADED = (
     "httpx",
     "httpcore._async.http11",
     "importlib.readers",
+    "importlib.resources._adapters",
     "PIL.BmpImagePlugin",
     "PIL.GifImagePlugin",
     "PIL.JpegImagePlugin",
