@@ -74,9 +74,10 @@ def as_nobody(argv: list[str]) -> int:
 
 
 def failing_commit(argv: list[str], turn: int, reason: str, deeds: str) -> int:
-    """Run a command line whose journal refuses its n-th commit and all that follow.
+    """Run a command line on a disk that refuses the n-th commit and all that follow.
 
-    Each commit and each POST is a line in ``deeds``, so that their order can be told.
+    Each commit of the journal and each POST is a line in ``deeds``, so that their order can be
+    told. The account's file is refused too, and is no reason to send nothing.
     """
     from seedance_batch.cli.main import main
 
@@ -84,14 +85,18 @@ def failing_commit(argv: list[str], turn: int, reason: str, deeds: str) -> int:
     commits = 0
 
     class Connection(sqlite3.Connection):
+        def __init__(self, database: Any, *arguments: Any, **options: Any) -> None:
+            super().__init__(database, *arguments, **options)
+            self.is_journal = "journal.db" in str(database)
+
         def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
             nonlocal commits
             if sql == "COMMIT":
                 commits += 1
+                if self.is_journal:
+                    note(b"refused\n" if commits >= turn else b"commit\n")
                 if commits >= turn:
-                    note(b"refused\n")
                     raise WRONG_DISK[reason]
-                note(b"commit\n")
             return super().execute(sql, *arguments)
 
     sqlite3.connect = partial(sqlite3.connect, factory=Connection)
