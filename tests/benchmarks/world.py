@@ -5,6 +5,7 @@ Nothing is simulated but the clock: it jumps to the next deadline whenever every
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import tempfile
@@ -231,7 +232,10 @@ async def _play(case: Case, folder: Path) -> Played:
         if world.watch is not None:
             world.watch(event)
 
-    with open_journal(folder / "journal.db", threaded=False) as journal:
+    with (
+        contextlib.closing(sandbox),
+        open_journal(folder / "journal.db", threaded=False) as journal,
+    ):
         stopper = Stopper(observe)
         world = World(sandbox, stopper, receiver, wall, events, shift=case.shift or 0.0)
         maker = IntentMaker(
@@ -285,9 +289,8 @@ async def _play(case: Case, folder: Path) -> Played:
             ending = await runner.run(orders(case, maker, lambda: world.attempts))
             seconds = wall() - START
             group.cancel_scope.cancel()
-    store = sandbox.engine.ledger
-    tasks, requests = list(store.tasks()), list(store.requests())
-    sandbox.close()
+        store = sandbox.engine.ledger
+        tasks, requests = list(store.tasks()), list(store.requests())
     requests = [r for r in requests if r.origin == "api"]
     return Played(case, ending, world, tasks, requests, seconds)
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -47,17 +47,22 @@ class Machine:
         self.file = folder / "account.db"
         self.clock = Clock()
         self.said: list[str] = []
+        self.runs: list[Account] = []
 
     def run(self, name: str, **more: Any) -> Account:
         """A run that joins."""
         told = {"rpm": 60.0, "places": 10, **more}
         joining = Membership("https://api.hiapi.ai", Path("/runs", name), name, 5, **told)
-        return Account(self.file, joining, tell=self.said.append, clock=self.clock)
+        self.runs.append(Account(self.file, joining, tell=self.said.append, clock=self.clock))
+        return self.runs[-1]
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    found = Machine(tmp_path)
+    yield found
+    for run in found.runs:
+        run._file.close()  # as a process that dies lets go of it
 
 
 # ── the file ────────────────────────────────────────────────────────────────────────────────────
