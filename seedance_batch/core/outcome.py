@@ -455,12 +455,21 @@ def _with_unknown(settled: Decimal, unknown: Decimal, failed_rows: int) -> str:
 
 def costs(spent: Spending) -> list[str]:
     """What was paid for how many clips, and what else may have to be paid, each in a few words."""
-    parts = [f"{money(spent.settled.amount)} for {some(spent.settled.attempts, 'clip')}"]
-    if spent.reserved.attempts:
-        parts.append(f"{money(spent.reserved.amount)} reserved")
-    if spent.unknown.attempts:
-        parts.append(f"up to {money(spent.unknown.amount)} for attempts without a clip")
+    settled, reserved, unknown = spent.parts.values()
+    parts = [f"{_known(settled)} for {some(settled.attempts, 'clip')}"]
+    if reserved.attempts:
+        parts.append(f"{_known(reserved)} reserved")
+    if unknown.attempts:
+        up_to = "" if unknown.unpriced == unknown.attempts else "up to "
+        parts.append(f"{up_to}{_known(unknown)} for attempts without a clip")
+    if 0 < spent.unpriced < sum(part.attempts for part in spent.parts.values()):
+        parts.append(f"{some(spent.unpriced, 'attempt')} at an unknown price")
     return parts
+
+
+def _known(part: Sum) -> str:
+    """What is known of a sum: where no attempt of it has a price, that is not nothing."""
+    return "an unknown amount" if 0 < part.unpriced == part.attempts else money(part.amount)
 
 
 def standing_object(

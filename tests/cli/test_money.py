@@ -214,6 +214,7 @@ def test_without_a_cap_an_unknown_price_is_said_and_never_guessed(shop: Shop) ->
     assert "unknown" in said.err
     assert "8 s of 480p" in said.err
     assert [row["est_cost_usd"] for row in shop.results()] == ["", ""]
+    assert "Cost: an unknown amount for 2 clips" in said.out
     status = json.loads(shop.at("status", "--json").out)
     assert status["money"]["unpriced_attempts"] == 2
     # What was bought at an unknown price is no part of a sum that a cap could be held against.

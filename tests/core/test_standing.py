@@ -8,6 +8,7 @@ from seedance_batch.core.attempt import Attempt, ErrorClass, Phase
 from seedance_batch.core.outcome import (
     Outcome,
     RowRecord,
+    costs,
     outcomes,
     spent_in_words,
     standing_lines,
@@ -88,6 +89,28 @@ def test_an_attempt_without_a_price_is_said_and_never_zero() -> None:
     found = standing(attempt(JOBS[0], Phase.DONE, cost=None))
     assert spent_in_words(tally(found)) == "$0.00 settled, 1 attempt at an unknown price"
     assert standing_object(found)["money"]["unpriced_attempts"] == 1
+    assert costs(tally(found).money) == ["an unknown amount for 1 clip"]
+
+
+def test_what_a_run_has_cost_is_told_as_far_as_it_is_known() -> None:
+    some = standing(
+        attempt(JOBS[0], Phase.DONE, id=1, cost="0.50"),
+        attempt(JOBS[1], Phase.DONE, id=2, cost=None),
+        attempt(JOBS[2], Phase.IN_FLIGHT, id=3, cost=None),
+        attempt(JOBS[3], Phase.FAILED, id=4, cost=None, error=ErrorClass.TRANSIENT),
+    )
+    assert costs(tally(some).money) == [
+        "$0.50 for 2 clips",
+        "an unknown amount reserved",
+        "an unknown amount for attempts without a clip",
+        "3 attempts at an unknown price",
+    ]
+    assert costs(tally(folder()).money) == [
+        "$0.50 for 1 clip",
+        "$0.25 reserved",
+        "up to $0.10 for attempts without a clip",
+    ]
+    assert costs(tally(standing()).money) == ["$0.00 for 0 clips"]
 
 
 def test_a_folder_in_which_nothing_was_sent_has_cost_nothing() -> None:
