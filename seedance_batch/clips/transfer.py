@@ -19,6 +19,7 @@ from seedance_batch.clips.partial import Partial
 from seedance_batch.core import hiapi
 from seedance_batch.core.attempt import Clip
 from seedance_batch.core.hiapi import USER_AGENT
+from seedance_batch.core.model import HEAD_SIZE, MediaKind, content_of
 from seedance_batch.errors import root_reason
 
 # ── How a fetch ends, and the limits it keeps to ──────────────────────────────────────────────────
@@ -256,15 +257,16 @@ class _Pull:
 
     async def _receive(self, response: httpx.Response) -> None:
         body = Body(response, self._limits, self._transfer.observe)
-        unpacker = Unpacker(self._known.packed) if self._known.packed else None
+        packed = self._known.packed
+        unpacker = Unpacker(packed, response.url.host) if packed else None
         try:
             while (chunk := await body.next()) is not None:
                 for piece in unpacker.take(chunk) if unpacker else (chunk,):
                     await self._keep(piece)
         finally:
             await body.abandon()
-        if unpacker is not None:
-            unpacker.end()
+        for piece in unpacker.end() if unpacker else ():
+            await self._keep(piece)
 
     async def _keep(self, piece: bytes) -> None:
         self._partial.add(piece)
@@ -353,15 +355,46 @@ _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
 
 
 class Unpacker:
-    """Takes the packed bytes as they come, and gives the file's own."""
+    """Takes the bytes as they come, and gives the file's own.
 
-    def __init__(self, encoding: str) -> None:
+    The label says how they are packed, and may be wrong: files are stored with the label of an
+    upload, or with one that names no packing at all. Where the first bytes are those of a video or
+    of a picture, nothing is packed.
+    """
+
+    def __init__(self, encoding: str, host: str) -> None:
         self._encoding = encoding
+        self._host = host
         self._inner = zlib.decompressobj(_GZIP_OR_ZLIB)
         self._taken = self._given = 0
+        self._head: bytes | None = b""
+        """What came until it could be judged; None from then on."""
+        self._plain = False
 
     def take(self, chunk: bytes) -> Iterator[bytes]:
         """The bytes that ``chunk`` holds, piece by piece. Raises `Cut` or `Ended`."""
+        if self._head is not None:
+            self._head += chunk
+            if len(self._head) < HEAD_SIZE:
+                return
+            chunk = self._judged(self._head)
+        if self._plain:
+            yield chunk
+            return
+        yield from self._unpacked(chunk)
+
+    def _judged(self, head: bytes) -> bytes:
+        found = content_of(head[:HEAD_SIZE])
+        self._head, self._plain = None, found is not None and found.kind is not MediaKind.AUDIO
+        if not self._plain and self._encoding not in PACKINGS:
+            message = (
+                f"{self._host} sent the file encoded ({self._encoding[:20]}), "
+                "without being asked to"
+            )
+            raise Ended(Failed(message, ours=True))
+        return head
+
+    def _unpacked(self, chunk: bytes) -> Iterator[bytes]:
         self._taken += len(chunk)
         try:
             while chunk:
@@ -374,9 +407,11 @@ class Unpacker:
             message = f"the file is not valid {self._encoding}: {error}"
             raise Cut(message, distrusted=True) from error
 
-    def end(self) -> None:
-        """No more bytes come. Raises `Cut` where some are missing."""
-        if not self._inner.eof:
+    def end(self) -> Iterator[bytes]:
+        """No more bytes come: the last ones. Raises `Cut` where some are missing, or `Ended`."""
+        if self._head is not None:
+            yield from self._unpacked(self._judged(self._head))
+        if not self._plain and not self._inner.eof:
             raise Cut(f"the file ended in the middle of its {self._encoding} data", distrusted=True)
 
     def _check_growth(self) -> None:
@@ -474,13 +509,13 @@ def continued(response: httpx.Response, known: Known, offset: int) -> Known:
 
 
 def check_status(response: httpx.Response) -> None:
-    """Return for a 200 and a 206. Raises `Cut` or `Ended`."""
+    """Return for a 200 (which a proxy may call 203) and a 206. Raises `Cut` or `Ended`."""
     status, host = response.status_code, response.url.host
     if status == 416:
         raise Cut(f"{host} answered {status}", distrusted=True)
     if 400 <= status < 500 and status not in _PASSING:
         raise Ended(Gone(f"{host} answered {status}"))
-    if status not in {200, 206}:
+    if status not in {200, 203, 206}:
         raise Ended(Failed(f"{host} answered {status}", asked_pause(response.headers)))
 
 
@@ -497,16 +532,10 @@ def _span(response: httpx.Response) -> tuple[int, int, int | None]:
 
 
 def _packing(response: httpx.Response) -> str | None:
-    """How the bytes are packed although that was not asked for. Raises `Ended` for the unknown."""
-    encoding: str = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding in {"", "identity"}:
-        return None
-    if encoding not in PACKINGS:
-        message = (
-            f"{response.url.host} sent the file encoded ({encoding[:20]}), without being asked to"
-        )
-        raise Ended(Failed(message, ours=True))
-    return encoding
+    """How the bytes are said to be packed, although that was not asked for."""
+    said = response.headers.get("content-encoding", "").lower().split(",")
+    codings = [coding.strip() for coding in said if coding.strip() not in {"", "identity"}]
+    return ", ".join(codings) or None
 
 
 def redirect(response: httpx.Response) -> str | None:

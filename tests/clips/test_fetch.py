@@ -91,7 +91,8 @@ BROKEN: dict[str, tuple[Answer, type[Failed | Gone | Wrong]]] = {
         hostile.whole(ZIPPED[:-4000], "Content-Encoding: gzip"),
         Failed,
     ),
-    "brotli": (hostile.whole(CLIP, "Content-Encoding: br"), Failed),
+    "brotli": (hostile.whole(bytes(range(256)) * 40, "Content-Encoding: br"), Failed),
+    "short brotli": (hostile.whole(b"\x0b\x02\x80clip\x03", "Content-Encoding: br"), Failed),
     "451": (hostile.status("451 Unavailable For Legal Reasons"), Gone),
     "416": (hostile.status("416 Range Not Satisfiable"), Failed),
     "500": (hostile.status("500 Internal Server Error"), Failed),
@@ -138,6 +139,17 @@ READ = {
             ask.send(b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (*PACKED, b""))),
         )
     ),
+    "gzip, and what is no packing": hostile.whole(ZIPPED, "Content-Encoding: gzip, identity"),
+    "a label of its upload": hostile.whole(CLIP, "Content-Encoding: aws-chunked"),
+    "a label that is no packing": hostile.whole(CLIP, "Content-Encoding: UTF-8"),
+    "a label that is not true": hostile.whole(CLIP, "Content-Encoding: gzip"),
+    "a label, in small pieces": (
+        lambda ask: (
+            ask.head("200 OK", "Content-Encoding: br", "Transfer-Encoding: chunked"),
+            *(ask.send(b"%x\r\n%b\r\n" % (len(p), p)) for p in (CLIP[:9], CLIP[9:], b"")),
+        )
+    ),
+    "through a proxy": hostile.status("203 Non-Authoritative Information", body=CLIP),
     "a part that is all, unasked": hostile.part(CLIP, 0),
     "a part of who knows how much": (
         lambda ask: (
