@@ -28,6 +28,8 @@ FORGOTTEN_AFTER: Final = 240.0
 """Seconds after its send from which a task that is not found is no new one any more."""
 FRESH_DOUBT: Final = 600.0
 """Seconds after its send within which a task that the list does not show may still come."""
+_DEEPEST: Final = 400
+"""List pages that are read: a list that shows other tasks on each of so many never ends."""
 _DETAILS: Final = 20
 """Tasks that are asked for one by one, to learn what they were asked for."""
 
@@ -74,7 +76,7 @@ async def questions(site: Site) -> list[Question]:
             return lost
         held = ids_in_neighbours(site.folder)
         held |= {a.state.task_id for a in attempts if a.state.task_id is not None}
-        tasks, ahead = await _tasks_since(client, waiting)
+        tasks, ahead = await tasks_since(client, waiting)
         free = [task for task in tasks if task.task_id not in held]
         tasks = await _with_orders(client, free)
     ours = fingerprint(site.access.api_key, site.journal.facts().salt or "")
@@ -266,7 +268,7 @@ def _decide(site: Site, attempt: Attempt, event: Event) -> Attempt:
     return after
 
 
-async def _tasks_since(client: Client, waiting: Sequence[Attempt]) -> tuple[list[Task], float]:
+async def tasks_since(client: Client, waiting: Sequence[Attempt]) -> tuple[list[Task], float]:
     """The account's tasks that could be theirs, newest first, and how far the clock is ahead."""
     found: dict[str, Task] = {}
     page, ahead = 1, 0.0
@@ -285,6 +287,11 @@ async def _tasks_since(client: Client, waiting: Sequence[Attempt]) -> tuple[list
         # Neither its total nor its size is believed: a page that is left out hides a task.
         if not news or (dated and max(dated) < earliest(waiting, ahead)):
             return list(found.values()), ahead
+        if page >= _DEEPEST:
+            raise ApiUnreachable(
+                f"The task list does not end: {page:,} pages show {len(found):,} tasks, and none "
+                "of them is old enough. Nothing was changed."
+            )
         page += 1
 
 

@@ -33,6 +33,9 @@ _LIST_ASKED_AT: Final = frozenset({2, 5, 10, 20, 40, 80})
 """Looks by id that did not find a task, after which the list is asked for it."""
 _WALK: Final = 0
 """In place of a page: all pages from the first on, for tasks whose place is not known."""
+_DEEPEST: Final = {True: 20, False: 200}
+"""List pages that are walked at a time, by whether tasks can be asked for by id: pages that a
+service counts otherwise than we do, or by marks, may never end."""
 _NAP: Final = 1.0
 """Seconds after which the next look is planned anew, with what happened meanwhile."""
 
@@ -184,17 +187,20 @@ class Watcher(Part):
             self._places.missed(task_id, number)
 
     async def _walk(self, wanted: dict[str, int]) -> None:
-        """Look at list pages until they go deeper than these tasks."""
+        """Look at list pages until they go deeper than these tasks, or bring nothing new."""
         oldest = min((self._attempts.by_id[i].state.submitted_at or 0.0) for i in wanted.values())
-        missing, number = set(wanted), 1
+        deepest = _DEEPEST[Way.ID in self._ways()]
+        missing, number, seen = set(wanted), 1, set[str]()
         while missing and not self._stopper.leaving:
             page = await self._listed(number)
             if page is None:
                 return
-            missing -= {task.task_id for task in page.tasks}
+            shown = {task.task_id for task in page.tasks}
+            missing -= shown
             last = self._places.is_last(number, len(page.tasks), page.total)
-            if last or _is_older(page.tasks, oldest):
+            if last or shown <= seen or number >= deepest or _is_older(page.tasks, oldest):
                 break
+            seen |= shown
             number += 1
         self._unlisted |= missing
         for task_id in missing:

@@ -310,6 +310,8 @@ class FaultConfig(BaseModel):
     """How tasks stand in list pages."""
     list_size: int | None = Field(default=None, ge=1)
     """The most that a list page holds, whatever size it says it has."""
+    list_by_marks: bool = False
+    """List pages are turned by marks and not by numbers: each is the newest one, of a million."""
     files: Shares[FileFault] = {}
     tasks: Shares[str] = {}
     """Error codes of tasks that fail."""

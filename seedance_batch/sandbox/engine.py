@@ -288,13 +288,15 @@ class Engine:
     def page(self, account: str, page: str | None, size: str | None) -> dict[str, Any]:
         """A list page; a value out of range silently becomes the default."""
         number, count = _within(page, 1, 10**9, 1), _within(size, 1, 100, 10)
-        held = min(count, self.config.faults.list_size or count)
-        tasks = filter(self._is_known, self.ledger.page(account, number, held))
+        faults = self.config.faults
+        held = min(count, faults.list_size or count)
+        shown = 1 if faults.list_by_marks else number
+        tasks = filter(self._is_known, self.ledger.page(account, shown, held))
         listed = [self._listed(task) for task in tasks]
         return {
             "page": number,
             "size": count,
-            "total": self.ledger.count_tasks(account),
+            "total": 10**6 if faults.list_by_marks else self.ledger.count_tasks(account),
             "tasks": [seen for seen in listed if seen is not None],
         }
 

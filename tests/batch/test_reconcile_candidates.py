@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedance_batch.batch.reconcile import FAR, SLACK, Candidate, candidates, earliest, window
+from seedance_batch.api.client import Client
+from seedance_batch.batch.reconcile import (
+    FAR,
+    SLACK,
+    Candidate,
+    candidates,
+    earliest,
+    tasks_since,
+    window,
+)
 from seedance_batch.core.attempt import Phase
 from seedance_batch.core.hiapi import Task, TaskStatus
+from seedance_batch.errors import ApiUnreachable
 from tests.core.plan_builders import attempt, job
 
 SENT = 1_800_000_000.0
@@ -51,6 +62,17 @@ def test_a_task_of_another_time_is_shown_with_its_distance(
     doubts = only(task(created=created)).doubts
     assert bool(doubts) == bool(words)
     assert (words or "") in " ".join(doubts)
+
+
+@pytest.mark.anyio
+async def test_a_list_without_an_end_is_not_read_for_ever_and_not_taken_for_the_whole() -> None:
+    def page(request: httpx.Request) -> httpx.Response:
+        number = request.url.params["page"]
+        return httpx.Response(200, json={"data": {"tasks": [{"taskId": f"tk-{number}"}]}})
+
+    async with Client("http://127.0.0.1:1", "k", transport=httpx.MockTransport(page)) as client:
+        with pytest.raises(ApiUnreachable, match="does not end"):
+            await tasks_since(client, [LOST])
 
 
 @pytest.mark.parametrize("ahead", [2 * HOUR, -2 * HOUR, 0.0])

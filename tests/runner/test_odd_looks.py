@@ -134,6 +134,12 @@ def test_without_details_the_lists_word_for_a_fail_is_taken_after_minutes() -> N
     assert found.seconds + START > min(ends) + 120
 
 
+def test_a_list_that_never_ends_holds_nothing_up() -> None:
+    found = played(8, list_size=2, list_by_marks=True, details={"404": 0.6})
+    assert_all_done(found)
+    assert len(lists(found)) < 100
+
+
 def test_pages_that_hold_less_than_they_say_are_turned() -> None:
     found = played(20, list_size=5)
     assert_all_done(found)
