@@ -351,6 +351,7 @@ _MAY_NAME_A_TASK: Final = frozenset(
         Verdict.BUSY,
         Verdict.RATE,
         Verdict.BALANCE,
+        Verdict.INVALID,
     }
 )
 """Whatever an answer says besides: who names a task has made it."""
@@ -365,7 +366,7 @@ def _named(response: _Raw, content: Any, verdict: Verdict) -> str | None:
     path = urlsplit(response.headers.get("location", "")).path
     end = path.rpartition("/v1/tasks/")[2] if "/v1/tasks/" in path else ""
     made = 200 <= response.status < 300 or response.status in {302, 303}
-    return shapes.task_id_of({"taskId": unquote(end)}) if made else None
+    return shapes.task_id_of({"taskId": unquote(end.partition("/")[0])}) if made else None
 
 
 def _error(response: _Raw, content: Any) -> TaskError:

@@ -317,12 +317,20 @@ def _seen(state: State, task: Task, at: float) -> State:
         return state
     if task.status is TaskStatus.FAIL:
         error = task.error or TaskError("", "the task failed and gave no reason")
-        return _failed(state, classify(error.code), error, at)
+        failed = _failed(state, classify(error.code), error, at)
+        has_clip = task.first(OutputType.VIDEO) is not None
+        return _with_clip_all_the_same(failed, task) if has_clip else failed
     if task.status is TaskStatus.SUCCESS:
         return _succeeded(state, task, at)
     if task.raw and state.error_message is None:  # an address in it is of use to a person
         return replace(state, error_message=f"this answer is not understood: {task.raw}")
     return state
+
+
+def _with_clip_all_the_same(failed: State, task: Task) -> State:
+    """A failure that names a clip: a person may want to see it before the row is bought again."""
+    words = f"{failed.error_message} (it names a clip all the same, at video_url)"
+    return replace(_with_urls(failed, task), error_message=words, finished_at=failed.finished_at)
 
 
 def _succeeded(state: State, task: Task, at: float) -> State:

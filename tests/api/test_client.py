@@ -342,9 +342,10 @@ def test_a_redirect_of_the_request_itself_names_no_task() -> None:
         assert create(server.url, body("moved"), "k").value is None
 
 
-def test_a_refusal_that_names_a_task_is_none() -> None:
-    content = b'{"code":503,"message":"busy","data":{"taskId":"tk-1"}}'
-    head = b"HTTP/1.1 503 Busy\r\nContent-Length: %d\r\n\r\n" % len(content)
+@pytest.mark.parametrize("status", [400, 503])
+def test_a_refusal_that_names_a_task_is_none(status: int) -> None:
+    content = b'{"code":%d,"message":"no","data":{"taskId":"tk-1"}}' % status
+    head = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n" % (status, len(content))
     with answering(head + content) as server:
         answer = create(server.url, body("busy"), "k")
     assert answer.value is not None

@@ -155,6 +155,14 @@ def test_a_callback_may_be_faster_than_the_answer_of_a_planned_attempt() -> None
     assert step(State(), Accepted(TASK, 5.0)).submitted_at == 5.0
 
 
+def test_a_failure_that_names_a_clip_tells_where_it_lies() -> None:
+    told = Task(TASK, TaskStatus.FAIL, output=(VIDEO,), error=TaskError("TASK_FAILED", "no"))
+    state = step(FLYING, Seen(told, 60.0))
+    assert (state.phase, state.video_url) == (Phase.FAILED, VIDEO.url)
+    assert state.error_message == "no (it names a clip all the same, at video_url)"
+    assert (state.error_class, state.finished_at) == (ErrorClass.REFUSED, 60.0)
+
+
 # ── looking ─────────────────────────────────────────────────────────────────────────────────────
 
 
