@@ -157,6 +157,7 @@ _VERDICTS: Final = {
     200: Verdict.OK,
     201: Verdict.OK,
     202: Verdict.OK,
+    203: Verdict.OK,  # a 200 that passed through a proxy which says that it touched it
     401: Verdict.KEY,
     402: Verdict.BALANCE,
     403: Verdict.FORBIDDEN,
@@ -255,7 +256,7 @@ _NAMED_CODES: Final = {
 def parse_json(content: bytes) -> Any:
     """The JSON in a body, or None where there is none."""
     try:
-        return json.loads(content)
+        return json.loads(_as_text(content))
     except (ValueError, RecursionError):
         return None
 
@@ -263,9 +264,14 @@ def parse_json(content: bytes) -> Any:
 def parse_json_exactly(content: bytes) -> Any:
     """As `parse_json`, with fractions as ``Decimal``: money is never a float."""
     try:
-        return json.loads(content, parse_float=Decimal)
+        return json.loads(_as_text(content), parse_float=Decimal)
     except (ValueError, RecursionError, ArithmeticError):  # an exponent beyond any Decimal
         return None
+
+
+def _as_text(content: bytes) -> str:
+    """JSON's bytes as text: a letter that is broken, as in a prompt cut short, costs no more."""
+    return content.decode(json.detect_encoding(content), "replace").removeprefix("\ufeff")
 
 
 def error_of(body: Any, status: int) -> TaskError:
@@ -336,11 +342,21 @@ def retry_after(headers: Mapping[str, str], now: float, body: Any = None) -> flo
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.replace(".", "", 1).isdigit():
-        return min(float(value), _END_OF_TIME)
+        return _until(min(float(value), _END_OF_TIME * 1000), now)
     if (seconds := _span_of(value)) is not None:
         return seconds
     at = http_date(value)
-    return _wait_in(body) if at is None else max(0.0, at - now)
+    return _until(_wait_in(body), now) if at is None else max(0.0, at - now)
+
+
+def _until(seconds: float | None, now: float) -> float | None:
+    """A wait in seconds; so many that they count from 1970 are the moment of its end."""
+    at = unix_time(seconds)
+    return seconds if at is None or abs(at - now) > _NEAR else max(0.0, at - now)
+
+
+_NEAR: Final = 366 * 86_400.0
+"""Seconds: a wait of as many years as have passed since 1970 is none that anybody asks for."""
 
 
 def at_most(seconds: float | None) -> float | None:

@@ -102,8 +102,14 @@ def _task_id(value: Any) -> str | None:
     """A task id that can be stored, printed and asked for; None for anything else."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**40:
         return str(value)
-    fits = isinstance(value, str) and 0 < len(value) <= 255
-    return str(value) if fits and value.isprintable() and not set(value) & {" ", "/"} else None
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID:
+        return None
+    is_name = value.isprintable() and " " not in value and "://" not in value
+    return value if is_name and "." not in value.split("/")[0] else None
+
+
+_LONGEST_ID: Final = 1_000
+"""Characters; other services' ids are paths, or texts that hold a whole order."""
 
 
 def _bare_id(value: Any) -> str | None:
@@ -191,7 +197,7 @@ def _status(
     known = _STATUSES.get(raw.lower())
     if known is not None:
         return known
-    if completed > 0 or raw.lower() in _OVER:
+    if completed > 0 or _is_over(raw):
         if any(file.type is OutputType.VIDEO for file in output):
             return TaskStatus.SUCCESS
         if error is not None:
@@ -215,9 +221,18 @@ _STATUSES: Final = {
 ``expired`` in the upstream's, the others in HiAPI's blog and newer examples (all read in November
 2026).
 """
-_OVER: Final = frozenset({"done", "finished", "finish", "complete", "ok", "ready", "end", "ended"})
-"""Names that nobody has published and that can only mean that a task is over: believed where its
-output or its error says the same."""
+_OVER: Final = frozenset(
+    "done finished finish complete completed ok ready end ended succeed succeeds success succeeded "
+    "successful fail failed failure failures error errored timeout canceled cancelled expired "
+    "rejected aborted terminated".split()
+)
+"""Last words of names that HiAPI has not published and that can only mean that a task is over, as
+in ``TASK_STATUS_SUCCEED``: believed where its output or its error says the same."""
+
+
+def _is_over(raw: str) -> bool:
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raw).lower())
+    return bool(words) and words[-1] in _OVER and not {"not", "non", "no", "in", "un"} & {*words}
 
 
 def _understood(task: Task) -> bool:
@@ -225,7 +240,7 @@ def _understood(task: Task) -> bool:
         return task.first(OutputType.VIDEO) is not None
     if task.status is TaskStatus.FAIL:
         return task.error is not None
-    is_over = task.completed > 0 or task.output or task.error or task.raw_status.lower() in _OVER
+    is_over = task.completed > 0 or task.output or task.error or _is_over(task.raw_status)
     return knows_status(task.raw_status) or not is_over
 
 
@@ -464,6 +479,9 @@ def _listed(body: Any) -> tuple[Mapping[str, Any], list[Any] | None]:
             entries = _inside(holder, name)
             if isinstance(entries, list) and (holder is data or name != "data"):
                 return holder, entries
+    empty = _mapping(data) or {}
+    if any(name in empty and empty[name] is None for name in _LISTS):  # so some write no tasks
+        return empty, []
     return {}, None
 
 

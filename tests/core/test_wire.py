@@ -194,6 +194,14 @@ def test_a_text_alone_is_a_task_id_where_it_looks_like_one() -> None:
     assert shapes.task_id_of("success") is None
 
 
+@pytest.mark.parametrize("task_id", ["models/m/operations/op-1", "q83+/AbC/gh==", "x" * 1000])
+def test_an_id_may_be_a_path_or_hold_a_whole_order(task_id: str) -> None:
+    assert shapes.task_id_of({"data": {"taskId": task_id}}) == task_id
+    task = shapes.task_of({"taskId": task_id, "status": "handling"})
+    assert task is not None
+    assert task.task_id == task_id
+
+
 def test_the_id_of_an_error_is_none_of_a_task() -> None:
     assert shapes.task_id_of({"id": "req-1", "error": {"code": "x", "id": "e-1"}}) is None
     assert shapes.task_id_of({"id": "req-1", "code": 1001, "message": "no"}) is None
@@ -204,7 +212,10 @@ def test_the_id_of_an_error_is_none_of_a_task() -> None:
 
 @pytest.mark.parametrize(
     "task_id",
-    ["", None, 0, -7, 1.5, True, [], {}, "x" * 256, "a b", "a\nb", "\x1b[2J", "\ud800", "../x"],
+    [
+        *("", None, 0, -7, 1.5, True, [], {}, "x" * 1001, "a b", "a\nb", "\x1b[2J", "\ud800"),
+        *("../x", "https://api.example/v1/tasks/tk-1"),
+    ],
 )
 def test_what_no_address_and_no_journal_could_hold_is_no_task_id(task_id: Any) -> None:
     assert shapes.task_id_of({"data": {"taskId": task_id}}) is None
@@ -348,7 +359,23 @@ def test_what_a_task_holds_tells_how_it_ended_where_its_status_does_not(status: 
     assert bare.status is TaskStatus.RUNNING
 
 
-@pytest.mark.parametrize("status", [1, None, "reviewing"])
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [("succeed", "FAILURE"), ("TASK_STATUS_SUCCEED", "JobFailed"), ("job.done", "Rejected")],
+)
+def test_a_name_that_can_only_mean_an_ending_is_one_where_the_rest_agrees(
+    good: str, bad: str
+) -> None:
+    made = shapes.task_of({"taskId": "tk-1", "status": good, "output": [{"url": MP4}]})
+    lost = shapes.task_of({"taskId": "tk-1", "status": bad, "error": {"message": "no"}})
+    bare = [shapes.task_of({"taskId": "tk-1", "status": name}) for name in (good, bad)]
+    assert made is not None
+    assert lost is not None
+    assert (made.status, lost.status) == (TaskStatus.SUCCESS, TaskStatus.FAIL)
+    assert [task.status for task in bare if task] == [TaskStatus.RUNNING] * 2
+
+
+@pytest.mark.parametrize("status", [1, None, "reviewing", "not_done", "NotFinished"])
 def test_a_preview_of_a_task_that_is_not_over_is_no_ending(status: Any) -> None:
     task = shapes.task_of({"taskId": "tk-1", "status": status, "output": [{"url": MP4}]})
     assert task is not None
@@ -427,6 +454,13 @@ def test_a_page_is_found_under_every_name(name: str) -> None:
     assert last.total == 2
 
 
+def test_a_list_without_tasks_may_be_null() -> None:
+    page = shapes.page_of({"code": 200, "data": {"tasks": None, "total": 0}}, page=1, size=100)
+    assert page is not None
+    assert (page.tasks, page.total) == ((), 0)
+    assert shapes.page_of({"code": 200, "data": None}) is None
+
+
 def test_an_error_may_be_an_object_or_a_text() -> None:
     told = {"taskId": "tk-1", "status": "fail"}
     by_object = shapes.task_of({**told, "error": {"code": "TASK_FAILED", "message": "no"}})
@@ -503,6 +537,9 @@ def test_what_is_no_time_that_anything_could_be_done_with_is_none(value: Any) ->
         (formatdate(NOW - 30, usegmt=True), 0.0),
         ("99999999", 3600.0),
         ("9" * 400, 3600.0),
+        (str(int(NOW) + 30), 30.0),
+        (str(int(NOW) - 30), 0.0),
+        (str(int(NOW * 1000) + 30_000), 30.0),
         (formatdate(NOW + 1e6, usegmt=True), 3600.0),
         ("", None),
         ("soon", None),
@@ -525,6 +562,7 @@ def test_retry_after_is_seconds_or_a_date_and_never_longer_than_an_hour(
         ({"retry_after": 20}, 20.0),
         ({"detail": "throttled", "retryAfter": "20"}, 20.0),
         ({"error": {"retry_after_ms": 1500}}, 1.5),
+        ({"retry_after": NOW + 20}, 20.0),
         ({"error": {"details": [{"retryAfter": "3s"}]}}, 3.0),
         ({"data": {"retry-after-seconds": 4}}, 4.0),
         ({"message": "slow down, try again in 12 s"}, 12.0),
@@ -605,6 +643,14 @@ ANYTHING = st.recursive(
     ),
     max_leaves=25,
 )
+
+
+def test_a_broken_letter_costs_a_letter_and_not_the_answer() -> None:
+    content = b'{"code": 200, "data": {"taskId": "tk-1", "input": {"prompt": "caf\xc3"}}}'
+    for body in (hiapi.parse_json(content), hiapi.parse_json_exactly(content)):
+        assert shapes.task_id_of(body) == "tk-1"
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+        assert hiapi.parse_json('{"ä": 1}'.encode(encoding)) == {"ä": 1}
 
 
 @given(ANYTHING)
