@@ -1,4 +1,7 @@
-"""What a person chose, in one frozen value: flags > environment > config file > built-in."""
+"""What a person chose, in one frozen value: flags > environment > config file > built-in.
+
+Also which API that means, and how its address is spelled.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HiAPI over HTTP: the only module that knows its addresses; it never decides what comes next.
+"""HiAPI over HTTP: the only module that knows its paths; it never decides what comes next.
 
 Every call returns an `Answer` with a verdict; nothing is resent here, and no answer raises.
 """
