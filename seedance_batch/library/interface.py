@@ -178,6 +178,8 @@ def _as_field(name: str, value: Any) -> Any:
     check_type(name, value, hint)
     if value is None:
         return None
+    if value == "" and isinstance(value, str):  # as a path it would be the working directory
+        raise SettingsError(f"{name} is an empty text; None stands for what is usual.")
     if Path in kinds:
         return Path(value)
     if Collection[str] in kinds:

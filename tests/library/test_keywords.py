@@ -133,3 +133,11 @@ def test_without_a_key_the_sandbox_is_offered_by_its_keyword(
     with pytest.raises(FolderMissing) as missing:
         sb.fetch(manifest(home))
     assert "sandbox=True" in (missing.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["out", "api_url", "price_file", "where", "store", "sheet"])
+def test_an_empty_text_is_neither_the_working_directory_nor_what_is_usual(
+    home: Path, name: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is an empty text; None stands for"):
+        sb.plan(manifest(home), **{"sandbox": name != "api_url", name: ""})
