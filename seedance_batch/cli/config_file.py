@@ -99,7 +99,7 @@ def _text_of(path: Path) -> str | None:
     """The file's text; None where there is none and nobody named one."""
     named = bool(os.environ.get(VARIABLE))
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # as Windows' editors write
     except (FileNotFoundError, NotADirectoryError) as error:
         if not named:
             _refuse_former(path.with_suffix(".yaml"))

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ import click
 
 from seedance_batch.cli import flags
 from seedance_batch.cli.hints import command_again
-from seedance_batch.core.text import clock_words, shown, some
+from seedance_batch.core.text import clock_words, first_few, shown, some
 from seedance_batch.errors import Exit, UsageError
 from seedance_batch.streams import say_aside, tell
 
@@ -68,9 +69,11 @@ def status(given: Standing) -> int:
         # A store is asked by others: this command sends nothing.
         sandbox, store = facts.origin == SANDBOX_ORIGIN, facts.store
         if given.by is not None and given.by not in columns:
+            by_name = {name.casefold(): name for name in columns}
+            close = get_close_matches(given.by.casefold(), by_name, n=1) or [*by_name][:1]
             raise UsageError(
-                f"There is no column {given.by!r}.",
-                hint=command_again(by=columns[0] if columns else None),
+                f"There is no column {given.by!r} among {first_few(columns, 12) or 'none'}.",
+                hint=command_again(by=by_name[close[0]] if close else None),
             )
         if given.as_json:
             tell("status", standing_object(found, by=given.by, sandbox=sandbox))

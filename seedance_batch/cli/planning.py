@@ -158,7 +158,7 @@ def _saved_plan(path: Path | None) -> SavedPlan | None:
     from seedance_batch.core.saved_plan import from_json
 
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
+        return from_json(json.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(f"The plan {path} cannot be read: {error}") from error
 

@@ -38,6 +38,8 @@ def test_a_flag_of_the_config_file_is_a_default_where_a_command_has_it(
     _written(tmp_path, monkeypatch, "max-cost = 40\nrpm = 30\njson = true\n")
     assert defaults(cli, "run") == {"max_cost": "40", "rpm": "30", "as_json": True}
     assert defaults(cli, "schema") == {}
+    _written(tmp_path, monkeypatch, "\ufeffrpm = 30\r\n")  # as editors of Windows save it
+    assert defaults(cli, "run") == {"rpm": "30"}
 
 
 def test_without_a_config_file_or_a_word_in_it_nothing_is_set(

@@ -38,6 +38,7 @@ def test_status_counts_rows_and_money_by_any_column(shop: Shop) -> None:
 def test_status_by_a_column_that_there_is_not_names_one_that_there_is(shop: Shop) -> None:
     shop.write(shot(1, client="Acme"))
     assert shop.run().code == Exit.OK
+    assert shop.at("status", "--by", "Client").hint[-2:] == ["--by", "client"]
     said = shop.at("status", "--by", "customer")
     assert said.code == Exit.USAGE
     assert say(*said.hint).code == Exit.OK
