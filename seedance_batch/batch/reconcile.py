@@ -11,13 +11,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from seedance_batch.api.client import Client
+import anyio
+
+from seedance_batch.api.client import Answer, Client
 from seedance_batch.batch.access import Site
 from seedance_batch.batch.ownership import ids_in_neighbours
 from seedance_batch.clips.download import look_at
 from seedance_batch.clips.media import Probe, judge
 from seedance_batch.core.attempt import Attempt, ErrorClass, Intent, Phase
-from seedance_batch.core.hiapi import ACCOUNT, OutputType, Task, TaskStatus, Verdict
+from seedance_batch.core.hiapi import ACCOUNT, OutputType, Page, Task, TaskStatus, Verdict
 from seedance_batch.core.lifecycle import Adopted, Event, Released, step
 from seedance_batch.core.manifest import canonical_model, fingerprint
 from seedance_batch.core.text import span
@@ -28,8 +30,12 @@ FORGOTTEN_AFTER: Final = 240.0
 """Seconds after its send from which a task that is not found is no new one any more."""
 FRESH_DOUBT: Final = 600.0
 """Seconds after its send within which a task that the list does not show may still come."""
-_DEEPEST: Final = 400
+_DEEPEST: Final = 2_000
 """List pages that are read: a list that shows other tasks on each of so many never ends."""
+_LIMITED_AT_MOST: Final = 5
+"""Times that a list page is asked for again where requests are limited, as those of any account
+with more tasks than fit on a minute's pages are; and the longest pause, in seconds."""
+_LONGEST_PAUSE: Final = 60.0
 _DETAILS: Final = 20
 """Tasks that are asked for one by one, to learn what they were asked for."""
 
@@ -268,12 +274,29 @@ def _decide(site: Site, attempt: Attempt, event: Event) -> Attempt:
     return after
 
 
-async def tasks_since(client: Client, waiting: Sequence[Attempt]) -> tuple[list[Task], float]:
-    """The account's tasks that could be theirs, newest first, and how far the clock is ahead."""
+async def _page(client: Client, number: int) -> Answer[Page]:
+    """A list page, asked for again after a pause where it is refused as one too many."""
+    answer = await client.list(number)
+    for tries in range(_LIMITED_AT_MOST):
+        pause = 2.0**tries if answer.retry_after is None else answer.retry_after
+        if answer.verdict not in {Verdict.RATE, Verdict.BUSY} or pause > _LONGEST_PAUSE:
+            break
+        await anyio.sleep(pause)
+        answer = await client.list(number)
+    return answer
+
+
+async def tasks_since(
+    client: Client, waiting: Sequence[Attempt], *, deepest: int = _DEEPEST
+) -> tuple[list[Task], float]:
+    """The account's tasks that could be theirs, newest first, and how far the clock is ahead.
+
+    Raises `ApiUnreachable` where they cannot all be had, on ``deepest`` pages at most.
+    """
     found: dict[str, Task] = {}
     page, ahead = 1, 0.0
     while True:
-        answer = await client.list(page)
+        answer = await _page(client, page)
         if answer.verdict in ACCOUNT:
             raise AccountStopped(f"HiAPI refuses the task list: {answer.error.message}")
         if answer.value is None:
@@ -287,7 +310,7 @@ async def tasks_since(client: Client, waiting: Sequence[Attempt]) -> tuple[list[
         # Neither its total nor its size is believed: a page that is left out hides a task.
         if not news or (dated and max(dated) < earliest(waiting, ahead)):
             return list(found.values()), ahead
-        if page >= _DEEPEST:
+        if page >= deepest:
             raise ApiUnreachable(
                 f"The task list does not end: {page:,} pages show {len(found):,} tasks, and none "
                 "of them is old enough. Nothing was changed."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import httpx
 import pytest
 from hypothesis import given
@@ -72,7 +74,23 @@ async def test_a_list_without_an_end_is_not_read_for_ever_and_not_taken_for_the_
 
     async with Client("http://127.0.0.1:1", "k", transport=httpx.MockTransport(page)) as client:
         with pytest.raises(ApiUnreachable, match="does not end"):
-            await tasks_since(client, [LOST])
+            await tasks_since(client, [LOST], deepest=20)
+
+
+@pytest.mark.anyio
+async def test_a_deep_list_is_read_to_its_end_also_where_requests_are_limited() -> None:
+    asked = itertools.count()
+
+    def page(request: httpx.Request) -> httpx.Response:
+        if next(asked) % 3 == 1:
+            return httpx.Response(429, json={"detail": "slow"}, headers={"Retry-After": "0"})
+        number = int(request.url.params["page"])
+        shown = [{"taskId": f"tk-{number}", "created": SENT}] if number < 70 else []
+        return httpx.Response(200, json={"data": {"tasks": shown}})
+
+    async with Client("http://127.0.0.1:1", "k", transport=httpx.MockTransport(page)) as client:
+        found, _ = await tasks_since(client, [LOST])
+    assert len(found) == 69
 
 
 @pytest.mark.parametrize("ahead", [2 * HOUR, -2 * HOUR, 0.0])
