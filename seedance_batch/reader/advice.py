@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from seedance_batch.core.manifest import Code
+from seedance_batch.core.manifest import Code, Place
 from seedance_batch.core.model import (
     DEFAULT_MODEL,
     MEDIA_FIELDS,
@@ -185,6 +185,15 @@ def warn_of_hidden(pairs: Sequence[tuple[Table, Layout]], noted: Noted) -> None:
                 noted.warning(
                     place, f"is hidden in the workbook, and is sent as the {column.field}"
                 )
+
+
+def warn_of_comments(ids: Sequence[tuple[str, Place]], noted: Noted) -> None:
+    """Warn of ``#b`` among ids without the sign: somebody may mean that the row is left out."""
+    marked = [(text, place) for text, place in ids if text.startswith("#")]
+    for text, place in marked if len(marked) < len(ids) else ():
+        noted.warning(
+            place, f"{quoted(text)} begins with #, and is sent; a column skip leaves it out"
+        )
 
 
 def warn_of_unsent(

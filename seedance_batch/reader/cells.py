@@ -167,11 +167,15 @@ _UNFINISHED: Final = frozenset(
 """What programs and people write where a text is not there, or not yet."""
 
 
+def _error_value(text: str) -> str | None:
+    return f"is {text}, a spreadsheet error value" if _ERROR.fullmatch(text) else None
+
+
 def placeholder(text: str) -> str | None:
     """Why a text is none that a person wrote; None for any other."""
     plain = text.strip()
-    if _ERROR.fullmatch(plain):
-        return f"is {plain}, a spreadsheet error value"
+    if why := _error_value(plain):
+        return why
     if plain.casefold() in _UNFINISHED:
         return f"is {quoted(plain)}, a placeholder for missing text"
     if _RULE.fullmatch(plain):
@@ -471,6 +475,8 @@ def _id(value: Value) -> Cell:
         return Cell(problem=f"{quoted(text)} contains a line break or a control character")
     if len(text) > LONGEST_ID:
         return Cell(problem=f"an id has at most {LONGEST_ID} characters, not {len(text):,}")
+    if why := _error_value(text):
+        return Cell(problem=why)
     if _MADE_BY_SPREADSHEET.fullmatch(text):
         words = f"{quoted(text)} looks like a date or a number made by a spreadsheet; it is kept"
         return Cell(text, receipt=words)
@@ -495,7 +501,7 @@ def _model(value: Value) -> Cell:
     if text not in MODEL_SPELLINGS and (match := _SEEDANCE_2.fullmatch(text)):
         smaller = f"seedance-2.0-{match[1].casefold()}" if match[1] else ""
         return _repaired(smaller or DEFAULT_MODEL, text)
-    if _CONTROL.search(text) or len(text) > LONGEST_ID:
+    if _CONTROL.search(text) or len(text) > LONGEST_ID or _error_value(text):
         return Cell(problem=f"{quoted(text)} is not a model name")
     return Cell(text)
 

@@ -30,7 +30,13 @@ from seedance_batch.core.manifest import (
 )
 from seedance_batch.core.model import MEDIA_FIELDS
 from seedance_batch.core.text import some
-from seedance_batch.reader.advice import DEFAULTS, id_offer, warn_of_hidden, warn_of_unsent
+from seedance_batch.reader.advice import (
+    DEFAULTS,
+    id_offer,
+    warn_of_comments,
+    warn_of_hidden,
+    warn_of_unsent,
+)
 from seedance_batch.reader.cells import Table, quoted
 from seedance_batch.reader.expansion import keep_wanted
 from seedance_batch.reader.headings import (
@@ -44,6 +50,7 @@ from seedance_batch.reader.headings import (
 from seedance_batch.reader.media_files import Found, MediaFiles
 from seedance_batch.reader.rows import Judge, Overrides, RowReader, RowReading, addressed, read_cell
 from seedance_batch.reader.source import (
+    DELIMITERS,
     STDIN,
     Format,
     Loading,
@@ -174,6 +181,8 @@ def _assembled(
     _leave_out(whole, loading)
     rows = [row for table, layout in whole for row in reader.read(table, layout)]
     own = [column for _, layout in pairs for column in layout.own]
+    if not is_ours:
+        warn_of_comments([(row.id, row.place("id")) for row in rows if row.id], noted)
     _tell_columns(own, loading)
     if is_ours:
         loading.about["own sheet"] = "results columns of this program are not read"
@@ -221,8 +230,16 @@ def _has_rows(table: Table, layout: Layout, overrides: Overrides, noted: Noted) 
     if any(slip_of(heading) == "prompt" for heading in table.headings):
         return False  # that was said already
     headings = ", ".join(quoted(heading, 30) for heading in table.headings[:12])
-    is_barred = any(field_of(cell) for heading in table.headings for cell in heading.split("|")[1:])
-    way = "split them: --delimiter bar" if is_barred else "name one: --map prompt=…"
+    together = (
+        name
+        for sign, name in DELIMITERS.items()
+        for heading in table.headings
+        if any(field_of(cell) == "prompt" for cell in heading.split(sign)[1:])
+    )
+    way = "name one: --map prompt=…"
+    if sign := next(together, None):
+        quotes = "" if sign == "bar" else ", or take away the quotes around whole lines"
+        way = f"split them: --delimiter {sign}{quotes}"
     words = f"no column is the prompt; the headings are {headings}; {way}"
     noted.problem(table.heading_place(), words)
     return False

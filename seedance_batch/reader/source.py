@@ -151,6 +151,8 @@ def opened(path: str | Path, *, included: bool = False) -> Source:
     return Source(data, given.name, Path(path).absolute().parent)
 
 
+DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+"""What may stand between the cells of a line, as ``--delimiter`` names it."""
 LIST_ENDING: Final = ".txt"
 """Of a table, or of a list with one prompt a line."""
 _ENDINGS: Final = {

@@ -15,7 +15,7 @@ from seedance_batch.core.manifest import Place
 from seedance_batch.core.text import some
 from seedance_batch.reader.cells import HEADINGS_BELOW, Table, Value, is_blank, quoted
 from seedance_batch.reader.headings import field_of, heading_index
-from seedance_batch.reader.source import LIST_ENDING, Loading, Source
+from seedance_batch.reader.source import DELIMITERS, LIST_ENDING, Loading, Source
 
 # ── Bytes of a text manifest into text: UTF-8 and UTF-16 are recognised, others must be named ─────
 
@@ -222,8 +222,7 @@ def _is_common_han(letter: str) -> bool:
 # ── CSV and its cousins: the delimiter is detected, quotes are read strictly, bytes are kept ──────
 
 
-_DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-_NAMES: Final = {**{name: sign for sign, name in _DELIMITERS.items()}, "\\t": "\t"}
+_NAMES: Final = {**{name: sign for sign, name in DELIMITERS.items()}, "\\t": "\t"}
 _SNIFFED: Final = 1 << 16
 _SHORT: Final = 32
 """Cells no longer than this are kept once, however often they occur."""
@@ -244,7 +243,7 @@ def csv_tables(source: Source, loading: Loading) -> list[Table]:
         return []
     delimiter, skipped = _announced(text)
     delimiter = _NAMES.get(asked, asked) if asked else delimiter or _detected(text)
-    loading.about["delimiter"] = _DELIMITERS.get(delimiter, delimiter)
+    loading.about["delimiter"] = DELIMITERS.get(delimiter, delimiter)
     body = text[skipped:]
     plain = _without_blanks(body, delimiter)
     if plain != body:

@@ -265,6 +265,38 @@ def test_an_address_with_a_comma_or_another_one_inside_is_one(tmp_path: Path, te
     assert problems(read(tmp_path, content)) == []
 
 
+@pytest.mark.parametrize(
+    ("content", "way"),
+    [
+        ("shot|prompt\n1|A cat walks\n", "--delimiter bar"),
+        ('"id,prompt"\n"a,A cat walks"\n', "or take away the quotes around whole lines"),
+    ],
+)
+def test_headings_that_stand_together_are_never_offered_as_the_prompt(
+    tmp_path: Path, content: str, way: str
+) -> None:
+    (said,) = problems(read(tmp_path, content))
+    assert said.endswith(way)
+    assert "--map" not in said
+
+
+@pytest.mark.parametrize("field", ["id", "model"])
+@pytest.mark.parametrize("text", ["#REF!", "#N/A", "Err:508"])
+def test_an_error_of_a_formula_names_neither_a_row_nor_a_model(
+    tmp_path: Path, field: str, text: str
+) -> None:
+    (said,) = problems(read(tmp_path, f"prompt,{field}\nA cat walks,{text}\n"))
+    assert said.startswith(f"shots.csv:2:{field}: ")
+
+
+def test_a_row_that_seems_to_be_commented_out_is_warned_of(tmp_path: Path) -> None:
+    manifest = read(tmp_path, "id,prompt\na,A cat walks\n#b,A dog runs\n")
+    assert warnings(manifest) == [
+        "shots.csv:3:id: ‘#b’ begins with #, and is sent; a column skip leaves it out"
+    ]
+    assert warnings(read(tmp_path, "id,prompt\n#1,A cat walks\n#2,A dog runs\n")) == []
+
+
 def test_a_table_without_any_row_is_a_problem(tmp_path: Path) -> None:
     assert problems(read(tmp_path, "shot,prompt\nSCENE 1,\nSCENE 2,\n")) == [
         "shots.csv:1: has no row with a prompt"
