@@ -202,6 +202,8 @@ class Watcher(Part):
                 break
             seen |= shown
             number += 1
+        if missing and number >= deepest:  # as far again would find as little
+            self._list.leave(anyio.current_time())
         self._unlisted |= missing
         for task_id in missing:
             self._way.pop(task_id, None)
