@@ -502,13 +502,33 @@ async def _paid_rows_first(
 @contextlib.asynccontextmanager
 async def _opened(enter: Callable[[], contextlib.AbstractContextManager[T]]) -> AsyncIterator[T]:
     """A blocking context manager, entered and left in a worker thread."""
-    manager = enter()
-    opened = await anyio.to_thread.run_sync(manager.__enter__)
+    manager, opened = enter(), list[T]()
     try:
-        yield opened
+        await _to_its_end(lambda: opened.append(manager.__enter__()))
+        yield opened[0]
     finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
+        if opened:
+            with anyio.CancelScope(shield=True):
+                await _to_its_end(partial(manager.__exit__, None, None, None))
+
+
+async def _to_its_end(work: Callable[[], object]) -> None:
+    """Blocking work in a worker thread, waited for also where the task is cancelled meanwhile.
+
+    A cancellation by asyncio itself passes through anyio's shields, but not out of a task group.
+    """
+    failed: list[Exception] = []
+
+    async def begun() -> None:
+        try:
+            await anyio.to_thread.run_sync(work)
+        except Exception as error:
+            failed.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(begun)
+    if failed:
+        raise failed[0]
 
 
 @contextlib.contextmanager

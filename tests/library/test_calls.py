@@ -333,7 +333,7 @@ def test_arun_is_awaited_beside_other_work(home: Path, options: dict[str, Any]) 
     assert ticks > 5
 
 
-def test_a_cancelled_arun_frees_the_folder_and_can_be_continued(
+def test_a_cancelled_arun_can_be_continued(
     home: Path, service: Service, options: dict[str, Any]
 ) -> None:
     source = manifest(home, 1)
@@ -345,10 +345,25 @@ def test_a_cancelled_arun_frees_the_folder_and_can_be_continued(
 
     with service.having(generation_time="2"), pytest.raises(TimeoutError):
         asyncio.run(main())
-    with held(RunFolder(home / "runs/shots")):
-        pass
     assert sb.run(source, yes=True, **options).exit_code == Exit.OK
     assert len(service.ledger()["tasks"]) == before + 1
+
+
+def test_whenever_an_arun_is_cancelled_its_folder_is_free(
+    home: Path, service: Service, options: dict[str, Any]
+) -> None:
+    source = manifest(home, 1)
+
+    async def main(seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            await sb.arun(source, yes=True, **options)
+
+    with service.having(generation_time="600"):
+        for hundredths in (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20):  # while it opens, and later
+            with pytest.raises(TimeoutError):
+                asyncio.run(main(hundredths / 100))
+            with held(RunFolder(home / "runs/shots"), patient=False):
+                pass
 
 
 # ── what stops a whole run ──────────────────────────────────────────────────────────────────────
