@@ -105,7 +105,8 @@ def _task_id(value: Any) -> str | None:
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID:
         return None
     is_name = value.isprintable() and " " not in value and "://" not in value
-    return value if is_name and "." not in value.split("/")[0] else None
+    head, slash, _ = value.partition("/")
+    return value if is_name and not (slash and "." in head) else None  # that is an address
 
 
 _LONGEST_ID: Final = 1_000
@@ -232,7 +233,13 @@ in ``TASK_STATUS_SUCCEED``: believed where its output or its error says the same
 
 def _is_over(raw: str) -> bool:
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raw).lower())
-    return bool(words) and words[-1] in _OVER and not {"not", "non", "no", "in", "un"} & {*words}
+    return bool(words) and words[-1] in _OVER and not _NOT_YET & {*words}
+
+
+_NOT_YET: Final = frozenset(
+    "not non no in un pre preview previews partial partially draft first step stage queue".split()
+)
+"""Words beside the last that say that something else is over: ``PREVIEW_READY``."""
 
 
 def _understood(task: Task) -> bool:

@@ -194,7 +194,9 @@ def test_a_text_alone_is_a_task_id_where_it_looks_like_one() -> None:
     assert shapes.task_id_of("success") is None
 
 
-@pytest.mark.parametrize("task_id", ["models/m/operations/op-1", "q83+/AbC/gh==", "x" * 1000])
+@pytest.mark.parametrize(
+    "task_id", ["models/m/operations/op-1", "q83+/AbC/gh==", "eyJh.bGci.Oi_J", "x" * 1000]
+)
 def test_an_id_may_be_a_path_or_hold_a_whole_order(task_id: str) -> None:
     assert shapes.task_id_of({"data": {"taskId": task_id}}) == task_id
     task = shapes.task_of({"taskId": task_id, "status": "handling"})
@@ -373,6 +375,13 @@ def test_a_name_that_can_only_mean_an_ending_is_one_where_the_rest_agrees(
     assert lost is not None
     assert (made.status, lost.status) == (TaskStatus.SUCCESS, TaskStatus.FAIL)
     assert [task.status for task in bare if task] == [TaskStatus.RUNNING] * 2
+
+
+@pytest.mark.parametrize("name", ["PREVIEW_READY", "draftDone", "partial_success", "not finished"])
+def test_the_ending_of_a_part_is_no_ending_of_the_task(name: str) -> None:
+    seen = shapes.task_of({"taskId": "tk-1", "status": name, "output": [{"url": MP4}]})
+    assert seen is not None
+    assert seen.status is TaskStatus.RUNNING
 
 
 @pytest.mark.parametrize("status", [1, None, "reviewing", "not_done", "NotFinished"])
