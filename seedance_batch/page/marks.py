@@ -100,14 +100,14 @@ def read_marks(folder: Path, since: int = 0) -> list[TakeMark]:
     if not path.exists():
         return []
     query = (
-        "SELECT key, take, mark, stars, note, seen, change, at FROM marks WHERE change > ?1"
-        " OR ?1 > (SELECT max(change) FROM marks) ORDER BY change"
+        "SELECT key, take, mark, stars, note, seen, change, at FROM marks WHERE change > ?"
+        " OR ? > (SELECT max(change) FROM marks) ORDER BY change"
     )
     # Not `ro`: what a killed program left half written is taken back by whoever reads next.
     with _opened(path, f"{path.resolve().as_uri()}?mode=rw") as connection:
         if not _is_made(connection, path):
             return []
-        return [_of(values) for values in connection.execute(query, (since,))]
+        return [_of(values) for values in connection.execute(query, (since, since))]
 
 
 def save_mark(folder: Path, key: str, take: str, said: dict[str, Any]) -> TakeMark:

@@ -200,6 +200,7 @@ def test_an_owner_that_wakes_up_after_it_was_superseded_sends_nothing_more(
         time.sleep(chance.uniform(0.0, 1.5))
         with FileLock(tmp_path / f"s{number}" / ".store.lock"):  # else nobody else could have it
             os.kill(pid, signal.SIGSTOP)
+            until(lambda: _is_stopped(pid))  # noqa: B023
         stopped = time.monotonic()
         second.finish("-j", "6")
         time.sleep(max(0.0, 120.0 / pace - (time.monotonic() - stopped)))
@@ -285,6 +286,11 @@ def test_a_run_whose_store_is_away_sends_nothing_and_goes_on_when_it_is_back(
         assert "nothing is sent until it does" in ran.output
         machine.finish()
         assert len(machine.tasks()) == 8
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a signal that stops a process has reached it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _server_at(address: str) -> int:

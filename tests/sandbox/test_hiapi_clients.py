@@ -131,9 +131,13 @@ def test_hiapi_seedance_makes_videos_from_text_images_and_videos(
         assert task.output[0].type == "video"
 
 
-def test_hiapi_seedance_tells_refusals_and_failures(seedance: hiapi_seedance.Seedance) -> None:
+def test_hiapi_seedance_tells_refusals_and_failures(
+    seedance: hiapi_seedance.Seedance, served: Served
+) -> None:
     with pytest.raises(hiapi_seedance.APIError) as caught:
         seedance.text_to_video(prompt="ab")
     assert (caught.value.status, caught.value.error_code) == (400, "INVALID_REQUEST")
+    served.configure(generation_time="600")
     with pytest.raises(hiapi_seedance.PollTimeout):
         seedance.text_to_video(prompt=PROMPT, poll_interval=0.01, timeout=0.02)
+    served.configure(generation_time="0.2")
