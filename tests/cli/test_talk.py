@@ -114,8 +114,8 @@ def test_a_wrong_word_hints_at_the_commands_help(shop: Shop) -> None:
         ["plan", ""],
         ["plan", "shots.csv", "--map", "id=shot", "--map", ""],
         ["status", ""],
-        ["verify", "runs/shots", "--ids", ""],
-        ["export", "runs/shots", "", "--to", "set"],
+        ["join", "runs/shots", "--ids", ""],
+        ["export", "runs/shots", "", "set"],
     ],
 )
 def test_what_a_variable_that_is_not_set_leaves_is_an_error_and_never_the_folder_at_hand(
