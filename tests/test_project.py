@@ -19,6 +19,7 @@ import seedance_batch
 from seedance_batch.cli.main import cli
 from seedance_batch.sandbox import config
 from tests import commands_page
+from tests.rig import environment
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "seedance_batch"
@@ -376,8 +377,9 @@ def test_a_command_imports_only_what_it_needs(
         "print(code, sorted(sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path,
+        env=environment(tmp_path),
+    )  # fmt: skip
     code, _, imported = done.stdout.splitlines()[-1].partition(" ")
     assert code == "0"
     assert needless & set(ast.literal_eval(imported)) == set()
