@@ -23,7 +23,7 @@ from tests import moto
 from tests.crash.forker import Forker, forking
 
 # Many containers tell Python to keep no compiled files. Several processes import all tests, and
-# some tests start Python: to compile for each would add a minute.
+# some tests start Python: to compile for each takes half a minute of CPU.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
